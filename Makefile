@@ -1,0 +1,47 @@
+# The two commands a newcomer needs: `make demo` and `make test`. Each target is a few lines one could type by hand.
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+PYTEST_WORKERS ?= 2
+export MUNIMENT_TEST_CLICKHOUSE_LIB ?= $(CURDIR)/.cache/clickhouse/node_modules/@chdb/lib-linux-x64-gnu
+ROOM ?=
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/.server: requirements/server.txt requirements/uv.txt deploy/bootstrap.sh pyproject.toml
+	sh deploy/bootstrap.sh server
+.venv/.test: requirements/test.txt .venv/.server
+	sh deploy/bootstrap.sh test
+.cache/.test-system: deploy/test-system.sh
+	sh deploy/test-system.sh
+
+setup: .venv/.server  ## install what the server needs into .venv
+setup-test: .venv/.test .cache/.test-system  ## and what the tests need
+
+demo: setup  ## a running server with a believable company, and a login link
+	$(BIN)/muniment demo
+
+lint: .venv/.test
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/mypy
+
+test: setup-test lint  ## everything CI runs (ROOM=ledger for a part)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/$(ROOM)
+
+bench: .venv/.test  ## the figures, beside PostgreSQL and SQLite
+	$(BIN)/python -m bench
+
+crash: .venv/.test  ## the long crash campaigns (R1-R7)
+	$(BIN)/python -m tests.faults.campaign --long
+
+fuzz: .venv/.test  ## the long fuzz campaigns (R14)
+	$(BIN)/python fuzz/run.py --parser all --seconds $(or $(SECONDS),600)
+
+lock:  ## refresh the locked requirements
+	sh deploy/lock.sh
+
+clean:
+	rm -rf .venv .cache var
+
+.PHONY: help setup setup-test demo lint test bench crash fuzz lock clean
