@@ -11,13 +11,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from muniment.errors import ConfigError
 
 __all__ = ["SETTINGS", "Settings", "load_settings", "setting_origins"]
 
 
-def _row(default: object, words: str) -> object:
+def _row(default: object, words: str) -> Any:
     """One settings row; the field's type is its annotation."""
     return field(default=default, metadata={"words": words})
 
@@ -26,27 +27,37 @@ def _row(default: object, words: str) -> object:
 class Settings:
     """The effective settings of one server."""
 
-    data: str = _row("var", "Folder of everything this server keeps (ledger, head, keys, store).")  # type: ignore[assignment]
-    origin: str = _row("muniment.local/audit/main", "Base of the ledger's origin line; the half-year is added (2026h2).")  # type: ignore[assignment]
-    store: str = _row("", "Search store: chdb:///path (default, inside the data folder) or clickhouse://user:pw@host:port/db.")  # type: ignore[assignment]
-    head: str = _row("", "Head store: a folder (default, inside the data folder; better: on another disk or host).")  # type: ignore[assignment]
-    database: str = _row("", "People, sources, keys, saved searches: an SQLAlchemy URL; default SQLite in the data folder.")  # type: ignore[assignment]
-    host: str = _row("127.0.0.1", "Address to listen on, for pages, API and HTTP doors.")  # type: ignore[assignment]
-    port: int = _row(8480, "Port of pages, API and HTTP doors.")  # type: ignore[assignment]
-    otlp_grpc_port: int = _row(4317, "Port of the OTLP gRPC door; 0 picks a free one, -1 switches the door off.")  # type: ignore[assignment]
-    syslog_udp_port: int = _row(5514, "Port of the syslog UDP door; -1 off.")  # type: ignore[assignment]
-    syslog_tcp_port: int = _row(5601, "Port of the syslog TCP door (both framings); -1 off.")  # type: ignore[assignment]
-    syslog_tls_port: int = _row(6514, "Port of the syslog TLS door (RFC 5425); needs tls_cert and tls_key; -1 off.")  # type: ignore[assignment]
-    tls_cert: str = _row("", "PEM certificate chain for HTTPS and syslog TLS.")  # type: ignore[assignment]
-    tls_key: str = _row("", "PEM private key belonging to tls_cert.")  # type: ignore[assignment]
-    tls_client_ca: str = _row("", "PEM authorities whose client certificates syslog TLS accepts.")  # type: ignore[assignment]
-    trusted_proxies: str = _row("", "Comma-separated networks whose X-Forwarded-For is believed.")  # type: ignore[assignment]
-    public_url: str = _row("", "How people reach this server; used in links. Default: http://host:port.")  # type: ignore[assignment]
-    privacy_default: str = _row("sealed", "Policy of a source that names none: sealed or clear.")  # type: ignore[assignment]
-    static_bundles: bool = _row(False, "Keep every C2SP entry bundle as a file, besides the packs (about 170 bytes an event).")  # type: ignore[assignment]
-    server: str = _row("uvicorn", "HTTP server: uvicorn or granian.")  # type: ignore[assignment]
-    session_hours: int = _row(12, "Hours after which a browser session ends.")  # type: ignore[assignment]
-    source_events_per_s: int = _row(0, "Quota of each source in events per second; 0 means none. Over it: 429 with Retry-After.")  # type: ignore[assignment]
+    data: str = _row("var", "Folder of everything this server keeps (ledger, head, keys, store).")
+    origin: str = _row(
+        "muniment.local/audit/main", "Base of the ledger's origin line; the half-year is added (2026h2)."
+    )
+    store: str = _row(
+        "", "Search store: chdb:///path (default, inside the data folder) or clickhouse://user:pw@host:port/db."
+    )
+    head: str = _row("", "Head store: a folder (default, inside the data folder; better: on another disk or host).")
+    database: str = _row(
+        "", "People, sources, keys, saved searches: an SQLAlchemy URL; default SQLite in the data folder."
+    )
+    host: str = _row("127.0.0.1", "Address to listen on, for pages, API and HTTP doors.")
+    port: int = _row(8480, "Port of pages, API and HTTP doors.")
+    otlp_grpc_port: int = _row(4317, "Port of the OTLP gRPC door; 0 picks a free one, -1 switches the door off.")
+    syslog_udp_port: int = _row(5514, "Port of the syslog UDP door; -1 off.")
+    syslog_tcp_port: int = _row(5601, "Port of the syslog TCP door (both framings); -1 off.")
+    syslog_tls_port: int = _row(6514, "Port of the syslog TLS door (RFC 5425); needs tls_cert and tls_key; -1 off.")
+    tls_cert: str = _row("", "PEM certificate chain for HTTPS and syslog TLS.")
+    tls_key: str = _row("", "PEM private key belonging to tls_cert.")
+    tls_client_ca: str = _row("", "PEM authorities whose client certificates syslog TLS accepts.")
+    trusted_proxies: str = _row("", "Comma-separated networks whose X-Forwarded-For is believed.")
+    public_url: str = _row("", "How people reach this server; used in links. Default: http://host:port.")
+    privacy_default: str = _row("sealed", "Policy of a source that names none: sealed or clear.")
+    static_bundles: bool = _row(
+        False, "Keep every C2SP entry bundle as a file, besides the packs (about 170 bytes an event)."
+    )
+    server: str = _row("uvicorn", "HTTP server: uvicorn or granian.")
+    session_hours: int = _row(12, "Hours after which a browser session ends.")
+    source_events_per_s: int = _row(
+        0, "Quota of each source in events per second; 0 means none. Over it: 429 with Retry-After."
+    )
 
     @property
     def data_path(self) -> Path:

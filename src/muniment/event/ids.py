@@ -34,7 +34,11 @@ def event_uuid(source: str, producer_id: str, key: bytes) -> str:
     lowered = producer_id.lower()
     if UUID_PATTERN.fullmatch(lowered):
         return lowered
-    digest = hmac.digest(key, b"muniment/event-id/v1\n" + source.encode() + b"\n" + producer_id.encode("utf-8", "surrogatepass"), "sha256")
+    digest = hmac.digest(
+        key,
+        b"muniment/event-id/v1\n" + source.encode() + b"\n" + producer_id.encode("utf-8", "surrogatepass"),
+        "sha256",
+    )
     value = int.from_bytes(digest[:16], "big") & ~(0xF << 76) & ~(0x3 << 62) | 0x8 << 76 | 0x2 << 62
     return _text(value)
 
