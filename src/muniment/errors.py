@@ -44,7 +44,7 @@ class DeniedError(AuditError):
 
 
 class BusyError(AuditError):
-    """Try again after `retry_after_ms`. `is_quota` tells a sender over its quota (429) from a server that is full (503)."""
+    """Try again after `retry_after_ms`. `is_quota`: the sender is over its quota (429); else the server is full (503)."""
 
     def __init__(self, message: str, *, retry_after_ms: int = 1_000, is_quota: bool = False) -> None:
         super().__init__(message)
@@ -70,7 +70,7 @@ class StorageError(AuditError):
 
 
 class VerificationError(AuditError):
-    """Nobody may ignore it: what was expected and what was computed differ. `evidence` holds the proof material as received."""
+    """Nobody may ignore it: `expected` and `computed` differ. `evidence` holds the proof material as received."""
 
     def __init__(
         self, message: str, *, expected: object = None, computed: object = None, evidence: object = None
