@@ -44,7 +44,7 @@ class DeniedError(AuditError):
 
 
 class BusyError(AuditError):
-    """Try again after `retry_after_ms`. `is_quota`: the sender is over its quota (429); else the server is full (503)."""
+    """Try again after `retry_after_ms`. `is_quota`: the sender is over its quota (429), else we are full (503)."""
 
     def __init__(self, message: str, *, retry_after_ms: int = 1_000, is_quota: bool = False) -> None:
         super().__init__(message)

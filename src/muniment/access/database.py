@@ -1,0 +1,48 @@
+"""The metadata database (people, keys, sources, saved searches): SQLite by default, PostgreSQL by URL.
+
+SQLite runs in WAL with `synchronous=FULL` and exactly one writing connection (INTEGRITY.md L10); the ledger never
+lives here. Rooms bring their own tables and share the engine that `app.py` opens.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, MetaData, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import StaticPool
+
+from muniment.errors import ConfigError
+
+__all__ = ["METADATA", "open_database"]
+
+METADATA = MetaData()
+"""The tables of the access room."""
+
+
+def open_database(url: str) -> Engine:
+    """An engine for `url`, its folder made if it is a file.
+
+    Raises:
+        ConfigError: the URL names no database that can be opened.
+    """
+    try:
+        if not url.startswith("sqlite"):
+            return create_engine(url, pool_pre_ping=True)
+        path = url.partition("///")[2]
+        if path:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+        event.listen(engine, "connect", _tune_sqlite)
+        with engine.connect():
+            return engine
+    except (SQLAlchemyError, OSError) as error:
+        raise ConfigError(f"cannot open it: {error}", setting="database") from error
+
+
+def _tune_sqlite(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", "mmap_size=0"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
