@@ -81,7 +81,7 @@ class Call(Generic[P, B]):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method on one path. `permission` None means open to all; `answer` None means the handler returns Raw or Stream."""
+    """One method on one path. `permission` None: open to all. `answer` None: the handler returns Raw or Stream."""
 
     method: str
     path: str

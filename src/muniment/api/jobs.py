@@ -1,0 +1,81 @@
+"""Long work in the background (verify, rebuild): one of a kind at a time, with progress that can be asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from muniment.errors import AuditError, BusyError, RejectedError
+
+__all__ = ["Job", "JobState", "Jobs"]
+
+
+class JobState(msgspec.Struct, frozen=True):
+    """Where a job stands. `state` is running, done or failed; `done`/`total` count entries; times in UTC nanoseconds."""
+
+    name: str
+    state: str
+    started_at: int
+    ended_at: int | None = None
+    done: int = 0
+    total: int = 0
+    result: dict[str, object] = {}
+    error: str = ""
+
+
+Job = Callable[[Callable[[int, int], None]], dict[str, object]]
+"""The work itself: gets a function to report (done, total), returns its result."""
+
+
+@dataclass(slots=True)
+class _Running:
+    state: JobState
+
+
+class Jobs:
+    """Runs jobs on threads of their own; the last state of each name is kept."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._jobs: dict[str, _Running] = {}
+
+    def start(self, name: str, job: Job, when_done: Callable[[JobState], None] | None = None) -> JobState:
+        """Start `job` unless one of its name is running (then BusyError)."""
+        with self._lock:
+            current = self._jobs.get(name)
+            if current and current.state.state == "running":
+                raise BusyError(f"{name} is running already, {current.state.done} of {current.state.total} done")
+            running = self._jobs[name] = _Running(JobState(name, "running", self._clock()))
+        threading.Thread(target=self._run, args=(running, job, when_done), name=f"job-{name}", daemon=True).start()
+        return running.state
+
+    def state(self, name: str) -> JobState:
+        """The last known state of a job."""
+        running = self._jobs.get(name)
+        if running is None:
+            raise RejectedError("it has not been started since the server came up", field="job", status=404)
+        return running.state
+
+    def _run(self, running: _Running, job: Job, when_done: Callable[[JobState], None] | None) -> None:
+        def progress(done: int, total: int) -> None:
+            running.state = msgspec.structs.replace(running.state, done=done, total=total)
+
+        try:
+            result = job(progress)
+            running.state = msgspec.structs.replace(running.state, state="done", result=result, ended_at=self._clock())
+        except AuditError as error:
+            running.state = msgspec.structs.replace(
+                running.state, state="failed", error=f"{type(error).__name__}: {error}", ended_at=self._clock()
+            )
+        except BaseException as error:
+            running.state = msgspec.structs.replace(
+                running.state, state="failed", error=f"internal error: {type(error).__name__}", ended_at=self._clock()
+            )
+            raise
+        finally:
+            if when_done:
+                when_done(running.state)

@@ -1,0 +1,91 @@
+"""What the system does is itself a record: reads, logins, exports, changes, each an event in the same ledger.
+
+The record is durable before the answer leaves, and a record that cannot be written fails the act (ARCHITECTURE
+rule 4). These events come from the source `muniment` and pass the same pipeline as everybody else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from muniment.access.policy import Identity
+from muniment.api.times import rfc3339
+from muniment.event.model import Arrival
+
+__all__ = ["OWN_SOURCE", "Recorder", "own_event"]
+
+OWN_SOURCE = "muniment"
+
+
+class Submits(Protocol):
+    """Takes an arrival; when it returns, the events are in the ledger under a signed checkpoint."""
+
+    async def submit(self, arrival: Arrival) -> Any: ...
+
+
+def own_event(
+    action: str,
+    now_ns: int,
+    *,
+    actor: Mapping[str, str],
+    targets: Sequence[Mapping[str, str]] = (),
+    outcome: str = "success",
+    context: Mapping[str, str] | None = None,
+    metadata: Mapping[str, object] | None = None,
+    reason: str = "",
+) -> bytes:
+    """The JSON text of one event of Muniment itself, in the shape of the SDK's events."""
+    record: dict[str, object] = {
+        "action": action,
+        "actor": actor,
+        "targets": targets,
+        "outcome": outcome,
+        "occurred_at": rfc3339(now_ns),
+    }
+    record |= {"context": context} if context else {}
+    record |= {"metadata": metadata} if metadata else {}
+    record |= {"reason": reason} if reason else {}
+    return msgspec.json.encode(record)
+
+
+class Recorder:
+    """Writes own events through the pipeline."""
+
+    def __init__(self, pipeline: Submits, clock: Callable[[], int]) -> None:
+        self._pipeline = pipeline
+        self._clock = clock
+
+    async def record(
+        self,
+        action: str,
+        identity: Identity,
+        *,
+        targets: Sequence[Mapping[str, str]] = (),
+        outcome: str = "success",
+        client_ip: str = "",
+        user_agent: str = "",
+        metadata: Mapping[str, object] | None = None,
+        reason: str = "",
+    ) -> None:
+        """Write one event; durable on return."""
+        kind = {"api-key": "service", "session": "user"}.get(identity.via, "system")
+        actor = {"type": kind, "id": identity.id, "name": identity.name}
+        given = {"ip": client_ip, "user_agent": user_agent}
+        event = own_event(
+            action,
+            self._clock(),
+            actor=actor,
+            targets=targets,
+            outcome=outcome,
+            context={name: value for name, value in given.items() if value},
+            metadata=metadata,
+            reason=reason,
+        )
+        await self.record_raw([event])
+
+    async def record_raw(self, events: Sequence[bytes]) -> None:
+        """Write own events that are already JSON texts."""
+        await self._pipeline.submit(Arrival(OWN_SOURCE, "internal", self._clock(), events))
