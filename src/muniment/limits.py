@@ -47,3 +47,65 @@ PACK_ENTRIES: Final = 65_536
 
 DISK_RESERVE_BYTES: Final = 64 * MIB
 """R4: kept free so that reads, verify and the `disk.full` record still work."""
+
+# --- syslog -----------------------------------------------------------------------------------------------------
+SYSLOG_MESSAGE_BYTES_MAX: Final = 128 * KIB
+"""One syslog message. RFC 5425 asks for 8 KiB, rsyslog's default is 8 KiB, syslog-ng's 64 KiB; the record holds it twice."""
+
+SYSLOG_COUNT_MAX: Final = 64 * MIB
+"""A larger RFC 6587 count is not a count. Up to it an over-long frame is quarantined piece by piece."""
+
+# --- doors and pipeline -----------------------------------------------------------------------------------------
+BATCH_EARLY_EVENTS: Final = 1_000
+"""While the writer is busy, the next batch is protected ahead of time from this size on; smaller ones keep growing."""
+
+PENDING_EVENT_BYTES: Final = 256
+"""What one waiting event costs beside its bytes (list slots, object headers), for the memory bound."""
+
+INTERNAL_RESERVE_BYTES: Final = 8 * MIB
+"""On top of PENDING_BYTES_MAX, for our own records only: an overload must still be able to record itself."""
+
+STORAGE_RETRY_MS: Final = 5_000
+"""Retry-After when the disk refuses: an operator has to act, so hammering every second helps nobody."""
+
+BODY_THREAD_BYTES: Final = 64 * KIB
+"""Bodies above are decoded off the event loop (a 64 KiB body takes about 0.3 ms), so others keep being answered."""
+
+BODY_CHUNK_BYTES: Final = 1 * MIB
+"""Step of decompression: bounds and ratio are looked at after each."""
+
+AUTH_CACHE_SECONDS: Final = 30
+"""How long a revoked key may still pass when nobody called `forget`; a lookup costs a database read."""
+
+AUTH_CACHE_ENTRIES_MAX: Final = 10_000
+"""Cached verdicts, good and bad, oldest dropped: 2 MB."""
+
+TOKEN_CHARS_MAX: Final = 4_096
+"""Longer credentials are refused unread. Our keys have about 60 characters."""
+
+HEC_CHANNELS_MAX: Final = 10_000
+"""HEC channels remembered for acknowledgement polling; one a client process. The oldest is forgotten (acks false)."""
+
+HEC_ACK_IDS_MAX: Final = 100_000
+"""Ack ids asked about in one request; Vector asks for at most 1,000."""
+
+JOURNAL_ENTRY_BYTES_MAX: Final = 16 * MIB
+"""One journal entry in export format; core dumps in fields reach megabytes. Longer streams are refused."""
+
+JOURNAL_BATCH_ENTRIES: Final = 1_000
+"""An endless upload is handed to the pipeline in pieces of this many entries, or sooner when the sender pauses."""
+
+JOURNAL_PAUSE_MS: Final = 200
+"""A pause of the uploading journal after which what has arrived is sealed without waiting for more."""
+
+OTLP_JSON_VALUE_DEPTH_MAX: Final = 32
+"""Nesting of OTLP AnyValue; each level is two levels of JSON, so 32 stays within JSON_DEPTH_MAX."""
+
+GRPC_STREAMS_MAX: Final = 256
+"""Concurrent exports a gRPC connection may hold open."""
+
+FORWARDED_HOPS_MAX: Final = 20
+"""Addresses read from X-Forwarded-For or Forwarded, from the nearest; more is not a proxy chain."""
+
+REJECTION_KEYS_MAX: Final = 10_000
+"""Distinct (source, door, reason) rejection counters between two reports; further ones share `other`."""

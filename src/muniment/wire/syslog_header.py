@@ -1,0 +1,259 @@
+"""Syslog headers: RFC 5424 to the letter, RFC 5424 as sent, RFC 3164 and what vendors make of it.
+
+Text in, `Header` out; never an error. What cannot be told for certain stays None and its text stays in the message.
+`deviations` names the parts that break RFC 5424 (or, without it, the priority); a strict message has none.
+
+Where it stops: time stamps are kept as the text given, because only the source's mapping knows its zone and year;
+CEF, LEEF and key-value payloads stay in the message.
+
+    HEADER = PRI VERSION SP TIMESTAMP SP HOSTNAME SP APP-NAME SP PROCID SP MSGID      ; RFC 5424 section 6
+    SD-ELEMENT = "[" SD-ID *(SP SD-PARAM) "]"     SD-PARAM = PARAM-NAME "=" %d34 PARAM-VALUE %d34
+    PRI TIMESTAMP SP HOSTNAME SP TAG MSG                                              ; RFC 3164 section 4.1
+    PRI [SEQ ": "] [HOSTNAME ": "] ["*" / "."] TIMESTAMP ": %" FAC "-" SEV "-" MNEMONIC ": " MSG    ; Cisco IOS, ASA
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, NamedTuple
+
+__all__ = ["Header", "parse_header"]
+
+_D: Final = "[0-9]"
+# The quantifiers that can meet attacker text are possessive (`*+`): no backtracking, linear time.
+_SD_STRICT: Final = r'(?:\[[!#-<>-\\^-~]{1,32}(?: [!#-<>-\\^-~]{1,32}="[^"\\\]]*+(?:\\["\\\]][^"\\\]]*+)*+")*+\])++'
+_SD_LENIENT: Final = r'(?:\[[^\s=\]"]++(?: +[^\s=\]"]++="[^"\\]*+(?:\\.[^"\\]*+)*+")*+ *+\])++'
+_STRICT: Final = re.compile(
+    r"<(0|[1-9][0-9]{0,2})>([1-9][0-9]{0,2}) "
+    r"(-|[0-9]{4}-(?:0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])) "
+    r"([!-~]{1,255}) ([!-~]{1,48}) ([!-~]{1,128}) ([!-~]{1,32}) "
+    rf"(?:-|({_SD_STRICT}))(?: |\Z)"
+)
+_ISO: Final = (
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?"
+    r"(?: ?[+-][0-9]{2}:?[0-9]{2})?[Zz]?(?![0-9:-])"
+)
+_CLOCK: Final = r"[0-9]{1,2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?"
+_MONTH: Final = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+_TIME: Final = (
+    rf"(?:{_ISO}"
+    rf"|(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? +)?(?:[0-9]{{4}} )?{_MONTH} {{1,2}}[0-9]{{1,2}},?(?: [0-9]{{4}})? {_CLOCK}"
+    r"(?: [0-9]{4}(?= |:(?: |\Z)))?(?: (?:[A-Z]{2,5}|[+-][0-9]{2}:?[0-9]{2})(?=:))?"
+    rf"|[0-9]{{4}}/[0-9]{{2}}/[0-9]{{2}} {_CLOCK}"
+    r"|[0-9]{10}(?:\.[0-9]{1,9})?(?= ))"
+)
+_LENIENT: Final = re.compile(
+    rf"<([0-9]{{1,9}})> ?([1-9][0-9]{{0,2}}) +(-|{_ISO}|[0-9]{{10}}(?:\.[0-9]{{1,9}})?(?= )) +(\S++)"
+)
+_LENIENT_REST: Final = re.compile(rf" +(\S++) +(\S++) +(\S++) +(?:-(?=\s|\Z)|({_SD_LENIENT})) ?")
+_BSD: Final = re.compile(
+    rf"<([0-9]{{1,3}})>({_MONTH} [ 0-9][0-9] [0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}) "
+    r"([A-Za-z0-9_.-]++) ([A-Za-z0-9_./()@+-]{1,128})(?:\[([^\]\s]{0,128})\])?:(?: |\Z)"
+)
+_PRI: Final = re.compile(r"\s{0,8}<([0-9]{1,9})>")
+_CISCO: Final = re.compile(
+    r":?\s?(?:([0-9]{1,12}): ?)?(?:[0-9]{1,12}: )?"
+    rf"(?:((?=[0-9_-]*+[A-Za-z.])[A-Za-z0-9_.-]{{1,255}}+)(?: [0-9]{{1,12}})?: )?(?=[*.]?{_TIME})"
+)
+_STAMP: Final = re.compile(rf"\s{{0,4}}[*.]?({_TIME})( ?:)?")
+_HOST: Final = re.compile(
+    r" {1,4}(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9_][A-Za-z0-9_.:@/%-]{0,254}))(?: ?:(?= )|(?= )|\Z)"
+)
+_TAG: Final = re.compile(
+    r"\s{0,4}(?:([^\s:\[\]=|{}\"<>,]{1,128})\[([^\]\s]{0,128})\](?::|(?=\s|\Z))"
+    r"|([^\s:\[\]=|{}\"<>,]{1,128}):(?=\s|\Z)) ?"
+)
+_MNEMONIC: Final = re.compile(r"\s?:?\s?(%[A-Z][A-Z0-9_]{0,63}(?:-[A-Z0-9_]{1,63}){0,7}-([0-7])-[A-Za-z0-9_]+)(?=:| )")
+_NOT_A_HOST: Final = re.compile(r"CEF:|LEEF:|%|.*:\Z")
+_ELEMENT: Final = re.compile(r'\[([^\s=\]"]++)((?: +[^\s=\]"]++="[^"\\]*+(?:\\.[^"\\]*+)*+")*+) *+\]', re.DOTALL)
+_PARAM: Final = re.compile(r'([^\s=\]"]++)="([^"\\]*+(?:\\.[^"\\]*+)*+)"', re.DOTALL)
+_ESCAPE: Final = re.compile(r'\\(["\\\]])')
+_BOM: Final = "\ufeff"
+
+
+class Header(NamedTuple):
+    """What a message says of itself; None where it does not. `pri` is checked (0-191)."""
+
+    pri: int | None
+    version: int | None
+    timestamp: str | None
+    hostname: str | None
+    app: str | None
+    procid: str | None
+    msgid: str | None
+    sd: dict[str, dict[str, str | list[str]]] | None
+    message: str
+    sequence: str | None = None  # Cisco's message counter
+    severity: int | None = None  # from a Cisco mnemonic when there is no priority
+    deviations: tuple[str, ...] = ()
+
+
+def parse_header(text: str) -> Header:
+    """Read the header of one message, without its framing.
+
+    >>> parse_header("<34>1 2003-10-11T22:14:15.003Z mx su - ID47 - 'su root' failed").hostname
+    'mx'
+    >>> parse_header("<34>Oct 11 22:14:15 mx su[7]: 'su root' failed")[3:6]
+    ('mx', 'su', '7')
+    """
+    found = _BSD.match(text)
+    if found:
+        pri, stamp, host, app, procid = found.groups()
+        number = int(pri)
+        if number < 192 and (pri[0] != "0" or number == 0):
+            return Header(number, None, stamp, host, app, procid, None, None, text[found.end() :])
+    found = _STRICT.match(text)
+    if found:
+        return _strict(text, found)
+    found = _LENIENT.match(text)
+    if found:
+        return _lenient(text, found)
+    return _legacy(text)
+
+
+def _nil(word: str) -> str | None:
+    return None if word == "-" else word
+
+
+def _priority(digits: str) -> tuple[int | None, tuple[str, ...]]:
+    number = int(digits)
+    if number > 191:
+        return None, ("pri",)
+    return number, () if len(digits) == len(str(number)) else ("pri",)
+
+
+def _strict(text: str, found: re.Match[str]) -> Header:
+    pri, version, stamp, day, host, app, procid, msgid, sd = found.groups()
+    number, deviations = _priority(pri)
+    if day is not None and day > "28" and not _is_date(stamp):
+        deviations += ("timestamp",)
+    elements = None
+    if sd is not None:
+        elements, is_unique = _elements(sd)
+        if not is_unique:
+            deviations += ("sd",)
+    message = text[found.end() :]
+    if message.startswith(_BOM):
+        message = message[1:]
+    return Header(
+        number, int(version), _nil(stamp), _nil(host), _nil(app), _nil(procid), _nil(msgid), elements, message,
+        deviations=deviations,
+    )  # fmt: skip
+
+
+def _is_date(stamp: str) -> bool:
+    year, month, day = int(stamp[:4]), int(stamp[5:7]), int(stamp[8:10])
+    if month == 2:
+        return day <= (29 if year % 4 == 0 and (year % 100 != 0 or year % 400 == 0) else 28)
+    return day <= (30 if month in (4, 6, 9, 11) else 31)
+
+
+def _elements(sd: str) -> tuple[dict[str, Any], bool]:
+    """The elements of structured data; a parameter given twice becomes a list. False: an SD-ID came twice."""
+    elements: dict[str, Any] = {}
+    is_unique = True
+    for name, body in _ELEMENT.findall(sd):
+        params = elements.setdefault(name, {})
+        is_unique = is_unique and not params
+        for key, value in _PARAM.findall(body):
+            # RFC 5424 6.3.3: only \" \\ \] are escapes; any other sequence stays as it is.
+            plain = _ESCAPE.sub(r"\1", value) if "\\" in value else value
+            if key in params:
+                before = params[key]
+                params[key] = [*before, plain] if isinstance(before, list) else [before, plain]
+            else:
+                params[key] = plain
+    return elements, is_unique
+
+
+def _lenient(text: str, found: re.Match[str]) -> Header:
+    """PRI, version and time are there, but something breaks RFC 5424: say what, keep the rest."""
+    pri, version, stamp, host = found.groups()
+    number, deviations = _priority(pri)
+    rest = _LENIENT_REST.match(text, found.end())
+    if rest is None:  # RFC 5424 begun, then a payload: Meraki, LEEF
+        head = Header(number, int(version), _nil(stamp), _nil(host), None, None, None, None, text[found.end() :])
+        return _tagged(head, text, found.end(), (*deviations, "header"))
+    app, procid, msgid, sd = rest.groups()
+    elements, is_unique = _elements(sd) if sd else (None, True)
+    checks = (
+        ("timestamp", not _STRICT.match(f"<1>1 {stamp} - - - - -") or (stamp != "-" and not _is_date(stamp))),
+        ("hostname", len(host) > 255 or not host.isascii()),
+        ("app", len(app) > 48 or not app.isascii()),
+        ("procid", len(procid) > 128 or not procid.isascii()),
+        ("msgid", len(msgid) > 32 or not msgid.isascii()),
+        ("sd", not is_unique or (sd is not None and not re.fullmatch(_SD_STRICT, sd))),
+    )
+    deviations += tuple(name for name, is_wrong in checks if is_wrong)
+    message = text[rest.end() :]
+    return Header(
+        number, int(version), _nil(stamp), _nil(host), _nil(app), _nil(procid), _nil(msgid), elements,
+        message[1:] if message.startswith(_BOM) else message, deviations=deviations or ("header",),
+    )  # fmt: skip
+
+
+def _legacy(text: str) -> Header:
+    """RFC 3164 and its relatives: each part is optional."""
+    position = 1 if text.startswith(_BOM) else 0
+    pri: int | None = None
+    deviations: tuple[str, ...] = ()
+    stamp = host = sequence = None
+    found = _PRI.match(text, position)
+    if found:
+        pri, deviations = _priority(found[1])
+        position = found.end()
+    begin = position
+    found = _CISCO.match(text, position)
+    if found:
+        sequence, host = found.groups()
+        position = found.end()
+    found = _STAMP.match(text, position)
+    if found:
+        stamp = found[1]
+        position = found.end()
+        if host is None:
+            named = _HOST.match(text, position) if found[2] is None else None
+            name = (named[1] or named[2]) if named else ""
+            if named and not _NOT_A_HOST.match(name) and not _is_tag(text, named):
+                host = name
+                position = named.end()
+    else:
+        position = begin
+        sequence = host = None
+    head = Header(pri, None, stamp, host, None, None, None, None, "", sequence)
+    return _tagged(head, text, position, deviations)
+
+
+def _is_tag(text: str, named: re.Match[str]) -> bool:
+    """`sshd: x` after the time is a tag, not a host; `ASA01: %ASA-..` and `host : x` are hosts."""
+    if text[named.end() - 1] != ":":
+        return False
+    return text[named.end() - 2] != " " and _MNEMONIC.match(text, named.end()) is None
+
+
+def _tagged(head: Header, text: str, position: int, deviations: tuple[str, ...]) -> Header:
+    """Read what stands between the host and the message: a Cisco mnemonic, or a tag with or without process id."""
+    app = procid = msgid = None
+    severity = None
+    found = _MNEMONIC.match(text, position)
+    if found:  # the mnemonic stays in the message, where people and rules look for it
+        msgid = found[1]
+        severity = int(found[2]) if head.pri is None else None
+        position = found.start(1)
+    else:
+        found = _TAG.match(text, position)
+        if found:
+            app, procid = found[1] or found[3], found[2]
+            position = found.end()
+    message = text[position:]
+    if not found and message[:1] in {" ", "\t"}:
+        message = message[1:]
+    return head._replace(
+        app=app,
+        procid=procid,
+        msgid=msgid,
+        message=message.removeprefix(_BOM),
+        severity=severity,
+        deviations=deviations,
+    )
