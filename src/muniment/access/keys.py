@@ -96,7 +96,7 @@ class KeyRing:
             raise DeniedError("this API key is not valid", is_authenticated=False)
         return key.identity()
 
-    def keys(self) -> list[ApiKey]:
+    def all(self) -> list[ApiKey]:
         """Every key, oldest first."""
         return sorted(self._keys.values(), key=lambda key: key.created_at)
 

@@ -14,7 +14,7 @@ __all__ = ["Job", "JobState", "Jobs"]
 
 
 class JobState(msgspec.Struct, frozen=True):
-    """Where a job stands. `state` is running, done or failed; `done`/`total` count entries; times in UTC nanoseconds."""
+    """Where a job stands. `state`: running, done or failed; `done` and `total` count entries; times in UTC ns."""
 
     name: str
     state: str

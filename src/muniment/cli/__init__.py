@@ -1,1 +1,21 @@
-"""."""
+"""The command line: one module a group of commands; all but `serve` and `doctor` talk to the server's API."""
+
+from __future__ import annotations
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """The entry point of the `muniment` command; errors leave with the exit codes of `errors.EXIT_CODE`."""
+    import sys
+
+    from muniment.cli.commands import app, report
+    from muniment.errors import EXIT_CODE, AuditError
+
+    try:
+        app()
+    except AuditError as error:
+        report(error)
+        sys.exit(next(EXIT_CODE[kind] for kind in type(error).__mro__ if kind in EXIT_CODE))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,199 @@
+"""Operations of running it: sources and their keys, API keys, login links, status."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from muniment.api.operations import Call, Empty, Operation
+from muniment.api.services import Services
+from muniment.errors import RejectedError
+
+__all__ = ["admin_operations"]
+
+SourceIdText = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,63}$")]
+NameText = Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class SourceBody(msgspec.Struct, frozen=True):
+    id: SourceIdText
+    format: Annotated[str, Meta(max_length=64)] = "auto"
+    title: Annotated[str, Meta(max_length=128)] = ""
+    owner: Annotated[str, Meta(max_length=128)] = ""
+    privacy: Literal["", "clear", "sealed"] = ""
+
+
+class SourceAnswer(msgspec.Struct, frozen=True):
+    id: str
+    title: str
+    format: str
+    privacy: str
+    owner: str
+    rhythm_s: int
+    received: int = 0
+    quarantined: int = 0
+    last_heard: int | None = None
+
+
+class SourceListAnswer(msgspec.Struct, frozen=True):
+    sources: list[SourceAnswer]
+    formats: list[str]
+
+
+class NewSourceAnswer(msgspec.Struct, frozen=True):
+    """A source and its first key. The key is shown this once."""
+
+    source: SourceAnswer
+    key: str
+
+
+class KeyBody(msgspec.Struct, frozen=True):
+    name: NameText
+    role: Literal["reader", "administrator"] = "reader"
+    scope: Annotated[str, Meta(max_length=4096, description="A query ANDed into every search of this key")] = ""
+
+
+class KeyAnswer(msgspec.Struct, frozen=True):
+    id: str
+    name: str
+    role: str
+    source: str
+    scope: str
+    created_at: int
+    revoked_at: int | None = None
+
+
+class KeyListAnswer(msgspec.Struct, frozen=True):
+    keys: list[KeyAnswer]
+
+
+class NewKeyAnswer(msgspec.Struct, frozen=True):
+    """A key and its text, which is shown this once."""
+
+    info: KeyAnswer
+    key: str
+
+
+class LinkBody(msgspec.Struct, frozen=True):
+    person: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._@-]{0,63}$")]
+    name: NameText
+    role: Literal["administrator", "reader"] = "reader"
+
+
+class LinkAnswer(msgspec.Struct, frozen=True):
+    url: str
+
+
+class StatusAnswer(msgspec.Struct, frozen=True):
+    """The state of each part; the health verdict stands in `is_healthy`, its reasons in `problems`."""
+
+    is_healthy: bool
+    problems: list[str]
+    ledger: dict[str, Any]
+    store: dict[str, Any]
+    doors: dict[str, Any]
+    process: dict[str, Any]
+
+
+def admin_operations(services: Services) -> list[Operation]:
+    """The operations over `services`."""
+    a = _Administering(services)
+    return [
+        Operation("GET", "/api/v1/status", "status", "The state of every part", "search", a.status,
+                  answer=StatusAnswer, tag="operation"),
+        Operation("GET", "/api/v1/sources", "sources", "Who sends what, and when it was last heard", "search",
+                  a.sources, answer=SourceListAnswer, tag="sources"),
+        Operation("POST", "/api/v1/sources", "source_create", "Add a source; its key is shown once", "sources",
+                  a.source_create, body=SourceBody, answer=NewSourceAnswer, status=201, tag="sources"),
+        Operation("POST", "/api/v1/sources/{id}/keys", "source_key", "Another key for a source", "sources",
+                  a.source_key, answer=NewKeyAnswer, status=201, tag="sources"),
+        Operation("GET", "/api/v1/keys", "api_keys", "All API keys, without their secrets", "admin", a.keys,
+                  answer=KeyListAnswer, tag="operation"),
+        Operation("POST", "/api/v1/keys", "key_create", "A reading key, perhaps with a row scope", "admin",
+                  a.key_create, body=KeyBody, answer=NewKeyAnswer, status=201, tag="operation"),
+        Operation("DELETE", "/api/v1/keys/{id}", "key_revoke", "Revoke a key at once", "admin", a.key_revoke,
+                  answer=KeyAnswer, tag="operation"),
+        Operation("POST", "/api/v1/links", "link_create", "A one-time login link for a person", "admin",
+                  a.link_create, body=LinkBody, answer=LinkAnswer, status=201, tag="operation"),
+    ]  # fmt: skip
+
+
+class _Administering:
+    """The handlers. A change is recorded before its answer leaves."""
+
+    def __init__(self, services: Services) -> None:
+        self._s = services
+
+    async def _record(self, call: Call[Any, Any], action: str, kind: str, target: str, **metadata: object) -> None:
+        await self._s.recorder.record(
+            action,
+            call.identity,
+            targets=[{"type": kind, "id": target}],
+            client_ip=call.client_ip,
+            user_agent=call.user_agent,
+            metadata=metadata,
+        )
+
+    async def status(self, _: Call[Empty, Empty]) -> StatusAnswer:
+        found = await asyncio.get_running_loop().run_in_executor(self._s.readers, self._s.status)
+        return msgspec.convert(found, StatusAnswer)
+
+    async def sources(self, _: Call[Empty, Empty]) -> SourceListAnswer:
+        return SourceListAnswer([self._source(info) for info in self._s.sources.all()], self._s.sources.formats())
+
+    def _source(self, info: Any) -> SourceAnswer:
+        counters = self._s.sources.counters(info.id)
+        return SourceAnswer(
+            info.id, info.title, info.format, info.privacy, info.owner, info.rhythm_s or 0,
+            counters.received, counters.quarantined, counters.last_heard or None,
+        )  # fmt: skip
+
+    async def source_create(self, call: Call[Empty, SourceBody]) -> NewSourceAnswer:
+        b = call.body
+        info = self._s.sources.add(
+            b.id,
+            title=b.title or b.id,
+            format=b.format,
+            privacy=b.privacy or self._s.settings.privacy_default,
+            owner=b.owner or call.identity.name,
+            now_ns=self._s.clock(),
+        )
+        _, text = self._s.keys.create(f"{b.id} (first key)", "source", self._s.clock(), source=b.id)
+        await self._record(call, "source.create", "source", b.id, format=b.format, privacy=info.privacy)
+        return NewSourceAnswer(self._source(info), text)
+
+    async def source_key(self, call: Call[Empty, Empty]) -> NewKeyAnswer:
+        source = str(call.path["id"])
+        if self._s.sources.get(source) is None:
+            raise RejectedError("there is no such source", field="id", status=404)
+        key, text = self._s.keys.create(f"{source} key", "source", self._s.clock(), source=source)
+        await self._record(call, "key.create", "source", source, key=key.id)
+        return NewKeyAnswer(_key(key), text)
+
+    async def keys(self, _: Call[Empty, Empty]) -> KeyListAnswer:
+        return KeyListAnswer([_key(key) for key in self._s.keys.all()])
+
+    async def key_create(self, call: Call[Empty, KeyBody]) -> NewKeyAnswer:
+        b = call.body
+        self._s.search.check(b.scope)
+        key, text = self._s.keys.create(b.name, b.role, self._s.clock(), scope=b.scope)
+        await self._record(call, "key.create", "key", key.id, role=b.role, scope=b.scope)
+        return NewKeyAnswer(_key(key), text)
+
+    async def key_revoke(self, call: Call[Empty, Empty]) -> KeyAnswer:
+        key = self._s.keys.revoke(str(call.path["id"]), self._s.clock())
+        await self._record(call, "key.revoke", "key", key.id)
+        return _key(key)
+
+    async def link_create(self, call: Call[Empty, LinkBody]) -> LinkAnswer:
+        b = call.body
+        token = self._s.doorkeeper.new_link(b.person, b.name, b.role, self._s.clock())
+        await self._record(call, "user.invite", "user", b.person, role=b.role)
+        return LinkAnswer(f"{self._s.settings.base_url}/login/{token}")
+
+
+def _key(key: Any) -> KeyAnswer:
+    return KeyAnswer(key.id, key.name, key.role, key.source, key.scope, key.created_at, key.revoked_at)

@@ -1,0 +1,185 @@
+"""Operations of proof: a record's proof, evidence files, consistency, checkpoint and keys, verification, rebuild."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from muniment.api.evidence_file import evidence_bytes
+from muniment.api.jobs import JobState
+from muniment.api.operations import Call, Empty, Operation, Raw
+from muniment.api.services import Services
+from muniment.errors import RejectedError
+
+__all__ = ["ledger_operations"]
+
+T = TypeVar("T")
+
+
+class ProofParams(msgspec.Struct, frozen=True):
+    format: Literal["tlog-proof", "json"] = "tlog-proof"
+
+
+class ProofAnswer(msgspec.Struct, frozen=True):
+    """Everything needed to check one record; hashes and leaf in base64. `record` is what commitment 0 covers."""
+
+    index: int
+    size: int
+    origin: str
+    leaf: str
+    leaf_hash: str
+    inclusion_proof: list[str]
+    root_hash: str
+    checkpoint: str
+    record: str
+    record_salt: str
+    vkeys: list[str]
+
+
+class ConsistencyParams(msgspec.Struct, frozen=True):
+    size1: Annotated[int, Meta(ge=1)]
+    size2: Annotated[int, Meta(ge=1)]
+
+
+class ConsistencyAnswer(msgspec.Struct, frozen=True):
+    size1: int
+    size2: int
+    consistency_proof: list[str]
+
+
+class EvidenceParams(msgspec.Struct, frozen=True):
+    indexes: Annotated[list[int], Meta(min_length=1, max_length=1000)]
+
+
+class KeysAnswer(msgspec.Struct, frozen=True):
+    origin: str
+    vkeys: list[str]
+
+
+class VerifyBody(msgspec.Struct, frozen=True):
+    since: Annotated[
+        str, Meta(max_length=4096, description="An older checkpoint of yours to prove consistency with")
+    ] = ""
+
+
+def ledger_operations(services: Services) -> list[Operation]:
+    """The operations over `services`."""
+    proving = _Proving(services)
+    return [
+        Operation("GET", "/api/v1/events/{index}/proof", "proof", "A record's proof (C2SP tlog-proof, or JSON)", "search",
+                  proving.proof, params=ProofParams, media_type="text/plain", tag="proof"),
+        Operation("GET", "/api/v1/evidence", "evidence", "An evidence file that verifies offline", "export",
+                  proving.evidence, params=EvidenceParams, media_type="application/zip", tag="proof",
+                  list_params=frozenset({"indexes"})),
+        Operation("GET", "/api/v1/checkpoint", "checkpoint", "The newest signed checkpoint", None, proving.checkpoint,
+                  media_type="text/plain", tag="proof"),
+        Operation("GET", "/api/v1/log-keys", "log_keys", "The origin and the public keys to pin", None, proving.keys,
+                  answer=KeysAnswer, tag="proof"),
+        Operation("GET", "/api/v1/consistency", "consistency", "A consistency proof between two sizes", "search",
+                  proving.consistency, params=ConsistencyParams, answer=ConsistencyAnswer, tag="proof"),
+        Operation("POST", "/api/v1/verify", "verify_start", "Re-derive the whole ledger", "verify", proving.verify,
+                  body=VerifyBody, answer=JobState, status=202, tag="proof"),
+        Operation("GET", "/api/v1/verify", "verify_state", "How the verification stands", "verify",
+                  proving.verify_state, answer=JobState, tag="proof"),
+        Operation("POST", "/api/v1/rebuild", "rebuild_start", "Throw the search store away and make it anew", "admin",
+                  proving.rebuild, answer=JobState, status=202, tag="operation"),
+        Operation("GET", "/api/v1/rebuild", "rebuild_state", "How the rebuild stands", "admin",
+                  proving.rebuild_state, answer=JobState, tag="operation"),
+    ]  # fmt: skip
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+class _Proving:
+    """The handlers."""
+
+    def __init__(self, services: Services) -> None:
+        self._s = services
+
+    async def _blocking(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._s.readers, work)
+
+    async def _record(self, call: Call[Any, Any], action: str, **metadata: object) -> None:
+        await self._s.recorder.record(
+            action,
+            call.identity,
+            targets=[{"type": "ledger", "id": self._s.ledger.origin}],
+            client_ip=call.client_ip,
+            user_agent=call.user_agent,
+            metadata=metadata,
+        )
+
+    def _visible(self, call: Call[Any, Any], index: int) -> None:
+        """A row scope also covers proofs: what cannot be searched cannot be fetched by number."""
+        if index >= self._s.ledger.size:
+            raise RejectedError(f"the ledger has {self._s.ledger.size} entries", field="index", status=404)
+        if call.identity.scope and self._s.search.event(index, scope=call.identity.scope) is None:
+            raise RejectedError(f"no record with index {index} is visible to you", field="index", status=404)
+
+    async def proof(self, call: Call[ProofParams, Empty]) -> Any:
+        index = call.path["index"]
+        await self._blocking(lambda: self._visible(call, index))
+        await self._record(call, "log.prove", index=index)
+        if call.params.format == "tlog-proof":
+            text = await self._blocking(lambda: self._s.ledger.tlog_proof(index))
+            return Raw(text, "text/plain; charset=utf-8", f"muniment-{index}.tlog-proof")
+        return await self._blocking(lambda: self._proof_pieces(index))
+
+    def _proof_pieces(self, index: int) -> ProofAnswer:
+        proof = self._s.ledger.proof(index)
+        entry = self._s.ledger.entry(index)
+        return ProofAnswer(
+            index=index,
+            size=proof.size,
+            origin=self._s.ledger.origin,
+            leaf=_b64(entry.leaf),
+            leaf_hash=_b64(proof.leaf_hash),
+            inclusion_proof=[_b64(step) for step in proof.hashes],
+            root_hash=_b64(proof.root_hash),
+            checkpoint=proof.checkpoint.decode(),
+            record=_b64(entry.record),
+            record_salt=_b64(entry.salt),
+            vkeys=list(self._s.ledger.vkeys),
+        )
+
+    async def evidence(self, call: Call[EvidenceParams, Empty]) -> Raw:
+        indexes = sorted(set(call.params.indexes))
+        await self._blocking(lambda: [self._visible(call, index) for index in indexes])
+        await self._record(call, "log.export", format="evidence", indexes=indexes[:100], count=len(indexes))
+        body = await self._blocking(lambda: evidence_bytes(self._s, indexes))
+        name = f"muniment-evidence-{indexes[0]}" + (f"-and-{len(indexes) - 1}-more" if len(indexes) > 1 else "")
+        return Raw(body, "application/zip", f"{name}.zip")
+
+    async def checkpoint(self, _: Call[Empty, Empty]) -> Raw:
+        return Raw(self._s.ledger.checkpoint, "text/plain; charset=utf-8")
+
+    async def keys(self, _: Call[Empty, Empty]) -> KeysAnswer:
+        return KeysAnswer(self._s.ledger.origin, list(self._s.ledger.vkeys))
+
+    async def consistency(self, call: Call[ConsistencyParams, Empty]) -> ConsistencyAnswer:
+        size1, size2 = call.params.size1, call.params.size2
+        if not size1 <= size2 <= self._s.ledger.size:
+            raise RejectedError(f"sizes must satisfy 1 <= size1 <= size2 <= {self._s.ledger.size}", field="size1")
+        hashes = await self._blocking(lambda: self._s.ledger.consistency_proof(size1, size2))
+        return ConsistencyAnswer(size1, size2, [_b64(step) for step in hashes])
+
+    async def verify(self, call: Call[Empty, VerifyBody]) -> JobState:
+        await self._record(call, "ledger.verify")
+        return self._s.jobs.start("verify", self._s.verify())
+
+    async def verify_state(self, _: Call[Empty, Empty]) -> JobState:
+        return self._s.jobs.state("verify")
+
+    async def rebuild(self, call: Call[Empty, Empty]) -> JobState:
+        await self._record(call, "store.rebuild")
+        return self._s.jobs.start("rebuild", self._s.rebuild())
+
+    async def rebuild_state(self, _: Call[Empty, Empty]) -> JobState:
+        return self._s.jobs.state("rebuild")

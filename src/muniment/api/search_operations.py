@@ -1,0 +1,339 @@
+"""Operations of reading: search, histogram, facets, one record, completion, live tail, export, saved searches."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from muniment.api.operations import Call, Empty, Operation, Stream
+from muniment.api.services import Services
+from muniment.api.times import parse_time
+from muniment.errors import RejectedError
+
+__all__ = ["search_operations"]
+
+T = TypeVar("T")
+QueryText = Annotated[
+    str, Meta(max_length=4096, description="Query language: actor:anna action:user.* -outcome:success")
+]
+TimeText = Annotated[
+    str, Meta(max_length=64, description="RFC 3339, a date, now, or an offset like -24h; half-open range")
+]
+EXPORT_TYPES: Final = {
+    "jsonl": ("application/x-ndjson", "jsonl"),
+    "csv": ("text/csv; charset=utf-8", "csv"),
+    "parquet": ("application/vnd.apache.parquet", "parquet"),
+    "ocsf": ("application/x-ndjson", "ocsf.jsonl"),
+}
+TAIL_POLL_S: Final = 15.0
+"""A comment line at least this often, so that proxies keep a silent tail open."""
+
+
+class SearchParams(msgspec.Struct, frozen=True):
+    q: QueryText = ""
+    start: TimeText = ""
+    end: TimeText = ""
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    cursor: Annotated[str, Meta(max_length=128)] = ""
+    order: Literal["desc", "asc"] = "desc"
+    columns: Annotated[list[str], Meta(max_length=40)] = []
+
+
+class HistogramParams(msgspec.Struct, frozen=True):
+    q: QueryText = ""
+    start: TimeText = "-24h"
+    end: TimeText = "now"
+    buckets: Annotated[int, Meta(ge=1, le=500)] = 60
+    by: Literal["outcome", "severity", "source", "action", "class_name"] = "outcome"
+
+
+class FacetParams(msgspec.Struct, frozen=True):
+    q: QueryText = ""
+    start: TimeText = ""
+    end: TimeText = ""
+    fields: Annotated[list[str], Meta(max_length=20)] = ["source", "action", "outcome", "actor_name", "src_ip"]
+    limit: Annotated[int, Meta(ge=1, le=100)] = 10
+
+
+class CompleteParams(msgspec.Struct, frozen=True):
+    text: QueryText = ""
+    column: Annotated[int, Meta(ge=0, le=4096)] = 0
+
+
+class TailParams(msgspec.Struct, frozen=True):
+    q: QueryText = ""
+    after: Annotated[int, Meta(ge=-1, le=2**53)] = -1
+
+
+class ExportParams(msgspec.Struct, frozen=True):
+    q: QueryText = ""
+    start: TimeText = ""
+    end: TimeText = ""
+    format: Literal["jsonl", "csv", "parquet", "ocsf"] = "jsonl"
+
+
+class HorizonAnswer(msgspec.Struct, frozen=True):
+    """How far a result has seen: complete for indexes below `complete_to_index`, received before `complete_to_time`."""
+
+    complete_to_index: int
+    complete_to_time: int
+    ledger_size: int
+    pending: int
+
+
+class SearchAnswer(msgspec.Struct, frozen=True):
+    rows: list[dict[str, Any]]
+    horizon: HorizonAnswer
+    took_ms: float
+    cursor: str | None = None
+    warnings: list[str] = []
+
+
+class HistogramAnswer(msgspec.Struct, frozen=True):
+    start: int
+    end: int
+    step_ns: int
+    series: dict[str, list[int]]
+    horizon: HorizonAnswer
+
+
+class FacetAnswer(msgspec.Struct, frozen=True):
+    facets: dict[str, list[tuple[str, int]]]
+
+
+class EventAnswer(msgspec.Struct, frozen=True):
+    index: int
+    columns: dict[str, Any]
+    record: str
+    ocsf: dict[str, Any]
+
+
+class SuggestionAnswer(msgspec.Struct, frozen=True):
+    text: str
+    kind: str
+    detail: str
+    start: int
+    end: int
+
+
+class CompleteAnswer(msgspec.Struct, frozen=True):
+    suggestions: list[SuggestionAnswer]
+
+
+class SavedBody(msgspec.Struct, frozen=True):
+    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    q: QueryText = ""
+    start: TimeText = "-24h"
+    end: TimeText = "now"
+    columns: Annotated[list[str], Meta(max_length=40)] = []
+    is_shared: bool = False
+
+
+class SavedAnswer(msgspec.Struct, frozen=True):
+    id: str
+    name: str
+    owner: str
+    q: str
+    start: str
+    end: str
+    columns: list[str]
+    is_shared: bool
+
+
+class SavedListAnswer(msgspec.Struct, frozen=True):
+    saved: list[SavedAnswer]
+
+
+def search_operations(services: Services) -> list[Operation]:
+    """The operations over `services`."""
+    reading = _Reading(services)
+    lists = frozenset({"columns", "fields"})
+    return [
+        Operation("GET", "/api/v1/search", "search", "Search events, newest first, one page", "search", reading.search,
+                  params=SearchParams, answer=SearchAnswer, list_params=lists),
+        Operation("GET", "/api/v1/histogram", "histogram", "Counts over time", "search", reading.histogram,
+                  params=HistogramParams, answer=HistogramAnswer),
+        Operation("GET", "/api/v1/facets", "facets", "The most frequent values of fields", "search", reading.facets,
+                  params=FacetParams, answer=FacetAnswer, list_params=lists),
+        Operation("GET", "/api/v1/complete", "complete", "Suggestions for a query being typed", "search",
+                  reading.complete, params=CompleteParams, answer=CompleteAnswer),
+        Operation("GET", "/api/v1/tail", "tail", "New matching events as they come (server-sent events)", "search",
+                  reading.tail, params=TailParams, media_type="text/event-stream"),
+        Operation("GET", "/api/v1/export", "export", "All matching events as a file", "export", reading.export,
+                  params=ExportParams, media_type="application/octet-stream"),
+        Operation("GET", "/api/v1/events/{index}", "event", "One record: typed fields, original, OCSF", "search",
+                  reading.event, answer=EventAnswer),
+        Operation("GET", "/api/v1/saved", "saved_list", "One's own and shared saved searches", "search",
+                  reading.saved_list, answer=SavedListAnswer),
+        Operation("POST", "/api/v1/saved", "saved_create", "Save a search", "search", reading.saved_create,
+                  body=SavedBody, answer=SavedAnswer, status=201),
+        Operation("DELETE", "/api/v1/saved/{id}", "saved_delete", "Delete a saved search of one's own", "search",
+                  reading.saved_delete, answer=SavedAnswer),
+    ]  # fmt: skip
+
+
+class _Reading:
+    """The handlers. Each runs the blocking store call on the readers and writes its own record beside it."""
+
+    def __init__(self, services: Services) -> None:
+        self._s = services
+
+    async def _blocking(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._s.readers, work)
+
+    async def _recorded(self, call: Call[Any, Any], action: str, work: Callable[[], T], **metadata: object) -> T:
+        """Run `work` while its record is being written; the answer waits for both."""
+        record = self._s.recorder.record(
+            action,
+            call.identity,
+            targets=[{"type": "ledger", "id": self._s.ledger.origin}],
+            client_ip=call.client_ip,
+            user_agent=call.user_agent,
+            metadata=metadata,
+        )
+        result, _ = await asyncio.gather(self._blocking(work), record)
+        return result
+
+    def _range(self, start: str, end: str) -> tuple[int | None, int | None]:
+        now = self._s.clock()
+        first = parse_time(start, now, field="start") if start else None
+        last = parse_time(end, now, field="end") if end and end != "now" else None
+        if first is not None and last is not None and first >= last:
+            raise RejectedError("it must lie before the end", field="start")
+        return first, last
+
+    async def search(self, call: Call[SearchParams, Empty]) -> SearchAnswer:
+        p = call.params
+        start, end = self._range(p.start, p.end)
+
+        def work() -> Any:
+            return self._s.search.search(
+                p.q, start, end, limit=p.limit, cursor=p.cursor or None, order=p.order,
+                columns=list(p.columns) or None, scope=call.identity.scope or None,
+            )  # fmt: skip
+
+        page = await self._recorded(call, "log.search", work, query=p.q, start=p.start, end=p.end, limit=p.limit)
+        return SearchAnswer(page.rows, _horizon(page.horizon), page.took_ms, page.cursor, list(page.warnings))
+
+    async def histogram(self, call: Call[HistogramParams, Empty]) -> HistogramAnswer:
+        p = call.params
+        start, end = self._range(p.start, p.end)
+
+        def work() -> Any:
+            return self._s.search.histogram(
+                p.q, start, end, buckets=p.buckets, by=p.by, scope=call.identity.scope or None
+            )
+
+        found = await self._recorded(call, "log.aggregate", work, query=p.q, start=p.start, end=p.end, by=p.by)
+        return HistogramAnswer(found.start, found.end, found.step_ns, found.series, _horizon(found.horizon))
+
+    async def facets(self, call: Call[FacetParams, Empty]) -> FacetAnswer:
+        p = call.params
+        start, end = self._range(p.start, p.end)
+
+        def work() -> Any:
+            return self._s.search.facets(
+                p.q, start, end, list(p.fields), limit=p.limit, scope=call.identity.scope or None
+            )
+
+        found = await self._recorded(call, "log.aggregate", work, query=p.q, fields=list(p.fields))
+        return FacetAnswer(found)
+
+    async def complete(self, call: Call[CompleteParams, Empty]) -> CompleteAnswer:
+        p = call.params
+        scope = call.identity.scope or None
+        found = await self._blocking(lambda: self._s.search.complete(p.text, p.column, scope=scope))
+        return CompleteAnswer([SuggestionAnswer(s.text, s.kind, s.detail, s.start, s.end) for s in found])
+
+    async def event(self, call: Call[Empty, Empty]) -> EventAnswer:
+        index = call.path["index"]
+        scope = call.identity.scope or None
+        found = await self._recorded(call, "log.view", lambda: self._s.search.event(index, scope=scope), index=index)
+        if found is None:
+            raise RejectedError(f"no record with index {index} is visible to you", field="index", status=404)
+        return EventAnswer(index, found.columns, found.record, found.ocsf)
+
+    async def tail(self, call: Call[TailParams, Empty]) -> Stream:
+        p = call.params
+        scope = call.identity.scope or None
+        after = p.after if p.after >= 0 else self._s.search.horizon().complete_to_index - 1
+        rows = await self._recorded(
+            call, "log.tail", lambda: self._s.search.tail(p.q, after, 1, scope=scope), query=p.q
+        )
+        del rows  # read once before the stream begins, so that a bad query is an answer and not a broken stream
+        return Stream(self._follow(p.q, after, scope), "text/event-stream")
+
+    async def _follow(self, q: str, after: int, scope: str | None) -> AsyncIterator[bytes]:
+        yield b"retry: 2000\n\n"
+        while True:
+            rows = await self._blocking(lambda: self._s.search.tail(q, after, 200, scope=scope))  # noqa: B023
+            for row in rows:
+                after = max(after, int(row["index"]))
+                yield b"id: %d\nevent: row\ndata: %s\n\n" % (after, msgspec.json.encode(row))
+            if len(rows) < 200:
+                horizon = self._s.search.horizon()
+                after = max(after, horizon.complete_to_index - 1) if not rows else after
+                yield b"event: horizon\ndata: %s\n\n" % msgspec.json.encode(_horizon(horizon))
+                await self._s.wait_for_change(TAIL_POLL_S)
+
+    async def export(self, call: Call[ExportParams, Empty]) -> Stream:
+        p = call.params
+        start, end = self._range(p.start, p.end)
+        scope = call.identity.scope or None
+
+        def work() -> tuple[Iterator[bytes], bytes | None]:
+            chunks = iter(self._s.search.export(p.q, start, end, p.format, scope=scope))
+            return chunks, next(chunks, None)
+
+        chunks, first = await self._recorded(
+            call, "log.export", work, query=p.q, start=p.start, end=p.end, format=p.format
+        )
+        media_type, suffix = EXPORT_TYPES[p.format]
+        name = f"muniment-{hashlib.sha256(p.q.encode()).hexdigest()[:8]}.{suffix}"
+        return Stream(self._drain(chunks, first), media_type, name)
+
+    async def _drain(self, chunks: Iterator[bytes], first: bytes | None) -> AsyncIterator[bytes]:
+        chunk = first
+        while chunk is not None:
+            yield chunk
+            chunk = await self._blocking(lambda: next(chunks, None))
+
+    async def saved_list(self, call: Call[Empty, Empty]) -> SavedListAnswer:
+        found = await self._blocking(lambda: self._s.saved.visible_to(call.identity.id))
+        return SavedListAnswer([_saved(item) for item in found])
+
+    async def saved_create(self, call: Call[Empty, SavedBody]) -> SavedAnswer:
+        b = call.body
+        self._s.search.check(b.q)
+        saved = await self._recorded(
+            call,
+            "search.save",
+            lambda: self._s.saved.create(
+                b.name, call.identity.id, b.q, b.start, b.end, list(b.columns), b.is_shared, self._s.clock()
+            ),
+            name=b.name,
+            query=b.q,
+        )
+        return _saved(saved)
+
+    async def saved_delete(self, call: Call[Empty, Empty]) -> SavedAnswer:
+        saved = await self._recorded(
+            call,
+            "search.delete",
+            lambda: self._s.saved.delete(str(call.path["id"]), call.identity.id),
+            id=str(call.path["id"]),
+        )
+        return _saved(saved)
+
+
+def _horizon(horizon: Any) -> HorizonAnswer:
+    return HorizonAnswer(horizon.complete_to_index, horizon.complete_to_time, horizon.ledger_size, horizon.pending)
+
+
+def _saved(item: Any) -> SavedAnswer:
+    return SavedAnswer(item.id, item.name, item.owner, item.q, item.start, item.end, list(item.columns), item.is_shared)

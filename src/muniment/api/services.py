@@ -1,0 +1,42 @@
+"""What the operations work with, as promises. `app.py` fills them with the real rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+from muniment.access.keys import KeyRing
+from muniment.access.sessions import Doorkeeper
+from muniment.api.jobs import Job, Jobs
+from muniment.api.recorder import Recorder
+from muniment.config import Settings
+from muniment.ledger.ledger import Ledger
+from muniment.search.saved import SavedSearches
+from muniment.search.service import SearchService
+from muniment.sources.registry import SourceRegistry
+
+__all__ = ["Services"]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything an operation may touch. Blocking calls run on `readers`."""
+
+    settings: Settings
+    ledger: Ledger
+    search: SearchService
+    saved: SavedSearches
+    sources: SourceRegistry
+    keys: KeyRing
+    doorkeeper: Doorkeeper
+    recorder: Recorder
+    jobs: Jobs
+    readers: Executor
+    clock: Callable[[], int]
+    status: Callable[[], dict[str, Any]]
+    verify: Callable[[], Job]
+    rebuild: Callable[[], Job]
+    open_parts: Callable[[Sequence[Any]], list[tuple[bytes, bytes] | None]]
+    wait_for_change: Callable[[float], Any]

@@ -1,0 +1,387 @@
+"""The commands for readers and administrators; `serve` and `demo` stand in `cli/serving.py`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from muniment import __version__
+from muniment.cli.client import Client, connect
+from muniment.cli.output import console, event_table, inert, key_values, notes, print_json, short_time
+from muniment.errors import AuditError, RejectedError, VerificationError
+
+__all__ = ["app", "report"]
+
+app = typer.Typer(
+    help="The internal audit log: who did what, to what, when, from where, with what outcome - and the proof.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+sources_app = typer.Typer(help="Systems that send events, and what their events become.", no_args_is_help=True)
+keys_app = typer.Typer(help="API keys: list, make, revoke.", no_args_is_help=True)
+app.add_typer(sources_app, name="sources")
+app.add_typer(keys_app, name="keys")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Server = Annotated[str, typer.Option("--server", help="URL of the server.", envvar="MUNIMENT_URL")]
+Data = Annotated[str, typer.Option("--data", help="Data folder of a server on this machine.", envvar="MUNIMENT_DATA")]
+Start = Annotated[str, typer.Option("--from", help="Start: RFC 3339, a date, or -24h.")]
+End = Annotated[str, typer.Option("--to", help="End, not included: RFC 3339, a date, now, or -1h.")]
+
+
+def report(error: AuditError) -> None:
+    """An error on standard error, as a person wants to read it."""
+    notes.print(Text.assemble(("error ", "bold red"), inert(str(error))))
+    if isinstance(error, RejectedError) and error.column is not None:
+        notes.print(Text(f"  at column {error.column + 1}", style="dim"))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"muniment {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Muniment."""
+
+
+@app.command()
+def search(
+    query: Annotated[
+        list[str] | None, typer.Argument(help="For example: actor:anna action:user.* -outcome:success")
+    ] = None,
+    start: Start = "-24h",
+    end: End = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    server: Server = "",
+    data: Data = "",
+    as_json: AsJson = False,
+) -> None:
+    """Find events, newest first."""
+    q = " ".join(query or [])
+    try:
+        answer = connect(server, data=data).get("/api/v1/search", q=q, start=start, end=end, limit=limit)
+    except RejectedError as error:
+        if error.column is not None and not as_json:
+            notes.print(Text(f"  {inert(q)}\n  {' ' * error.column}^", style="yellow"))
+        raise
+    if as_json:
+        print_json(answer)
+        return
+    for warning in answer["warnings"]:
+        notes.print(Text.assemble(("note ", "yellow"), inert(warning)))
+    if answer["rows"]:
+        console.print(event_table(answer["rows"]))
+    _horizon(answer, len(answer["rows"]))
+
+
+def _horizon(answer: dict[str, Any], count: int) -> None:
+    horizon = answer["horizon"]
+    more = ", more with --limit" if answer["cursor"] else ""
+    pending = f", {horizon['pending']} pending" if horizon["pending"] else ""
+    notes.print(
+        Text(
+            f"{count} shown{more}; complete up to index {horizon['complete_to_index']}{pending}; {answer['took_ms']:.0f} ms",
+            style="dim",
+        )
+    )
+
+
+@app.command()
+def tail(
+    query: Annotated[list[str] | None, typer.Argument(help="Only events that match.")] = None,
+    server: Server = "",
+    data: Data = "",
+    as_json: AsJson = False,
+) -> None:
+    """Follow new events as they come. Ends with Ctrl+C."""
+    client = connect(server, data=data)
+    after: int | None = None
+    while True:
+        with client.stream("/api/v1/tail", q=" ".join(query or []), after=after) as response:
+            kind = ""
+            for line in response.iter_lines():
+                if line.startswith("event: "):
+                    kind = line[7:]
+                elif line.startswith("data: ") and kind == "row":
+                    row = json.loads(line[6:])
+                    after = max(after or 0, int(row["index"]))
+                    print_json(row) if as_json else console.print(_line(row))
+                    sys.stdout.flush()
+        time.sleep(1)  # the server ended the stream: come back after the last row seen
+
+
+def _line(row: dict[str, Any]) -> Text:
+    who = row.get("actor_name") or row.get("actor_email") or row.get("actor_id") or "-"
+    target = row.get("target_name") or row.get("target_id") or ""
+    style = {"success": "green", "failure": "bold red"}.get(str(row.get("outcome")), "dim")
+    return Text.assemble(
+        (short_time(row.get("time", "")), "dim"), "  ", (inert(who), "bold"), "  ", inert(row.get("action", "")), "  ",
+        inert(target), "  ", (str(row.get("outcome", "")), style), "  ", (inert(row.get("source", "")), "dim"),
+    )  # fmt: skip
+
+
+@app.command()
+def show(index: int, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """One record: its fields and the original."""
+    answer = connect(server, data=data).get(f"/api/v1/events/{index}")
+    if as_json:
+        print_json(answer)
+        return
+    columns = answer["columns"]
+    console.print(
+        key_values([(k, v) for k, v in columns.items() if v not in ("", 0, None, False, [], "::") and k != "record"])
+    )
+    console.print("\n[bold]original[/bold]")
+    try:
+        console.print_json(answer["record"])
+    except ValueError:
+        console.print(Text(inert(answer["record"])))
+
+
+@app.command()
+def proof(
+    index: int,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the .tlog-proof here.")] = None,
+    evidence: Annotated[Path | None, typer.Option(help="Write an evidence file (zip) here instead.")] = None,
+    server: Server = "",
+    data: Data = "",
+    as_json: AsJson = False,
+) -> None:
+    """A record's proof: shown, or written to a file that verifies offline."""
+    client = connect(server, data=data)
+    if evidence is not None:
+        evidence.write_bytes(client.raw("/api/v1/evidence", indexes=str(index)))
+        notes.print(f"written {evidence}; verify with: muniment verify {evidence}")
+    elif as_json:
+        print_json(client.get(f"/api/v1/events/{index}/proof", format="json"))
+    else:
+        text = client.raw(f"/api/v1/events/{index}/proof")
+        if out is None:
+            sys.stdout.write(text.decode())
+        else:
+            out.write_bytes(text)
+            notes.print(f"written {out}")
+
+
+@app.command()
+def verify(
+    file: Annotated[Path | None, typer.Argument(help="An evidence file; verified here, offline.")] = None,
+    vkey: Annotated[list[str] | None, typer.Option(help="A pinned public key (repeatable).")] = None,
+    folder: Annotated[Path | None, typer.Option(help="A ledger folder; verified here, without a server.")] = None,
+    server: Server = "",
+    data: Data = "",
+    as_json: AsJson = False,
+) -> None:
+    """Verify an evidence file, a ledger folder, or (without either) the running server's whole ledger."""
+    if file is not None:
+        from muniment.cli.offline import verify_evidence_file
+
+        verify_evidence_file(file, vkey or [], as_json)
+    elif folder is not None:
+        from muniment.cli.offline import verify_folder
+
+        verify_folder(folder, as_json)
+    else:
+        _job(connect(server, data=data), "verify", as_json)
+
+
+@app.command()
+def rebuild(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """Throw the search store away and make it anew from the ledger."""
+    _job(connect(server, data=data), "rebuild", as_json)
+
+
+def _job(client: Client, name: str, as_json: bool) -> None:
+    state = client.post(f"/api/v1/{name}", {} if name == "verify" else None)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=notes, disable=as_json or not notes.is_terminal) as progress:
+        task = progress.add_task(name, total=None)
+        while state["state"] == "running":
+            time.sleep(0.3)
+            state = client.get(f"/api/v1/{name}")
+            progress.update(task, completed=state["done"], total=state["total"] or None)
+    if as_json:
+        print_json(state)
+    if state["state"] == "failed":
+        raise VerificationError(state["error"])
+    if not as_json:
+        console.print(Text(f"{name}: done", style="green"))
+        console.print(key_values(list(state["result"].items())))
+
+
+@app.command()
+def export(
+    query: Annotated[list[str] | None, typer.Argument()] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default standard output.")] = None,
+    format: Annotated[str, typer.Option(help="jsonl, csv, parquet or ocsf.")] = "jsonl",
+    start: Start = "",
+    end: End = "",
+    server: Server = "",
+    data: Data = "",
+) -> None:
+    """Write all matching events to a file."""
+    with connect(server, data=data).stream(
+        "/api/v1/export", q=" ".join(query or []), start=start, end=end, format=format
+    ) as response:
+        sink = sys.stdout.buffer if out is None else out.open("wb")
+        written = 0
+        with Progress(TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} bytes"), TimeElapsedColumn(),
+                      console=notes, disable=out is None or not notes.is_terminal) as progress:  # fmt: skip
+            task = progress.add_task("export", total=None)
+            for chunk in response.iter_bytes():
+                sink.write(chunk)
+                written += len(chunk)
+                progress.update(task, completed=written)
+        if out is not None:
+            sink.close()
+            notes.print(f"written {out}, {written:,} bytes")
+
+
+@app.command()
+def status(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """How every part is doing. Exit code 1 when something is wrong."""
+    answer = connect(server, data=data).get("/api/v1/status")
+    if as_json:
+        print_json(answer)
+    else:
+        healthy = answer["is_healthy"]
+        console.print(Text("healthy", style="bold green") if healthy else Text("not healthy", style="bold red"))
+        for problem in answer["problems"]:
+            console.print(Text.assemble(("  ! ", "red"), inert(problem)))
+        for part in ("ledger", "store", "doors", "process"):
+            console.print(Text(f"\n{part}", style="bold"))
+            console.print(key_values(list(answer[part].items())))
+    if not answer["is_healthy"]:
+        raise typer.Exit(1)
+
+
+@sources_app.command("list")
+def sources_list(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """All sources: what they are, how much they sent, when they were last heard."""
+    answer = connect(server, data=data).get("/api/v1/sources")
+    if as_json:
+        print_json(answer)
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("source", "format", "privacy", "owner", "received", "quarantined", "last heard"):
+        table.add_column(name, justify="right" if name in {"received", "quarantined"} else "left")
+    for s in answer["sources"]:
+        heard = short_time(s["last_heard"]) if s["last_heard"] else "never"
+        table.add_row(s["id"], s["format"], s["privacy"], Text(inert(s["owner"])), f"{s['received']:,}",
+                      f"{s['quarantined']:,}", heard)  # fmt: skip
+    console.print(table)
+
+
+@sources_app.command("add")
+def sources_add(
+    id: str,
+    format: Annotated[str, typer.Option(help="Catalogue entry, or auto.")] = "auto",
+    privacy: Annotated[str, typer.Option(help="sealed or clear; empty: the server's default.")] = "",
+    owner: str = "",
+    title: str = "",
+    server: Server = "",
+    data: Data = "",
+    as_json: AsJson = False,
+) -> None:
+    """Add a source and print its key, once."""
+    body = {"id": id, "format": format, "privacy": privacy, "owner": owner, "title": title}
+    answer = connect(server, data=data).post("/api/v1/sources", body)
+    if as_json:
+        print_json(answer)
+        return
+    console.print(f"source {id} added; its key, shown this once:\n\n  {answer['key']}\n")
+    console.print("try it:", style="dim")
+    url = server or connect(server, data=data).http.base_url
+    console.print(
+        f"  curl -H 'Authorization: Bearer {answer['key']}' {str(url).rstrip('/')}/v1/events \\\n"
+        '    -d \'{"action":"document.delete","actor":{"id":"anna"},"targets":[{"type":"document","id":"9"}]}\'',
+        soft_wrap=True,
+    )
+
+
+@sources_app.command("test")
+def sources_test(file: Path, format: str = "auto", as_json: AsJson = False) -> None:
+    """Show what the events in a file become, without sending them."""
+    from muniment.cli.offline import explain_file
+
+    explain_file(file, format, as_json)
+
+
+@keys_app.command("list")
+def keys_list(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """All API keys, without their secrets."""
+    answer = connect(server, data=data).get("/api/v1/keys")
+    if as_json:
+        print_json(answer)
+        return
+    from rich.table import Table
+
+    table = Table("id", "name", "role", "source", "made", "revoked", box=None, pad_edge=False, header_style="bold")
+    for k in answer["keys"]:
+        table.add_row(k["id"], Text(inert(k["name"])), k["role"], k["source"], short_time(k["created_at"]),
+                      short_time(k["revoked_at"]) if k["revoked_at"] else "")  # fmt: skip
+    console.print(table)
+
+
+@keys_app.command("new")
+def keys_new(
+    name: str,
+    role: Annotated[str, typer.Option(help="reader or administrator.")] = "reader",
+    scope: Annotated[str, typer.Option(help="A query ANDed into every search of this key.")] = "",
+    server: Server = "",
+    data: Data = "",
+    as_json: AsJson = False,
+) -> None:
+    """A reading key; printed once."""
+    answer = connect(server, data=data).post("/api/v1/keys", {"name": name, "role": role, "scope": scope})
+    print_json(answer) if as_json else console.print(answer["key"])
+
+
+@keys_app.command("revoke")
+def keys_revoke(id: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """End a key at once."""
+    answer = connect(server, data=data).delete(f"/api/v1/keys/{id}")
+    print_json(answer) if as_json else console.print(f"revoked {id}")
+
+
+@keys_app.command("log")
+def keys_log(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """The ledger's origin and public keys, to pin on another machine."""
+    answer = connect(server, data=data).get("/api/v1/log-keys")
+    print_json(answer) if as_json else console.print("\n".join([answer["origin"], *answer["vkeys"]]), soft_wrap=True)
+
+
+@app.command()
+def login(
+    person: Annotated[str, typer.Argument(help="Who the link is for.")] = "admin",
+    name: str = "Administrator",
+    role: str = "administrator",
+    server: Server = "",
+    data: Data = "",
+    as_json: AsJson = False,
+) -> None:
+    """A one-time login link for a person."""
+    answer = connect(server, data=data).post("/api/v1/links", {"person": person, "name": name, "role": role})
+    print_json(answer) if as_json else console.print(answer["url"], soft_wrap=True)
+
+
+from muniment.cli import serving as _serving  # noqa: E402  (its commands join `app`, which must exist first)
+
+_serving.join(app)
