@@ -109,3 +109,45 @@ FORWARDED_HOPS_MAX: Final = 20
 
 REJECTION_KEYS_MAX: Final = 10_000
 """Distinct (source, door, reason) rejection counters between two reports; further ones share `other`."""
+
+SYSLOG_BATCH_MESSAGES_MAX: Final = 2_000
+"""Messages of one connection submitted as one arrival: about 10 ms of parsing, so other connections get their turn."""
+
+SYSLOG_GATHER_MS: Final = 5
+"""How long a door waits for more when little was read. Small beside BATCH_WAIT_MS, long enough to fill a batch."""
+
+SYSLOG_READ_BYTES_MAX: Final = 1 * MIB
+"""Read and not yet submitted, per connection; past it the socket is not read and TCP slows the sender."""
+
+SYSLOG_UDP_READ_BYTES_MAX: Final = 8 * MIB
+"""The same for one UDP socket; past it the kernel buffer fills, drops and counts, and the loss becomes an event."""
+
+SYSLOG_UDP_RCVBUF_BYTES: Final = 16 * MIB
+"""Asked of the kernel: half a second at 50,000 messages of 600 bytes a second."""
+
+SYSLOG_UDP_PEERS_CACHED_MAX: Final = 4_096
+"""Peers whose source is remembered; addresses can be forged, so the table is bounded."""
+
+SYSLOG_CONNECTIONS_MAX: Final = 2_000
+"""Of one listener: with SYSLOG_READ_BYTES_MAX rarely full, below the usual limit of 4,096 open files."""
+
+SYSLOG_CONNECTIONS_PER_PEER_MAX: Final = 128
+"""A relay opens one per worker; more from one address is a leak or an attack."""
+
+SYSLOG_HANDSHAKE_S: Final = 15.0
+"""A TLS handshake takes milliseconds; slow links take seconds."""
+
+SYSLOG_PARTIAL_IDLE_S: Final = 60.0
+"""A frame begun must go on within this time, else the connection is closed and the piece quarantined."""
+
+SYSLOG_IDLE_S: Final = 86_400.0
+"""A silent connection. Long on purpose: plain TCP senders lose what they write into a connection closed under them."""
+
+SYSLOG_STORAGE_WAIT_S: Final = 1.0
+"""After a storage error UDP is not read for this long: reading would only lose what the kernel may still hold."""
+
+SYSLOG_HELD_BYTES_MAX: Final = 64 * MIB
+"""Read and not yet submitted over all stream connections; past it each connection is read only when it is empty."""
+
+SYSLOG_DRAIN_S: Final = 1.5
+"""At shutdown: how long senders have to notice that we stop. rsyslog looks before each write, syslog-ng at once."""
