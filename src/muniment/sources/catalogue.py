@@ -1,0 +1,338 @@
+"""The catalogue of known systems: one YAML file each, read and checked here. See docs in `catalogue/README.md`.
+
+A file says what the system is, how its events are recognised, timed and mapped to typed columns (the language is in
+`values`), which of its fields are personal, and holds real samples with the columns they must give. Everything is
+checked at loading; a mistake is named file:line. Compiling to SQL is the compiler's, running the samples the tests'.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+
+import msgspec
+import re2
+
+from muniment.errors import RejectedError
+from muniment.sources.columns import COLUMNS
+from muniment.sources.located import LocatedDict, LocatedList, read_yaml
+from muniment.sources.values import (
+    Capture,
+    Condition,
+    Const,
+    Path,
+    Ref,
+    Value,
+    check_pattern,
+    parse_condition,
+    parse_value,
+    walk,
+)
+
+__all__ = ["FOLDER", "Case", "Catalogue", "Entry", "Rules", "Sample", "load", "read_entry"]
+
+FOLDER = FilePath(__file__).parent / "catalogue"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
+_REQUIRED = ("name", "title", "vendor", "docs", "owner", "rhythm_s", "time", "samples")
+_OPTIONAL = ("product", "inside", "rank", "recognise", "personal", "secrets", "let", "fields", "cases", "notes")
+_PERSONAL_KEYS = {"path", "text", "pattern", "subject", "kind"}
+_SAMPLE_KEYS = {"name", "origin", "licence", "received_at", "record", "expect"}
+_RANK = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The columns that one kind of event sets over the entry's fields; the first case that holds decides."""
+
+    when: Condition | None
+    text: Value | None
+    pattern: str
+    sets: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a record becomes typed columns."""
+
+    time: tuple[Value, ...]
+    let: Mapping[str, Value]
+    fields: Mapping[str, Value]
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A real event and what it must become."""
+
+    name: str
+    origin: str
+    licence: str
+    received_at: str
+    record: bytes
+    expect: Mapping[str, str | int]
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One known system. `inside` names the entry whose records it is found in (openssh inside syslog)."""
+
+    name: str
+    title: str
+    vendor: str
+    product: str
+    docs: str
+    owner: str
+    rhythm_s: int
+    inside: str
+    rank: int
+    recognise: Condition | None
+    personal: tuple[dict[str, str], ...]
+    secrets: tuple[str, ...]
+    mapping: Rules
+    samples: tuple[Sample, ...]
+    file: str
+    notes: str = ""
+
+
+class Catalogue(Mapping[str, Entry]):
+    """All entries by name, the most particular first (by `rank`)."""
+
+    def __init__(self, entries: Mapping[str, Entry]) -> None:
+        self._entries = dict(sorted(entries.items(), key=lambda item: (item[1].rank, item[0])))
+        for entry in self._entries.values():
+            if entry.inside and entry.inside not in self._entries:
+                raise RejectedError(f"inside names no entry: {entry.inside!r}", field=entry.file)
+
+    def __getitem__(self, name: str) -> Entry:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def load(*folders: FilePath) -> Catalogue:
+    """The shipped catalogue, with the files of `folders` over it (a same name replaces)."""
+    entries: dict[str, Entry] = {}
+    for folder in (FOLDER, *folders):
+        for path in sorted(folder.glob("*.yaml")):
+            entry = read_entry(path.read_text("utf-8"), path.name)
+            entries[entry.name] = entry
+    return Catalogue(entries)
+
+
+def read_entry(text: str, file: str) -> Entry:
+    """One file's entry. Raises RejectedError whose `field` is file:line."""
+    return _Reader(file).entry(read_yaml(text, file))
+
+
+class _Reader:
+    """Reads one file; holds its name for the errors."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def error(self, reason: str, line: int) -> RejectedError:
+        return RejectedError(reason, field=f"{self.file}:{line}")
+
+    def entry(self, raw: LocatedDict) -> Entry:
+        self._keys(raw, {*_REQUIRED, *_OPTIONAL}, "an entry")
+        for key in _REQUIRED:
+            if key not in raw:
+                raise self.error(f"{key} is missing", raw.line)
+        name = self._text(raw, "name")
+        if not _NAME.fullmatch(name):
+            raise self.error(f"name must match {_NAME.pattern}, got {name!r}", raw.lines["name"])
+        rhythm, rank = raw["rhythm_s"], raw.get("rank", _RANK)
+        if not isinstance(rhythm, int) or not isinstance(rank, int):
+            raise self.error("rhythm_s and rank are whole numbers", raw.lines["rhythm_s"])
+        recognise = self._condition(raw["recognise"], raw.lines["recognise"]) if "recognise" in raw else None
+        return Entry(
+            name=name,
+            title=self._text(raw, "title"),
+            vendor=self._text(raw, "vendor"),
+            product=self._text(raw, "product") if "product" in raw else self._text(raw, "title"),
+            docs=self._text(raw, "docs"),
+            owner=self._text(raw, "owner"),
+            rhythm_s=rhythm,
+            inside=self._text(raw, "inside") if "inside" in raw else "",
+            rank=rank,
+            recognise=recognise,
+            personal=tuple(self._personal(raw)),
+            secrets=tuple(str(item) for item in raw.get("secrets", [])),
+            mapping=self._mapping(raw),
+            samples=tuple(self._samples(raw)),
+            file=self.file,
+            notes=str(raw.get("notes", "")),
+        )
+
+    def _mapping(self, raw: LocatedDict) -> Rules:
+        times = raw["time"] if isinstance(raw["time"], list) else [raw["time"]]
+        time = tuple(self._value(item, raw.lines["time"]) for item in times)
+        let = self._values(raw.get("let"), raw)
+        fields = self._values(raw.get("fields"), raw, allowed=COLUMNS)
+        cases = raw["cases"] if "cases" in raw else LocatedList()
+        if not isinstance(cases, LocatedList):
+            raise self.error("cases is a list", raw.lines["cases"])
+        built = Rules(time, let, fields, tuple(self._case(item) for item in cases))
+        self._refs(built, raw)
+        return built
+
+    def _case(self, raw: object) -> Case:
+        if not isinstance(raw, LocatedDict):
+            raise self.error("a case is a mapping with when or pattern, and set", 0)
+        self._keys(raw, {"when", "text", "pattern", "set"}, "a case")
+        when = self._condition(raw["when"], raw.lines["when"]) if "when" in raw else None
+        sets: dict[str, Value] = dict(self._values(raw.get("set"), raw, allowed=COLUMNS))
+        text: Value | None = None
+        pattern = ""
+        if "pattern" in raw:
+            line = raw.lines["pattern"]
+            text = self._value(raw.get("text", "$text"), line)
+            pattern = self._pattern(raw["pattern"], line)
+            found = re2.compile(pattern)
+            for column, group in found.groupindex.items():
+                if column not in COLUMNS:
+                    raise self.error(f"the pattern names no column: {column!r}", line)
+                sets.setdefault(column, Capture(text, pattern, group, found.groups))
+        if when is None and not pattern:
+            raise self.error("a case needs when or pattern", raw.line)
+        if not sets:
+            raise self.error("a case must set something", raw.line)
+        if ("class_uid" in sets) != ("activity_id" in sets):
+            raise self.error("class_uid and activity_id are set together", raw.line)
+        return Case(when, text, pattern, sets)
+
+    def _values(self, raw: object, parent: LocatedDict, allowed: Mapping[str, str] | None = None) -> dict[str, Value]:
+        if raw is None:
+            return {}
+        if not isinstance(raw, LocatedDict):
+            raise self.error("expected a mapping of name: value", parent.line)
+        values = {}
+        for name, item in raw.items():
+            line = raw.lines[name]
+            if allowed is not None and name not in allowed:
+                raise self.error(f"there is no column {name!r}", line)
+            value = self._value(item, line)
+            if allowed is not None and isinstance(value, Const):
+                if isinstance(value.value, int) is not (allowed[name] == "number"):
+                    raise self.error(f"{name} is a {allowed[name]} column, got {value.value!r}", line)
+            values[name] = value
+        return values
+
+    def _refs(self, mapping: Rules, raw: LocatedDict) -> None:
+        """Every $name must be a let name or a text column, and none may stand below itself."""
+        below: dict[str, set[str]] = {name: _refs_of(value) for name, value in mapping.let.items()}
+        shared = set().union(*(_refs_of(case.when) | _refs_of(case.text) for case in mapping.cases))
+        for column in COLUMNS:
+            values = [mapping.fields.get(column), *(case.sets.get(column) for case in mapping.cases)]
+            sets_any = any(column in case.sets for case in mapping.cases)
+            below[column] = set().union(*map(_refs_of, values), shared if sets_any else set())
+        for name, refs in below.items():
+            for ref in refs:
+                if ref not in below:
+                    raise self.error(f"${ref} is neither a let name nor a column", raw.line)
+                if ref in COLUMNS and COLUMNS[ref] != "text":
+                    raise self.error(f"${ref} is not a text column", raw.line)
+            if name in _closure(name, below):
+                raise self.error(f"${name} depends on itself", raw.line)
+
+    def _personal(self, raw: LocatedDict) -> Iterator[dict[str, str]]:
+        for item in raw.get("personal", []):
+            if not isinstance(item, LocatedDict):
+                raise self.error("a personal field is a mapping", raw.lines["personal"])
+            self._keys(item, _PERSONAL_KEYS, "a personal field")
+            if ("path" in item) == ("pattern" in item) or ("text" in item) != ("pattern" in item):
+                raise self.error("a personal field has a path, or a text and a pattern", item.line)
+            if "pattern" in item:
+                self._pattern(item["pattern"], item.lines["pattern"])
+            for key in ("path", "text"):
+                if key in item and not isinstance(self._value(item[key], item.lines[key]), Path):
+                    raise self.error(f"{key} must be a path", item.lines[key])
+            yield {str(key): str(value) for key, value in item.items()}
+
+    def _samples(self, raw: LocatedDict) -> Iterator[Sample]:
+        samples = raw["samples"]
+        if not isinstance(samples, LocatedList) or not samples:
+            raise self.error("an entry needs at least one sample", raw.lines["samples"])
+        for number, item in enumerate(samples):
+            if not isinstance(item, LocatedDict):
+                raise self.error("a sample is a mapping", samples.lines[number])
+            self._keys(item, _SAMPLE_KEYS, "a sample")
+            for key in ("origin", "record", "expect"):
+                if key not in item:
+                    raise self.error(f"a sample needs {key}", item.line)
+            expect = item["expect"]
+            if not isinstance(expect, LocatedDict) or not expect:
+                raise self.error("expect is a mapping of column: value", item.lines["expect"])
+            yield Sample(
+                name=str(item.get("name", f"{number + 1}")),
+                origin=str(item["origin"]),
+                licence=str(item.get("licence", "")),
+                received_at=str(item.get("received_at", "2026-11-23T12:00:00Z")),
+                record=self._record(item),
+                expect=dict(expect),
+                line=item.line,
+            )
+
+    def _record(self, item: LocatedDict) -> bytes:
+        raw, line = item["record"], item.lines["record"]
+        text = raw.text if isinstance(raw, LocatedDict) and raw.text else raw
+        record = msgspec.json.encode(raw) if isinstance(text, LocatedDict) else str(text).strip().encode()
+        try:
+            decoded = msgspec.json.decode(record)
+        except msgspec.DecodeError:
+            # YAML's flow style reads more than JSON; then the values count, not the text.
+            decoded = raw
+            record = msgspec.json.encode(raw)
+        if not isinstance(decoded, dict):
+            raise self.error("a record is one JSON object", line)
+        return record
+
+    def _keys(self, raw: LocatedDict, allowed: set[str], what: str) -> None:
+        for key in raw:
+            if key not in allowed:
+                raise self.error(f"{what} has no key {key!r}; it has {', '.join(sorted(allowed))}", raw.lines[key])
+
+    def _text(self, raw: LocatedDict, key: str) -> str:
+        if not isinstance(raw[key], str) or not raw[key]:
+            raise self.error(f"{key} is a text", raw.lines[key])
+        return str(raw[key])
+
+    def _value(self, raw: object, line: int) -> Value:
+        try:
+            return parse_value(raw)
+        except RejectedError as error:
+            raise self.error(error.reason, line) from None
+
+    def _condition(self, raw: object, line: int) -> Condition:
+        try:
+            return parse_condition(raw)
+        except RejectedError as error:
+            raise self.error(error.reason, line) from None
+
+    def _pattern(self, raw: object, line: int) -> str:
+        try:
+            return check_pattern(raw)
+        except RejectedError as error:
+            raise self.error(error.reason, line) from None
+
+
+def _refs_of(value: Value | Condition | None) -> set[str]:
+    return {found.name for found in walk(value) if isinstance(found, Ref)} if value is not None else set()
+
+
+def _closure(name: str, below: Mapping[str, set[str]]) -> set[str]:
+    seen: set[str] = set()
+    todo = list(below[name])
+    while todo:
+        one = todo.pop()
+        if one not in seen:
+            seen.add(one)
+            todo.extend(below[one])
+    return seen

@@ -1,0 +1,237 @@
+"""Catalogue entries to ClickHouse SQL: one typed extraction a batch, one expression a column. Pure.
+
+The expressions stand over four aliases: `record` (String, the clear JSON text), `received_at` (DateTime64), `source`
+and `t`, the one `JSONExtract(record, tuple_type)`. They run unchanged on an embedded and on a clustered ClickHouse.
+The same text for the same sub-expression matters: the engine computes equal expressions once, so the number of the
+case that holds and each pattern's groups cost one pass however many columns use them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from muniment.sources import ocsf_schema
+from muniment.sources.catalogue import Catalogue, Entry
+from muniment.sources.columns import COLUMNS
+from muniment.sources.paths import TypeTree
+from muniment.sources.sql import array, literal, quote
+from muniment.sources.times import time_sql
+from muniment.sources.values import Call, Condition, Const, Path, Scope, Value, walk
+from muniment.sources.words import activity_sql, class_sql
+
+__all__ = ["CompiledMapping", "compile_entry", "ip_sql", "recognise_sql"]
+
+_SEVERITIES = {
+    0: "unknown",
+    1: "informational",
+    2: "low",
+    3: "medium",
+    4: "high",
+    5: "critical",
+    6: "fatal",
+    99: "other",
+}
+_NUMERIC_CALLS = ("class", "activity", "severity")
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledMapping:
+    """One entry as SQL. `columns` holds an expression for every column of `columns.COLUMNS` and `DERIVED`."""
+
+    name: str
+    tuple_type: str
+    columns: Mapping[str, str]
+
+    def select_sql(self, table_sql: str, passthrough: Sequence[str] = ()) -> str:
+        """A SELECT of `passthrough` and all columns from rows of (record, received_at, source, ...)."""
+        kept = ", ".join(passthrough) + ", " if passthrough else ""
+        columns = ", ".join(f"{sql} AS {name}" for name, sql in self.columns.items())
+        extract = f"JSONExtract(record, {quote(self.tuple_type)}) AS t"
+        return f"SELECT {kept}{columns} FROM (SELECT *, {extract} FROM {table_sql})"
+
+
+def compile_entry(entry: Entry) -> CompiledMapping:
+    """The SQL of one entry."""
+    return _Compiler(entry).compile()
+
+
+class _Compiler:
+    def __init__(self, entry: Entry) -> None:
+        self.rules = entry.mapping
+        self.name = entry.name
+        values: list[Value | Condition] = [*self.rules.time, *self.rules.let.values(), *self.rules.fields.values()]
+        for case in self.rules.cases:
+            values += [*case.sets.values(), *([case.when] if case.when else []), *([case.text] if case.text else [])]
+        paths = [found.segments for value in values for found in walk(value) if isinstance(found, Path)]
+        self.tree = TypeTree(paths)
+        self.scope = Scope(path=self.tree.sql, ref=self.ref)
+        self._done: dict[str, str] = {}
+
+    def compile(self) -> CompiledMapping:
+        columns = {column: self.column(column) for column in COLUMNS}
+        class_uid, activity_id = columns["class_uid"], columns["activity_id"]
+        columns["class_name"] = _by_number(class_uid, {uid: c.caption for uid, c in ocsf_schema.classes().items()})
+        columns["category_uid"] = f"toUInt32(intDiv({class_uid}, 1000))"
+        columns["activity_name"] = _by_number(f"({class_uid} * 100 + {activity_id})", _activities())
+        columns["severity"] = _by_number(columns["severity_id"], _SEVERITIES)
+        return CompiledMapping(self.name, self.tree.tuple_type, columns)
+
+    def ref(self, name: str) -> str:
+        let = self.rules.let.get(name)
+        return let.sql(self.scope) if let is not None else self.column(name)
+
+    def column(self, column: str) -> str:
+        if column not in self._done:
+            self._done[column] = self._column(column)
+        return self._done[column]
+
+    def _column(self, column: str) -> str:
+        kind = COLUMNS[column]
+        if kind == "number":
+            return f"toUInt32({self._chosen(column, self._number_base(column), number=True)})"
+        base = self.rules.fields[column].sql(self.scope) if column in self.rules.fields else "''"
+        if column == "time":
+            values = [value.sql(self.scope) for value in self.rules.time]
+            chosen = self._chosen(column, "''")
+            return time_sql(values if chosen == "''" else [chosen, *values])
+        chosen = self._chosen(column, base)
+        if kind == "ip":
+            return ip_sql(chosen)
+        return f"if({chosen} = '', 'unknown', {chosen})" if column == "outcome" else chosen
+
+    def _number_base(self, column: str) -> str:
+        if column in self.rules.fields:
+            return self._number(self.rules.fields[column])
+        if column == "class_uid":
+            return class_sql(self.column("action"))
+        if column == "activity_id":
+            return activity_sql(self.column("action"))
+        return "1" if column == "severity_id" else "0"
+
+    def _number(self, value: Value) -> str:
+        sql = value.sql(self.scope)
+        if isinstance(value, Const) or (isinstance(value, Call) and value.name in _NUMERIC_CALLS):
+            return sql
+        return f"toUInt32OrZero({sql})"
+
+    def _chosen(self, column: str, base: str, *, number: bool = False) -> str:
+        """The case's value where a case holds and sets the column, else `base`."""
+        numbers: dict[str, list[int]] = {}
+        constants: dict[str, str | int] = {}
+        for k, case in enumerate(self.rules.cases, 1):
+            value = case.sets.get(column)
+            if value is None:
+                continue
+            sql = self._number(value) if number else value.sql(self.scope)
+            numbers.setdefault(sql, []).append(k)
+            if isinstance(value, Const):
+                constants[sql] = value.value
+        if not numbers:
+            return base
+        holds = self.case_number()
+        if len(constants) == len(numbers):
+            pairs = [(k, constants[sql]) for sql, ks in numbers.items() for k in ks]
+            keys = array([k for k, _ in pairs])
+            return f"transform({holds}, {keys}, [{', '.join(literal(v) for _, v in pairs)}], {base})"
+        branches = "".join(f"{holds} IN ({', '.join(map(str, ks))}), {sql}, " for sql, ks in numbers.items())
+        return f"multiIf({branches}{base})"
+
+    def case_number(self) -> str:
+        """1.. for the first case that holds, 0 for none. Neighbours that test one value become one table."""
+        if "" not in self._done:
+            self._done[""] = self._case_number()
+        return self._done[""]
+
+    def _case_number(self) -> str:
+        branches: list[str] = []
+        run: list[tuple[str, int]] = []
+        run_value: Value | None = None
+
+        def close() -> None:
+            if run and run_value is not None:
+                first = dict(reversed(run))
+                keys, ks = array(list(first)), array(list(first.values()))
+                table = f"transform({run_value.sql(self.scope)}, {keys}, {ks}, 0)"
+                branches.append(f"{table} != 0, {table}")
+            run.clear()
+
+        for k, case in enumerate(self.rules.cases, 1):
+            equals = _equals(case.when) if not case.pattern else None
+            if equals is not None:
+                value, wanted = equals
+                if value != run_value:
+                    close()
+                    run_value = value
+                run += [(word, k) for word in wanted]
+                continue
+            close()
+            run_value = None
+            tests = [f"({case.when.sql(self.scope)})"] if case.when else []
+            if case.text is not None:
+                tests.append(f"match({case.text.sql(self.scope)}, {quote(case.pattern)})")
+            branches.append(f"{' AND '.join(tests)}, {k}")
+        close()
+        return f"multiIf({', '.join(branches)}, 0)" if branches else "0"
+
+
+def _equals(when: Condition | None) -> tuple[Value, tuple[str, ...]] | None:
+    """The value and its wanted words, when the condition is just that."""
+    if when is None or len(when.any_of) != 1 or len(when.any_of[0]) != 1:
+        return None
+    test = when.any_of[0][0]
+    return (test.value, test.wanted) if test.kind == "in" and not test.negated else None
+
+
+def ip_sql(text: str) -> str:
+    """An IPv6 (v4 mapped) from a text: bare, with a port, in brackets, with a zone, or the first of a list; else ::."""
+    cut = quote(
+        r"^\s*\[?((?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f:]{2,39}(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3})?)(?:[\]%,:/ ]|$)"
+    )
+    return (
+        f"if(isNotNull(toIPv6OrNull({text})) AND {text} != '', toIPv6OrDefault({text}), "
+        f"toIPv6OrDefault(extract({text}, {cut})))"
+    )
+
+
+def _by_number(sql: str, names: Mapping[int, str]) -> str:
+    return f"transform({sql}, {array(list(names))}, {array(list(names.values()))}, '')"
+
+
+def _activities() -> dict[int, str]:
+    return {
+        uid * 100 + number: caption
+        for uid, one in ocsf_schema.classes().items()
+        for number, caption in one.activities.items()
+    }
+
+
+def recognise_sql(catalogue: Catalogue, *, within: str = "") -> str:
+    """A String expression over `record` that names the entry whose events it looks like; `json` when none does.
+
+    `within` restricts it to one entry and what is found inside it (a source whose format is `syslog`).
+    """
+    wanted = [e for e in catalogue.values() if not within or e.inside == within]
+    conditions = [(entry.name, _conditions(catalogue, entry)) for entry in wanted]
+    paths = [
+        found.segments
+        for _, all_of in conditions
+        for condition in all_of
+        for found in walk(condition)
+        if isinstance(found, Path)
+    ]
+    tree = TypeTree(paths, root="r")
+    scope = Scope(path=tree.sql, ref=lambda name: quote(name))
+    branches = [
+        f"{' AND '.join(f'({condition.sql(scope)})' for condition in all_of)}, {quote(name)}"
+        for name, all_of in conditions
+        if all_of
+    ]
+    chosen = f"multiIf({', '.join(branches)}, {quote(within or 'json')})" if branches else quote(within or "json")
+    # The lambda names the extraction once; written out it would stand in the text a hundred times.
+    return f"arrayElement(arrayMap(r -> {chosen}, [JSONExtract(record, {quote(tree.tuple_type)})]), 1)"
+
+
+def _conditions(catalogue: Catalogue, entry: Entry) -> list[Condition]:
+    own = [entry.recognise] if entry.recognise else []
+    return [*_conditions(catalogue, catalogue[entry.inside]), *own] if entry.inside else own

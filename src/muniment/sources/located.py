@@ -1,0 +1,97 @@
+"""YAML with the line of everything, so that a mistake in a catalogue file is named file:line. Pure.
+
+Plain scalars are read as JSON would read them (true, false, null, numbers); dates, `yes`, `no` and the like are text.
+A JSON object pasted as a value keeps its exact text: `Record.text`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from muniment.errors import RejectedError
+
+__all__ = ["LocatedDict", "LocatedList", "read_yaml"]
+
+_INT = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?")
+_WORDS = {"true": True, "false": False, "null": None, "": None}
+
+
+class LocatedDict(dict[str, Any]):
+    """A mapping that knows its line, the lines of its keys, and its text when it was written in JSON style."""
+
+    __slots__ = ("line", "lines", "text")
+
+    def __init__(self) -> None:
+        self.line = 0
+        self.lines: dict[str, int] = {}
+        self.text = ""
+
+
+class LocatedList(list[Any]):
+    """A list that knows the lines of its items."""
+
+    __slots__ = ("lines",)
+
+    def __init__(self) -> None:
+        self.lines: list[int] = []
+
+
+def read_yaml(text: str, name: str) -> LocatedDict:
+    """The mapping that a file holds. Raises RejectedError with `field` = name:line."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        node = yaml.compose(text, Loader=loader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise RejectedError(str(error.problem), field=f"{name}:{line}") from None
+    except yaml.YAMLError as error:
+        raise RejectedError(str(error), field=name) from None
+    if not isinstance(node, yaml.MappingNode):
+        raise RejectedError("the file must hold one mapping", field=f"{name}:1")
+    built = _build(node, text.split("\n"), name)
+    assert isinstance(built, LocatedDict)
+    return built
+
+
+def _build(node: yaml.Node, rows: list[str], name: str) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        return _scalar(node)
+    if isinstance(node, yaml.SequenceNode):
+        items = LocatedList()
+        for child in node.value:
+            items.append(_build(child, rows, name))
+            items.lines.append(child.start_mark.line + 1)
+        return items
+    mapping = LocatedDict()
+    mapping.line = node.start_mark.line + 1
+    if node.flow_style:
+        mapping.text = _slice(rows, node)
+    for key_node, value_node in node.value:
+        key, line = str(key_node.value), key_node.start_mark.line + 1
+        if key in mapping:
+            raise RejectedError(f"{key!r} stands twice", field=f"{name}:{line}")
+        mapping[key] = _build(value_node, rows, name)
+        mapping.lines[key] = line
+    return mapping
+
+
+def _slice(rows: list[str], node: yaml.Node) -> str:
+    start, end = node.start_mark, node.end_mark
+    if start.line == end.line:
+        return rows[start.line][start.column : end.column]
+    return "\n".join([rows[start.line][start.column :], *rows[start.line + 1 : end.line], rows[end.line][: end.column]])
+
+
+def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
+    text: str = node.value
+    if node.style in ("'", '"', "|", ">"):
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text

@@ -1,0 +1,146 @@
+"""Paths into a record, and the one typed tuple that a batch extracts for all of them. Pure.
+
+    path     = segment *( "." segment )
+    segment  = key [ "[" index / "*" / key "=" value "]" ]
+    key      = 1*( any character but . [ ] ` ) / "`" any "`"        ; backquotes for keys that hold dots
+
+`targets[0].id` is the first element, `targets[*].id` all of them joined with ", ", `targets[type=User].id` the first
+whose `type` is `User`. A path that is also a prefix of another one is extracted as raw JSON text, and what lies below
+it by a second extraction from that text: `JSONExtract` gives one type to one place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from muniment.errors import RejectedError
+from muniment.sources.sql import quote, quote_name
+
+__all__ = ["Segment", "TypeTree", "parse_path"]
+
+_SEGMENT = re.compile(r"(?:`([^`]+)`|([^.\[\]`]+))(?:\[(?:(\d+)|(\*)|([^\]=]+)=([^\]]*))\])?(?:\.|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One key, and which element of the array below it when there is one: an index, '*', or (key, value)."""
+
+    key: str
+    pick: int | str | tuple[str, str] | None = None
+
+
+def parse_path(text: str) -> tuple[Segment, ...]:
+    """The segments of a path.
+
+    >>> parse_path("targets[0].id")
+    (Segment(key='targets', pick=0), Segment(key='id', pick=None))
+    >>> parse_path("`user.name`")
+    (Segment(key='user.name', pick=None),)
+    """
+    segments: list[Segment] = []
+    at = 0
+    while at < len(text):
+        found = _SEGMENT.match(text, at)
+        if not found or (found.end() == len(text) and text.endswith(".")):
+            raise RejectedError(f"{text!r} is not a path: cannot read {text[at:]!r}")
+        quoted, plain, index, star, key, value = found.groups()
+        pick: int | str | tuple[str, str] | None = None
+        if index is not None:
+            pick = int(index)
+        elif star:
+            pick = "*"
+        elif key is not None:
+            pick = (key, value)
+        segments.append(Segment(quoted or plain, pick))
+        at = found.end()
+    if not segments:
+        raise RejectedError("a path needs at least one key")
+    return tuple(segments)
+
+
+@dataclass(slots=True)
+class _Node:
+    is_leaf: bool = False
+    is_array: bool = False
+    children: dict[str, _Node] = field(default_factory=dict)
+
+    @property
+    def is_raw(self) -> bool:
+        """Wanted both as itself and for what is below it."""
+        return self.is_leaf and bool(self.children or self.is_array)
+
+    def inner_type(self) -> str:
+        if not self.children:
+            return "String"
+        return f"Tuple({', '.join(f'{quote_name(key)} {node.type()}' for key, node in self.children.items())})"
+
+    def below(self) -> str:
+        return f"Array({self.inner_type()})" if self.is_array else self.inner_type()
+
+    def type(self) -> str:
+        return "String" if self.is_raw else self.below()
+
+
+class TypeTree:
+    """All the paths of one mapping; `tuple_type` for `JSONExtract`, `sql(path)` for reading one of them as String."""
+
+    def __init__(self, paths: Iterable[Sequence[Segment]], root: str = "t") -> None:
+        self._root = root
+        self._top = _Node()
+        for path in paths:
+            node = self._top
+            for segment in path:
+                node = self._step(node, segment)
+            node.is_leaf = True
+        if not self._top.children:
+            self._top.children["_"] = _Node(is_leaf=True)
+        self._settle(self._top)
+
+    @staticmethod
+    def _step(node: _Node, segment: Segment) -> _Node:
+        child = node.children.setdefault(segment.key, _Node())
+        if segment.pick is None:
+            return child
+        child.is_array = True
+        # Array elements live in the same node: its children are the keys of the element.
+        if isinstance(segment.pick, tuple):
+            child.children.setdefault(segment.pick[0], _Node()).is_leaf = True
+        return child
+
+    @classmethod
+    def _settle(cls, node: _Node) -> None:
+        for child in node.children.values():
+            cls._settle(child)
+
+    @property
+    def tuple_type(self) -> str:
+        """The `Tuple(...)` to extract from the record."""
+        return self._top.inner_type()
+
+    def sql(self, path: Sequence[Segment]) -> str:
+        """The SQL expression, of type String, for one of the paths given."""
+        return self._read(self._root, self._top, list(path))
+
+    def _read(self, base: str, node: _Node, path: list[Segment]) -> str:
+        segment, rest = path[0], path[1:]
+        child = node.children[segment.key]
+        value = f"tupleElement({base}, {quote(segment.key)})"
+        if segment.pick is None:
+            if not rest:
+                return value
+            if child.is_raw:
+                value = f"JSONExtract({value}, {quote(child.below())})"
+            return self._read(value, child, rest)
+        if child.is_raw:
+            value = f"JSONExtract({value}, {quote(child.below())})"
+        if segment.pick == "*":
+            element = self._read("x", child, rest) if rest else "x"
+            return f"arrayStringConcat(arrayFilter(y -> y != '', arrayMap(x -> {element}, {value})), ', ')"
+        if isinstance(segment.pick, tuple):
+            key, wanted = segment.pick
+            picked = f"arrayFirst(x -> tupleElement(x, {quote(key)}) = {quote(wanted)}, {value})"
+        else:
+            picked = f"arrayElement({value}, {segment.pick + 1})"
+        return self._read(picked, child, rest) if rest else picked

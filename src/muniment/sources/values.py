@@ -1,0 +1,290 @@
+"""Values and conditions of the catalogue language: parsed from YAML, checked, and written as SQL. Pure.
+
+A value is
+    a bare text            a path into the record (see `paths`)
+    =text, or a number     a constant
+    $name                  another column of the same entry, or one of its `let` names
+    a list                 the first of its values that is not empty
+    {op: value, ...}       one of the operators below
+
+    {lookup: V, table: {from: to}, else: V}   a table; without `else`, nothing
+    {capture: V, pattern: RE2}                the first group of an RE2 pattern
+    {template: "{path} of {$name}"}           text with values in it; empty when all its values are empty
+    {lower: V} {dotted: V} {camel: V}         lower case; "User: Login" -> user.login; "CreateUser" -> user.create
+    {outcome: V} {severity: V}                the words of the trade -> success/failure/unknown, 0..6
+    {class: V} {activity: V}                  the OCSF class_uid and activity_id of an action noun.verb
+
+A condition is a mapping of value -> test (all must hold) or a list of such (one must hold). A test is a text or number
+(equals), a list (one of), or {present: bool}, {matches: RE2}, {contains: text}, {starts: text}, {not: test}.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import re2
+
+from muniment.errors import RejectedError
+from muniment.sources import words
+from muniment.sources.paths import Segment, parse_path
+from muniment.sources.sql import array, first_filled, literal, quote
+
+__all__ = ["Capture", "Condition", "Const", "Path", "Ref", "Scope", "Value", "parse_condition", "parse_value", "walk"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the SQL of a value may refer to."""
+
+    path: Callable[[tuple[Segment, ...]], str]
+    ref: Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    segments: tuple[Segment, ...]
+
+    def sql(self, scope: Scope) -> str:
+        return scope.path(self.segments)
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    value: str | int
+
+    def sql(self, scope: Scope) -> str:
+        return literal(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    name: str
+
+    def sql(self, scope: Scope) -> str:
+        return scope.ref(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    values: tuple[Value, ...]
+
+    def sql(self, scope: Scope) -> str:
+        return first_filled([value.sql(scope) for value in self.values])
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    value: Value
+    table: tuple[tuple[str, str], ...]
+    default: Value
+
+    def sql(self, scope: Scope) -> str:
+        keys, to = array([k for k, _ in self.table]), array([v for _, v in self.table])
+        return f"transform({self.value.sql(scope)}, {keys}, {to}, {self.default.sql(scope)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """Group `group` (from 1) of a pattern that has `n_groups`."""
+
+    value: Value
+    pattern: str
+    group: int = 1
+    n_groups: int = 1
+
+    def sql(self, scope: Scope) -> str:
+        text, pattern = self.value.sql(scope), quote(self.pattern)
+        if self.n_groups == 1:
+            return f"extract({text}, {pattern})"
+        return f"arrayElement(extractGroups({text}, {pattern}), {self.group})"
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    parts: tuple[str | Value, ...]
+
+    def sql(self, scope: Scope) -> str:
+        whole = [quote(part) if isinstance(part, str) else part.sql(scope) for part in self.parts]
+        values = [sql for sql, part in zip(whole, self.parts, strict=True) if not isinstance(part, str)]
+        empty = " AND ".join(f"{sql} = ''" for sql in values) or "0"
+        text = f"concat({', '.join(whole)})" if len(whole) > 1 else whole[0]
+        return f"if({empty}, '', {text})"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    name: str
+    value: Value
+
+    def sql(self, scope: Scope) -> str:
+        return _CALLS[self.name](self.value.sql(scope))
+
+
+Value = Path | Const | Ref | First | Lookup | Capture | Template | Call
+
+_CALLS: dict[str, Callable[[str], str]] = {
+    "lower": lambda sql: f"lower({sql})",
+    "dotted": words.dotted_sql,
+    "camel": words.camel_sql,
+    "outcome": words.outcome_sql,
+    "severity": words.severity_sql,
+    "class": words.class_sql,
+    "activity": words.activity_sql,
+}
+
+
+def parse_value(raw: object) -> Value:
+    """One value of the catalogue language. Raises RejectedError."""
+    if isinstance(raw, bool) or raw is None:
+        raise RejectedError(f"a value is a path, a constant or an operator, not {raw!r}")
+    if isinstance(raw, int):
+        return Const(raw)
+    if isinstance(raw, str):
+        if raw.startswith("="):
+            return Const(raw[1:])
+        if raw.startswith("$"):
+            return Ref(raw[1:])
+        return Path(parse_path(raw))
+    if isinstance(raw, list):
+        if not raw:
+            raise RejectedError("an empty list has no first value")
+        return First(tuple(map(parse_value, raw)))
+    if isinstance(raw, Mapping):
+        return _operator(raw)
+    raise RejectedError(f"a value is a path, a constant or an operator, not {raw!r}")
+
+
+def _operator(raw: Mapping[str, object]) -> Value:
+    options = dict(raw)
+    name = next(iter(options), "")
+    argument = options.pop(name, None)
+    value: Value
+    if name in _CALLS:
+        value = Call(name, parse_value(argument))
+    elif name == "lookup":
+        table = options.pop("table", None)
+        if not isinstance(table, Mapping) or not table:
+            raise RejectedError("lookup needs a table")
+        pairs = tuple((str(k), str(v)) for k, v in table.items())
+        value = Lookup(parse_value(argument), pairs, parse_value(options.pop("else", "=")))
+    elif name == "capture":
+        pattern = check_pattern(options.pop("pattern", None))
+        value = Capture(parse_value(argument), pattern)
+        if re2.compile(pattern).groups != 1:
+            raise RejectedError(f"capture needs a pattern with one group: {pattern!r}")
+    elif name == "template":
+        value = _template(argument)
+    else:
+        raise RejectedError(f"no operator {name!r}; there are {', '.join([*_CALLS, 'lookup', 'capture', 'template'])}")
+    if options:
+        raise RejectedError(f"{name} does not take {', '.join(options)}")
+    return value
+
+
+def _template(raw: object) -> Template:
+    if not isinstance(raw, str):
+        raise RejectedError("template needs a text")
+    pieces = re.split(r"\{([^{}]+)\}", raw)
+    parts = [parse_value(piece) if k % 2 else piece for k, piece in enumerate(pieces)]
+    return Template(tuple(part for part in parts if part != ""))
+
+
+def check_pattern(raw: object) -> str:
+    """An RE2 pattern, refused when RE2 cannot read it."""
+    if not isinstance(raw, str) or not raw:
+        raise RejectedError("a pattern is a text")
+    try:
+        re2.compile(raw)
+    except re2.error as error:
+        raise RejectedError(f"RE2 cannot read the pattern {raw!r}: {error}") from None
+    return raw
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """One test of a value; `kind` is one of in, present, matches, contains, starts."""
+
+    value: Value
+    kind: str
+    wanted: tuple[str, ...]
+    negated: bool = False
+
+    def sql(self, scope: Scope) -> str:
+        text = self.value.sql(scope)
+        if self.kind == "present":
+            found = f"{text} != ''"
+        elif self.kind == "in":
+            quoted = ", ".join(map(quote, self.wanted))
+            found = f"{text} = {quoted}" if len(self.wanted) == 1 else f"{text} IN ({quoted})"
+        elif self.kind == "matches":
+            found = f"match({text}, {quote(self.wanted[0])})"
+        elif self.kind == "contains":
+            found = f"position({text}, {quote(self.wanted[0])}) > 0"
+        else:
+            found = f"startsWith({text}, {quote(self.wanted[0])})"
+        return f"NOT ({found})" if self.negated else found
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Any of `any_of`, each of which is all of its tests."""
+
+    any_of: tuple[tuple[Test, ...], ...]
+
+    def sql(self, scope: Scope) -> str:
+        return " OR ".join("(" + " AND ".join(test.sql(scope) for test in tests) + ")" for tests in self.any_of)
+
+
+def parse_condition(raw: object) -> Condition:
+    """One condition of the catalogue language. Raises RejectedError."""
+    lines = raw if isinstance(raw, list) else [raw]
+    any_of = []
+    for line in lines:
+        if not isinstance(line, Mapping) or not line:
+            raise RejectedError(f"a condition is a mapping of path: test, not {line!r}")
+        any_of.append(tuple(_test(parse_value(key), test) for key, test in line.items()))
+    return Condition(tuple(any_of))
+
+
+def _test(value: Value, raw: object, negated: bool = False) -> Test:
+    if isinstance(raw, bool):
+        return Test(value, "in", ("true" if raw else "false",), negated)
+    if isinstance(raw, str | int):
+        return Test(value, "in", (str(raw),), negated)
+    if isinstance(raw, list) and raw:
+        return Test(value, "in", tuple(map(_word, raw)), negated)
+    if isinstance(raw, Mapping) and len(raw) == 1:
+        ((kind, wanted),) = raw.items()
+        if kind == "not":
+            return _test(value, wanted, not negated)
+        if kind == "present" and isinstance(wanted, bool):
+            return Test(value, "present", (), negated is wanted)
+        if kind == "matches":
+            return Test(value, "matches", (check_pattern(wanted),), negated)
+        if kind in ("contains", "starts"):
+            return Test(value, kind, (str(wanted),), negated)
+    raise RejectedError(f"a test is a text, a list, or one of present, matches, contains, starts, not: got {raw!r}")
+
+
+def _word(raw: object) -> str:
+    if isinstance(raw, bool):
+        return "true" if raw else "false"
+    return str(raw)
+
+
+def walk(value: Value | Condition) -> list[Value]:
+    """The value and all values inside it."""
+    inner: list[Value] = []
+    if isinstance(value, Condition):
+        return [found for tests in value.any_of for test in tests for found in walk(test.value)]
+    if isinstance(value, First):
+        inner = list(value.values)
+    elif isinstance(value, Lookup):
+        inner = [value.value, value.default]
+    elif isinstance(value, Capture | Call):
+        inner = [value.value]
+    elif isinstance(value, Template):
+        inner = [part for part in value.parts if not isinstance(part, str)]
+    return [value, *(found for one in inner for found in walk(one))]

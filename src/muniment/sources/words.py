@@ -1,0 +1,143 @@
+"""Words of the trade to the numbers of OCSF, as SQL: outcomes, severities, and the class of an action noun.verb. Pure.
+
+The tables are small on purpose: they serve events that say nothing of OCSF themselves (our own SDK's, free JSON). A
+catalogue entry that knows its events states classes in its own cases.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from muniment.sources.sql import array, quote
+
+__all__ = ["activity_sql", "camel_sql", "class_sql", "dotted_sql", "outcome_sql", "severity_sql"]
+
+_OUTCOME: Final = {
+    "success": "success succeeded successful ok okay true allow allowed accept accepted grant granted pass passed permit "
+    "permitted completed complete done 200 201 202 204 0 granted_access",
+    "failure": "failure failed fail error err false deny denied reject rejected block blocked forbidden unauthorized "
+    "unauthorised invalid timeout aborted refused 400 401 403 404 409 422 429 500 502 503",
+    "unknown": "unknown none partial skipped challenge",
+}
+_SEVERITY: Final = {
+    1: "trace debug info information informational notice verbose ok finest finer fine config 6 7",
+    2: "low minor 5",
+    3: "warn warning medium moderate 4",
+    4: "error err high severe major 3",
+    5: "crit critical alert 2 1",
+    6: "emerg emergency panic fatal 0",
+}
+_LOGON: Final = "login logon signin sign_in logged_in authenticate authenticated log_in"
+_LOGOFF: Final = "logout logoff signout sign_out logged_out log_out"
+_NOUNS: Final = {
+    1: "user account identity person member_account service_account serviceaccount customer employee password mfa",
+    2: "group team membership member",
+    3: "role permission permissions privilege privileges grant access entitlement",
+    4: "config configuration setting settings policy source key api_key apikey token secret rule ledger shard tenant "
+    "organization organisation org project webhook integration certificate device application app store keys saved "
+    "subject retention connector",
+}
+_ANY: Final = {
+    1: "create created add added insert inserted new register registered invite invited open opened start started upload "
+    "uploaded append appended submit submitted generate generated",
+    2: "read view viewed get list listed show shown access accessed describe fetch download downloaded open_file unmask "
+    "unmasked verify verified print printed",
+    3: "update updated edit edited modify modified change changed patch set put rename renamed move moved approve "
+    "approved reject rejected replace replaced restore restored write written close closed",
+    4: "delete deleted remove removed destroy destroyed purge purged erase erased drop dropped trash trashed archive",
+    5: "search searched query queried find",
+    6: "import imported",
+    7: "export exported",
+    8: "share shared publish published send sent",
+}
+_USER: Final = {
+    1: "create created add added register registered invite invited provision signup",
+    2: "enable enabled activate activated reactivate reactivated unsuspend restore",
+    3: "password_change password_changed change_password",
+    4: "password_reset reset_password reset",
+    5: "disable disabled deactivate deactivated suspend suspended block blocked",
+    6: "delete deleted remove removed destroy erase erased deprovision",
+    9: "lock locked lockout",
+    10: "mfa_enable mfa_enabled enroll enrolled",
+    11: "mfa_disable mfa_disabled unenroll",
+    12: "unlock unlocked",
+}
+_GROUP: Final = {
+    3: "add added add_member member_add join joined add_user invite invited",
+    4: "remove removed remove_member member_remove leave left remove_user",
+    5: "delete deleted destroy",
+    6: "create created",
+}
+_ROLE: Final = {
+    1: "grant granted assign assigned add added create created elevate",
+    2: "revoke revoked unassign unassigned remove removed delete deleted expire expired",
+}
+_ENTITY: Final = {
+    1: "create created add added register issue issued open opened new",
+    2: "read view viewed get list show",
+    3: "update updated edit edited change changed set rotate rotated rename renamed modify modified",
+    4: "delete deleted remove removed revoke revoked destroy erase erased",
+    5: "move moved",
+    8: "enable enabled",
+    9: "disable disabled retire retired close closed",
+    10: "activate activated start started",
+    11: "deactivate deactivated stop stopped",
+    12: "suspend suspended pause paused",
+    13: "resume resumed",
+}
+
+
+def _transform(sql: str, table: dict[int, str], default: int) -> str:
+    pairs = [(word, number) for number, line in table.items() for word in line.split()]
+    return f"transform({sql}, {array([w for w, _ in pairs])}, {array([n for _, n in pairs])}, {default})"
+
+
+def outcome_sql(sql: str) -> str:
+    """'success', 'failure', 'unknown', or '' for a word that is none of the trade's."""
+    pairs = [(word, outcome) for outcome, line in _OUTCOME.items() for word in line.split()]
+    return f"transform(lower({sql}), {array([w for w, _ in pairs])}, {array([o for _, o in pairs])}, '')"
+
+
+def severity_sql(sql: str) -> str:
+    """OCSF severity_id as a number, 0 for unknown words; bare digits are syslog's."""
+    return _transform(f"lower({sql})", _SEVERITY, 0)
+
+
+def dotted_sql(sql: str) -> str:
+    r"""Lower case, `:`, `/` and blanks as dots: "User: Login" -> user.login."""
+    return f"replaceRegexpAll(lower(trimBoth({sql})), '[:/ ]+', '.')"
+
+
+def camel_sql(sql: str) -> str:
+    """A verb-first CamelCase name as noun.verb: "CreateAccessKey" -> access_key.create; one word is itself."""
+    joined, swapped = quote(r"\1_\2"), quote(r"\2.\1")
+    snake = f"lower(replaceRegexpAll({sql}, '([a-z0-9])([A-Z])', {joined}))"
+    return f"replaceRegexpOne({snake}, '^([a-z0-9]+)_(.+)$', {swapped})"
+
+
+def _type(action: str) -> str:
+    """class_uid * 100 + activity_id."""
+    verb = f"arrayElement(splitByChar('.', {action}), -1)"
+    noun = f"arrayElement(splitByChar('.', {action}), -2)"
+    words = " ".join([_LOGON, _LOGOFF]).split()
+    codes = [300201] * len(_LOGON.split()) + [300202] * len(_LOGOFF.split())
+    session = f"transform({verb}, {array(words)}, {array(codes)}, 0)"
+    kind = _transform(noun, _NOUNS, 0)
+    return (
+        f"multiIf({action} = '', 0, {session} != 0, {session}, "
+        f"{kind} = 1, 300100 + {_transform(verb, _USER, 99)}, "
+        f"{kind} = 2, 300600 + {_transform(verb, _GROUP, 99)}, "
+        f"{kind} = 3, 300500 + {_transform(verb, _ROLE, 99)}, "
+        f"{kind} = 4, 300400 + {_transform(verb, _ENTITY, 99)}, "
+        f"600100 + {_transform(verb, _ANY, 99)})"
+    )
+
+
+def class_sql(action: str) -> str:
+    """The OCSF class of an action noun.verb; 0 (base event) when there is none."""
+    return f"intDiv({_type(action)}, 100)"
+
+
+def activity_sql(action: str) -> str:
+    """The OCSF activity of an action noun.verb; 99 (other) for verbs outside the class's own."""
+    return f"modulo({_type(action)}, 100)"
