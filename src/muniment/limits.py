@@ -151,3 +151,55 @@ SYSLOG_HELD_BYTES_MAX: Final = 64 * MIB
 
 SYSLOG_DRAIN_S: Final = 1.5
 """At shutdown: how long senders have to notice that we stop. rsyslog looks before each write, syslog-ng at once."""
+
+# --- search ------------------------------------------------------------------------------------------------------
+SEARCH_CONNECTIONS: Final = 4
+"""Reads at the same time. With 2 cores a fifth only slows the other four; it waits, then gets BusyError."""
+
+SEARCH_TIMEOUT_MS: Final = 20_000
+"""The longest a person waits for one search; exports stream and have their own clock."""
+
+SEARCH_EXPORT_TIMEOUT_MS: Final = 120_000
+"""One chunk of an export, of which there may be many."""
+
+SEARCH_SERVER_BYTES_MAX: Final = 900 * MIB
+"""All memory of the embedded engine; with 250 MiB of code and Python it stays below 1.5 GiB (the issue's goal)."""
+
+SEARCH_QUERY_BYTES_MAX: Final = 400 * MIB
+"""One query; group-by and sort spill to disk at half of it."""
+
+QUERY_CHARS_MAX: Final = 4_096
+"""A query people or rules write. Sigma's longest rendered rules are near 3,000."""
+
+QUERY_DEPTH_MAX: Final = 64
+"""Nested parentheses; a stack of people's thought is far lower."""
+
+SEARCH_ROWS_MAX: Final = 1_000
+"""One page of results; more is an export."""
+
+FACET_VALUES_MAX: Final = 100
+"""Values of one facet that a page can still show."""
+
+HISTOGRAM_BUCKETS_MAX: Final = 500
+"""Bars that a 1,440 pixel screen can still tell apart."""
+
+EXPORT_CHUNK_ROWS: Final = 10_000
+"""Rows in memory at once while exporting: about 10 MiB."""
+
+PROJECTOR_QUEUE_BYTES_MAX: Final = 48 * MIB
+"""Clear records waiting for the store; past it they are dropped and read again from the ledger."""
+
+PROJECTOR_BLOCK_EVENTS_MAX: Final = 32_768
+"""One insert: large enough that parts are few, small enough to be visible within a second."""
+
+PROJECTOR_BLOCK_BYTES_MAX: Final = 32 * MIB
+"""One insert in bytes, for sources with large events."""
+
+PROJECTOR_WAIT_MS: Final = 300
+"""How long an event waits for company before it is inserted; visible p99 stays far below 2 s."""
+
+LATE_S: Final = 300
+"""An event that says it happened more than five minutes before we received it is marked late."""
+
+TAIL_ROWS_MAX: Final = 500
+"""Rows of one live-tail answer; what is above waits for the next."""

@@ -1,0 +1,315 @@
+"""The column store behind one small interface: embedded chDB or ClickHouse nodes, the same SQL and bound parameters.
+
+Rules: values are always bound, never written into SQL; every read has a time and a memory limit; a read never waits
+for a write and a write never for a read (each has its own connection, measured: 2 ms beside a 30 s scan). A chDB
+folder has exactly one engine per process and does not survive a fork: open it after any fork, in the one process
+that owns writer and store. Stops at connections: what the tables look like is `schema`, what goes in is `projector`.
+
+URLs: `chdb:///path`, or `clickhouse://user:password@host:port[,host:port...]/database[?cluster=name&shards=n]`.
+With a cluster, host number i holds shard `i % shards`; we write to each host ourselves and read through `Distributed`.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import clickhouse_connect
+import pyarrow as pa
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from muniment.errors import BusyError, ConfigError, StorageError
+from muniment.limits import (
+    MIB,
+    SEARCH_CONNECTIONS,
+    SEARCH_QUERY_BYTES_MAX,
+    SEARCH_SERVER_BYTES_MAX,
+    SEARCH_TIMEOUT_MS,
+)
+
+__all__ = ["Engine", "Node", "Rows", "open_engine"]
+
+_DATABASE = "muniment"
+_EMBEDDED_OPTIONS: Mapping[str, int] = {
+    "max_server_memory_usage": SEARCH_SERVER_BYTES_MAX,
+    "mark_cache_size": 48 * MIB,
+    "index_mark_cache_size": 16 * MIB,
+    "primary_index_cache_size": 32 * MIB,
+    "uncompressed_cache_size": 32 * MIB,
+    "query_condition_cache_size": 16 * MIB,
+    "compiled_expression_cache_size": 16 * MIB,
+    "background_pool_size": 2,
+    "background_schedule_pool_size": 2,
+    "max_thread_pool_size": 256,
+}
+_READ_SETTINGS: Mapping[str, int | str] = {
+    "max_threads": 2,
+    "max_memory_usage": SEARCH_QUERY_BYTES_MAX,
+    "max_bytes_before_external_group_by": SEARCH_QUERY_BYTES_MAX // 2,
+    "max_bytes_before_external_sort": SEARCH_QUERY_BYTES_MAX // 2,
+    "use_skip_indexes_for_disjunctions": 1,
+}
+_WRITE_SETTINGS: Mapping[str, int | str] = {
+    "max_insert_threads": 1,
+    "max_threads": 2,
+    "min_insert_block_size_rows": 1_048_576,
+    "date_time_input_format": "best_effort",
+}
+_TIMEOUT_CODES = ("TIMEOUT_EXCEEDED", "TOO_SLOW", "QUERY_WAS_CANCELLED", "MEMORY_LIMIT_EXCEEDED")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A result: column names, and one tuple per row."""
+
+    names: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+@dataclass(slots=True)
+class Node:
+    """One place that holds rows: the embedded engine, or one ClickHouse host. Owns its connections."""
+
+    name: str
+    shard: int
+    connect: Callable[[Mapping[str, int | str]], Any]
+    is_shared: bool  # one connection serves many threads (HTTP); chDB connections serve one call at a time
+    _readers: queue.LifoQueue[Any] = field(default_factory=queue.LifoQueue)
+    _made: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _writer: Any = None
+    write_lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @contextmanager
+    def reader(self) -> Iterator[Any]:
+        """A connection for reading; waits when all are in use."""
+        client = self._take()
+        try:
+            yield client
+        finally:
+            self._readers.put(client)
+            if self.is_shared:
+                pass
+
+    def _take(self) -> Any:
+        try:
+            return self._readers.get_nowait()
+        except queue.Empty:
+            pass
+        with self._lock:
+            if self._made < SEARCH_CONNECTIONS:
+                client = self.connect(_READ_SETTINGS)
+                self._made += 1
+                return client
+        try:
+            return self._readers.get(timeout=SEARCH_TIMEOUT_MS / 1000)
+        except queue.Empty:
+            raise BusyError("all search connections are in use", retry_after_ms=1_000) from None
+
+    @contextmanager
+    def writer(self) -> Iterator[Any]:
+        """The node's one writing connection."""
+        with self.write_lock:
+            if self._writer is None:
+                self._writer = self.connect(_WRITE_SETTINGS)
+            yield self._writer
+
+    def forget(self) -> None:
+        """Drop the connections, so that the next use connects anew."""
+        with self._lock:
+            self._writer = None
+            while not self._readers.empty():
+                self._readers.get_nowait().close()
+                self._made -= 1
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self.write_lock:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+        while not self._readers.empty():
+            self._readers.get_nowait().close()
+        self._made = 0
+
+
+class Engine:
+    """The store's connections. Thread-safe."""
+
+    def __init__(self, nodes: Sequence[Node], *, cluster: str = "", database: str = _DATABASE) -> None:
+        self.nodes = tuple(nodes)
+        self.cluster = cluster
+        self.database = database
+        self.shards = 1 + max(node.shard for node in self.nodes)
+        self._first = 0
+
+    @property
+    def local_table(self) -> str:
+        """The MergeTree table each node writes; `events` is what is read."""
+        return "events_local" if self.cluster else "events"
+
+    def query(
+        self,
+        sql: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        timeout_ms: int = SEARCH_TIMEOUT_MS,
+        tag: str = "",
+        node: Node | None = None,
+    ) -> Rows:
+        """Read rows; `tag` names the query for `cancel`."""
+        settings: dict[str, object] = {"max_execution_time": max(1, timeout_ms // 1000)}
+        if tag:
+            settings["log_comment"] = tag
+
+        def run(client: Any) -> Rows:
+            answer = client.query(sql, parameters=dict(parameters or {}), settings=settings)
+            return Rows(answer.column_names, answer.result_rows)
+
+        return self._read(run, node)
+
+    def query_arrow(
+        self, sql: str, parameters: Mapping[str, object] | None = None, *, timeout_ms: int = SEARCH_TIMEOUT_MS
+    ) -> pa.Table:
+        """Read an Arrow table."""
+        settings = {"max_execution_time": max(1, timeout_ms // 1000), "output_format_arrow_string_as_string": 1}
+
+        def run(client: Any) -> pa.Table:
+            return client.query_arrow(sql, parameters=dict(parameters or {}), settings=settings)
+
+        table: pa.Table = self._read(run, None)
+        return table
+
+    def cancel(self, tag: str) -> None:
+        """Stop the running queries named `tag`, on every node that can be reached."""
+        for node in self.nodes:
+            try:
+                with node.reader() as client:
+                    client.command(
+                        "KILL QUERY WHERE Settings['log_comment'] = {tag:String} AND query NOT LIKE 'KILL%' ASYNC",
+                        parameters={"tag": tag},
+                    )
+            except ClickHouseError:
+                node.forget()
+
+    def command(self, sql: str, parameters: Mapping[str, object] | None = None, *, node: Node | None = None) -> None:
+        """Run a statement on `node`, or on every node."""
+        for each in (node,) if node else self.nodes:
+            with each.writer() as client, _errors(each):
+                client.command(sql, parameters=dict(parameters or {}))
+
+    def insert(self, node: Node, table: str, rows: pa.Table) -> None:
+        """Insert an Arrow table into `table` on one node: whole, or not at all in each partition."""
+        with node.writer() as client, _errors(node):
+            client.insert_arrow(table, rows)
+
+    def close(self) -> None:
+        """Close every connection."""
+        for node in self.nodes:
+            node.close()
+
+    def _read(self, run: Callable[[Any], Any], node: Node | None) -> Any:
+        tried: StorageError | None = None
+        order = (node,) if node else self.nodes[self._first :] + self.nodes[: self._first]
+        for each in order:
+            try:
+                with _errors(each), each.reader() as client:
+                    return run(client)
+            except StorageError as error:  # this node is away: the next may have the same rows
+                if not self.cluster or "Code:" in str(error):
+                    raise
+                each.forget()
+                self._first = (self.nodes.index(each) + 1) % len(self.nodes)
+                tried = error
+        raise tried or StorageError("no node of the search store answers")
+
+
+@contextmanager
+def _errors(node: Node) -> Iterator[None]:
+    """The store's own errors, told by who must act."""
+    try:
+        yield
+    except ClickHouseError as error:
+        text = str(error)
+        if any(code in text for code in _TIMEOUT_CODES):
+            raise BusyError(
+                "the search took too long or too much memory; narrow the time range", retry_after_ms=2_000
+            ) from error
+        raise StorageError(f"search store: {text[:2_000]}", path=node.name) from error
+    except OSError as error:
+        raise StorageError(f"search store: {error}", path=node.name) from error
+
+
+def open_engine(url: str) -> Engine:
+    """Open the store named by `url`; creates its database when there is none."""
+    if url.startswith("chdb://"):
+        return _open_embedded(url.removeprefix("chdb://"))
+    if url.startswith("clickhouse://"):
+        return _open_cluster(url)
+    raise ConfigError("must start with chdb:// or clickhouse://", setting="store")
+
+
+def _open_embedded(path: str) -> Engine:
+    os.makedirs(path, mode=0o700, exist_ok=True)
+
+    def connect(settings: Mapping[str, int | str]) -> Any:
+        client = clickhouse_connect.get_client(
+            dsn=f"chdb://{path}", chdb_options=dict(_EMBEDDED_OPTIONS), settings=dict(settings)
+        )
+        client.command(f"CREATE DATABASE IF NOT EXISTS {_DATABASE} ENGINE = Atomic")
+        client.database = _DATABASE
+        return client
+
+    node = Node(name=path, shard=0, connect=connect, is_shared=False)
+    with node.writer():  # fails here, with the path, when another process has it
+        pass
+    return Engine([node])
+
+
+def _open_cluster(url: str) -> Engine:
+    parts = urlsplit(url)
+    options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    user, _, password = credentials.partition(":")
+    database = parts.path.strip("/") or _DATABASE
+    shards = int(options.get("shards", "1"))
+    names = [name for name in hosts.split(",") if name]
+    if not names or not database.isidentifier() or not 1 <= shards <= len(names):
+        raise ConfigError(
+            "expected clickhouse://user:password@host:port[,host:port]/database[?cluster=name&shards=n]",
+            setting="store",
+        )
+    cluster = options.get("cluster", "")
+    if cluster and not cluster.isidentifier():
+        raise ConfigError(f"{cluster!r} is not a cluster name", setting="store")
+
+    def connector(name: str) -> Callable[[Mapping[str, int | str]], Any]:
+        host, _, port = name.partition(":")
+
+        def connect(settings: Mapping[str, int | str]) -> Any:
+            arguments: dict[str, Any] = {
+                "host": host,
+                "port": int(port or 8123),
+                "username": unquote(user) or "default",
+                "password": unquote(password),
+                "settings": dict(settings),
+                "autogenerate_session_id": False,
+                "connect_timeout": 5,
+            }
+            with clickhouse_connect.get_client(**arguments) as first:
+                first.command(f"CREATE DATABASE IF NOT EXISTS {database} ENGINE = Atomic")
+            return clickhouse_connect.get_client(database=database, **arguments)
+
+        return connect
+
+    nodes = [
+        Node(name=name, shard=number % shards, connect=connector(name), is_shared=True)
+        for number, name in enumerate(names)
+    ]
+    return Engine(nodes, cluster=cluster, database=database)

@@ -1,0 +1,240 @@
+"""The tables of the store: `events`, the landing tables in front of it, and the numbered migrations that make them.
+
+Rules: the same statements run on chDB and on every ClickHouse node; a migration runs once per node, in order, and is
+never edited after release; landing tables hold nothing (engine Null) and are made anew when a mapping changes.
+
+`landing` takes a block and hands each row to the view of its format; `landing_auto` first finds the format from the
+content. A row's record is stored without what its columns already say (`columns.RESTORED`); the column `record` puts
+it together again on reading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from muniment.limits import LATE_S
+from muniment.search.columns import COLUMNS, RESTORED
+from muniment.search.engine import Engine, Node
+
+__all__ = ["Mapped", "MappingSet", "create_landing", "migrate", "record_sql", "words_sql"]
+
+_RAW_MARK = "\\x1f"  # first byte of a rest that is the whole record, because it has control bytes itself
+_MIN_CHARS = 8
+_PART = "\\x1e"  # between the texts in which free words are looked for; no query can contain it
+
+
+class Mapped(Protocol):
+    """A compiled mapping: SQL for typed columns over `record`, `received_at`, `source` and `t`, the extraction."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def tuple_type(self) -> str: ...
+    @property
+    def columns(self) -> Mapping[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MappingSet:
+    """All mappings by format, and for formats found by content the SQL that names the mapping (`auto`, `syslog`)."""
+
+    mappings: Mapping[str, Mapped]
+    recognise: Mapping[str, str] = field(default_factory=dict)
+    fallback: str = "json"
+
+    def format_of(self, wanted: str) -> str:
+        """The format to send a record with: `wanted` when it is known, else the fallback."""
+        return wanted if wanted in self.mappings or wanted in self.recognise else self.fallback
+
+
+def _marker(number: int) -> str:
+    return f"\\x{number + 1:02x}" if number < 8 else f"\\x{number + 6:02x}"  # skips TAB, LF and CR
+
+
+def _rest_sql() -> str:
+    """The record without the texts its columns hold. Exact for any bytes: see `record_sql`.
+
+    replaceAll(x, v, m) is undone by replaceAll(.., m, v) whenever x is free of m; a record that has any of the
+    markers is kept whole, behind `_RAW_MARK`.
+    """
+    sql = "record"
+    for number, text in enumerate(RESTORED.values()):
+        quoted = f"concat('\"', {text}, '\"')"
+        wanted = f"if(length({text}) >= {_MIN_CHARS}, {quoted}, '{_RAW_MARK}')"
+        sql = f"replaceAll({sql}, {wanted}, '{_marker(number)}')"
+    return f"if(match(record, '[\\\\x01-\\\\x08\\\\x0e-\\\\x1f]'), concat('{_RAW_MARK}', record), {sql})"
+
+
+def record_sql() -> str:
+    """The record as it came, from the stored rest and the columns."""
+    sql = "rest"
+    for number, text in reversed(list(enumerate(RESTORED.values()))):
+        sql = f"replaceAll({sql}, '{_marker(number)}', concat('\"', {text}, '\"'))"
+    return f"if(startsWith(rest, '{_RAW_MARK}'), substring(rest, 2), {sql})"
+
+
+def words_sql() -> str:
+    """The text free words are looked for in: the rest of the record and the texts taken out of it, lower-case.
+
+    Texts are taken out with their quotes, so no word is ever cut; `_PART` keeps neighbours apart.
+    """
+    texts = f", '{_PART}', ".join(["rest", *RESTORED.values()])
+    return f"lower(concat({texts}))"
+
+
+def _events_sql(table: str) -> str:
+    columns = [
+        f"`{column.name}` {column.sql_type}" + (f" CODEC({column.codec})" if column.codec else "")
+        for column in COLUMNS.values()
+    ]
+    columns += [
+        "rest String CODEC(ZSTD(1))",
+        f"record String ALIAS {record_sql()}",
+        f"words String ALIAS {words_sql()}",
+        "INDEX by_time time TYPE minmax GRANULARITY 1",
+        "INDEX by_received received_at TYPE minmax GRANULARITY 1",
+        "INDEX by_id id TYPE bloom_filter(0.005) GRANULARITY 1",
+        "INDEX by_request lower(request_id) TYPE bloom_filter(0.005) GRANULARITY 1",
+        f"INDEX by_words {words_sql()} TYPE tokenbf_v1(65536, 3, 0) GRANULARITY 1",
+    ]
+    return (
+        f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(columns)}) ENGINE = MergeTree "
+        "PARTITION BY toYYYYMM(received_at) ORDER BY `index` "
+        "SETTINGS index_granularity = 8192, merge_max_block_size = 8192, ratio_of_defaults_for_sparse_serialization = 0.9, "
+        "max_bytes_to_merge_at_max_space_in_pool = 4294967296, old_parts_lifetime = 30"
+    )
+
+
+def _migrations(engine: Engine, node: Node) -> Sequence[tuple[str, Sequence[str]]]:
+    """Every migration since the first release: its name and statements. Append only."""
+    local = engine.local_table
+    distributed = (
+        [
+            f"CREATE TABLE IF NOT EXISTS events AS {local} "
+            f"ENGINE = Distributed({engine.cluster}, {engine.database}, {local}, intDiv(`index`, 65536))"
+        ]
+        if engine.cluster
+        else []
+    )
+    return [("events", [_events_sql(local), *distributed])]
+
+
+def migrate(engine: Engine) -> None:
+    """Bring every node's tables to the newest form."""
+    for node in engine.nodes:
+        migrate_node(engine, node)
+
+
+def migrate_node(engine: Engine, node: Node) -> None:
+    """Bring one node's tables to the newest form; each migration is recorded after its last statement."""
+    engine.command(
+        "CREATE TABLE IF NOT EXISTS migrations (version UInt32, name String, at DateTime DEFAULT now()) "
+        "ENGINE = MergeTree ORDER BY version",
+        node=node,
+    )
+    done = engine.query("SELECT max(version) FROM migrations", node=node).rows[0][0]
+    for version, (name, statements) in enumerate(_migrations(engine, node), 1):
+        if version <= done:
+            continue
+        for statement in statements:  # all are "IF NOT EXISTS": a crash here runs them again
+            engine.command(statement, node=node)
+        engine.command(
+            "INSERT INTO migrations (version, name) SELECT {version:UInt32}, {name:String}",
+            {"version": version, "name": name},
+            node=node,
+        )
+
+
+_LANDING_COLUMNS = (
+    "`index` UInt64, id UUID, source LowCardinality(String), format LowCardinality(String), "
+    "received_at DateTime64(6, 'UTC'), record String, quarantine String"
+)
+_PASSED = ("index", "id", "source", "format", "received_at")
+
+
+def _mapped_select(mapping: Mapped, landing: str) -> str:
+    """All columns of a format's rows, from the landing table."""
+    tuple_type = mapping.tuple_type.replace("\\", "\\\\").replace("'", "\\'")
+    names, values = [f"`{name}`" for name in _PASSED], [f"`{name}`" for name in _PASSED]
+    for column in COLUMNS.values():
+        if column.name in _PASSED or column.name in ("late", "quarantine"):
+            continue
+        names.append(f"`{column.name}`")
+        sql = mapping.columns.get(column.name)
+        values.append(f"CAST({sql}, '{_cast(column.sql_type)}')" if sql else _default(column.kind))
+    inner = ", ".join(f"{value} AS c_{name.strip('`')}" for name, value in zip(names, values, strict=True))
+    outer = ", ".join(f"c_{name.strip('`')} AS {name}" for name in names if name != "`time`")
+    return (
+        f"SELECT *, {_rest_sql()} AS rest FROM (SELECT {outer}, "
+        "if(toUnixTimestamp64Micro(c_time) = 0, c_received_at, c_time) AS time, "
+        f"dateDiff('second', time, received_at) > {LATE_S} AS late, "
+        "if(quarantine != '', quarantine, "
+        "if(startsWith(record, '{\"$quarantine\"'), JSONExtractString(record, '$quarantine', 'reason'), '')) "
+        "AS quarantine, record FROM "
+        f"(SELECT {inner}, record, quarantine FROM "
+        f"(SELECT *, JSONExtract(record, '{tuple_type}') AS t FROM {landing} WHERE format = '{mapping.name}')))"
+    )
+
+
+def _cast(sql_type: str) -> str:
+    return sql_type.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _default(kind: str) -> str:
+    return {
+        "text": "''",
+        "number": "0",
+        "bool": "false",
+        "time": "toDateTime64(0, 6, 'UTC')",
+        "ip": "toIPv6('::')",
+        "uuid": "toUUIDOrZero('')",
+    }[kind]
+
+
+@dataclass(frozen=True, slots=True)
+class _Unmapped:
+    """The mapping of rows whose own mapping failed: nothing but the ledger's columns."""
+
+    name: str = "unmapped"
+    tuple_type: str = "Tuple(`$none` String)"
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+def create_landing(engine: Engine, node: Node, mappings: MappingSet, table: str, prefix: str = "landing") -> str:
+    """Make the landing tables that fill `table` with these mappings; returns their name, which ends in its version.
+
+    The name holds a digest of the statements, so unchanged mappings cost nothing and two versions never mix.
+    """
+    selects = {
+        name: _mapped_select(mapping, "{landing}")
+        for name, mapping in [*sorted(mappings.mappings.items()), ("unmapped", _Unmapped())]
+    }
+    chosen = "".join(f"format = '{name}', {sql}, " for name, sql in sorted(mappings.recognise.items()))
+    digest = hashlib.sha256(repr((selects, chosen, table)).encode()).hexdigest()[:12]
+    landing = f"{prefix}_{digest}"
+    present = {str(row[0]) for row in engine.query("SHOW TABLES", node=node).rows}
+    if f"{landing}_done" in present:
+        return landing
+    for name in sorted(present):
+        if name.startswith(f"{prefix}_"):
+            engine.command(f"DROP TABLE IF EXISTS {name}", node=node)
+    for name in (landing, f"{landing}_auto"):
+        engine.command(f"CREATE TABLE {name} ({_LANDING_COLUMNS}) ENGINE = Null", node=node)
+    for name, select in selects.items():
+        sql = select.replace("{landing}", landing)
+        columns = ", ".join([*(f"`{each}`" for each in COLUMNS), "rest"])
+        engine.command(
+            f"CREATE MATERIALIZED VIEW {landing}_{name} TO {table} AS SELECT {columns} FROM ({sql})", node=node
+        )
+    if chosen:
+        engine.command(
+            f"CREATE MATERIALIZED VIEW {landing}_auto_view TO {landing} AS SELECT `index`, id, source, "
+            f"multiIf({chosen} format) AS format, received_at, record, quarantine "
+            f"FROM (SELECT `index`, id, source, format AS format, received_at, record, quarantine FROM {landing}_auto)",
+            node=node,
+        )
+    engine.command(f"CREATE TABLE {landing}_done (version UInt8) ENGINE = Null", node=node)
+    return landing
