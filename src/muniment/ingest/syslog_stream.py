@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -209,8 +210,10 @@ class _Connection(asyncio.Protocol):
         its end of stream, and with it everything it ever wrote. A sender that never looks gets the grace time.
         """
         assert self._transport is not None
-        with contextlib.suppress(OSError):
-            self._transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
+        number = self._transport.get_extra_info("socket").fileno()
+        # A duplicate, because event loops lend their own socket without `shutdown`.
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as ours:
+            ours.shutdown(socket.SHUT_WR)
         asyncio.get_running_loop().call_later(limits.SYSLOG_DRAIN_S, self.finish)
 
     # --- the pump's side ---

@@ -43,10 +43,8 @@ _TIME: Final = (
     rf"|[0-9]{{4}}/[0-9]{{2}}/[0-9]{{2}} {_CLOCK}"
     r"|[0-9]{10}(?:\.[0-9]{1,9})?(?= ))"
 )
-_LENIENT: Final = re.compile(
-    rf"<([0-9]{{1,9}})> ?([1-9][0-9]{{0,2}}) +(-|{_ISO}|[0-9]{{10}}(?:\.[0-9]{{1,9}})?(?= )) +(\S++)"
-)
-_LENIENT_REST: Final = re.compile(rf" +(\S++) +(\S++) +(\S++) +(?:-(?=\s|\Z)|({_SD_LENIENT})) ?")
+_LENIENT: Final = re.compile(rf"<([0-9]{{1,9}})> ?([1-9][0-9]{{0,2}}) +(-|{_TIME}) +(\S++)")
+_LENIENT_REST: Final = re.compile(rf" +(\S++) +(\S++) +(\S++) +(?:-(?=\s|\Z)|({_SD_LENIENT})|(?=(\[))) ?")
 _BSD: Final = re.compile(
     rf"<([0-9]{{1,3}})>({_MONTH} [ 0-9][0-9] [0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}) "
     r"([A-Za-z0-9_.-]++) ([A-Za-z0-9_./()@+-]{1,128})(?:\[([^\]\s]{0,128})\])?:(?: |\Z)"
@@ -102,7 +100,9 @@ def parse_header(text: str) -> Header:
         pri, stamp, host, app, procid = found.groups()
         number = int(pri)
         if number < 192 and (pri[0] != "0" or number == 0):
-            return Header(number, None, stamp, host, app, procid, None, None, text[found.end() :])
+            message = text[found.end() :]
+            if message[:1] != "%":
+                return Header(number, None, stamp, host, app, procid, None, None, message)
     found = _STRICT.match(text)
     if found:
         return _strict(text, found)
@@ -175,7 +175,7 @@ def _lenient(text: str, found: re.Match[str]) -> Header:
     if rest is None:  # RFC 5424 begun, then a payload: Meraki, LEEF
         head = Header(number, int(version), _nil(stamp), _nil(host), None, None, None, None, text[found.end() :])
         return _tagged(head, text, found.end(), (*deviations, "header"))
-    app, procid, msgid, sd = rest.groups()
+    app, procid, msgid, sd, is_broken = rest.groups()
     elements, is_unique = _elements(sd) if sd else (None, True)
     checks = (
         ("timestamp", not _STRICT.match(f"<1>1 {stamp} - - - - -") or (stamp != "-" and not _is_date(stamp))),
@@ -183,7 +183,7 @@ def _lenient(text: str, found: re.Match[str]) -> Header:
         ("app", len(app) > 48 or not app.isascii()),
         ("procid", len(procid) > 128 or not procid.isascii()),
         ("msgid", len(msgid) > 32 or not msgid.isascii()),
-        ("sd", not is_unique or (sd is not None and not re.fullmatch(_SD_STRICT, sd))),
+        ("sd", is_broken or not is_unique or (sd is not None and not re.fullmatch(_SD_STRICT, sd))),
     )
     deviations += tuple(name for name, is_wrong in checks if is_wrong)
     message = text[rest.end() :]
@@ -215,7 +215,7 @@ def _legacy(text: str) -> Header:
         if host is None:
             named = _HOST.match(text, position) if found[2] is None else None
             name = (named[1] or named[2]) if named else ""
-            if named and not _NOT_A_HOST.match(name) and not _is_tag(text, named):
+            if named and not _NOT_A_HOST.match(name):
                 host = name
                 position = named.end()
     else:
@@ -223,13 +223,6 @@ def _legacy(text: str) -> Header:
         sequence = host = None
     head = Header(pri, None, stamp, host, None, None, None, None, "", sequence)
     return _tagged(head, text, position, deviations)
-
-
-def _is_tag(text: str, named: re.Match[str]) -> bool:
-    """`sshd: x` after the time is a tag, not a host; `ASA01: %ASA-..` and `host : x` are hosts."""
-    if text[named.end() - 1] != ":":
-        return False
-    return text[named.end() - 2] != " " and _MNEMONIC.match(text, named.end()) is None
 
 
 def _tagged(head: Header, text: str, position: int, deviations: tuple[str, ...]) -> Header:
@@ -246,6 +239,8 @@ def _tagged(head: Header, text: str, position: int, deviations: tuple[str, ...])
         if found:
             app, procid = found[1] or found[3], found[2]
             position = found.end()
+            named = _MNEMONIC.match(text, position)
+            msgid = named[1] if named else None
     message = text[position:]
     if not found and message[:1] in {" ", "\t"}:
         message = message[1:]
