@@ -210,10 +210,11 @@ class _Connection(asyncio.Protocol):
         its end of stream, and with it everything it ever wrote. A sender that never looks gets the grace time.
         """
         assert self._transport is not None
-        number = self._transport.get_extra_info("socket").fileno()
-        # A duplicate, because event loops lend their own socket without `shutdown`.
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as ours:
-            ours.shutdown(socket.SHUT_WR)
+        lent = self._transport.get_extra_info("socket")
+        if lent is not None:  # None: the sender was quicker
+            # A duplicate, because event loops lend their own socket without `shutdown`.
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(lent.fileno())) as ours:
+                ours.shutdown(socket.SHUT_WR)
         asyncio.get_running_loop().call_later(limits.SYSLOG_DRAIN_S, self.finish)
 
     # --- the pump's side ---
