@@ -203,3 +203,25 @@ LATE_S: Final = 300
 
 TAIL_ROWS_MAX: Final = 500
 """Rows of one live-tail answer; what is above waits for the next."""
+
+# --- pages ------------------------------------------------------------------------------------------------------
+PAGE_JSON_CHARS_MAX: Final = 256 * KIB
+"""Of one record laid out on a page; the browser stays quick, the download has all."""
+
+PAGE_FORM_BYTES_MAX: Final = 16 * KIB
+"""A posted form: a query of 4 KiB in percent-encoding and a few short fields."""
+
+PAGE_QUERY_CHARS_MAX: Final = 4_096
+"""A query in a page's address, as in the API."""
+
+PAGE_ROWS: Final = 50
+"""Rows a page shows at first; a screen holds about thirty."""
+
+PAGE_COLUMNS_MAX: Final = 12
+"""Chosen columns; more do not fit any screen."""
+
+SUBJECT_KEYS_CACHED_MAX: Final = 100_000
+"""Unwrapped subject keys kept in memory, oldest dropped: about 40 MB; a miss costs one indexed read and an unwrap."""
+
+SEAL_MENTION_CHARS_MIN: Final = 5
+"""Shorter personal values are hidden where they are a whole value, not inside other texts: `bob` is also a word."""

@@ -151,22 +151,64 @@ def _token(kind: str, sign: str, exact: str, check: Callable[[bytes, bytes, int]
 _PEM = r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
 _PEM_END = r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
 _PAN = r"(?:[2-6]\d{3}[ -]?\d{4}[ -]?\d{4}[ -]?\d{4}|3\d{3}[ -]?\d{6}[ -]?\d{4,5})"
+_PAN_LEFT = r"""(?:^|[^0-9A-Za-z_.\-\\]|\\[nrtbf"/\\]|\\u[0-9A-Fa-f]{4})"""
 _TEXT_VALUE = r"""(?:[^\s"'\\&,;<>(){}\[\]]|\\/|\\\\)"""
 
 RULES: tuple[Rule, ...] = (
-    Rule("private_key", r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY", f"({_PEM}{_IN_STRING}*?{_PEM_END}|{_PEM}{_IN_STRING}*)"),
+    Rule(
+        "private_key", r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY", f"({_PEM}{_IN_STRING}*?{_PEM_END}|{_PEM}{_IN_STRING}*)"
+    ),
     Rule("private_key", r"LS0tLS1CRUdJTi", r"(LS0tLS1CRUdJTi(?:[A-Za-z0-9+/=]|\\/)*)", _pem_base64),
     _token("age_key", r"AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[0-9A-Z]{58}"),
-    _token("aws_access_key", r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}", r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7][A-Z0-9]{15}", _aws_id),
-    Rule("aws_signature", r"X-(?:Amz|Goog)-(?:Signature|Security-Token)=", rf"X-(?:Amz|Goog)-(?:Signature|Security-Token)=({_TEXT_VALUE}+)"),
-    _token("github_token", r"(?:gh[pousr]_|github_pat_)[A-Za-z0-9_]{22}", r"gh[pousr]_[A-Za-z0-9]{36,251}|github_pat_[A-Za-z0-9_]{22,255}"),
-    _token("gitlab_token", r"gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent|oas|imt|ffct)-[A-Za-z0-9_.-]{20}", r"gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent|oas|imt|ffct)-[A-Za-z0-9_.\-]{20,320}"),
-    _token("slack_token", r"xox[abeoprs]-[A-Za-z0-9]", r"xox[abeoprs](?:\.xox[bp])?-(?:[A-Za-z0-9]{1,}-){0,4}[A-Za-z0-9%]{10,}", _mixed),
+    _token(
+        "aws_access_key",
+        r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}",
+        r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7][A-Z0-9]{15}",
+        _aws_id,
+    ),
+    Rule(
+        "aws_signature",
+        r"X-(?:Amz|Goog)-(?:Signature|Security-Token)=",
+        rf"X-(?:Amz|Goog)-(?:Signature|Security-Token)=({_TEXT_VALUE}+)",
+    ),
+    _token(
+        "github_token",
+        r"(?:gh[pousr]_|github_pat_)[A-Za-z0-9_]{22}",
+        r"gh[pousr]_[A-Za-z0-9]{36,251}|github_pat_[A-Za-z0-9_]{22,255}",
+    ),
+    _token(
+        "gitlab_token",
+        r"gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent|oas|imt|ffct)-[A-Za-z0-9_.-]{20}",
+        r"gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent|oas|imt|ffct)-[A-Za-z0-9_.\-]{20,320}",
+    ),
+    _token(
+        "slack_token",
+        r"xox[abeoprs]-[A-Za-z0-9]",
+        r"xox[abeoprs](?:\.xox[bp])?-(?:[A-Za-z0-9]{1,}-){0,4}[A-Za-z0-9%]{10,}",
+        _mixed,
+    ),
     _token("slack_token", r"xapp-[0-9A-Za-z]", r"xapp-[0-9A-Za-z\-/+]{20,}", _mixed),
-    Rule("slack_webhook", r"hooks\.slack\.com", r"hooks\.slack\.com(?:\\?/)(?:services|workflows|triggers)((?:\\?/[A-Za-z0-9_]{6,})+)"),
-    Rule("discord_webhook", r"discord(?:app)?\.com\\?/api\\?/webhooks", r"discord(?:app)?\.com\\?/api\\?/webhooks\\?/[0-9]{15,20}\\?/([A-Za-z0-9_\-]{50,})"),
-    _token("stripe_key", r"(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{10}|whsec_[A-Za-z0-9]{10}", r"(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{10,255}|whsec_[A-Za-z0-9+/=]{20,255}"),
-    _token("openai_key", r"sk-[A-Za-z0-9_-]{20}", r"sk-(?:proj-|svcacct-|admin-|ant-[a-z0-9]{3,8}-|or-v1-)?[A-Za-z0-9_\-]{20,255}", _mixed),
+    Rule(
+        "slack_webhook",
+        r"hooks\.slack\.com",
+        r"hooks\.slack\.com(?:\\?/)(?:services|workflows|triggers)((?:\\?/[A-Za-z0-9_]{6,})+)",
+    ),
+    Rule(
+        "discord_webhook",
+        r"discord(?:app)?\.com\\?/api\\?/webhooks",
+        r"discord(?:app)?\.com\\?/api\\?/webhooks\\?/[0-9]{15,20}\\?/([A-Za-z0-9_\-]{50,})",
+    ),
+    _token(
+        "stripe_key",
+        r"(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{10}|whsec_[A-Za-z0-9]{10}",
+        r"(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{10,255}|whsec_[A-Za-z0-9+/=]{20,255}",
+    ),
+    _token(
+        "openai_key",
+        r"sk-[A-Za-z0-9_-]{20}",
+        r"sk-(?:proj-|svcacct-|admin-|ant-[a-z0-9]{3,8}-|or-v1-)?[A-Za-z0-9_\-]{20,255}",
+        _mixed,
+    ),
     _token("groq_key", r"gsk_[A-Za-z0-9]{20}", r"gsk_[A-Za-z0-9]{48,56}"),
     _token("huggingface_token", r"hf_[A-Za-z]{30}", r"hf_[A-Za-z]{30,40}"),
     _token("npm_token", r"npm_[A-Za-z0-9]{36}", r"npm_[A-Za-z0-9]{36}"),
@@ -179,14 +221,24 @@ RULES: tuple[Rule, ...] = (
     _token("mailchimp_key", r"[0-9a-f]{32}-us[0-9]", r"[0-9a-f]{32}-us[0-9]{1,2}"),
     _token("mailgun_key", r"key-[0-9a-f]{32}", r"key-[0-9a-f]{32}"),
     _token("google_api_key", r"AIza[0-9A-Za-z_-]{35}", r"AIza[0-9A-Za-z_\-]{35}"),
-    _token("google_oauth", r"GOCSPX-[A-Za-z0-9_-]{20}|ya29\.[A-Za-z0-9_-]{20}", r"GOCSPX-[A-Za-z0-9_\-]{20,40}|ya29\.[A-Za-z0-9_\-.]{20,}"),
+    _token(
+        "google_oauth",
+        r"GOCSPX-[A-Za-z0-9_-]{20}|ya29\.[A-Za-z0-9_-]{20}",
+        r"GOCSPX-[A-Za-z0-9_\-]{20,40}|ya29\.[A-Za-z0-9_\-.]{20,}",
+    ),
     _token("digitalocean_token", r"do[opr]_v1_[0-9a-f]{64}", r"do[opr]_v1_[0-9a-f]{64}"),
     _token("databricks_token", r"dapi[0-9a-f]{32}", r"dapi[0-9a-f]{32}(?:-[0-9])?"),
     _token("dynatrace_token", r"dt0[a-z][0-9]{2}\.[A-Z0-9]{24}\.", r"dt0[a-z][0-9]{2}\.[A-Z0-9]{24}\.[A-Z0-9]{64}"),
-    _token("grafana_token", r"gl(?:c|sa)_[A-Za-z0-9+/=_]{20}", r"glc_[A-Za-z0-9+/=]{32,}|glsa_[A-Za-z0-9]{32}_[0-9a-f]{8}"),
+    _token(
+        "grafana_token", r"gl(?:c|sa)_[A-Za-z0-9+/=_]{20}", r"glc_[A-Za-z0-9+/=]{32,}|glsa_[A-Za-z0-9]{32}_[0-9a-f]{8}"
+    ),
     _token("vault_token", r"hv[sbr]\.[A-Za-z0-9_-]{24}", r"hv[sbr]\.[A-Za-z0-9_\-]{24,}"),
     _token("vault_token", r"[sbr]\.[A-Za-z0-9]{24}", r"[sbr]\.[A-Za-z0-9]{24,26}", _mixed),
-    _token("newrelic_key", r"NR(?:AK|AA|II|IQ|RA)-[A-Za-z0-9_-]{20}|[0-9a-f]{36}NRAL", r"NR(?:AK|AA|II|IQ|RA)-[A-Za-z0-9_\-]{20,46}|[0-9a-f]{36}NRAL"),
+    _token(
+        "newrelic_key",
+        r"NR(?:AK|AA|II|IQ|RA)-[A-Za-z0-9_-]{20}|[0-9a-f]{36}NRAL",
+        r"NR(?:AK|AA|II|IQ|RA)-[A-Za-z0-9_\-]{20,46}|[0-9a-f]{36}NRAL",
+    ),
     _token("shopify_token", r"shp(?:at|ca|pa|ss)_[0-9a-f]{32}", r"shp(?:at|ca|pa|ss)_[0-9a-f]{32}"),
     _token("sourcegraph_token", r"sgp_[0-9a-f_]{40}", r"sgp_(?:[0-9a-f]{16}_)?[0-9a-f]{40}"),
     _token("telegram_token", r"[0-9]{8,10}:AA[A-Za-z0-9_-]{32}", r"[0-9]{8,10}:AA[A-Za-z0-9_\-]{32,33}"),
@@ -196,22 +248,90 @@ RULES: tuple[Rule, ...] = (
     _token("twitch_key", r"live_[0-9]{6,12}_[A-Za-z0-9]{20}", r"live_[0-9]{6,12}_[A-Za-z0-9]{20,}"),
     _token("salesforce_token", r"00D[A-Za-z0-9]{12,15}![A-Za-z0-9._]{60}", r"00D[A-Za-z0-9]{12,15}![A-Za-z0-9._]{60,}"),
     _token("azure_secret", r"[0-9]Q~[A-Za-z0-9_~.-]{31}", r"[A-Za-z0-9_~.\-]{3}[0-9]Q~[A-Za-z0-9_~.\-]{31,34}"),
-    _token("azure_key", r"[A-Za-z0-9]AZDO[A-Za-z0-9]{4}|JQQJ99[A-Za-z0-9]{10}", r"[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4}|[A-Za-z0-9]{52}JQQJ99[A-Za-z0-9]{26}"),
-    Rule("azure_key", r"(?i)(?:AccountKey|SharedAccessKey|sig)=[A-Za-z0-9+/%\\]{20}", r"(?i)(?:AccountKey|SharedAccessKey|[?&;6]sig)=((?:[A-Za-z0-9+/=%]|\\/){20,})"),
-    _token("jwt", r"eyJ[A-Za-z0-9_-]{10,600}\.[A-Za-z0-9_-]{5}", r"eyJ[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{4,}\.[A-Za-z0-9_\-]*(?:\.[A-Za-z0-9_\-]+){0,2}", _jwt),
-    Rule("authorization", r"(?i)bearer:?\s+[A-Za-z0-9._~+/=-]{12}", r"(?i)bearer:?\s+([A-Za-z0-9._~+/=\-]{12,})", _mixed),
-    Rule("authorization", r"(?i)authorization\\?\"?\s{0,2}[:=]\s{0,2}\\?\"?\[?\\?\"?(?:basic|token|apikey|splunk|digest|negotiate|aws4-)", r"(?i)authorization\\?\"?\s{0,2}[:=]\s{0,2}\\?\"?\[?\\?\"?(?:basic|token|apikey|splunk|digest|negotiate)\s+([^\"\\]+)"),
+    _token(
+        "azure_key",
+        r"[A-Za-z0-9]AZDO[A-Za-z0-9]{4}|JQQJ99[A-Za-z0-9]{10}",
+        r"[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4}|[A-Za-z0-9]{52}JQQJ99[A-Za-z0-9]{26}",
+    ),
+    Rule(
+        "azure_key",
+        r"(?i)(?:AccountKey|SharedAccessKey|sig)=[A-Za-z0-9+/%\\]{20}",
+        r"(?i)(?:AccountKey|SharedAccessKey|[?&;6]sig)=((?:[A-Za-z0-9+/=%]|\\/){20,})",
+    ),
+    _token(
+        "jwt",
+        r"eyJ[A-Za-z0-9_-]{10,600}\.[A-Za-z0-9_-]{5}",
+        r"eyJ[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{4,}\.[A-Za-z0-9_\-]*(?:\.[A-Za-z0-9_\-]+){0,2}",
+        _jwt,
+    ),
+    Rule(
+        "authorization", r"(?i)bearer:?\s+[A-Za-z0-9._~+/=-]{12}", r"(?i)bearer:?\s+([A-Za-z0-9._~+/=\-]{12,})", _mixed
+    ),
+    Rule(
+        "authorization",
+        r"(?i)authorization\\?\"?\s{0,2}[:=]\s{0,2}\\?\"?\[?\\?\"?(?:basic|token|apikey|splunk|digest|negotiate|aws4-)",
+        r"(?i)authorization\\?\"?\s{0,2}[:=]\s{0,2}\\?\"?\[?\\?\"?(?:basic|token|apikey|splunk|digest|negotiate)\s+([^\"\\]+)",
+    ),
     Rule("authorization", r"(?i)basic\s+[A-Za-z0-9+/\\]{6}", r"(?i)basic\s+([A-Za-z0-9+/]{6,}={0,2})", _basic),
-    Rule("url_password", r"[A-Za-z]:\\?/\\?/[^\s\"/:@\\]{0,100}:[^\s\"/@\\]{1,200}@", r"[A-Za-z]:\\?/\\?/[^\s\"/:@\\]{0,100}:([^\s\"/@\\]{1,200})@", _password_url),
-    Rule("password", rf"(?i)(?:{_NAMES}|{_HEADERS})\"\s*:\s*\[?\s*\"", rf"(?i)(?:{_NAMES})\"\s*:\s*\[?\s*\"({_IN_STRING}+)\"", _named),
-    Rule("authorization", rf"(?i)\"(?:{_HEADERS})\"\s*:\s*\[?\s*\"", rf"(?i)\"(?:{_HEADERS})\"\s*:\s*\[?\s*\"({_IN_STRING}+)\"", _named),
-    Rule("password", rf"(?i)(?:{_NAMES})\"\s*:\s*-?[0-9]", rf"(?i)(?:pass(?:word|wd|code)|pwd|secret|cvv2?|cvc2?|otp|one[_-]?time[_-]?code)\"\s*:\s*(-?[0-9][0-9.eE+\-]*)", _named),
-    Rule("password", rf"(?i)(?:{_NAMES}|{_HEADERS})\\\"\s*:\s*\[?\s*\\\"", rf"(?i)(?:{_NAMES}|{_HEADERS})\\\"\s*:\s*\[?\s*\\\"((?:[^\"\\]|\\\\\\\\|\\\\(?:\\[^\\]|[^\"\\])|\\[^\"\\])+)\\\"", _named),
-    Rule("password", rf"(?i)(?:{_NAMES})(?:\s{{0,2}}=|\s?:\s)", rf"(?i)(?:{_NAMES})(?:\s{{0,2}}=\s?|\s?:\s)(?:'|\\\")?({_TEXT_VALUE}+)", _named_in_text),
-    Rule("password", rf"(?i)--(?:[a-z-]{{0,20}}-)?(?:{_NAMES})[ =]", rf"(?i)--(?:[a-z\-]{{0,20}}-)?(?:{_NAMES})[ =](?:'|\\\")?({_TEXT_VALUE}+)", _named),
-    Rule("password", r"(?i)(?:password|identified\s+by)\s+'", r"(?i)(?:password|identified\s+by)\s+'([^'\"\\]+)'", _named),
-    Rule("password", r"(?:sshpass|mysql|mysqldump|mariadb)[^\"\\]{0,120}?\s-p", rf"(?:sshpass|mysql|mysqldump|mariadb)[^\"\\]{{0,120}}?\s-p\s?({_TEXT_VALUE}+)"),
-    Rule("password", r"curl[^\"]{0,200}?\s(?:-u|--user)[ =]", r"curl[^\"]{0,200}?\s(?:-u|--user)[ =](?:'|\\\")?[^\s\"':\\]{1,64}:([^\s\"'\\]+)"),
-    Rule("password", r"(?i)login\s{1,4}\S{1,64}\s{1,4}password\s", rf"(?i)login\s{{1,4}}\S{{1,64}}\s{{1,4}}password\s{{1,4}}({_TEXT_VALUE}+)"),
-    Rule("card_number", _PAN, rf"(?:^|[^0-9A-Za-z_.\-\\]|\\[nrtbf\"/\\]|\\u[0-9A-Fa-f]{{4}})({_PAN})(?:$|[^0-9A-Za-z_.\-]|\.(?:[^0-9]|$))", _card),
+    Rule(
+        "url_password",
+        r"[A-Za-z]:\\?/\\?/[^\s\"/:@\\]{0,100}:[^\s\"/@\\]{1,200}@",
+        r"[A-Za-z]:\\?/\\?/[^\s\"/:@\\]{0,100}:([^\s\"/@\\]{1,200})@",
+        _password_url,
+    ),
+    Rule(
+        "password",
+        rf"(?i)(?:{_NAMES}|{_HEADERS})\"\s*:\s*\[?\s*\"",
+        rf"(?i)(?:{_NAMES})\"\s*:\s*\[?\s*\"({_IN_STRING}+)\"",
+        _named,
+    ),
+    Rule(
+        "authorization",
+        rf"(?i)\"(?:{_HEADERS})\"\s*:\s*\[?\s*\"",
+        rf"(?i)\"(?:{_HEADERS})\"\s*:\s*\[?\s*\"({_IN_STRING}+)\"",
+        _named,
+    ),
+    Rule(
+        "password",
+        rf"(?i)(?:{_NAMES})\"\s*:\s*-?[0-9]",
+        r"(?i)(?:pass(?:word|wd|code)|pwd|secret|cvv2?|cvc2?|otp|one[_-]?time[_-]?code)\"\s*:\s*(-?[0-9][0-9.eE+\-]*)",
+        _named,
+    ),
+    Rule(
+        "password",
+        rf"(?i)(?:{_NAMES}|{_HEADERS})\\\"\s*:\s*\[?\s*\\\"",
+        rf"(?i)(?:{_NAMES}|{_HEADERS})\\\"\s*:\s*\[?\s*\\\"((?:[^\"\\]|\\\\\\\\|\\\\(?:\\[^\\]|[^\"\\])|\\[^\"\\])+)\\\"",
+        _named,
+    ),
+    Rule(
+        "password",
+        rf"(?i)(?:{_NAMES})(?:\s{{0,2}}=|\s?:\s)",
+        rf"(?i)(?:{_NAMES})(?:\s{{0,2}}=\s?|\s?:\s)(?:'|\\\")?({_TEXT_VALUE}+)",
+        _named_in_text,
+    ),
+    Rule(
+        "password",
+        rf"(?i)--(?:[a-z-]{{0,20}}-)?(?:{_NAMES})[ =]",
+        rf"(?i)--(?:[a-z\-]{{0,20}}-)?(?:{_NAMES})[ =](?:'|\\\")?({_TEXT_VALUE}+)",
+        _named,
+    ),
+    Rule(
+        "password", r"(?i)(?:password|identified\s+by)\s+'", r"(?i)(?:password|identified\s+by)\s+'([^'\"\\]+)'", _named
+    ),
+    Rule(
+        "password",
+        r"(?:sshpass|mysql|mysqldump|mariadb)[^\"\\]{0,120}?\s-p",
+        rf"(?:sshpass|mysql|mysqldump|mariadb)[^\"\\]{{0,120}}?\s-p\s?({_TEXT_VALUE}+)",
+    ),
+    Rule(
+        "password",
+        r"curl[^\"]{0,200}?\s(?:-u|--user)[ =]",
+        r"curl[^\"]{0,200}?\s(?:-u|--user)[ =](?:'|\\\")?[^\s\"':\\]{1,64}:([^\s\"'\\]+)",
+    ),
+    Rule(
+        "password",
+        r"(?i)login\s{1,4}\S{1,64}\s{1,4}password\s",
+        rf"(?i)login\s{{1,4}}\S{{1,64}}\s{{1,4}}password\s{{1,4}}({_TEXT_VALUE}+)",
+    ),
+    Rule("card_number", _PAN_LEFT + _PAN, rf"{_PAN_LEFT}({_PAN})(?:$|[^0-9A-Za-z_.\-]|\.(?:[^0-9]|$))", _card),
 )

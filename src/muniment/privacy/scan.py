@@ -10,6 +10,7 @@ the exact pattern sees one record alone. Stops at: secrets in encodings other th
 
 from __future__ import annotations
 
+import importlib
 import threading
 from bisect import bisect_right
 from collections import Counter
@@ -22,8 +23,9 @@ import re2
 
 from muniment.privacy.rules import RULES, Rule
 
+hyperscan: Any
 try:
-    import hyperscan
+    hyperscan = importlib.import_module("hyperscan")
 except ImportError:  # not built for this platform
     hyperscan = None
 

@@ -1,0 +1,185 @@
+"""Where values stand in JSON text: `Reader` fetches the values at given paths, `spans` finds their byte ranges. Pure.
+
+`Reader` is the quick way: one typed decode that skips everything else and checks the JSON as it goes; what a type
+cannot say (array elements, a place wanted both whole and for what is below it) is walked from the raw text around it.
+`spans` is the thorough way: it walks all tokens, so it also finds every one of several equal keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from muniment.errors import RejectedError
+from muniment.privacy.plan import Step
+
+__all__ = ["Reader", "is_object", "spans"]
+
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+_TEXT = msgspec.json.Decoder(str)
+_ANY_OBJECT = msgspec.json.Decoder(msgspec.defstruct("AnyObject", []))
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
+
+
+def is_object(record: bytes) -> bool:
+    """Whether the bytes are one JSON object in UTF-8."""
+    try:
+        _ANY_OBJECT.decode(record)
+        return record.isascii() or record.decode() is not None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+class Reader:
+    """Reads the raw JSON text at each of `paths`; compiled once per plan."""
+
+    def __init__(self, paths: Sequence[tuple[Step, ...]]) -> None:
+        self._paths = tuple(paths)
+        tree: dict[str, Any] = {}
+        cuts = [self._cut(path) for path in paths]
+        for prefix, _ in cuts:
+            node = tree
+            for key in prefix:
+                node = node.setdefault(key, {})
+        names: dict[int, dict[str, str]] = {}
+        self._decode = msgspec.json.Decoder(_struct(tree, names)).decode
+        self._places: list[tuple[tuple[str, ...], tuple[Step, ...]]] = []
+        for prefix, rest in cuts:
+            node, attributes = tree, []
+            for key in prefix:
+                attributes.append(names[id(node)][key])
+                node = node[key]
+            self._places.append((tuple(attributes), rest))
+        self._tree = tree  # keeps the ids above alive
+
+    def _cut(self, path: tuple[Step, ...]) -> tuple[tuple[str, ...], tuple[Step, ...]]:
+        """The leading keys a type can express, and the steps to walk from there."""
+        end = 0
+        while end < len(path) and isinstance(path[end], str):
+            end += 1
+            if path[:end] in self._paths or any(
+                other[:end] == path[:end] and len(other) > end and not isinstance(other[end], str)
+                for other in self._paths
+            ):
+                break
+        return tuple(str(step) for step in path[:end]), path[end:]
+
+    def read(self, record: bytes) -> list[list[bytes]]:
+        """For each path the raw values found; a null counts as not found.
+
+        Raises:
+            RejectedError: not one JSON object in UTF-8.
+        """
+        try:
+            if not record.isascii():
+                record.decode()
+            root = self._decode(record)
+        except msgspec.ValidationError:  # valid JSON of another shape than the types expect
+            return self._read_slowly(record)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise RejectedError(f"not a JSON object: {error}") from None
+        found: list[list[bytes]] = []
+        for attributes, rest in self._places:
+            node: Any = root
+            for name in attributes:
+                node = getattr(node, name)
+                if node is None:
+                    break
+            raw = bytes(node) if node is not None else b""
+            if not raw or raw == b"null":
+                found.append([])
+            elif rest:
+                found.append(_walk(raw, rest))
+            else:
+                found.append([raw])
+        return found
+
+    def _read_slowly(self, record: bytes) -> list[list[bytes]]:
+        if not is_object(record):
+            raise RejectedError("not a JSON object")
+        return [_walk(record, path) for path in self._paths]
+
+
+def _struct(tree: dict[str, Any], names: dict[int, dict[str, str]]) -> type[msgspec.Struct]:
+    fields: list[Any] = []
+    own = names.setdefault(id(tree), {})
+    for number, (key, below) in enumerate(tree.items()):
+        own[key] = f"f{number}"
+        if below:
+            fields.append((own[key], _struct(below, names) | None, msgspec.field(default=None, name=key)))
+        else:
+            fields.append((own[key], msgspec.Raw, msgspec.field(default=msgspec.Raw(), name=key)))
+    return msgspec.defstruct("Place", fields, gc=False)
+
+
+def _walk(raw: bytes, steps: Sequence[Step]) -> list[bytes]:
+    values = [raw]
+    for step in steps:
+        values = [below for value in values for below in _step(value, step)]
+    return [value for value in values if value != b"null"]
+
+
+def _step(raw: bytes, step: Step) -> list[bytes]:
+    try:
+        if isinstance(step, str):
+            found = _OBJECT.decode(raw).get(step)
+            return [] if found is None else [bytes(found)]
+        elements = [bytes(element) for element in _ARRAY.decode(raw)]
+    except msgspec.ValidationError:
+        return []
+    if isinstance(step, int):
+        return elements if step < 0 else elements[step : step + 1]
+    key, value = step
+    return [element for element in elements if any(_is_text(found, value) for found in _step(element, key))]
+
+
+def _is_text(raw: bytes, text: str) -> bool:
+    try:
+        return _TEXT.decode(raw) == text
+    except msgspec.ValidationError:
+        return raw == text.encode()
+
+
+def spans(record: bytes, path: Sequence[Step]) -> list[tuple[int, int]]:
+    """The byte ranges of all values at `path` in valid JSON. A `key=value` step takes every element."""
+    found: list[tuple[int, int]] = []
+    at: list[Step] = []  # the path of the value that comes next
+    opened: list[int] = []
+    is_key = False
+
+    def ended(start: int, end: int) -> None:
+        if len(at) == len(path) and all(map(_fits, at, path)):
+            found.append((start, end))
+
+    for token in _TOKEN.finditer(record):
+        text, (start, end) = token.group(), token.span()
+        if text in (b"{", b"["):
+            opened.append(start)
+            is_key = text == b"{"
+            at.append("" if is_key else 0)
+        elif text in (b"}", b"]"):
+            at.pop()
+            ended(opened.pop(), end)
+            is_key = False
+        elif text == b",":
+            last = at[-1]
+            is_key = isinstance(last, str)
+            if isinstance(last, int):
+                at[-1] = last + 1
+        elif text == b":":
+            is_key = False
+        elif is_key:
+            at[-1] = _TEXT.decode(text)
+        else:
+            ended(start, end)
+    return found
+
+
+def _fits(here: Step, wanted: Step) -> bool:
+    if isinstance(here, str) or isinstance(wanted, str):
+        return here == wanted
+    return wanted == here or wanted == -1 or isinstance(wanted, tuple)

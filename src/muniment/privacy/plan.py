@@ -1,0 +1,125 @@
+"""What is personal in a source's records, and whose it is: `SealPlan`, compiled from the catalogue's `personal:` rows.
+
+A row names a place (`path`) or a pattern over a text (`text`, `pattern`), the kind of value, and the `subject`: the
+path, or the pattern's group, whose value says which person it belongs to. Without a subject, or when the record has
+none, a value is its own subject. Pure. The path language is the catalogue's:
+
+    path     = segment *( "." segment )
+    segment  = key [ "[" index / "*" / key "=" value "]" ]     ; backquotes around keys that hold dots
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import re2
+
+from muniment.errors import RejectedError
+
+__all__ = ["KINDS", "PersonalField", "PersonalText", "SealPlan", "Step", "normalise", "parse_path"]
+
+KINDS: Final = ("user_id", "name", "email", "ip", "device", "phone", "text")
+Step = str | int | tuple[str, str]
+"""An object's key, an array's element (-1: every one), or the element whose key has that value."""
+
+_SEGMENT = re.compile(r"(?:`([^`]+)`|([^.\[\]`]+))(?:\[(?:(\d+)|(\*)|([^\]=]+)=([^\]]*))\])?(?:\.|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalField:
+    """The value at `path` is personal and belongs to the person that the value at `subject` names."""
+
+    path: tuple[Step, ...]
+    kind: str = "text"
+    subject: tuple[Step, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalText:
+    """What `pattern` finds in the text at `path` is personal.
+
+    The value is group `value`, else the first group, else all; `subject` names the group that says whose it is.
+    """
+
+    path: tuple[Step, ...]
+    pattern: Any  # a compiled RE2 pattern
+    kind: str = "text"
+    value: int | str = 0
+    subject: int | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SealPlan:
+    """All personal places of one source."""
+
+    fields: tuple[PersonalField, ...] = ()
+    texts: tuple[PersonalText, ...] = ()
+
+    @classmethod
+    def compile(cls, rows: Iterable[Mapping[str, str]]) -> SealPlan:
+        """From rows of the catalogue: {path, kind, subject} or {text, pattern, kind, subject}."""
+        fields: list[PersonalField] = []
+        texts: list[PersonalText] = []
+        for row in rows:
+            kind = row.get("kind", "text")
+            if kind not in KINDS:
+                raise RejectedError(f"a personal kind is one of {', '.join(KINDS)}, got {kind!r}")
+            if "path" in row:
+                subject = parse_path(row["subject"]) if row.get("subject") else None
+                fields.append(PersonalField(parse_path(row["path"]), kind, subject))
+            elif "text" in row and "pattern" in row:
+                texts.append(_text(row, kind))
+            else:
+                raise RejectedError("a personal field has a path, or a text and a pattern")
+        return cls(tuple(fields), tuple(texts))
+
+
+def _text(row: Mapping[str, str], kind: str) -> PersonalText:
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        pattern = re2.compile(row["pattern"], options)
+    except re2.error as error:
+        raise RejectedError(f"cannot read the pattern {row['pattern']!r}: {error}") from None
+    groups = dict(pattern.groupindex)
+    subject = row.get("subject")
+    if subject and subject not in groups:
+        raise RejectedError(f"the pattern has no group {subject!r}")
+    own = [name for name in groups if name != subject]
+    value: int | str = "value" if "value" in groups else own[0] if own else subject or min(pattern.groups, 1)
+    return PersonalText(parse_path(row["text"]), pattern, kind, value, subject)
+
+
+def parse_path(text: str) -> tuple[Step, ...]:
+    """The steps of a path.
+
+    >>> parse_path("targets[0].`user.id`"), parse_path("parameters[name=user].value")
+    (('targets', 0, 'user.id'), ('parameters', ('name', 'user'), 'value'))
+    """
+    steps: list[Step] = []
+    at = 0
+    while at < len(text):
+        found = _SEGMENT.match(text, at)
+        if not found or (found.end() == len(text) and text.endswith(".")):
+            raise RejectedError(f"{text!r} is not a path: cannot read {text[at:]!r}")
+        quoted, plain, index, star, key, value = found.groups()
+        steps.append(quoted or plain)
+        if index is not None:
+            steps.append(int(index))
+        elif star:
+            steps.append(-1)
+        elif key is not None:
+            steps.append((key, value))
+        at = found.end()
+    if not steps:
+        raise RejectedError("a path needs at least one key")
+    return tuple(steps)
+
+
+def normalise(identifier: str) -> str:
+    """One spelling of an identifier, so that `Anna@X.de ` and `anna@x.de` are one person."""
+    return unicodedata.normalize("NFKC", identifier).strip().casefold()

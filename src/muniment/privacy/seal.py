@@ -1,0 +1,265 @@
+"""Personal values are taken out of the record's text and put back byte for byte. Pure.
+
+A whole value becomes `{"$sealed":k}`, a value inside a longer string `{$sealed:k}`; every other byte stays. The same
+value is hidden wherever the record repeats it, also under other keys, in messages and in keys of maps. Short values
+(below SEAL_MENTION_CHARS_MIN) are hidden only as whole values, unless a pattern found them in a text.
+
+Two ways. When every value is a plain string that occurs only as a whole value, replacing its token is right: a token
+that starts with a quote and a letter or digit cannot begin at a closing quote. All else goes the careful way, which
+knows by the parity of quotes whether a place lies inside a string. Numbers skip those a record already uses.
+Stops at: other spellings of a person than the value itself (a nickname, another letter case) in free text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from muniment.errors import RejectedError
+from muniment.limits import SEAL_MENTION_CHARS_MIN
+from muniment.privacy.places import Reader, spans
+from muniment.privacy.plan import SealPlan, Step
+
+__all__ = ["Groups", "Sealer", "parse_part", "seal_places", "unseal"]
+
+_NUMBERS = re.compile(rb'\$sealed"?\s*:\s*(\d{1,18})')
+_PLACEHOLDER = re.compile(rb'\{"\$sealed":(\d+)\}|\{\$sealed:(\d+)\}')
+_PLAIN = re.compile(rb'"[A-Za-z0-9][^"\\]*"')
+_BECAME_KEY = re.compile(rb"\}\s*:")
+_WORD = re.compile(rb"[A-Za-z_]+")
+_KEY_FOLLOWS = re.compile(rb'"\s*:')
+
+Groups = dict[str, dict[int, bytes]]
+"""Per person (identifier): the raw JSON values that were taken out, by number."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    raw: bytes  # JSON text, with quotes when it is a string
+    owner: str
+    is_found_in_text: bool = False
+
+
+class Sealer:
+    """Seals the records of one plan; compiled once, no state between records."""
+
+    def __init__(self, plan: SealPlan) -> None:
+        places: dict[tuple[Step, ...], int] = {}
+        for field in plan.fields:
+            places.setdefault(field.path, len(places))
+            if field.subject is not None:
+                places.setdefault(field.subject, len(places))
+        for text in plan.texts:
+            places.setdefault(text.path, len(places))
+        self._paths = tuple(places)
+        self._reader = Reader(self._paths)
+        self._fields = [(places[f.path], -1 if f.subject is None else places[f.subject]) for f in plan.fields]
+        self._texts = [(places[t.path], t.pattern, t.value, t.subject) for t in plan.texts]
+
+    def seal(self, record: bytes) -> tuple[bytes, Groups]:
+        """The record with placeholders, and what was taken out. Unchanged when nothing personal is in it.
+
+        Raises:
+            RejectedError: not one JSON object in UTF-8.
+        """
+        found = self._reader.read(record)
+        values: dict[bytes, _Value] = {}
+        odd: dict[int, str] = {}  # place -> owner, for values that are not strings
+        is_plain = b"$sealed" not in record
+        for place, subject in self._fields:
+            for raw in found[place]:
+                if raw[0] != 0x22:
+                    odd[place] = self._owner(found, subject, raw)
+                elif raw != b'""' and raw not in values:
+                    values[raw] = _Value(raw, self._owner(found, subject, raw))
+                    is_plain = is_plain and _PLAIN.fullmatch(raw) is not None
+        for place, pattern, value, subject_group in self._texts:
+            for raw in found[place]:
+                for token, owner in _in_text(raw, pattern, value, subject_group):
+                    if token not in values or not values[token].is_found_in_text:
+                        values[token] = _Value(token, values[token].owner if token in values else owner, True)
+                        is_plain = False
+        if not values and not odd:
+            return record, {}
+        if is_plain and not odd:
+            sealed = _replace(record, values)
+            if sealed is not None:
+                return sealed
+        whole = [(span, owner) for place, owner in odd.items() for span in spans(record, self._paths[place])]
+        return _splice(record, list(values.values()), whole)
+
+    @staticmethod
+    def _owner(found: list[list[bytes]], subject: int, raw: bytes) -> str:
+        named = found[subject] if subject >= 0 else ()
+        return _as_text(named[0] if named else raw)
+
+
+def seal_places(record: bytes, paths: Sequence[tuple[Step, ...]], owner: str) -> tuple[bytes, Groups]:
+    """Seal whole values at `paths`, whatever they are, as one owner's."""
+    return _splice(record, [], [(span, owner) for path in paths for span in spans(record, path)])
+
+
+def unseal(record: bytes, values: Mapping[bytes, bytes]) -> bytes:
+    """Put values back: `values` maps the number as text to the raw JSON value. Unknown numbers stay placeholders."""
+
+    def restored(match: re.Match[bytes]) -> bytes:
+        whole, inline = match.groups()
+        raw = values.get(whole or inline)
+        if raw is None:
+            return match.group()
+        return raw if whole else raw[1:-1]
+
+    return _PLACEHOLDER.sub(restored, record)
+
+
+def _as_text(raw: bytes) -> str:
+    """A raw value as an identifier: a string's content, else the JSON text itself."""
+    if raw[0] == 0x22:
+        return raw[1:-1].decode() if b"\\" not in raw else str(msgspec.json.decode(raw))
+    return raw.decode()
+
+
+def _in_text(raw: bytes, pattern: object, value: int | str, subject: int | str | None) -> list[tuple[bytes, str]]:
+    """(JSON token, owner) for what a pattern finds in a string."""
+    if raw[0] != 0x22:
+        return []
+    found = []
+    for match in pattern.finditer(_as_text(raw)):  # type: ignore[attr-defined]  # RE2 has no type stubs
+        text = match.group(value)
+        if text:
+            owner = match.group(subject) if subject is not None else None
+            found.append((msgspec.json.encode(text), owner or text))
+    return found
+
+
+def _replace(record: bytes, values: Mapping[bytes, _Value]) -> tuple[bytes, Groups] | None:
+    """The quick way, or None when a value also stands somewhere that is not a whole value."""
+    groups: Groups = {}
+    has_escapes = b"\\" in record
+    out = record
+    for number, (raw, value) in enumerate(values.items(), 1):
+        if has_escapes and (
+            b"\\" + raw in record or (not raw.isascii() and b"\\u" in record) or (b"/" in raw and b"\\/" in record)
+        ):
+            return None
+        out = out.replace(raw, b'{"$sealed":%d}' % number)
+        groups.setdefault(value.owner, {})[number] = raw
+    for raw in values:
+        if len(raw) >= SEAL_MENTION_CHARS_MIN + 2 and raw[1:-1] in out:
+            return None
+    if _BECAME_KEY.search(out):
+        return None
+    return out, groups
+
+
+def _mask(text: bytes) -> bytes:
+    """The same length, with escaped backslashes and quotes blanked: what is left of quotes are borders of strings."""
+    return text.replace(b"\\\\", b"\x00\x01").replace(b'\\"', b"\x02\x03") if b"\\" in text else text
+
+
+def _spellings(raw: bytes) -> list[bytes]:
+    """A string's content as it may be written: as found, all escaped, least escaped, with escaped slashes."""
+    if b"\\" not in raw and b"/" not in raw and raw.isascii():
+        return [raw[1:-1]]
+    text = msgspec.json.decode(raw)
+    escaped = json.dumps(text)[1:-1].encode()
+    plain = msgspec.json.encode(text)[1:-1]
+    return list(dict.fromkeys((raw[1:-1], escaped, plain, plain.replace(b"/", b"\\/"), escaped.replace(b"/", b"\\/"))))
+
+
+def _splice(
+    record: bytes, values: Sequence[_Value], whole: Sequence[tuple[tuple[int, int], str]]
+) -> tuple[bytes, Groups]:
+    """The careful way: every edit is a byte range known to be a whole value or inside a string."""
+    masked = _mask(record)
+    edits: list[tuple[int, int, int, int, str, bytes]] = []  # rank, -length, start, end, owner, raw
+    edits += [(0, start - end, start, end, owner, record[start:end]) for (start, end), owner in whole]
+    for value in values:
+        for text in _spellings(value.raw):
+            for is_whole, start, end in _occurrences(masked, text, value.is_found_in_text):
+                edits.append((1 if is_whole else 2, start - end, start, end, value.owner, b'"' + text + b'"'))
+    if not edits:
+        return record, {}
+    edits.sort()
+    taken: list[tuple[int, int, int, str, bytes]] = []
+    for rank, _, start, end, owner, raw in edits:
+        if all(end <= other[0] or start >= other[1] for other in taken):
+            taken.append((start, end, rank, owner, raw))
+    taken.sort()
+    number = 1 + max((int(found) for found in _NUMBERS.findall(record)), default=0)
+    numbers: dict[tuple[str, bytes], int] = {}
+    groups: Groups = {}
+    pieces: list[bytes] = []
+    at = 0
+    for start, end, rank, owner, raw in taken:
+        k = numbers.setdefault((owner, raw), number + len(numbers))
+        groups.setdefault(owner, {})[k] = raw
+        pieces += (record[at:start], b"{$sealed:%d}" % k if rank == 2 else b'{"$sealed":%d}' % k)
+        at = end
+    pieces.append(record[at:])
+    return b"".join(pieces), groups
+
+
+def _occurrences(masked: bytes, text: bytes, is_short_allowed: bool) -> list[tuple[bool, int, int]]:
+    """(is a whole value, start, end) of each place where `text` stands inside a string of the masked record."""
+    wanted = _mask(text)
+    n, found = len(wanted), []
+    is_word = _WORD.fullmatch(text) is not None
+    at = masked.find(wanted)
+    while at >= 0:
+        end = at + n
+        if masked.count(b'"', 0, at) % 2:
+            is_key = _KEY_FOLLOWS.match(masked, masked.find(b'"', end)) is not None
+            if masked[at - 1] == 0x22 and masked[end] == 0x22:
+                if not is_key:
+                    found.append((True, at - 1, end + 1))
+                elif not is_word:  # a map keyed by a person; a plain word as a key is part of the form
+                    found.append((False, at, end))
+            elif (
+                not (is_key and is_word)
+                and (is_short_allowed or n >= SEAL_MENTION_CHARS_MIN)
+                and _is_token(masked, at, end)
+            ):
+                found.append((False, at, end))
+        at = masked.find(wanted, at + 1)
+    return found
+
+
+def _is_token(masked: bytes, start: int, end: int) -> bool:
+    """Whether the range is not part of a longer word, and does not begin inside an escape."""
+    if masked[start - 1] == 0x5C:
+        return False  # the letter belongs to the escape, as in `\\n`
+    escape = masked.rfind(b"\\u", max(0, start - 6), start)
+    if escape >= 0:
+        if escape + 6 > start:
+            return False
+        if escape + 6 == start:
+            return not _in_word(masked[end])
+    if _in_word(masked[start]) and _in_word(masked[start - 1]) and masked[start - 2] != 0x5C:
+        return False
+    return not (_in_word(masked[end - 1]) and _in_word(masked[end]))
+
+
+def _in_word(byte: int) -> bool:
+    return 48 <= byte <= 57 or 65 <= byte <= 90 or 97 <= byte <= 122 or byte == 95 or byte >= 128
+
+
+class _Part(msgspec.Struct):
+    s: str
+    v: dict[str, msgspec.Raw]
+
+
+_PART = msgspec.json.Decoder(_Part)
+
+
+def parse_part(plaintext: bytes) -> dict[bytes, bytes]:
+    """The values of a part's plaintext `{"s":...,"v":{"1":...}}` by number."""
+    try:
+        part = _PART.decode(plaintext)
+    except msgspec.DecodeError as error:
+        raise RejectedError(f"not a personal part: {error}") from None
+    return {number.encode(): bytes(raw) for number, raw in part.v.items()}
