@@ -36,7 +36,19 @@ __all__ = ["FOLDER", "Case", "Catalogue", "Entry", "Rules", "Sample", "load", "r
 FOLDER = FilePath(__file__).parent / "catalogue"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 _REQUIRED = ("name", "title", "vendor", "docs", "owner", "rhythm_s", "time", "samples")
-_OPTIONAL = ("product", "inside", "rank", "recognise", "personal", "secrets", "let", "fields", "cases", "notes")
+_OPTIONAL = (
+    "product",
+    "time_form",
+    "inside",
+    "rank",
+    "recognise",
+    "personal",
+    "secrets",
+    "let",
+    "fields",
+    "cases",
+    "notes",
+)
 _PERSONAL_KEYS = {"path", "text", "pattern", "subject", "kind"}
 _SAMPLE_KEYS = {"name", "origin", "licence", "received_at", "record", "expect"}
 _RANK = 50
@@ -54,9 +66,10 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How a record becomes typed columns."""
+    """How a record becomes typed columns. `is_any_time`: old time forms are read too (no year, Common Log Format)."""
 
     time: tuple[Value, ...]
+    is_any_time: bool
     let: Mapping[str, Value]
     fields: Mapping[str, Value]
     cases: tuple[Case, ...]
@@ -179,7 +192,9 @@ class _Reader:
         cases = raw["cases"] if "cases" in raw else LocatedList()
         if not isinstance(cases, LocatedList):
             raise self.error("cases is a list", raw.lines["cases"])
-        built = Rules(time, let, fields, tuple(self._case(item) for item in cases))
+        built = Rules(
+            time, raw.get("time_form", "standard") == "any", let, fields, tuple(self._case(item) for item in cases)
+        )
         self._refs(built, raw)
         return built
 
@@ -220,7 +235,8 @@ class _Reader:
                 raise self.error(f"there is no column {name!r}", line)
             value = self._value(item, line)
             if allowed is not None and isinstance(value, Const):
-                if isinstance(value.value, int) is not (allowed[name] == "number"):
+                is_number = isinstance(value.value, int)
+                if is_number is not (allowed[name] == "number"):
                     raise self.error(f"{name} is a {allowed[name]} column, got {value.value!r}", line)
             values[name] = value
         return values

@@ -17,8 +17,8 @@ from muniment.sources.columns import COLUMNS
 from muniment.sources.paths import TypeTree
 from muniment.sources.sql import array, literal, quote
 from muniment.sources.times import time_sql
-from muniment.sources.values import Call, Condition, Const, Path, Scope, Value, walk
-from muniment.sources.words import activity_sql, class_sql
+from muniment.sources.values import Call, Condition, Const, Path, Scope, Value, pattern_sql, walk
+from muniment.sources.words import type_sql
 
 __all__ = ["CompiledMapping", "compile_entry", "ip_sql", "recognise_sql"]
 
@@ -42,24 +42,36 @@ class CompiledMapping:
     name: str
     tuple_type: str
     columns: Mapping[str, str]
+    steps: Mapping[str, str]
 
     def select_sql(self, table_sql: str, passthrough: Sequence[str] = ()) -> str:
-        """A SELECT of `passthrough` and all columns from rows of (record, received_at, source, ...)."""
-        kept = ", ".join(passthrough) + ", " if passthrough else ""
-        columns = ", ".join(f"{sql} AS {name}" for name, sql in self.columns.items())
+        """A SELECT of `passthrough` and all columns from rows of (record, received_at, source, ...).
+
+        The way to use a mapping: shared sub-expressions stand once, by name, so that the engine reads a few KiB of
+        SQL for a batch. `columns` says the same column by column, each complete in itself and many times as long.
+        """
+        kept = ", ".join([*passthrough, *self.columns])
+        steps = ", ".join(f"{sql} AS {name}" for name, sql in self.steps.items())
         extract = f"JSONExtract(record, {quote(self.tuple_type)}) AS t"
-        return f"SELECT {kept}{columns} FROM (SELECT *, {extract} FROM {table_sql})"
+        through = ", ".join(passthrough) + ", " if passthrough else ""
+        return f"SELECT {kept} FROM (SELECT {through}{steps} FROM (SELECT *, {extract} FROM {table_sql}))"
 
 
 def compile_entry(entry: Entry) -> CompiledMapping:
     """The SQL of one entry."""
-    return _Compiler(entry).compile()
+    whole, stepwise = _Compiler(entry, named=False), _Compiler(entry, named=True)
+    columns = whole.compile()
+    stepwise.compile()
+    return CompiledMapping(entry.name, whole.tree.tuple_type, columns, stepwise.steps)
 
 
 class _Compiler:
-    def __init__(self, entry: Entry) -> None:
+    """Writes the columns of one entry. `named`: shared parts become steps of their own and are referred to by name."""
+
+    def __init__(self, entry: Entry, *, named: bool) -> None:
+        self.named = named
+        self.steps: dict[str, str] = {}
         self.rules = entry.mapping
-        self.name = entry.name
         values: list[Value | Condition] = [*self.rules.time, *self.rules.let.values(), *self.rules.fields.values()]
         for case in self.rules.cases:
             values += [*case.sets.values(), *([case.when] if case.when else []), *([case.text] if case.text else [])]
@@ -68,22 +80,31 @@ class _Compiler:
         self.scope = Scope(path=self.tree.sql, ref=self.ref)
         self._done: dict[str, str] = {}
 
-    def compile(self) -> CompiledMapping:
+    def bind(self, name: str, sql: str) -> str:
+        """Give a shared part a name, where names are used."""
+        if not self.named:
+            return sql
+        assert self.steps.setdefault(name, sql) == sql, f"two meanings of {name}"
+        return name
+
+    def compile(self) -> dict[str, str]:
         columns = {column: self.column(column) for column in COLUMNS}
-        class_uid, activity_id = columns["class_uid"], columns["activity_id"]
-        columns["class_name"] = _by_number(class_uid, {uid: c.caption for uid, c in ocsf_schema.classes().items()})
-        columns["category_uid"] = f"toUInt32(intDiv({class_uid}, 1000))"
-        columns["activity_name"] = _by_number(f"({class_uid} * 100 + {activity_id})", _activities())
-        columns["severity"] = _by_number(columns["severity_id"], _SEVERITIES)
-        return CompiledMapping(self.name, self.tree.tuple_type, columns)
+        class_uid, activity_id, severity_id = columns["class_uid"], columns["activity_id"], columns["severity_id"]
+        captions = {uid: one.caption for uid, one in ocsf_schema.classes().items()}
+        columns["class_name"] = self.bind("class_name", _by_number(class_uid, captions))
+        columns["category_uid"] = self.bind("category_uid", f"toUInt32(intDiv({class_uid}, 1000))")
+        type_uid = f"({class_uid} * 100 + {activity_id})"
+        columns["activity_name"] = self.bind("activity_name", _by_number(type_uid, _activities()))
+        columns["severity"] = self.bind("severity", _by_number(severity_id, _SEVERITIES))
+        return columns
 
     def ref(self, name: str) -> str:
         let = self.rules.let.get(name)
-        return let.sql(self.scope) if let is not None else self.column(name)
+        return self.bind(f"_{name}", let.sql(self.scope)) if let is not None else self.column(name)
 
     def column(self, column: str) -> str:
         if column not in self._done:
-            self._done[column] = self._column(column)
+            self._done[column] = self.bind(column, self._column(column))
         return self._done[column]
 
     def _column(self, column: str) -> str:
@@ -94,20 +115,27 @@ class _Compiler:
         if column == "time":
             values = [value.sql(self.scope) for value in self.rules.time]
             chosen = self._chosen(column, "''")
-            return time_sql(values if chosen == "''" else [chosen, *values])
+            return time_sql(
+                values if chosen == "''" else [chosen, *values], bind=self.bind, is_any_form=self.rules.is_any_time
+            )
         chosen = self._chosen(column, base)
         if kind == "ip":
-            return ip_sql(chosen)
+            return ip_sql(self.bind("_src_ip_text", chosen))
+        if column == "outcome":
+            chosen = self.bind("_outcome", chosen)
         return f"if({chosen} = '', 'unknown', {chosen})" if column == "outcome" else chosen
 
     def _number_base(self, column: str) -> str:
         if column in self.rules.fields:
             return self._number(self.rules.fields[column])
         if column == "class_uid":
-            return class_sql(self.column("action"))
+            return f"intDiv({self._type()}, 100)"
         if column == "activity_id":
-            return activity_sql(self.column("action"))
+            return f"modulo({self._type()}, 100)"
         return "1" if column == "severity_id" else "0"
+
+    def _type(self) -> str:
+        return self.bind("_type", type_sql(self.column("action")))
 
     def _number(self, value: Value) -> str:
         sql = value.sql(self.scope)
@@ -140,7 +168,7 @@ class _Compiler:
     def case_number(self) -> str:
         """1.. for the first case that holds, 0 for none. Neighbours that test one value become one table."""
         if "" not in self._done:
-            self._done[""] = self._case_number()
+            self._done[""] = self.bind("_case", self._case_number())
         return self._done[""]
 
     def _case_number(self) -> str:
@@ -169,7 +197,7 @@ class _Compiler:
             run_value = None
             tests = [f"({case.when.sql(self.scope)})"] if case.when else []
             if case.text is not None:
-                tests.append(f"match({case.text.sql(self.scope)}, {quote(case.pattern)})")
+                tests.append(f"match({case.text.sql(self.scope)}, {pattern_sql(case.pattern)})")
             branches.append(f"{' AND '.join(tests)}, {k}")
         close()
         return f"multiIf({', '.join(branches)}, 0)" if branches else "0"

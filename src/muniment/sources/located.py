@@ -87,7 +87,7 @@ def _slice(rows: list[str], node: yaml.Node) -> str:
 
 
 def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
-    text: str = node.value
+    text = str(node.value)
     if node.style in ("'", '"', "|", ">"):
         return text
     if text in _WORDS:

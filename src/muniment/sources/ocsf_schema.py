@@ -129,13 +129,14 @@ def _check_one(value: Any, attribute: Mapping[str, Any], path: str) -> Iterator[
 def _check_type(value: Any, name: str, path: str) -> Iterator[str]:
     rules = _table()["types"].get(name, {})
     base = rules.get("type") or name
-    wanted: type | tuple[type, ...] = {
+    kinds: dict[str, type | tuple[type, ...]] = {
         "string_t": str,
         "integer_t": int,
         "long_t": int,
         "float_t": (int, float),
         "boolean_t": bool,
-    }.get(base, object)
+    }
+    wanted = kinds.get(base, object)
     if not isinstance(value, wanted) or (isinstance(value, bool) and base != "boolean_t"):
         yield f"{path}: expected {name}, got {value!r}"
         return

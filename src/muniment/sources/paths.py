@@ -96,7 +96,6 @@ class TypeTree:
             node.is_leaf = True
         if not self._top.children:
             self._top.children["_"] = _Node(is_leaf=True)
-        self._settle(self._top)
 
     @staticmethod
     def _step(node: _Node, segment: Segment) -> _Node:
@@ -108,11 +107,6 @@ class TypeTree:
         if isinstance(segment.pick, tuple):
             child.children.setdefault(segment.pick[0], _Node()).is_leaf = True
         return child
-
-    @classmethod
-    def _settle(cls, node: _Node) -> None:
-        for child in node.children.values():
-            cls._settle(child)
 
     @property
     def tuple_type(self) -> str:
@@ -142,5 +136,5 @@ class TypeTree:
             key, wanted = segment.pick
             picked = f"arrayFirst(x -> tupleElement(x, {quote(key)}) = {quote(wanted)}, {value})"
         else:
-            picked = f"arrayElement({value}, {segment.pick + 1})"
+            picked = f"arrayElement({value}, {int(segment.pick) + 1})"
         return self._read(picked, child, rest) if rest else picked

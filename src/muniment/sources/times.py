@@ -3,13 +3,13 @@
 Read are RFC 3339 with any fraction and offset (also with a blank for the T, a comma before the fraction, lower case),
 Unix time in seconds, milliseconds, microseconds or nanoseconds (number or text, with a fraction), RFC 2822, the Common
 Log Format, and RFC 3164 stamps, which carry no year: the year is that of `received_at`, or the one before when the
-moment would then lie more than two days ahead. A stamp without an offset is UTC. What cannot be read, and what lies
+moment would then lie more than two days ahead (or the next, over new year's midnight). A stamp without an offset is UTC. What cannot be read, and what lies
 outside 1970-2262, is `received_at`. Microseconds are kept; finer digits are cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from muniment.sources.sql import first_filled, quote
 
@@ -18,52 +18,63 @@ __all__ = ["time_sql"]
 _BARE_NUMBER = r"^[0-9]{1,8}([.][0-9]*)?$"  # the parser would take it for a year, a month or a day
 _RFC3164 = r"^[A-Za-z]{3} +[0-9]{1,2} [0-9]{2}:[0-9]{2}:[0-9]{2}"
 _CLF = r"^([0-9]{2})/([A-Za-z]{3})/([0-9]{4}):"
-_AHEAD_DAYS = 2
+_COMMA = r"([0-9]),([0-9]+)"
+_MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"
 
 
-def time_sql(values: Sequence[str], received_at: str = "received_at") -> str:
-    """A DateTime64(6, 'UTC') expression over String expressions, the first non-empty one deciding."""
+def time_sql(
+    values: Sequence[str],
+    received_at: str = "received_at",
+    bind: Callable[[str, str], str] = lambda name, sql: sql,
+    *,
+    is_any_form: bool = True,
+) -> str:
+    """A DateTime64(6, 'UTC') expression over String expressions, the first non-empty one deciding.
+
+    Without `is_any_form` only what current systems write is read (RFC 3339, Unix time): the engine analyses the
+    expression for every batch, and the full one costs some 20 ms of it.
+    `bind(name, sql)` may give a sub-expression a name, and returns what to write for it.
+    """
     received = f"toDateTime64({received_at}, 6, 'UTC')"
     if not values:
         return received
-    text = first_filled(values)
-    parsed = _parsed(text, received)
+    text = bind("_time_text", first_filled(values))
+    plain = bind("_time_plain", _rewritten(text, received, bind) if is_any_form else _guarded(text))
+    parsed = bind("_time", f"parseDateTime64BestEffortOrNull({plain}, 6, 'UTC')")
     # A zero time (0001-01-01) and an overflow (9999) are "not set", not a claim.
     return f"if(ifNull(toYear({parsed}), 0) BETWEEN 1970 AND 2261, assumeNotNull({parsed}), {received})"
 
 
-def _parsed(text: str, received: str) -> str:
+def _guarded(text: str) -> str:
+    return f"if(match({text}, {quote(_BARE_NUMBER)}), '', {text})"
+
+
+def _rewritten(text: str, received: str, bind: Callable[[str, str], str]) -> str:
+    """The text in a form that the engine's one parser reads."""
     dotted, spaced = quote(r"\1.\2"), quote(r"\1 \2 \3 ")
-    comma = f"replaceRegexpOne(trimBoth({text}), '([0-9]),([0-9])', {dotted})"
-    clf = f"replaceRegexpOne({text}, {quote(_CLF)}, {spaced})"
-    best = _best(text)
-    upper = _best(f"upper({comma})")
     return (
-        f"multiIf(match({text}, {quote(_RFC3164)}), {_yearless(text, received)}, "
-        f"match({text}, {quote(_BARE_NUMBER)}), NULL, "
-        f"isNotNull({best}), {best}, "
-        f"match({text}, {quote(_CLF)}), {_best(clf)}, "
-        f"{upper})"
+        f"multiIf(match({text}, {quote(_RFC3164)}), {_with_year(text, received, bind)}, "
+        f"match({text}, {quote(_BARE_NUMBER)}), '', "
+        f"match({text}, {quote(_CLF)}), replaceRegexpOne({text}, {quote(_CLF)}, {spaced}), "
+        f"upper(replaceRegexpOne({text}, {quote(_COMMA)}, {dotted})))"
     )
 
 
-def _best(text: str) -> str:
-    return f"parseDateTime64BestEffortOrNull({text}, 6, 'UTC')"
+def _with_year(text: str, received: str, bind: Callable[[str, str], str]) -> str:
+    """RFC 3164's stamp with the year that puts it nearest before `received`.
 
-
-def _yearless(text: str, received: str) -> str:
-    """RFC 3164's stamp in the year that puts it nearest before `received`."""
-    month = f"substring({text}, 1, 3)"
-    day = f"extract({text}, '^[A-Za-z]{{3}} +([0-9]{{1,2}})')"
-    clock = f"extract({text}, '([0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(?:[.][0-9]+)?)')"
-
-    def in_year(offset: int) -> str:
-        return _best(f"concat({day}, ' ', {month}, ' ', toString(toYear({received}) + {offset}), ' ', {clock})")
-
-    # Sent on 31 December, received on 1 January: the year of receipt would put it a year ahead. The other way round,
-    # a clock that is ahead over midnight of 31 December belongs to the next year. 29 February may not exist this year.
+    Sent on 31 December and received on 1 January, it belongs to the year before; from a clock that is ahead over
+    midnight of 31 December, to the next. Days are counted as 31 a month, which orders them and is enough here.
+    """
+    month = f"intDiv(position('{_MONTHS}', lower(substring({text}, 1, 3))) + 2, 3)"
+    day = f"toInt32OrZero(extract({text}, '^... +([0-9]+)'))"
+    here = f"toMonth({received}) * 31 + toDayOfMonth({received})"
+    ahead = bind("_time_ahead", f"{month} * 31 + {day} - ({here})")
+    year = f"toYear({received}) + multiIf({ahead} > {_AHEAD_DAYS}, -1, {ahead} < -369, 1, 0)"
     return (
-        f"multiIf(isNull({in_year(0)}), {in_year(-1)}, "
-        f"{in_year(0)} > {received} + INTERVAL {_AHEAD_DAYS} DAY, {in_year(-1)}, "
-        f"{in_year(0)} < {received} - INTERVAL 363 DAY, {in_year(1)}, {in_year(0)})"
+        f"replaceRegexpOne({text}, '^(...) +([0-9]+) ([0-9:.]+).*$', concat({_JOIN[0]}, toString({year}), {_JOIN[1]}))"
     )
+
+
+_AHEAD_DAYS = 2
+_JOIN = (quote(r"\2 \1 "), quote(r" \3"))

@@ -31,7 +31,19 @@ from muniment.sources import words
 from muniment.sources.paths import Segment, parse_path
 from muniment.sources.sql import array, first_filled, literal, quote
 
-__all__ = ["Capture", "Condition", "Const", "Path", "Ref", "Scope", "Value", "parse_condition", "parse_value", "walk"]
+__all__ = [
+    "Capture",
+    "Condition",
+    "Const",
+    "Path",
+    "Ref",
+    "Scope",
+    "Value",
+    "parse_condition",
+    "parse_value",
+    "pattern_sql",
+    "walk",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +107,7 @@ class Capture:
     n_groups: int = 1
 
     def sql(self, scope: Scope) -> str:
-        text, pattern = self.value.sql(scope), quote(self.pattern)
+        text, pattern = self.value.sql(scope), pattern_sql(self.pattern)
         if self.n_groups == 1:
             return f"extract({text}, {pattern})"
         return f"arrayElement(extractGroups({text}, {pattern}), {self.group})"
@@ -191,6 +203,14 @@ def _template(raw: object) -> Template:
     return Template(tuple(part for part in parts if part != ""))
 
 
+def pattern_sql(pattern: str) -> str:
+    """The pattern as an SQL literal, its groups without their names.
+
+    ClickHouse (26.7 and 26.9 alike) takes the name of a group for text that a match must contain, and finds nothing.
+    """
+    return quote(re.sub(r"\(\?P<[a-z_]+>", "(", pattern))
+
+
 def check_pattern(raw: object) -> str:
     """An RE2 pattern, refused when RE2 cannot read it."""
     if not isinstance(raw, str) or not raw:
@@ -219,7 +239,7 @@ class Test:
             quoted = ", ".join(map(quote, self.wanted))
             found = f"{text} = {quoted}" if len(self.wanted) == 1 else f"{text} IN ({quoted})"
         elif self.kind == "matches":
-            found = f"match({text}, {quote(self.wanted[0])})"
+            found = f"match({text}, {pattern_sql(self.wanted[0])})"
         elif self.kind == "contains":
             found = f"position({text}, {quote(self.wanted[0])}) > 0"
         else:

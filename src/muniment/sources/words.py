@@ -10,7 +10,7 @@ from typing import Final
 
 from muniment.sources.sql import array, quote
 
-__all__ = ["activity_sql", "camel_sql", "class_sql", "dotted_sql", "outcome_sql", "severity_sql"]
+__all__ = ["activity_sql", "camel_sql", "class_sql", "dotted_sql", "outcome_sql", "severity_sql", "type_sql"]
 
 _OUTCOME: Final = {
     "success": "success succeeded successful ok okay true allow allowed accept accepted grant granted pass passed permit "
@@ -27,8 +27,8 @@ _SEVERITY: Final = {
     5: "crit critical alert 2 1",
     6: "emerg emergency panic fatal 0",
 }
-_LOGON: Final = "login logon signin sign_in logged_in authenticate authenticated log_in"
-_LOGOFF: Final = "logout logoff signout sign_out logged_out log_out"
+_LOGON: Final = "login logon signin sign_in signed_in logged_in authenticate authenticated log_in"
+_LOGOFF: Final = "logout logoff signout sign_out signed_out logged_out log_out"
 _NOUNS: Final = {
     1: "user account identity person member_account service_account serviceaccount customer employee password mfa",
     2: "group team membership member",
@@ -74,7 +74,7 @@ _ROLE: Final = {
 }
 _ENTITY: Final = {
     1: "create created add added register issue issued open opened new",
-    2: "read view viewed get list show",
+    2: "read view viewed get list show search export verify unmask",
     3: "update updated edit edited change changed set rotate rotated rename renamed modify modified",
     4: "delete deleted remove removed revoke revoked destroy erase erased",
     5: "move moved",
@@ -115,7 +115,7 @@ def camel_sql(sql: str) -> str:
     return f"replaceRegexpOne({snake}, '^([a-z0-9]+)_(.+)$', {swapped})"
 
 
-def _type(action: str) -> str:
+def type_sql(action: str) -> str:
     """class_uid * 100 + activity_id."""
     verb = f"arrayElement(splitByChar('.', {action}), -1)"
     noun = f"arrayElement(splitByChar('.', {action}), -2)"
@@ -135,9 +135,9 @@ def _type(action: str) -> str:
 
 def class_sql(action: str) -> str:
     """The OCSF class of an action noun.verb; 0 (base event) when there is none."""
-    return f"intDiv({_type(action)}, 100)"
+    return f"intDiv({type_sql(action)}, 100)"
 
 
 def activity_sql(action: str) -> str:
     """The OCSF activity of an action noun.verb; 99 (other) for verbs outside the class's own."""
-    return f"modulo({_type(action)}, 100)"
+    return f"modulo({type_sql(action)}, 100)"
