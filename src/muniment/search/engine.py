@@ -94,8 +94,6 @@ class Node:
             yield client
         finally:
             self._readers.put(client)
-            if self.is_shared:
-                pass
 
     def _take(self) -> Any:
         try:
@@ -172,7 +170,8 @@ class Engine:
             answer = client.query(sql, parameters=dict(parameters or {}), settings=settings)
             return Rows(answer.column_names, answer.result_rows)
 
-        return self._read(run, node)
+        rows: Rows = self._read(run, node)
+        return rows
 
     def query_arrow(
         self, sql: str, parameters: Mapping[str, object] | None = None, *, timeout_ms: int = SEARCH_TIMEOUT_MS

@@ -58,14 +58,14 @@ def _rest_sql() -> str:
     """The record without the texts its columns hold. Exact for any bytes: see `record_sql`.
 
     replaceAll(x, v, m) is undone by replaceAll(.., m, v) whenever x is free of m; a record that has any of the
-    markers is kept whole, behind `_RAW_MARK`.
+    markers (`is_raw`, found by the projector) is kept whole, behind `_RAW_MARK`.
     """
     sql = "record"
     for number, text in enumerate(RESTORED.values()):
         quoted = f"concat('\"', {text}, '\"')"
         wanted = f"if(length({text}) >= {_MIN_CHARS}, {quoted}, '{_RAW_MARK}')"
         sql = f"replaceAll({sql}, {wanted}, '{_marker(number)}')"
-    return f"if(match(record, '[\\\\x01-\\\\x08\\\\x0e-\\\\x1f]'), concat('{_RAW_MARK}', record), {sql})"
+    return f"if(is_raw, concat('{_RAW_MARK}', record), {sql})"
 
 
 def record_sql() -> str:
@@ -149,16 +149,17 @@ def migrate_node(engine: Engine, node: Node) -> None:
 
 
 _LANDING_COLUMNS = (
-    "`index` UInt64, id UUID, source LowCardinality(String), format LowCardinality(String), "
-    "received_at DateTime64(6, 'UTC'), record String, quarantine String"
+    "`index` UInt64, id String, source LowCardinality(String), format LowCardinality(String), "
+    "received_at DateTime64(6, 'UTC'), record String, is_raw UInt8, quarantine String"
 )
 _PASSED = ("index", "id", "source", "format", "received_at")
+_PASSED_SQL = ("`index`", "toUUIDOrZero(id)", "source", "format", "received_at")
 
 
 def _mapped_select(mapping: Mapped, landing: str) -> str:
     """All columns of a format's rows, from the landing table."""
     tuple_type = mapping.tuple_type.replace("\\", "\\\\").replace("'", "\\'")
-    names, values = [f"`{name}`" for name in _PASSED], [f"`{name}`" for name in _PASSED]
+    names, values = [f"`{name}`" for name in _PASSED], list(_PASSED_SQL)
     for column in COLUMNS.values():
         if column.name in _PASSED or column.name in ("late", "quarantine"):
             continue
@@ -173,8 +174,8 @@ def _mapped_select(mapping: Mapped, landing: str) -> str:
         f"dateDiff('second', time, received_at) > {LATE_S} AS late, "
         "if(quarantine != '', quarantine, "
         "if(startsWith(record, '{\"$quarantine\"'), JSONExtractString(record, '$quarantine', 'reason'), '')) "
-        "AS quarantine, record FROM "
-        f"(SELECT {inner}, record, quarantine FROM "
+        "AS quarantine, record, is_raw FROM "
+        f"(SELECT {inner}, record, is_raw, quarantine FROM "
         f"(SELECT *, JSONExtract(record, '{tuple_type}') AS t FROM {landing} WHERE format = '{mapping.name}')))"
     )
 
@@ -232,8 +233,8 @@ def create_landing(engine: Engine, node: Node, mappings: MappingSet, table: str,
     if chosen:
         engine.command(
             f"CREATE MATERIALIZED VIEW {landing}_auto_view TO {landing} AS SELECT `index`, id, source, "
-            f"multiIf({chosen} format) AS format, received_at, record, quarantine "
-            f"FROM (SELECT `index`, id, source, format AS format, received_at, record, quarantine FROM {landing}_auto)",
+            f"multiIf({chosen} format) AS format, received_at, record, is_raw, quarantine "
+            f"FROM (SELECT `index`, id, source, format AS format, received_at, record, is_raw, quarantine FROM {landing}_auto)",
             node=node,
         )
     engine.command(f"CREATE TABLE {landing}_done (version UInt8) ENGINE = Null", node=node)

@@ -1,0 +1,143 @@
+"""Blocks on their way to the store: runs of consecutive ledger entries as parallel lists, and as Arrow. Pure.
+
+A block's records are clear text: what the writer had in hand, or what the keys still open on catch-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from muniment.limits import PROJECTOR_BLOCK_BYTES_MAX, PROJECTOR_BLOCK_EVENTS_MAX
+
+__all__ = ["Block", "LedgerReader", "Unsealer", "as_arrow", "cut", "join", "ledger_blocks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Consecutive entries from index `first` on, in order."""
+
+    first: int
+    ids: Sequence[str]
+    sources: Sequence[str]
+    received_at: Sequence[int]  # UTC nanoseconds
+    records: Sequence[bytes]
+
+    @property
+    def end(self) -> int:
+        """The index after the last."""
+        return self.first + len(self.records)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of all records."""
+        return sum(map(len, self.records))
+
+    def slice(self, start: int, end: int) -> Block:
+        """The part with indexes in [start, end)."""
+        a, b = max(0, start - self.first), max(0, end - self.first)
+        return Block(self.first + a, self.ids[a:b], self.sources[a:b], self.received_at[a:b], self.records[a:b])
+
+
+class StoredBlock(Protocol):
+    """What the ledger yields: columns of consecutive entries, records still sealed."""
+
+    @property
+    def first(self) -> int: ...
+    @property
+    def ids(self) -> Sequence[str]: ...
+    @property
+    def sources(self) -> Sequence[str]: ...
+    @property
+    def received_at(self) -> Sequence[int]: ...
+    @property
+    def records(self) -> Sequence[bytes]: ...
+    @property
+    def parts(self) -> Sequence[tuple[object, ...]]: ...
+
+
+class LedgerReader(Protocol):
+    """The ledger as the store reads it. Entries below `size` never change."""
+
+    @property
+    def size(self) -> int: ...
+    def blocks(self, start: int, end: int) -> Iterator[StoredBlock]: ...
+
+
+class Unsealer(Protocol):
+    """Puts sealed values back where a key still opens them; erased ones stay placeholders."""
+
+    def unseal(self, records: Sequence[bytes], parts: Sequence[tuple[object, ...]]) -> list[bytes]: ...
+
+
+def ledger_blocks(ledger: LedgerReader, unsealer: Unsealer | None, start: int, end: int) -> Iterator[Block]:
+    """Clear blocks of [start, end) from the ledger, each small enough for one insert."""
+    for stored in ledger.blocks(start, end):
+        records = unsealer.unseal(stored.records, stored.parts) if unsealer else stored.records
+        block = Block(stored.first, stored.ids, stored.sources, stored.received_at, records).slice(start, end)
+        yield from cut(block)
+
+
+def cut(block: Block) -> Iterator[Block]:
+    """The same entries in blocks within the limits of one insert."""
+    start, n_bytes = block.first, 0
+    for index, record in enumerate(block.records, block.first):
+        if index > start and (
+            index - start >= PROJECTOR_BLOCK_EVENTS_MAX or n_bytes + len(record) > PROJECTOR_BLOCK_BYTES_MAX
+        ):
+            yield block.slice(start, index)
+            start, n_bytes = index, 0
+        n_bytes += len(record)
+    if start < block.end:
+        yield block.slice(start, block.end)
+
+
+def join(blocks: Sequence[Block]) -> Block:
+    """One block of consecutive ones."""
+    if len(blocks) == 1:
+        return blocks[0]
+    return Block(
+        blocks[0].first,
+        [each for block in blocks for each in block.ids],
+        [each for block in blocks for each in block.sources],
+        [each for block in blocks for each in block.received_at],
+        [each for block in blocks for each in block.records],
+    )
+
+
+def as_arrow(block: Block, format_of: Callable[[str], str], quarantine: str = "") -> pa.Table:
+    """The block as rows of a landing table; with `quarantine`, of format `unmapped` and marked so."""
+    n = len(block.records)
+    formats = {source: format_of(source) for source in set(block.sources)}
+    records = pa.array(block.records, pa.binary())
+    times = np.asarray(block.received_at, np.int64) // 1_000
+    return pa.table(
+        {
+            "index": pa.array(np.arange(block.first, block.end, dtype=np.uint64)),
+            "id": pa.array(block.ids, pa.string()),
+            "source": pa.array(block.sources, pa.string()),
+            "format": pa.array(
+                ["unmapped"] * n if quarantine else [formats[source] for source in block.sources], pa.string()
+            ),
+            "received_at": pa.array(times).cast(pa.timestamp("us", "UTC")),
+            "record": records,
+            "is_raw": _has_control_bytes(records, n),
+            "quarantine": pa.array([quarantine] * n, pa.string()),
+        }
+    )
+
+
+_CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\r")
+
+
+def _has_control_bytes(records: pa.Array, n: int) -> pa.Array:
+    """Per record: does it hold a raw control byte? One look at the whole block answers for nearly all blocks."""
+    data = records.buffers()[2]
+    if data is None or not len(data) or int(np.frombuffer(data, np.uint8).min()) >= 0x20:
+        return pa.array(np.zeros(n, np.uint8))
+    flags = [len(record.translate(None, _CONTROL)) != len(record) for record in records.to_pylist()]
+    return pa.array(np.asarray(flags, np.uint8))

@@ -1,0 +1,155 @@
+"""One node's rows: what it has, what is missing, and how a block gets in exactly once.
+
+Rules: the node itself is the watermark. Before anything is inserted whose fate is unknown (a restart, an error, a
+kill -9 in the middle of a block) the node is asked which indexes it has, and only the missing ones are sent. An
+insert is atomic per format and month; nothing is ever deleted. A record whose mapping fails is found by halving and
+stored with the reason under `quarantine`; the stream goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from muniment.errors import BusyError, StorageError
+from muniment.search.blocks import Block, as_arrow
+from muniment.search.engine import Engine, Node
+from muniment.search.schema import MappingSet, create_landing, migrate_node
+
+__all__ = ["BIN", "Replica"]
+
+BIN = 65_536
+"""Indexes a shard holds in one piece, and the grain of the comparison with the ledger (one pack of the ledger)."""
+
+
+class Replica:
+    """The rows of one node. Used by one thread at a time."""
+
+    def __init__(self, engine: Engine, node: Node, mappings: MappingSet, table: str, prefix: str = "landing") -> None:
+        self.engine = engine
+        self.node = node
+        self.mappings = mappings
+        self.table = table
+        self.next = 0  # every index of this node's shard below it is in the table
+        self.is_up = False
+        self.unsure_below = 0  # a block that starts below it may be there in part
+        self._prefix = prefix
+        self._landing = ""
+
+    def prepare(self) -> None:
+        """Make tables and landing; raises StorageError when the node is away."""
+        migrate_node(self.engine, self.node)
+        self._landing = create_landing(self.engine, self.node, self.mappings, self.table, self._prefix)
+        rows = self.engine.query(f"SELECT count(), max(`index`) FROM {self.table}", node=self.node).rows
+        self.unsure_below = int(rows[0][1]) + 1 if rows[0][0] else 0
+        self.is_up = True
+
+    def is_mine(self, index: int) -> bool:
+        """Does this node's shard hold `index`?"""
+        return index // BIN % self.engine.shards == self.node.shard
+
+    def missing(self, size: int) -> list[tuple[int, int]]:
+        """Ranges of this shard below `size` that the table lacks, in order."""
+        if size == 0:
+            return []
+        counted = self.engine.query(
+            f"SELECT intDiv(`index`, {BIN}) AS bin, count() FROM {self.table} WHERE `index` < {{size:UInt64}} GROUP BY bin",
+            {"size": size},
+            node=self.node,
+        )
+        counts = {int(row[0]): int(row[1]) for row in counted.rows}
+        found: list[tuple[int, int]] = []
+        for number in range((size - 1) // BIN + 1):
+            start, end = number * BIN, min(size, (number + 1) * BIN)
+            have = counts.get(number, 0)
+            if not self.is_mine(start) or have == end - start:
+                continue
+            gaps = [(start, end)] if have == 0 else self._gaps(start, end)
+            for a, b in gaps:
+                if found and found[-1][1] == a:
+                    found[-1] = (found[-1][0], b)
+                else:
+                    found.append((a, b))
+        return found
+
+    def _gaps(self, start: int, end: int) -> list[tuple[int, int]]:
+        rows = self.engine.query(
+            f"SELECT DISTINCT `index` FROM {self.table} WHERE `index` >= {{a:UInt64}} AND `index` < {{b:UInt64}}",
+            {"a": start, "b": end},
+            node=self.node,
+        ).rows
+        present = np.zeros(end - start, bool)
+        present[np.fromiter((int(row[0]) - start for row in rows), np.int64, len(rows))] = True
+        edges = np.flatnonzero(np.diff(np.concatenate(([True], present, [True])).astype(np.int8)))
+        return [(start + int(a), start + int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+    def write(self, block: Block) -> None:
+        """Put the block's rows of this shard in, once.
+
+        Raises StorageError or BusyError when the node is away or full; then `prepare` before writing again.
+        """
+        for part in self._mine(block):
+            is_new = part.first >= self.unsure_below
+            pieces = [part] if is_new else [part.slice(a, b) for a, b in self._gaps(part.first, part.end)]
+            for piece in pieces:
+                self._insert(piece)
+
+    def fill(self, block: Block) -> None:
+        """Put in rows that `missing` has just named."""
+        for part in self._mine(block):
+            self._insert(part)
+
+    def _mine(self, block: Block) -> Iterator[Block]:
+        if self.engine.shards == 1:
+            yield block
+            return
+        for number in range(block.first // BIN, (block.end - 1) // BIN + 1):
+            if self.is_mine(number * BIN):
+                yield block.slice(number * BIN, (number + 1) * BIN)
+
+    def _insert(self, block: Block) -> None:
+        try:
+            self._send(block)
+        except (StorageError, BusyError) as error:
+            if not _is_about_the_data(error):
+                self.is_up = False
+                raise
+            self._insert_around(block, error)
+
+    def _insert_around(self, block: Block, error: Exception) -> None:
+        """Some row of the block cannot be mapped: store what can, and mark what cannot."""
+        for start, end in self._gaps(block.first, block.end):
+            part = block.slice(start, end)
+            if len(part.records) == 1:
+                reason = f"mapping failed: {str(error)[:200]}"
+                rows = as_arrow(part, lambda _: "unmapped", reason)
+                self.engine.insert(self.node, self._landing, rows)
+            else:
+                middle = (start + end) // 2
+                self._insert(part.slice(start, middle))
+                self._insert(part.slice(middle, end))
+
+    def _send(self, block: Block) -> None:
+        rows = as_arrow(block, self.mappings.format_of)
+        found_by_content = self.mappings.recognise
+        formats = rows.column("format").to_pylist() if found_by_content else []
+        is_auto = np.fromiter((name in found_by_content for name in formats), bool, len(formats))
+        if not is_auto.any():
+            self.engine.insert(self.node, self._landing, rows)
+        elif is_auto.all():
+            self.engine.insert(self.node, f"{self._landing}_auto", rows)
+        else:
+            self.engine.insert(self.node, self._landing, rows.filter(~is_auto))
+            self.engine.insert(self.node, f"{self._landing}_auto", rows.filter(is_auto))
+
+
+_NOT_THE_DATA = (
+    "Code: 241", "Code: 243", "Code: 252", "Code: 209", "Code: 210", "Code: 516", "Code: 60.", "Code: 81.", "Code: 999",
+)  # fmt: skip
+"""Memory, disk, too many parts, network, password, no table, no database, keeper: the same rows may pass later."""
+
+
+def _is_about_the_data(error: Exception) -> bool:
+    text = str(error)
+    return isinstance(error, StorageError) and "Code:" in text and not any(code in text for code in _NOT_THE_DATA)
