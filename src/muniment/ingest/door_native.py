@@ -15,7 +15,7 @@ from muniment.limits import PRODUCER_ID_CHARS_MAX
 from muniment.wire.jsonl import decode_body
 from muniment.wire.records import Records
 
-__all__ = ["post_events", "refuse"]
+__all__ = ["post_events", "receipt_of", "refuse"]
 
 DOOR = "http"
 
@@ -31,7 +31,7 @@ async def post_events(request: Request) -> Answer:
     if key:
         found.ids = [f"{key}/{place}" if own is None else own for place, own in enumerate(found.ids)]
     ack = await seal(request, found, DOOR)
-    return json_answer(200, _receipt(found, ack, is_full=is_full))
+    return json_answer(200, receipt_of(found, ack, is_full=is_full))
 
 
 def _is_full(receipt: str) -> bool:
@@ -40,7 +40,8 @@ def _is_full(receipt: str) -> bool:
     return receipt == "full"
 
 
-def _receipt(found: Records, ack: Ack, *, is_full: bool) -> dict[str, object]:
+def receipt_of(found: Records, ack: Ack, *, is_full: bool) -> dict[str, object]:
+    """What the sender is told about its events; `is_full` adds a receipt for each."""
     receipt: dict[str, object] = {
         "accepted": found.n_items,
         "duplicates": sum(ack.is_duplicate[first] for first in found.item_first),

@@ -14,7 +14,9 @@ from typing import Any
 from starlette.routing import BaseRoute, Match, NoMatchFound
 
 from muniment.errors import AuditError, RejectedError
-from muniment.ingest import door_elastic, door_native
+from muniment.ingest import door_elastic, door_journal, door_loki, door_native, door_otlp, door_splunk
+from muniment.ingest.door_cloudevents import post_cloudevents
+from muniment.ingest.door_splunk import SplunkDoor
 from muniment.ingest.http_request import Answer, DoorContext, Request, send_answer
 
 __all__ = ["DOOR_PREFIX", "Doors", "routes"]
@@ -36,8 +38,43 @@ class _Door:
 
 
 _NATIVE = _Door("http", "/ingest/http", {"/v1/events": {"POST": door_native.post_events}}, door_native.refuse)
+_CLOUDEVENTS = _Door(
+    "cloudevents", "/ingest/cloudevents", {"/v1/cloudevents": {"POST": post_cloudevents}}, door_native.refuse
+)
 _ELASTIC = _Door("elastic", "/ingest/es", {}, door_elastic.refuse)
-_DOORS = (_NATIVE, _ELASTIC)
+_ELASTIC_ANY: dict[str, Handler] = {"*": door_elastic.answer_elastic}
+_LOKI = _Door(
+    "loki",
+    "/ingest/loki",
+    {"/loki/api/v1/push": {"POST": door_loki.push}, "/ready": {"GET": door_loki.ready, "HEAD": door_loki.ready}},
+    door_loki.refuse,
+)
+_OTLP = _Door("otlp", "/ingest/otlp", {"/v1/logs": {"POST": door_otlp.post_logs}}, door_otlp.refuse)
+_JOURNAL = _Door(
+    "journal",
+    "/ingest/journal",
+    {"/upload": {"POST": door_journal.upload, "PUT": door_journal.upload}},
+    door_journal.refuse,
+)
+
+
+def _splunk() -> _Door:
+    splunk = SplunkDoor()
+    events: dict[str, Handler] = {"POST": splunk.event, "OPTIONS": splunk.options}
+    raw: dict[str, Handler] = {"POST": splunk.raw, "OPTIONS": splunk.options}
+    health: dict[str, Handler] = {"GET": splunk.health, "HEAD": splunk.health}
+    base = "/services/collector"
+    paths: dict[str, dict[str, Handler]] = {
+        base: events,
+        f"{base}/event": events,
+        f"{base}/event/1.0": events,
+        f"{base}/raw": raw,
+        f"{base}/raw/1.0": raw,
+        f"{base}/ack": {"POST": splunk.ack},
+        f"{base}/health": health,
+        f"{base}/health/1.0": health,
+    }
+    return _Door("hec", "/ingest/splunk", paths, door_splunk.refuse)
 
 
 class Doors:
@@ -46,7 +83,7 @@ class Doors:
     def __init__(self, ctx: DoorContext) -> None:
         self._ctx = ctx
         self._exact: dict[str, tuple[_Door, str, dict[str, Handler]]] = {}
-        for door in _DOORS:
+        for door in (_NATIVE, _CLOUDEVENTS, _LOKI, _OTLP, _JOURNAL, _splunk()):
             for path, methods in door.paths.items():
                 self._exact[path] = self._exact[door.prefix + path] = (door, path, methods)
 
@@ -91,9 +128,6 @@ class Doors:
         if door_elastic.is_elastic_path(scope["method"], path, headers):
             return _ELASTIC, path.rstrip("/") or "/", _ELASTIC_ANY
         return None
-
-
-_ELASTIC_ANY: dict[str, Handler] = {"*": door_elastic.answer_elastic}
 
 
 class _DoorRoute(BaseRoute):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qs
@@ -113,7 +113,7 @@ class Request:
         self.source = await self.ctx.admission.authenticate(token, peer=self.peer)
         return self.source
 
-    async def stream(self) -> AsyncIterator[bytes]:
+    async def stream(self) -> AsyncGenerator[bytes, None]:
         """The body as it arrives, still encoded. Ends with RejectedError if the sender breaks off."""
         self.is_body_read = True
         while True:

@@ -29,7 +29,7 @@ from muniment.errors import RejectedError
 from muniment.limits import JSON_DEPTH_MAX, RECORD_BYTES_MAX
 from muniment.wire.records import Records, producer_id
 
-__all__ = ["check_texts", "decode_body", "parse_text", "split_objects", "unmark"]
+__all__ = ["check_texts", "decode_body", "parse_text", "split_body", "split_objects", "unmark"]
 
 _CHUNK: Final = 512
 _WHITESPACE: Final = b" \t\r\n"
@@ -52,8 +52,16 @@ def decode_body(body: bytes, *, door: str) -> Records:
     return found
 
 
+def split_body(body: bytes) -> Sequence[bytes]:
+    """The pieces of a body, cut where its events end; each, and blank ones, still to be judged.
+
+    Raises:
+        RejectedError: nothing in it, or not UTF-8 but UTF-16 or UTF-32.
+    """
+    return _elements(unmark(body))
+
+
 def _elements(text: bytes) -> Sequence[bytes]:
-    """`text` cut where its events end; each piece is still to be judged."""
     if text[:1] == b"[":
         try:
             return [bytes(raw).strip(_WHITESPACE) for raw in _ARRAY.decode(text)]

@@ -19,7 +19,7 @@ import orjson
 
 from muniment.limits import PRODUCER_ID_CHARS_MAX, RECORD_BYTES_MAX
 
-__all__ = ["Records", "producer_id", "quarantine_records"]
+__all__ = ["Records", "judged_records", "producer_id", "quarantine_records"]
 
 
 @dataclass(slots=True)
@@ -82,6 +82,25 @@ def producer_id(value: object) -> str | None:
     if type(value) is str:
         return value if 0 < len(value) <= PRODUCER_ID_CHARS_MAX else None
     return str(value) if type(value) is int else None
+
+
+def judged_records(found: Records, reasons: Sequence[str | None], *, door: str) -> Records:
+    """`found`, with every record that has a reason in quarantine; for records built here and judged afterwards."""
+    if not any(reasons):
+        return found
+    judged = Records()
+    for item, first in enumerate(found.item_first):
+        known, reason = found.quarantined[first], reasons[first]
+        if known is None and reason is not None:
+            judged.quarantine(found.records[first], reason, door=door, event_id=found.ids[first])
+            continue
+        last = found.item_first[item + 1] if item + 1 < found.n_items else len(found.records)
+        judged.item_first.append(len(judged.records))
+        judged.records += found.records[first:last]
+        judged.ids += found.ids[first:last]
+        judged.sqs += found.sqs[first:last]
+        judged.quarantined += found.quarantined[first:last]
+    return judged
 
 
 def quarantine_records(raw: bytes, reason: str, door: str) -> list[bytes]:
