@@ -16,6 +16,7 @@ import msgspec
 import re2
 
 from muniment.errors import RejectedError
+from muniment.privacy.plan import SealPlan
 from muniment.sources.columns import COLUMNS
 from muniment.sources.located import LocatedDict, LocatedList, read_yaml
 from muniment.sources.values import (
@@ -258,6 +259,12 @@ class _Reader:
             if name in _closure(name, below):
                 raise self.error(f"${name} depends on itself", raw.line)
 
+    def _plan(self, row: dict[str, str], line: int) -> None:
+        try:
+            SealPlan.compile([row])
+        except RejectedError as error:
+            raise self.error(error.reason, line) from None
+
     def _personal(self, raw: LocatedDict) -> Iterator[dict[str, str]]:
         for item in raw.get("personal", []):
             if not isinstance(item, LocatedDict):
@@ -270,7 +277,9 @@ class _Reader:
             for key in ("path", "text"):
                 if key in item and not isinstance(self._value(item[key], item.lines[key]), Path):
                     raise self.error(f"{key} must be a path", item.lines[key])
-            yield {str(key): str(value) for key, value in item.items()}
+            row = {str(key): str(value) for key, value in item.items()}
+            self._plan(row, item.line)
+            yield row
 
     def _samples(self, raw: LocatedDict) -> Iterator[Sample]:
         samples = raw["samples"]
