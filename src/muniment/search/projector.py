@@ -72,12 +72,21 @@ class _Appended(Protocol):
 class Projector:
     """Keeps `engine` in step with `ledger`. `start` it, `offer` to it, `close` it."""
 
-    def __init__(self, engine: Engine, ledger: LedgerReader, unsealer: Unsealer | None, mappings: MappingSet) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        ledger: LedgerReader,
+        unsealer: Unsealer | None,
+        mappings: MappingSet,
+        source_format: Callable[[str], str] = str,
+    ) -> None:
+        """`source_format` gives the format of a source id: a mapping's name, or one recognised by content."""
         self.engine = engine
         self.mappings = mappings
+        self._source_format = source_format
         self._ledger = ledger
         self._unsealer = unsealer
-        self._replicas = [Replica(engine, node, mappings, engine.local_table) for node in engine.nodes]
+        self._replicas = [Replica(engine, node, mappings, source_format, engine.local_table) for node in engine.nodes]
         self._queue: deque[Block] = deque()
         self._queue_bytes = 0
         self._wake = threading.Condition()

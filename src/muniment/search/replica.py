@@ -8,7 +8,7 @@ stored with the reason under `quarantine`; the stream goes on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -26,11 +26,20 @@ BIN = 65_536
 class Replica:
     """The rows of one node. Used by one thread at a time."""
 
-    def __init__(self, engine: Engine, node: Node, mappings: MappingSet, table: str, prefix: str = "landing") -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        node: Node,
+        mappings: MappingSet,
+        source_format: Callable[[str], str],
+        table: str,
+        prefix: str = "landing",
+    ) -> None:
         self.engine = engine
         self.node = node
         self.mappings = mappings
         self.table = table
+        self._source_format = source_format
         self.next = 0  # every index of this node's shard below it is in the table
         self.is_up = False
         self.unsure_below = 0  # a block that starts below it may be there in part
@@ -131,7 +140,7 @@ class Replica:
                 self._insert(part.slice(middle, end))
 
     def _send(self, block: Block) -> None:
-        rows = as_arrow(block, self.mappings.format_of)
+        rows = as_arrow(block, lambda source: self.mappings.format_of(self._source_format(source)))
         found_by_content = self.mappings.recognise
         formats = rows.column("format").to_pylist() if found_by_content else []
         is_auto = np.fromiter((name in found_by_content for name in formats), bool, len(formats))

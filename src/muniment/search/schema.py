@@ -214,6 +214,8 @@ def create_landing(engine: Engine, node: Node, mappings: MappingSet, table: str,
         for name, mapping in [*sorted(mappings.mappings.items()), ("unmapped", _Unmapped())]
     }
     chosen = "".join(f"format = '{name}', {sql}, " for name, sql in sorted(mappings.recognise.items()))
+    known = ", ".join(f"'{name}'" for name in selects)
+    chosen_sql = f"if((multiIf({chosen} format) AS found) IN ({known}), found, '{mappings.fallback}')"
     digest = hashlib.sha256(repr((selects, chosen, table)).encode()).hexdigest()[:12]
     landing = f"{prefix}_{digest}"
     present = {str(row[0]) for row in engine.query("SHOW TABLES", node=node).rows}
@@ -233,7 +235,7 @@ def create_landing(engine: Engine, node: Node, mappings: MappingSet, table: str,
     if chosen:
         engine.command(
             f"CREATE MATERIALIZED VIEW {landing}_auto_view TO {landing} AS SELECT `index`, id, source, "
-            f"multiIf({chosen} format) AS format, received_at, record, is_raw, quarantine "
+            f"{chosen_sql} AS format, received_at, record, is_raw, quarantine "
             f"FROM (SELECT `index`, id, source, format AS format, received_at, record, is_raw, quarantine FROM {landing}_auto)",
             node=node,
         )
