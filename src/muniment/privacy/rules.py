@@ -37,7 +37,7 @@ _IN_STRING = r"""(?:[^"\\]|\\.)"""
 
 _NAMES = (
     r"pass(?:word|wd|phrase|code)|pwd|secret|client[_-]?secret|secret[_-]?key|api[_-]?key|apikey|private[_-]?key"
-    r"|(?:secret[_-]?)?access[_-]?key|account[_-]?key|shared[_-]?access[_-]?(?:key|signature)|signing[_-]?key"
+    r"|(?:secret[_-]?)?access[_-]?key|account[_-]?key|shared[_-]?access[_-]?(?:key|signature)|signing[_-]?key|pre-?shared[_-]?key"
     r"|encryption[_-]?key|token|credentials?|cvv2?|cvc2?|otp|one[_-]?time[_-]?code|recovery[_-]?codes?"
 )
 _HEADERS = r"authorization|proxy-authorization|cookie|set-cookie|x-amz-security-token|x-vault-token"
@@ -47,15 +47,15 @@ _NOT_SECRET_KEY = re.compile(
     rb"cancellation|resume|marker|start|design|sort)_?-?(?:page_?)?token$|hashed|hash$|_id$|token_?type$"
 )
 _MASKED = re.compile(
-    rb"(?i)^(?:[*x\xe2\x80\xa2.\-_#]+|<[^>]*>|\[[^\]]*\]|\(?(?:redacted|masked|hidden|removed|filtered|null|none|nil|true|false"
-    rb"|yes|no|undefined|unset|empty|changed|expired|invalid|missing|required|unknown|hidden_due_to_security_reasons)\)?"
+    rb"(?i)^(?:[*x\xe2\x80\xa2.\-_#]+|<[^>]*>|\[[^\]]*\]|[(_]*(?:redacted|masked|hidden|removed|filtered|null|none|nil|true|false"
+    rb"|yes|no|undefined|unset|empty|changed|expired|invalid|missing|required|unknown|hidden_due_to_security_reasons)[)_]*"
     rb"|\$\{[^}]*\}?|%[sdv]|hmac-sha256:[0-9a-f]+|sha256:[0-9a-f]+|arn:[^ ]+)$"
 )
 _ID_KEY = re.compile(
     rb"(?i)\"[A-Za-z0-9_.\- ]{0,60}(?:id|ids|uid|uuid|guid|trace|span|order|invoice|sequence|seq|timestamp|time|ts|offset|"
     rb"version|serial|order_?(?:no|number)|ticket|cursor|hash)\"\s*:\s*\[?\s*\"?$"
 )
-_KEY_ID = re.compile(rb"(?i)access_?-?key_?-?id\\?\"\s*:\s*\\?\"$")
+_KEY_ID = re.compile(rb"(?i)(?:access_?-?key_?-?id|trace_ids?)\\?\"\s*:\s*\[?\s*\\?\"$")
 _CARD_ISSUERS = re.compile(
     rb"(?:4\d{15}|5[1-5]\d{14}|222[1-9]\d{12}|22[3-9]\d{13}|2[3-6]\d{14}|27[01]\d{13}|2720\d{12}|3[47]\d{13}"
     rb"|6011\d{12}|64[4-9]\d{13}|65\d{14}|35(?:2[89]|[3-8]\d)\d{12}|3(?:0[0-5]|[68]\d)\d{11})"
@@ -330,8 +330,14 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "password",
-        r"(?i)login\s{1,4}\S{1,64}\s{1,4}password\s",
-        rf"(?i)login\s{{1,4}}\S{{1,64}}\s{{1,4}}password\s{{1,4}}({_TEXT_VALUE}+)",
+        r"(?i)machine\s{1,4}\S{1,128}\s{1,4}login\s{1,4}\S{1,64}\s{1,4}password\s",
+        rf"(?i)machine\s{{1,4}}\S{{1,128}}\s{{1,4}}login\s{{1,4}}\S{{1,64}}\s{{1,4}}password\s{{1,4}}({_TEXT_VALUE}+)",
+    ),
+    Rule(
+        "password",
+        rf"(?i)[\s\"'`]-(?:{_NAMES})\s",
+        rf"(?i)[\s\"'`]-(?:{_NAMES})\s{{1,3}}(?:'|\\\")?({_TEXT_VALUE}{{4,}})",
+        _mixed,
     ),
     Rule("card_number", _PAN_LEFT + _PAN, rf"{_PAN_LEFT}({_PAN})(?:$|[^0-9A-Za-z_.\-]|\.(?:[^0-9]|$))", _card),
 )
