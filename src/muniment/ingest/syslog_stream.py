@@ -15,6 +15,7 @@ import contextlib
 import os
 import socket
 import ssl
+import struct
 from collections.abc import Callable
 
 from muniment import limits
@@ -26,6 +27,10 @@ from muniment.wire.syslog_framing import Frame, Framer
 
 __all__ = ["StreamListener"]
 
+_ACCEPTS_PER_TURN = 64
+_ACCEPT_PAUSE_S = 0.1
+"""After a failed accept: descriptors come free when connections end, not by asking again at once."""
+
 
 class StreamListener:
     """A listening TCP or TLS socket and its connections."""
@@ -36,7 +41,6 @@ class StreamListener:
         self._sources = SourceMap(settings)
         self._tls = server_context(settings) if settings.transport == "tls" else None
         self._socket: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
         self._handshakes: set[asyncio.Task[None]] = set()
         self._connections: set[_Connection] = set()
         self._by_peer: dict[str, int] = {}
@@ -57,17 +61,24 @@ class StreamListener:
         self._socket.setblocking(False)
         self._socket.bind(address)
         self._socket.listen(512)
-        self._accepting = loop.create_task(self._accept(self._socket))
+        loop.add_reader(self._socket, self._acceptable)
 
     async def stop(self) -> None:
-        """Accept no more, hand over what was read, close. Connections end from our side: senders keep their queues."""
-        if self._accepting is not None:
-            self._accepting.cancel()
-            for handshake in self._handshakes:
-                handshake.cancel()
-            await asyncio.gather(self._accepting, *self._handshakes, return_exceptions=True)
-        if self._socket is not None:
+        """Accept no more, hand over what was sent, close.
+
+        (1) Take the connections the kernel has already accepted for us: their senders may have written. (2) Let
+        handshakes end. (3) Tell every sender and read on until it has heard.
+        """
+        if self._socket is not None and self._socket.fileno() >= 0:
+            self._pause_accepting()
+            while self._accept():
+                pass
             self._socket.close()
+        if self._handshakes:
+            _, late = await asyncio.wait(self._handshakes, timeout=limits.SYSLOG_DRAIN_S)
+            for handshake in late:
+                handshake.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
         pumps = [connection.pump for connection in self._connections if connection.pump is not None]
         for connection in list(self._connections):
             connection.drain()
@@ -80,24 +91,42 @@ class StreamListener:
             if connection.pump is not None:
                 connection.pump.cancel()
 
-    async def _accept(self, listening: socket.socket) -> None:
+    def _acceptable(self) -> None:
+        for _ in range(_ACCEPTS_PER_TURN):
+            if not self._accept():
+                return
+
+    def _accept(self) -> bool:
+        """Take one waiting connection; False when there is none."""
+        assert self._socket is not None
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                accepted, address = await loop.sock_accept(listening)
-            except OSError as error:  # out of file descriptors, or the peer has gone again
-                self._doorway.refuse("", f"accept: {error.strerror}")
-                await asyncio.sleep(0.1)
-                continue
-            peer = str(address[0])
-            if (reason := self._full(peer)) is not None:
-                accepted.close()
-                self._doorway.refuse(peer, reason)
-                continue
-            self._by_peer[peer] = self._by_peer.get(peer, 0) + 1
-            task = loop.create_task(self._welcome(accepted, peer))
-            self._handshakes.add(task)
-            task.add_done_callback(self._handshakes.discard)
+        try:
+            accepted, address = self._socket.accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:  # the peer has gone again, or we are out of file descriptors
+            self._doorway.refuse("", f"accept: {error.strerror}")
+            self._pause_accepting()
+            loop.call_later(_ACCEPT_PAUSE_S, self._resume_accepting)
+            return False
+        peer = str(address[0])
+        if (reason := self._full(peer)) is not None:
+            accepted.close()
+            self._doorway.refuse(peer, reason)
+            return True
+        self._by_peer[peer] = self._by_peer.get(peer, 0) + 1
+        task = loop.create_task(self._welcome(accepted, peer))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+        return True
+
+    def _pause_accepting(self) -> None:
+        if self._socket is not None and self._socket.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._socket)
+
+    def _resume_accepting(self) -> None:
+        if self._socket is not None and self._socket.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(self._socket, self._acceptable)
 
     def _full(self, peer: str) -> str | None:
         if self._by_peer.get(peer, 0) >= limits.SYSLOG_CONNECTIONS_PER_PEER_MAX:
@@ -162,6 +191,8 @@ class _Connection(asyncio.Protocol):
         self._n_bytes = 0
         self._is_paused = False
         self._is_ended = False
+        self._is_drained = False  # we are stopping and have said so
+        self._has_heard = False  # the sender has ended its side
         self._more = asyncio.Event()
         self._source = settings.source
         self._suffixes: dict[str, bytes] = {}
@@ -197,25 +228,32 @@ class _Connection(asyncio.Protocol):
             self._is_paused = True
 
     def eof_received(self) -> bool:
+        self._has_heard = True
         self.finish()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._has_heard = True
         self.finish()
 
     def drain(self) -> None:
         """Tell the sender that we stop, and read on until it has heard: then nothing is lost in between.
 
-        t0 our FIN goes out; t1 rsyslog (before its next write) or syslog-ng (at once) sees it and closes; t2 we read
-        its end of stream, and with it everything it ever wrote. A sender that never looks gets the grace time.
+        t0 our FIN goes out; t1 rsyslog (before its next write) or syslog-ng (at once, without TLS) sees it and closes;
+        t2 we read its end of stream, and with it everything it ever wrote. A sender that never looks (syslog-ng over
+        TLS) gets the grace time, then a reset: its next write fails at once, where an orderly close would swallow it.
         """
+        self._is_drained = True
+        self._on_socket(lambda ours: ours.shutdown(socket.SHUT_WR))
+        asyncio.get_running_loop().call_later(limits.SYSLOG_DRAIN_S, self.finish)
+
+    def _on_socket(self, act: Callable[[socket.socket], object]) -> None:
+        """Act on a duplicate of the socket, because event loops lend theirs without `shutdown` and `setsockopt`."""
         assert self._transport is not None
         lent = self._transport.get_extra_info("socket")
-        if lent is not None:  # None: the sender was quicker
-            # A duplicate, because event loops lend their own socket without `shutdown`.
+        if lent is not None:  # None, or closed: the sender was quicker
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(lent.fileno())) as ours:
-                ours.shutdown(socket.SHUT_WR)
-        asyncio.get_running_loop().call_later(limits.SYSLOG_DRAIN_S, self.finish)
+                act(ours)
 
     # --- the pump's side ---
 
@@ -289,6 +327,9 @@ class _Connection(asyncio.Protocol):
             left = self._framer.feed(b"".join(self._chunks)) + self._framer.close()
             if left:
                 self._doorway.lose(self._source, len(left), self._doorway.clock_ns())
+            self._transport.abort()
+        elif self._is_drained and not self._has_heard:
+            self._on_socket(lambda ours: ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)))
             self._transport.abort()
         else:
             self._transport.close()
