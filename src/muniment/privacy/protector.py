@@ -93,7 +93,10 @@ class Protector:
         clear = scrubbed.records
         stored, groups = self._seal(arrivals, clear)
         parts = self._parts(sources, groups)
-        entries = Entries(sources, self._ids(arrivals), sqs, received_at, stored, parts)
+        is_ours = [
+            given is None for a in arrivals for given in (a.ids if a.ids is not None else [None] * len(a.records))
+        ]
+        entries = Entries(sources, self._ids(arrivals), sqs, received_at, stored, parts, is_ours)
         return Protected(entries, clear)
 
     def unseal(self, records: Sequence[bytes], parts: Sequence[tuple[SealedPart, ...]]) -> list[bytes]:

@@ -58,6 +58,10 @@ class Sealer:
         self._paths = tuple(places)
         self._reader = Reader(self._paths)
         self._fields = [(places[f.path], -1 if f.subject is None else places[f.subject]) for f in plan.fields]
+        # A place that is wanted whole and below: when it holds an object, the places below say what is personal in it.
+        self._outer = {
+            n for path, n in places.items() for other in places if len(other) > len(path) and other[: len(path)] == path
+        }
         self._texts = [(places[t.path], t.pattern, t.value, t.subject) for t in plan.texts]
 
     def seal(self, record: bytes) -> tuple[bytes, Groups]:
@@ -72,6 +76,8 @@ class Sealer:
         is_plain = b"$sealed" not in record
         for place, subject in self._fields:
             for raw in found[place]:
+                if raw[0] in b"{[" and place in self._outer:
+                    continue
                 if raw[0] != 0x22:
                     odd[place] = self._owner(found, subject, raw)
                 elif raw != b'""' and raw not in values:
