@@ -93,7 +93,9 @@ class _Compiler:
         captions = {uid: one.caption for uid, one in ocsf_schema.classes().items()}
         columns["class_name"] = self.bind("class_name", _by_number(class_uid, captions))
         columns["category_uid"] = self.bind("category_uid", f"toUInt32(intDiv({class_uid}, 1000))")
-        type_uid = f"({class_uid} * 100 + {activity_id})"
+        is_derived = not any({"class_uid", "activity_id"} & {*case.sets} for case in self.rules.cases)
+        is_derived = is_derived and not {"class_uid", "activity_id"} & {*self.rules.fields}
+        type_uid = self._type() if is_derived else f"({class_uid} * 100 + {activity_id})"
         columns["activity_name"] = self.bind("activity_name", _by_number(type_uid, _activities()))
         columns["severity"] = self.bind("severity", _by_number(severity_id, _SEVERITIES))
         return columns
@@ -122,8 +124,8 @@ class _Compiler:
         if kind == "ip":
             return ip_sql(self.bind("_src_ip_text", chosen))
         if column == "outcome":
-            chosen = self.bind("_outcome", chosen)
-        return f"if({chosen} = '', 'unknown', {chosen})" if column == "outcome" else chosen
+            return f"coalesce(nullIf({chosen}, ''), 'unknown')"
+        return chosen
 
     def _number_base(self, column: str) -> str:
         if column in self.rules.fields:
@@ -162,8 +164,14 @@ class _Compiler:
             pairs = [(k, constants[sql]) for sql, ks in numbers.items() for k in ks]
             keys = array([k for k, _ in pairs])
             return f"transform({holds}, {keys}, [{', '.join(literal(v) for _, v in pairs)}], {base})"
-        branches = "".join(f"{holds} IN ({', '.join(map(str, ks))}), {sql}, " for sql, ks in numbers.items())
-        return f"multiIf({branches}{base})"
+        branches = []
+        for sql, ks in numbers.items():
+            branches.append(f"{holds} IN ({', '.join(map(str, ks))}), {sql}, ")
+            if not self.named and len(branches) == 1 and len(numbers) > 1:
+                # Named within this one expression, or its text would be squared: every branch asks for it.
+                branches[0] = branches[0].replace(holds, f"({holds} AS _case_{column})", 1)
+                holds = f"_case_{column}"
+        return f"multiIf({''.join(branches)}{base})"
 
     def case_number(self) -> str:
         """1.. for the first case that holds, 0 for none. Neighbours that test one value become one table."""
@@ -216,10 +224,7 @@ def ip_sql(text: str) -> str:
     cut = quote(
         r"^\s*\[?((?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f:]{2,39}(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3})?)(?:[\]%,:/ ]|$)"
     )
-    return (
-        f"if(isNotNull(toIPv6OrNull({text})) AND {text} != '', toIPv6OrDefault({text}), "
-        f"toIPv6OrDefault(extract({text}, {cut})))"
-    )
+    return f"toIPv6OrDefault(extract({text}, {cut}))"
 
 
 def _by_number(sql: str, names: Mapping[int, str]) -> str:

@@ -4,7 +4,7 @@ Read are RFC 3339 with any fraction and offset (also with a blank for the T, a c
 Unix time in seconds, milliseconds, microseconds or nanoseconds (number or text, with a fraction), RFC 2822, the Common
 Log Format, and RFC 3164 stamps, which carry no year: the year is that of `received_at`, or the one before when the
 moment would then lie more than two days ahead (or the next, over new year's midnight). A stamp without an offset is UTC. What cannot be read, and what lies
-outside 1970-2262, is `received_at`. Microseconds are kept; finer digits are cut.
+outside 1900-2299, is `received_at`. Microseconds are kept; finer digits are cut.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from muniment.sources.sql import first_filled, quote
 
 __all__ = ["time_sql"]
 
-_BARE_NUMBER = r"^[0-9]{1,8}([.][0-9]*)?$"  # the parser would take it for a year, a month or a day
+_NO_TIME = r"^(?:[0-9]{1,8}(?:[.][0-9]*)?$|(?:0|1[0-8]|2[3-9]|[3-9])[0-9]{2,3}-)"
+# A short number (the parser would take it for a year or a day); the years of "not set": 0001, 1601, 9999.
 _RFC3164 = r"^[A-Za-z]{3} +[0-9]{1,2} [0-9]{2}:[0-9]{2}:[0-9]{2}"
 _CLF = r"^([0-9]{2})/([A-Za-z]{3})/([0-9]{4}):"
 _COMMA = r"([0-9]),([0-9]+)"
@@ -40,13 +41,11 @@ def time_sql(
         return received
     text = bind("_time_text", first_filled(values))
     plain = bind("_time_plain", _rewritten(text, received, bind) if is_any_form else _guarded(text))
-    parsed = bind("_time", f"parseDateTime64BestEffortOrNull({plain}, 6, 'UTC')")
-    # A zero time (0001-01-01) and an overflow (9999) are "not set", not a claim.
-    return f"if(ifNull(toYear({parsed}), 0) BETWEEN 1970 AND 2261, assumeNotNull({parsed}), {received})"
+    return f"ifNull(parseDateTime64BestEffortOrNull({plain}, 6, 'UTC'), {received})"
 
 
 def _guarded(text: str) -> str:
-    return f"if(match({text}, {quote(_BARE_NUMBER)}), '', {text})"
+    return f"if(match({text}, {quote(_NO_TIME)}), '', {text})"
 
 
 def _rewritten(text: str, received: str, bind: Callable[[str, str], str]) -> str:
@@ -54,7 +53,7 @@ def _rewritten(text: str, received: str, bind: Callable[[str, str], str]) -> str
     dotted, spaced = quote(r"\1.\2"), quote(r"\1 \2 \3 ")
     return (
         f"multiIf(match({text}, {quote(_RFC3164)}), {_with_year(text, received, bind)}, "
-        f"match({text}, {quote(_BARE_NUMBER)}), '', "
+        f"match({text}, {quote(_NO_TIME)}), '', "
         f"match({text}, {quote(_CLF)}), replaceRegexpOne({text}, {quote(_CLF)}, {spaced}), "
         f"upper(replaceRegexpOne({text}, {quote(_COMMA)}, {dotted})))"
     )

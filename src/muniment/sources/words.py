@@ -116,20 +116,24 @@ def camel_sql(sql: str) -> str:
 
 
 def type_sql(action: str) -> str:
-    """class_uid * 100 + activity_id."""
+    """class_uid * 100 + activity_id.
+
+    One table of verbs: two digits for the activity in each kind of class, the kind of the noun picks them.
+    """
     verb = f"arrayElement(splitByChar('.', {action}), -1)"
     noun = f"arrayElement(splitByChar('.', {action}), -2)"
-    words = " ".join([_LOGON, _LOGOFF]).split()
-    codes = [300201] * len(_LOGON.split()) + [300202] * len(_LOGOFF.split())
-    session = f"transform({verb}, {array(words)}, {array(codes)}, 0)"
+    tables = (_ANY, _USER, _GROUP, _ROLE, _ENTITY)
+    numbers = [{word: number for number, line in table.items() for word in line.split()} for table in tables]
+    verbs = sorted(set().union(*numbers))
+    packed = [sum(table.get(one, 99) * 100**k for k, table in enumerate(numbers)) for one in verbs]
+    sessions = {word: 300201 for word in _LOGON.split()} | {word: 300202 for word in _LOGOFF.split()}
+    known = f"transform({verb}, {array(verbs)}, {array(packed)}, {100 ** len(tables) - 1})"
     kind = _transform(noun, _NOUNS, 0)
     return (
-        f"multiIf({action} = '', 0, {session} != 0, {session}, "
-        f"{kind} = 1, 300100 + {_transform(verb, _USER, 99)}, "
-        f"{kind} = 2, 300600 + {_transform(verb, _GROUP, 99)}, "
-        f"{kind} = 3, 300500 + {_transform(verb, _ROLE, 99)}, "
-        f"{kind} = 4, 300400 + {_transform(verb, _ENTITY, 99)}, "
-        f"600100 + {_transform(verb, _ANY, 99)})"
+        f"multiIf({action} = '', 0, {verb} IN ({', '.join(map(quote, sessions))}), "
+        f"transform({verb}, {array(list(sessions))}, {array(list(sessions.values()))}, 0), "
+        f"arrayElement([600100, 300100, 300600, 300500, 300400], {kind} + 1) + "
+        f"modulo(intDiv({known}, arrayElement([1, 100, 10000, 1000000, 100000000], {kind} + 1)), 100))"
     )
 
 
