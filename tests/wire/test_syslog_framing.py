@@ -97,6 +97,12 @@ def test_a_count_beyond_belief_is_a_line() -> None:
     assert _whole(b"999999999 <1>a\n<2>b\n")[-1] == Frame(b"<2>b", "lf")
 
 
+def test_a_count_beyond_belief_among_counted_frames_costs_its_line_and_no_more() -> None:
+    frames = _whole(b"4 <1>a999999999 <2>b\n4 <3>c")
+    assert [frame for frame in frames if not frame.reason] == [Frame(b"<1>a", "octet"), Frame(b"<3>c", "octet")]
+    assert [frame.data for frame in frames if frame.reason] == [b"999999999 <2>b"]
+
+
 MESSAGES = st.binary(min_size=0, max_size=40).map(lambda tail: b"<13>" + tail)
 
 

@@ -29,7 +29,7 @@ __all__ = ["Frame", "Framer"]
 _COUNT: Final = re.compile(rb"([1-9][0-9]{0,8}) (?=<)")
 _COUNT_STICKY: Final = re.compile(rb"([1-9][0-9]{0,8}) ")
 _COUNT_BEGUN: Final = re.compile(rb"[1-9][0-9]{0,8} ?\Z")
-_RESYNC: Final = re.compile(rb"[1-9][0-9]{0,8} <[0-9]{1,3}>|\n")
+_RESYNC: Final = re.compile(rb"(?<![0-9])[1-9][0-9]{0,8} <[0-9]{1,3}>|\n")
 _LINE_END: Final = re.compile(rb"[\n\0]")
 _NUL_END: Final = re.compile(rb"\0|\n(?=<[0-9]{1,3}>)")
 _NUL_END_BYTES: Final = 6  # the longest beginning of `_NUL_END` that is not yet one
@@ -143,7 +143,7 @@ class Framer:
         return end.end()
 
     def _resync(self, buffer: bytes, position: int, frames: list[Frame]) -> int:
-        found = _RESYNC.search(buffer, position)
+        found = _RESYNC.search(buffer, position + 1)  # never here: what stands here was no frame, and we must move
         if found is None and len(buffer) - position < self._limit:
             return -1
         # Keep the last bytes back: they may be the beginning of a count.
