@@ -1,7 +1,7 @@
 """YAML with the line of everything, so that a mistake in a catalogue file is named file:line. Pure.
 
 Plain scalars are read as JSON would read them (true, false, null, numbers); dates, `yes`, `no` and the like are text.
-A JSON object pasted as a value keeps its exact text: `Record.text`.
+A JSON object pasted as a value keeps its exact text: `LocatedDict.text`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 
 from muniment.errors import RejectedError
 
@@ -79,10 +79,10 @@ def _build(node: yaml.Node, rows: list[str], name: str) -> Any:
     return mapping
 
 
-def _slice(rows: list[str], node: yaml.Node) -> str:
+def _slice(rows: list[str], node: yaml.Node) -> str:  # lines and columns count characters
     start, end = node.start_mark, node.end_mark
     if start.line == end.line:
-        return rows[start.line][start.column : end.column]
+        return str(rows[start.line][start.column : end.column])
     return "\n".join([rows[start.line][start.column :], *rows[start.line + 1 : end.line], rows[end.line][: end.column]])
 
 

@@ -250,6 +250,7 @@ def _need_job(event: dict[str, Any], row: Row) -> None:
 
 def _need_finding(event: dict[str, Any], row: Row) -> None:
     title = _text(row, "target_name") or _text(row, "message") or _text(row, "action") or _UNKNOWN
+    event |= {"status_id": 1, "status": "New"}  # a finding's status is its handling, not an outcome
     event["finding_info"] = {"title": title, "uid": _text(row, "target_id") or _text(row, "id") or _UNKNOWN}
 
 
@@ -284,7 +285,7 @@ _NEEDED: Mapping[int, Callable[[dict[str, Any], Row], None]] = {
     2004: _need_finding,
     3001: _need_user,
     3002: _need_authentication,
-    3003: _need_user,
+    3003: _need_access,
     3004: _need_entity,
     3005: _need_access,
     3006: _need_group,

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-__all__ = ["VERSION", "OcsfClass", "classes", "problems"]
+__all__ = ["VERSION", "OcsfClass", "classes", "has_attribute", "problems"]
 
 VERSION: Final = "1.8.0"
 _PATTERN_CHARS_MAX = 4096
@@ -140,6 +140,15 @@ def _check_type(value: Any, name: str, path: str) -> Iterator[str]:
     if not isinstance(value, wanted) or (isinstance(value, bool) and base != "boolean_t"):
         yield f"{path}: expected {name}, got {value!r}"
         return
+    if isinstance(value, str):
+        yield from _check_text(value, name, rules, path)
+    if "max_len" in rules and isinstance(value, str) and len(value) > rules["max_len"]:
+        yield f"{path}: longer than {rules['max_len']}"
+    if "range" in rules and isinstance(value, int | float) and not rules["range"][0] <= value <= rules["range"][1]:
+        yield f"{path}: outside {rules['range']}"
+
+
+def _check_text(value: str, name: str, rules: Mapping[str, Any], path: str) -> Iterator[str]:
     if name == "ip_t":
         try:
             ipaddress.ip_address(value)
@@ -147,7 +156,3 @@ def _check_type(value: Any, name: str, path: str) -> Iterator[str]:
             yield f"{path}: {value!r} is not an address"
     elif "regex" in rules and len(value) <= _PATTERN_CHARS_MAX and not re.search(rules["regex"], value):
         yield f"{path}: {value!r} does not look like a {name}"
-    if "max_len" in rules and isinstance(value, str) and len(value) > rules["max_len"]:
-        yield f"{path}: longer than {rules['max_len']}"
-    if "range" in rules and not rules["range"][0] <= value <= rules["range"][1]:
-        yield f"{path}: outside {rules['range']}"

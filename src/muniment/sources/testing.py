@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from muniment.limits import RECORD_BYTES_MAX
 from muniment.sources.catalogue import Catalogue, Entry, Sample
 from muniment.sources.compiler import compile_entry, recognise_sql
 from muniment.sources.ocsf import to_ocsf
@@ -21,6 +22,10 @@ from muniment.sources.ocsf_schema import problems
 from muniment.sources.sql import quote
 
 __all__ = ["Explained", "check_sample", "explain", "local_client", "recognise"]
+
+
+_SETTINGS = {"max_query_size": 4 * RECORD_BYTES_MAX}
+"""The records stand in the query's text here, a record with its escapes at most twice its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ def local_client() -> Iterator[Any]:
 def recognise(catalogue: Catalogue, records: list[bytes], client: Any, *, within: str = "") -> list[str]:
     """The entry each record looks like."""
     sql = recognise_sql(catalogue, within=within)
-    rows = client.query(f"SELECT {sql} FROM {_rows(records, '')}").result_rows
+    rows = client.query(f"SELECT {sql} FROM {_rows(records, '')}", settings=_SETTINGS).result_rows
     return [row[0] for row in rows]
 
 
@@ -76,7 +81,8 @@ def map_records(
     entry: Entry, records: list[bytes], client: Any, *, received_at: str = "2026-11-23T12:00:00Z", source: str = "test"
 ) -> list[dict[str, str | int]]:
     """The typed columns of records that one entry reads; times as RFC 3339 text, addresses as text ('' for none)."""
-    result = client.query(compile_entry(entry).select_sql(_rows(records, received_at, source)))
+    sql = compile_entry(entry).select_sql(_rows(records, received_at, source))
+    result = client.query(sql, settings=_SETTINGS)
     return [
         {name: _plain(value) for name, value in zip(result.column_names, row, strict=True)}
         for row in result.result_rows

@@ -126,7 +126,7 @@ def type_sql(action: str) -> str:
     numbers = [{word: number for number, line in table.items() for word in line.split()} for table in tables]
     verbs = sorted(set().union(*numbers))
     packed = [sum(table.get(one, 99) * 100**k for k, table in enumerate(numbers)) for one in verbs]
-    sessions = {word: 300201 for word in _LOGON.split()} | {word: 300202 for word in _LOGOFF.split()}
+    sessions = dict.fromkeys(_LOGON.split(), 300201) | dict.fromkeys(_LOGOFF.split(), 300202)
     known = f"transform({verb}, {array(verbs)}, {array(packed)}, {100 ** len(tables) - 1})"
     kind = _transform(noun, _NOUNS, 0)
     return (

@@ -1,0 +1,136 @@
+"""Mistakes in a catalogue file are named file:line; the language does what its page says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from muniment.errors import RejectedError
+from muniment.sources.catalogue import Catalogue, read_entry
+from muniment.sources.testing import map_records, recognise
+
+HEAD = """\
+name: demo
+title: Demo
+vendor: Demo
+docs: docs/demo.md
+owner: me
+rhythm_s: 60
+time: [at]
+"""
+SAMPLE = 'samples:\n  - {origin: mine, record: {"a": 1}, expect: {action: x}}\n'
+
+MISTAKES = {
+    "an unknown column": ("fields:\n  actr_id: a\n", 9, "no column 'actr_id'"),
+    "text in a number": ("fields:\n  class_uid: =web\n", 9, "number column"),
+    "a number in a text": ("fields:\n  action: 7\n", 9, "text column"),
+    "an unknown operator": ("fields:\n  action: {uper: a}\n", 9, "no operator 'uper'"),
+    "a bad path": ("fields:\n  action: 'a..b'\n", 9, "not a path"),
+    "a bad pattern": ("cases:\n  - {text: a, pattern: '(', set: {action: =x}}\n", 9, "RE2 cannot read"),
+    "two groups": ("fields:\n  action: {capture: a, pattern: '(a)(b)'}\n", 9, "one group"),
+    "a group that is no column": ("cases:\n  - {text: a, pattern: '(?P<who>x)'}\n", 9, "no column: 'who'"),
+    "half a class": ("cases:\n  - {when: {a: b}, set: {class_uid: 3002}}\n", 9, "set together"),
+    "a case without a test": ("cases:\n  - {set: {action: =x}}\n", 9, "when or pattern"),
+    "a dangling name": ("fields:\n  action: $nothing\n", 1, "neither a let name nor a column"),
+    "a circle": ("let:\n  a: $b\n  b: $a\n", 1, "depends on itself"),
+    "an unknown key": ("colour: blue\n", 8, "no key 'colour'"),
+    "a key twice": ("title: Again\n", 8, "stands twice"),
+    "a bad test": ("recognise: {a: {like: b}}\n", 8, "a test is"),
+    "a personal kind nobody knows": ("personal:\n  - {path: a, kind: shoe}\n", 9, "personal kind"),
+}
+
+
+def _entry(text: str) -> Any:
+    return read_entry(HEAD + text + SAMPLE, "demo.yaml")
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_named_with_its_line(name: str) -> None:
+    text, line, words = MISTAKES[name]
+    with pytest.raises(RejectedError) as caught:
+        _entry(text)
+    assert caught.value.field == f"demo.yaml:{line}"
+    assert words in caught.value.reason
+
+
+def test_broken_yaml_is_named_with_its_line() -> None:
+    with pytest.raises(RejectedError) as caught:
+        read_entry("name: [a\ntitle: b\n", "demo.yaml")
+    assert caught.value.field.startswith("demo.yaml:")
+
+
+def _map(client: Any, text: str, record: str) -> dict[str, str | int]:
+    return map_records(_entry(text), [record.encode()], client)[0]
+
+
+def test_a_path_reads_arrays_by_index_all_and_by_key(client: Any) -> None:
+    rules = "fields:\n  actor_id: 'x[1].id'\n  actor_name: 'x[*].id'\n  app: 'x[type=b].id'\n  target_id: 'x[9].id'\n"
+    row = _map(client, rules, '{"x":[{"type":"a","id":"1"},{"type":"b","id":2}]}')
+    assert (row["actor_id"], row["actor_name"], row["app"], row["target_id"]) == ("2", "1, 2", "2", "")
+
+
+def test_a_path_may_be_text_in_one_record_and_an_object_in_the_next(client: Any) -> None:
+    rules = "fields:\n  actor_id: [who.id, who]\n"
+    assert _map(client, rules, '{"who":{"id":"7"}}')["actor_id"] == "7"
+    assert _map(client, rules, '{"who":"anna"}')["actor_id"] == "anna"
+
+
+def test_a_key_with_dots_is_written_in_backquotes(client: Any) -> None:
+    row = _map(client, "fields:\n  actor_id: ['`user.id`', user.id]\n", '{"user.id":"7"}')
+    assert row["actor_id"] == "7"
+
+
+def test_the_first_case_that_holds_decides(client: Any) -> None:
+    rules = (
+        "fields:\n  action: kind\ncases:\n"
+        "  - {when: {kind: [a, b]}, set: {action: =first}}\n"
+        "  - {when: {kind: b}, set: {action: =second}}\n"
+        "  - {when: {kind: {starts: c}, n: {not: '1'}}, set: {action: =third}}\n"
+    )
+    kinds = ['{"kind":"b"}', '{"kind":"cc"}', '{"kind":"cc","n":1}', '{"kind":"d"}']
+    found = [_map(client, rules, record)["action"] for record in kinds]
+    assert found == ["first", "third", "cc", "d"]
+
+
+def test_a_patterns_groups_fill_the_columns_they_name(client: Any) -> None:
+    rules = "cases:\n  - {text: m, pattern: '^(?P<actor_name>[a-z]+) from (?P<src_ip>.+)$', set: {action: =x.y}}\n"
+    row = _map(client, rules, '{"m":"anna from 203.0.113.7"}')
+    assert (row["actor_name"], row["src_ip"], row["action"]) == ("anna", "203.0.113.7", "x.y")
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    {
+        "203.0.113.7": "203.0.113.7",
+        "203.0.113.7:443": "203.0.113.7",
+        "::ffff:203.0.113.7": "203.0.113.7",
+        "[2001:db8::1]:443": "2001:db8::1",
+        "fe80::1%eth0": "fe80::1",
+        "203.0.113.7, 10.0.0.1": "203.0.113.7",
+        "AWS Internal": "",
+        "cafe.example.com": "",
+        "999.1.1.1": "",
+        "": "",
+    }.items(),
+)  # fmt: skip
+def test_an_address_is_read_in_every_dress(client: Any, text: str, address: str) -> None:
+    assert _map(client, "fields:\n  src_ip: ip\n", f'{{"ip":"{text}"}}')["src_ip"] == address
+
+
+@pytest.mark.parametrize("record", ["{}", "not json", '{"at":[]}', '{"at":{"x":1}}', '{"$quarantine":{}}'])
+def test_any_record_becomes_a_row(client: Any, catalogue: Catalogue, record: str) -> None:
+    for entry in catalogue.values():
+        row = map_records(entry, [record.encode()], client)[0]
+        assert row["time"] == "2026-11-23T12:00:00.000000Z"
+        assert row["outcome"] in ("unknown", "success")
+
+
+def test_a_batch_of_all_samples_is_recognised_at_once(client: Any, catalogue: Catalogue) -> None:
+    pairs = [(entry.name, sample.record) for entry in catalogue.values() for sample in entry.samples]
+    assert recognise(catalogue, [record for _, record in pairs], client) == [name for name, _ in pairs]
+
+
+def test_within_syslog_only_what_is_found_in_it_is_recognised(client: Any, catalogue: Catalogue) -> None:
+    records = [catalogue[name].samples[0].record for name in ("openssh", "syslog", "okta")]
+    assert recognise(catalogue, records, client, within="syslog") == ["openssh", "syslog", "syslog"]

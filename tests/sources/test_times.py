@@ -1,0 +1,57 @@
+"""Every form of a moment that real sources write; one table, one query."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from muniment.sources.sql import quote
+from muniment.sources.times import time_sql
+
+RECEIVED = "2026-11-24 01:02:03"
+FORMS = {
+    "2026-11-23T06:36:01.123456789Z": "2026-11-23 06:36:01.123456",
+    "2026-11-23T06:36:01.5+02:00": "2026-11-23 04:36:01.500000",
+    "2026-11-23T06:36:01-0730": "2026-11-23 14:06:01.000000",
+    "2026-11-23 06:36:01": "2026-11-23 06:36:01.000000",
+    "2026-11-23t06:36:01z": "2026-11-23 06:36:01.000000",
+    "2026-11-23T06:36:01,123Z": "2026-11-23 06:36:01.123000",
+    "1700000000": "2023-11-14 22:13:20.000000",
+    "1700000000.25": "2023-11-14 22:13:20.250000",
+    "1700000000123": "2023-11-14 22:13:20.123000",
+    "1700000000123456": "2023-11-14 22:13:20.123456",
+    "1700000000123456789": "2023-11-14 22:13:20.123456",
+    "Mon, 23 Nov 2026 06:36:01 GMT": "2026-11-23 06:36:01.000000",
+    "23/Nov/2026:06:36:01 +0100": "2026-11-23 05:36:01.000000",
+    "Nov 23 06:36:01": "2026-11-23 06:36:01.000000",
+    "Nov  3 06:36:01.123": "2026-11-03 06:36:01.123000",
+    "Dec 31 23:59:59": "2025-12-31 23:59:59.000000",
+}
+NOT_TIMES = ["", "garbage", "0", "1", "2026", "20261123", "2026-02-30T00:00:00Z", "0001-01-01T00:00:00Z",
+             "9999-12-31T23:59:59Z", "99999999999999999999", "-", "null"]  # fmt: skip
+
+
+def _read(client: Any, text: str, received: str = RECEIVED) -> str:
+    moment = f"toDateTime64({quote(received)}, 6, 'UTC')"
+    sql = time_sql(["text"])
+    found = client.query(f"SELECT toString({sql}) FROM (SELECT {quote(text)} AS text, {moment} AS received_at)")
+    return str(found.result_rows[0][0])
+
+
+@pytest.mark.parametrize(("text", "moment"), FORMS.items())
+def test_a_form_is_read(client: Any, text: str, moment: str) -> None:
+    assert _read(client, text) == moment
+
+
+@pytest.mark.parametrize("text", NOT_TIMES)
+def test_what_is_no_time_is_the_time_of_receipt(client: Any, text: str) -> None:
+    assert _read(client, text) == f"{RECEIVED}.000000"
+
+
+def test_a_stamp_of_december_received_in_january_is_last_years(client: Any) -> None:
+    assert _read(client, "Dec 31 23:59:59", "2027-01-01 00:00:03") == "2026-12-31 23:59:59.000000"
+
+
+def test_a_clock_ahead_over_new_year_is_next_years(client: Any) -> None:
+    assert _read(client, "Jan  1 00:00:01", "2026-12-31 23:59:58") == "2027-01-01 00:00:01.000000"
