@@ -33,6 +33,7 @@ class JournalExport:
         self._fields: dict[str, Any] = {}
         self._raw: list[bytes] = []
         self._n_bytes = 0
+        self._failure: RejectedError | None = None
 
     @property
     def is_between_entries(self) -> bool:
@@ -45,8 +46,19 @@ class JournalExport:
         Raises:
             RejectedError: not the format, or an entry beyond JOURNAL_ENTRY_BYTES_MAX; the stream is lost.
         """
+        if self._failure is not None:
+            raise self._failure
         found = Records()
-        buffer = self._rest + data
+        try:
+            self._read(self._rest + data, found)
+        except RejectedError as error:
+            # What was whole before the mistake is handed over; the next call tells.
+            self._failure = error
+            if not found.records:
+                raise
+        return found
+
+    def _read(self, buffer: bytes, found: Records) -> None:
         at = 0
         while True:
             end = buffer.find(b"\n", at)
@@ -75,10 +87,11 @@ class JournalExport:
         self._rest = buffer[at:]
         if self._n_bytes + len(self._rest) > JOURNAL_ENTRY_BYTES_MAX:
             raise _too_large()
-        return found
 
     def finish(self) -> Records:
         """The last entry, when the stream ended without an empty line; refused when it ended inside a field."""
+        if self._failure is not None:
+            raise self._failure
         found = Records()
         if self._rest:
             raise RejectedError("the stream ended inside a field", field="journal")

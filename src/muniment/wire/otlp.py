@@ -239,7 +239,9 @@ def _integer(inner: Any, value: Any) -> Any:
     if type(inner) is int:
         return inner
     digits = inner.removeprefix("-") if type(inner) is str else ""
-    return int(inner) if 0 < len(digits) <= 18 and digits.isascii() and digits.isdigit() else value
+    if 0 < len(digits) <= 19 and digits.isascii() and digits.isdigit() and -(2**63) <= int(inner) < 2**63:
+        return int(inner)
+    return value
 
 
 # --- both -------------------------------------------------------------------------------------------------------
