@@ -17,6 +17,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
+from typing import cast
 
 from muniment import limits
 from muniment.errors import AuditError
@@ -201,8 +202,7 @@ class _Connection(asyncio.Protocol):
     # --- the protocol's side ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by name, only by deed
         names: tuple[str, ...] = ()
         tls = transport.get_extra_info("ssl_object")
         der = tls.getpeercert(binary_form=True) if tls is not None else None
