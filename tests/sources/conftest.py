@@ -1,20 +1,29 @@
-"""One embedded engine for the whole session: a process may hold one, and it does not survive a fork."""
+"""One embedded engine for all tests of the room."""
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from muniment.sources.catalogue import Catalogue, load
-from muniment.sources.testing import local_client
 
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[Any]:
-    with local_client() as opened:
-        yield opened
+    spec = importlib.util.spec_from_file_location("engine_process", Path(__file__).parent / "engine_process.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(spec.name, module)
+    spec.loader.exec_module(module)
+    engine = module.EngineProcess()
+    yield engine
+    engine.close()
 
 
 @pytest.fixture(scope="session")
