@@ -180,8 +180,8 @@ SEARCH_ROWS_MAX: Final = 1_000
 FACET_VALUES_MAX: Final = 100
 """Values of one facet that a page can still show."""
 
-HISTOGRAM_BUCKETS_MAX: Final = 500
-"""Bars that a 1,440 pixel screen can still tell apart."""
+HISTOGRAM_BUCKETS_MAX: Final = 1_000
+"""Hours of a month are 744; a screen cannot tell more bars apart."""
 
 EXPORT_CHUNK_ROWS: Final = 10_000
 """Rows in memory at once while exporting: about 10 MiB."""

@@ -65,6 +65,10 @@ class PlainMapping:
     tuple_type: str
     columns: dict[str, str]
 
+    def select_sql(self, table_sql: str, passthrough: Sequence[str] = ()) -> str:
+        columns = ", ".join([*passthrough, *(f"{sql} AS {name}" for name, sql in self.columns.items())])
+        return f"SELECT {columns} FROM (SELECT *, JSONExtract(record, '{self.tuple_type}') AS t FROM {table_sql})"
+
 
 _TEXTS = (
     "action", "outcome", "message", "actor_id", "actor_name", "actor_email", "user_agent", "session_id", "request_id",

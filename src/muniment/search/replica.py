@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from muniment.errors import BusyError, StorageError
 from muniment.search.blocks import Block, as_arrow
@@ -133,24 +135,37 @@ class Replica:
             if len(part.records) == 1:
                 reason = f"mapping failed: {str(error)[:200]}"
                 rows = as_arrow(part, lambda _: "unmapped", reason)
-                self.engine.insert(self.node, self._landing, rows)
+                self.engine.insert(self.node, f"{self._landing}_unmapped", rows)
             else:
                 middle = (start + end) // 2
                 self._insert(part.slice(start, middle))
                 self._insert(part.slice(middle, end))
 
     def _send(self, block: Block) -> None:
+        """One insert per format in the block; rows recognised by content pass the staging table first."""
         rows = as_arrow(block, lambda source: self.mappings.format_of(self._source_format(source)))
-        found_by_content = self.mappings.recognise
-        formats = rows.column("format").to_pylist() if found_by_content else []
-        is_auto = np.fromiter((name in found_by_content for name in formats), bool, len(formats))
-        if not is_auto.any():
-            self.engine.insert(self.node, self._landing, rows)
-        elif is_auto.all():
-            self.engine.insert(self.node, f"{self._landing}_auto", rows)
-        else:
-            self.engine.insert(self.node, self._landing, rows.filter(~is_auto))
-            self.engine.insert(self.node, f"{self._landing}_auto", rows.filter(is_auto))
+        formats = rows.column("format")
+        by_content = [name for name in pc.unique(formats).to_pylist() if name in self.mappings.recognise]
+        is_auto = pc.is_in(formats, pa.array(by_content, pa.string()))
+        named = rows.filter(pc.invert(is_auto)) if by_content else rows
+        for name in pc.unique(named.column("format")).to_pylist():
+            part = named.filter(pc.equal(named.column("format"), name))
+            self.engine.insert(self.node, f"{self._landing}_{name}", part)
+        if by_content:
+            self._send_staged(rows.filter(is_auto))
+
+    def _send_staged(self, rows: pa.Table) -> None:
+        staged = f"{self._landing}_staged"
+        self.engine.command(f"TRUNCATE TABLE {staged}", node=self.node)
+        self.engine.insert(self.node, f"{self._landing}_auto", rows)
+        found = self.engine.query(f"SELECT DISTINCT format FROM {staged} ORDER BY format", node=self.node).rows
+        for (name,) in found:
+            self.engine.command(
+                f"INSERT INTO {self._landing}_{name} SELECT * FROM {staged} WHERE format = {{format:String}}",
+                {"format": name},
+                node=self.node,
+            )
+        self.engine.command(f"TRUNCATE TABLE {staged}", node=self.node)
 
 
 _NOT_THE_DATA = (

@@ -3,8 +3,7 @@
 Rules: the same statements run on chDB and on every ClickHouse node; a migration runs once per node, in order, and is
 never edited after release; landing tables hold nothing (engine Null) and are made anew when a mapping changes.
 
-`landing` takes a block and hands each row to the view of its format; `landing_auto` first finds the format from the
-content. A row's record is stored without what its columns already say (`columns.RESTORED`); the column `record` puts
+A landing table takes a block of its format and its view makes the columns; `auto` first finds each row's format. A row's record is stored without what its columns already say (`columns.RESTORED`); the column `record` puts
 it together again on reading.
 """
 
@@ -19,7 +18,17 @@ from muniment.limits import LATE_S
 from muniment.search.columns import COLUMNS, RESTORED
 from muniment.search.engine import Engine, Node
 
-__all__ = ["Mapped", "MappingSet", "create_landing", "migrate", "record_sql", "words_sql"]
+__all__ = [
+    "Mapped",
+    "MappingSet",
+    "create_landing",
+    "drop_landing",
+    "events_sql",
+    "migrate",
+    "migrate_node",
+    "record_sql",
+    "words_sql",
+]
 
 _RAW_MARK = "\\x1f"  # first byte of a rest that is the whole record, because it has control bytes itself
 _MIN_CHARS = 8
@@ -27,14 +36,13 @@ _PART = "\\x1e"  # between the texts in which free words are looked for; no quer
 
 
 class Mapped(Protocol):
-    """A compiled mapping: SQL for typed columns over `record`, `received_at`, `source` and `t`, the extraction."""
+    """A compiled mapping: its columns, and the SELECT that makes them from rows with a `record`."""
 
     @property
     def name(self) -> str: ...
     @property
-    def tuple_type(self) -> str: ...
-    @property
     def columns(self) -> Mapping[str, str]: ...
+    def select_sql(self, table_sql: str, passthrough: Sequence[str] = ()) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,7 @@ def words_sql() -> str:
     return f"lower(concat({texts}))"
 
 
-def _events_sql(table: str) -> str:
+def events_sql(table: str) -> str:
     columns = [
         f"`{column.name}` {column.sql_type}" + (f" CODEC({column.codec})" if column.codec else "")
         for column in COLUMNS.values()
@@ -119,7 +127,7 @@ def _migrations(engine: Engine, node: Node) -> Sequence[tuple[str, Sequence[str]
         if engine.cluster
         else []
     )
-    return [("events", [_events_sql(local), *distributed])]
+    return [("events", [events_sql(local), *distributed])]
 
 
 def migrate(engine: Engine) -> None:
@@ -157,26 +165,26 @@ _PASSED_SQL = ("`index`", "toUUIDOrZero(id)", "source", "format", "received_at")
 
 
 def _mapped_select(mapping: Mapped, landing: str) -> str:
-    """All columns of a format's rows, from the landing table."""
-    tuple_type = mapping.tuple_type.replace("\\", "\\\\").replace("'", "\\'")
-    names, values = [f"`{name}`" for name in _PASSED], list(_PASSED_SQL)
+    """All columns of a format's rows, from its landing table."""
+    kept = ("`index`", "id", "source", "format", "received_at", "record", "is_raw", "quarantine")
+    names, values = list(_PASSED), list(_PASSED_SQL)
     for column in COLUMNS.values():
         if column.name in _PASSED or column.name in ("late", "quarantine"):
             continue
-        names.append(f"`{column.name}`")
-        sql = mapping.columns.get(column.name)
-        values.append(f"CAST({sql}, '{_cast(column.sql_type)}')" if sql else _default(column.kind))
-    inner = ", ".join(f"{value} AS c_{name.strip('`')}" for name, value in zip(names, values, strict=True))
-    outer = ", ".join(f"c_{name.strip('`')} AS {name}" for name in names if name != "`time`")
+        names.append(column.name)
+        is_mapped = column.name in mapping.columns
+        values.append(f"CAST({column.name}, '{_cast(column.sql_type)}')" if is_mapped else _default(column.kind))
+    inner = ", ".join(f"{value} AS c_{name}" for name, value in zip(names, values, strict=True))
+    outer = ", ".join(f"c_{name} AS `{name}`" for name in names if name != "time")
+    columns = ", ".join([*(f"`{each}`" for each in COLUMNS), "rest"])
     return (
-        f"SELECT *, {_rest_sql()} AS rest FROM (SELECT {outer}, "
+        f"SELECT {columns} FROM (SELECT *, {_rest_sql()} AS rest FROM (SELECT {outer}, "
         "if(toUnixTimestamp64Micro(c_time) = 0, c_received_at, c_time) AS time, "
         f"dateDiff('second', time, received_at) > {LATE_S} AS late, "
         "if(quarantine != '', quarantine, "
         "if(startsWith(record, '{\"$quarantine\"'), JSONExtractString(record, '$quarantine', 'reason'), '')) "
         "AS quarantine, record, is_raw FROM "
-        f"(SELECT {inner}, record, is_raw, quarantine FROM "
-        f"(SELECT *, JSONExtract(record, '{tuple_type}') AS t FROM {landing} WHERE format = '{mapping.name}')))"
+        f"(SELECT {inner}, record, is_raw, quarantine FROM ({mapping.select_sql(landing, kept)}))))"
     )
 
 
@@ -200,44 +208,52 @@ class _Unmapped:
     """The mapping of rows whose own mapping failed: nothing but the ledger's columns."""
 
     name: str = "unmapped"
-    tuple_type: str = "Tuple(`$none` String)"
     columns: Mapping[str, str] = field(default_factory=dict)
+
+    def select_sql(self, table_sql: str, passthrough: Sequence[str] = ()) -> str:
+        return f"SELECT {', '.join(passthrough)} FROM {table_sql}"
 
 
 def create_landing(engine: Engine, node: Node, mappings: MappingSet, table: str, prefix: str = "landing") -> str:
-    """Make the landing tables that fill `table` with these mappings; returns their name, which ends in its version.
+    """Make the landing tables that fill `table` with these mappings; returns the start of their names.
 
-    The name holds a digest of the statements, so unchanged mappings cost nothing and two versions never mix.
+    `<start>_<format>` takes rows of a format; `<start>_auto` names the format of each row and leaves it in
+    `<start>_staged`. A table for each format, because the engine reads a mapping's SQL again for every insert
+    (measured: 50 ms), and one block rarely holds more than a few. The names hold a digest of the statements, so
+    unchanged mappings cost nothing and two versions never mix.
     """
-    selects = {
-        name: _mapped_select(mapping, "{landing}")
+    views = {
+        name: _mapped_select(mapping, f"{{landing}}_{name}")
         for name, mapping in [*sorted(mappings.mappings.items()), ("unmapped", _Unmapped())]
     }
     chosen = "".join(f"format = '{name}', {sql}, " for name, sql in sorted(mappings.recognise.items()))
-    known = ", ".join(f"'{name}'" for name in selects)
+    known = ", ".join(f"'{name}'" for name in views)
     chosen_sql = f"if((multiIf({chosen} format) AS found) IN ({known}), found, '{mappings.fallback}')"
-    digest = hashlib.sha256(repr((selects, chosen, table)).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(repr((views, chosen_sql, table, _LANDING_COLUMNS)).encode()).hexdigest()[:12]
     landing = f"{prefix}_{digest}"
     present = {str(row[0]) for row in engine.query("SHOW TABLES", node=node).rows}
     if f"{landing}_done" in present:
         return landing
-    for name in sorted(present):
-        if name.startswith(f"{prefix}_"):
-            engine.command(f"DROP TABLE IF EXISTS {name}", node=node)
-    for name in (landing, f"{landing}_auto"):
-        engine.command(f"CREATE TABLE {name} ({_LANDING_COLUMNS}) ENGINE = Null", node=node)
-    for name, select in selects.items():
+    drop_landing(engine, node, prefix)
+    for name, select in views.items():
+        engine.command(f"CREATE TABLE {landing}_{name} ({_LANDING_COLUMNS}) ENGINE = Null", node=node)
         sql = select.replace("{landing}", landing)
-        columns = ", ".join([*(f"`{each}`" for each in COLUMNS), "rest"])
-        engine.command(
-            f"CREATE MATERIALIZED VIEW {landing}_{name} TO {table} AS SELECT {columns} FROM ({sql})", node=node
-        )
+        engine.command(f"CREATE MATERIALIZED VIEW {landing}_{name}_view TO {table} AS {sql}", node=node)
     if chosen:
+        engine.command(f"CREATE TABLE {landing}_auto ({_LANDING_COLUMNS}) ENGINE = Null", node=node)
+        engine.command(f"CREATE TABLE {landing}_staged ({_LANDING_COLUMNS}) ENGINE = Memory", node=node)
         engine.command(
-            f"CREATE MATERIALIZED VIEW {landing}_auto_view TO {landing} AS SELECT `index`, id, source, "
-            f"{chosen_sql} AS format, received_at, record, is_raw, quarantine "
-            f"FROM (SELECT `index`, id, source, format AS format, received_at, record, is_raw, quarantine FROM {landing}_auto)",
+            f"CREATE MATERIALIZED VIEW {landing}_auto_view TO {landing}_staged AS SELECT `index`, id, source, "
+            f"{chosen_sql} AS format, received_at, record, is_raw, quarantine FROM (SELECT * FROM {landing}_auto)",
             node=node,
         )
     engine.command(f"CREATE TABLE {landing}_done (version UInt8) ENGINE = Null", node=node)
     return landing
+
+
+def drop_landing(engine: Engine, node: Node, prefix: str) -> None:
+    """Remove the landing tables of any version; they hold nothing. Views first, so that none reads a missing table."""
+    present = sorted(str(row[0]) for row in engine.query("SHOW TABLES", node=node).rows)
+    for name in sorted(present, key=lambda name: not name.endswith("_view")):
+        if name.startswith(f"{prefix}_"):
+            engine.command(f"DROP TABLE IF EXISTS {name} SYNC", node=node)
