@@ -108,7 +108,8 @@ def test_bulk_answers_every_action(http: httpx.Client, server: Harness) -> None:
     assert answer["errors"] is True
     assert answer["items"][1]["delete"]["error"]["type"] == "illegal_argument_exception"
     assert answer["items"][0]["index"] == {"_index": "audit", "_id": "one", "status": 201, "result": "created"}
-    assert server.log.quarantined == [None, "not JSON: unexpected character"] or server.log.quarantined[1]
+    assert server.log.quarantined[0] is None
+    assert str(server.log.quarantined[1]).startswith("not JSON")
     assert len(server.log.records) == 2
 
 
@@ -300,7 +301,7 @@ def test_what_is_no_push_is_refused_in_words(http: httpx.Client, body: bytes) ->
 def test_a_journal_sent_again_is_recognised_and_a_broken_one_told(http: httpx.Client, server: Harness) -> None:
     good = b"__CURSOR=s=1\nMESSAGE=a\nA=1\nA=2\nB\n\x02\0\0\0\0\0\0\0\xff\xfe\n\n__CURSOR=s=2\nMESSAGE=b\n\n"
     broken = http.post("/upload", content=good + b"not a field name\n", headers=BASIC)
-    assert broken.status_code == 413 or broken.status_code == 400, "told, but what was whole is sealed"
+    assert broken.status_code == 400, "told, but what was whole is sealed"
     assert len(server.log.records) == 2
     for _ in range(2):
         assert http.post("/upload", content=good, headers=BASIC).text == "OK, 2 entries.\n"

@@ -47,7 +47,10 @@ async def upload(request: Request) -> Answer:
                 n_entries += await _seal(request, waiting)
                 waiting = Records()
         except StopAsyncIteration:
-            _join(waiting, parser.finish())
+            try:
+                _join(waiting, parser.finish())
+            except RejectedError as error:
+                broke_off = error
         except RejectedError as error:
             # What was complete before the stream went wrong is sealed; the sender hears of the rest.
             broke_off = error
