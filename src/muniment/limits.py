@@ -225,3 +225,6 @@ SUBJECT_KEYS_CACHED_MAX: Final = 100_000
 
 SEAL_MENTION_CHARS_MIN: Final = 5
 """Shorter personal values are hidden where they are a whole value, not inside other texts: `bob` is also a word."""
+
+HEARTBEAT_S: Final = 60
+"""INTEGRITY.md 2.13: an idle ledger says so once a minute, so that a cut-off end is noticed."""

@@ -1,1 +1,48 @@
-"""."""
+"""The pages: server-rendered, complete without scripts, keyboard first, under a policy that allows no inline code.
+
+`routes(backend)` is all there is to call. The pages know the `Backend` protocol and nothing behind it; templates know
+the documented classes of the page modules and nothing else. Log text is text: escaped by the engine, hidden
+characters shown (`shown`), and never handed to a script as markup.
+"""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from muniment.web.backend import Backend
+from muniment.web.event_page import EventPages
+from muniment.web.other_pages import OtherPages
+from muniment.web.search_page import SearchPages
+from muniment.web.site import Site
+
+__all__ = ["Backend", "routes"]
+
+
+def routes(backend: Backend) -> list[Route]:
+    """Every page over `backend`."""
+    site = Site(backend)
+    search, event, other = SearchPages(site), EventPages(site), OtherPages(site)
+
+    async def static(request: Request) -> Response:
+        return site.static_file(request)
+
+    return [
+        Route("/", site.page(search.page)),
+        Route("/rows", site.page(search.newer)),
+        Route("/events/{index}", site.page(event.page)),
+        Route("/events/{index}/proof", site.page(event.proof)),
+        Route("/sources", site.page(other.sources)),
+        Route("/status", site.page(other.status)),
+        Route("/saved", site.page(other.saved)),
+        Route("/saved", site.form(other.save), methods=["POST"]),
+        Route("/saved/{id}/delete", site.form(other.delete), methods=["POST"]),
+        Route("/help", site.page(other.help)),
+        Route("/look", site.form(other.look), methods=["POST"]),
+        Route("/login", other.login),
+        Route("/login/{token}", other.login),
+        Route("/login/{token}", other.enter, methods=["POST"]),
+        Route("/logout", site.form(other.leave), methods=["POST"]),
+        Route("/static/{tree}/{name}", static),
+    ]
