@@ -26,7 +26,7 @@ from muniment.limits import (
     PROJECTOR_WAIT_MS,
 )
 from muniment.search.blocks import Block, LedgerReader, Unsealer, join, ledger_blocks
-from muniment.search.engine import Engine
+from muniment.search.engine import Engine, Node
 from muniment.search.replica import Replica
 from muniment.search.schema import MappingSet
 
@@ -84,8 +84,8 @@ class Projector:
         self.engine = engine
         self.mappings = mappings
         self._source_format = source_format
-        self._ledger = ledger
-        self._unsealer = unsealer
+        self.ledger = ledger
+        self.unsealer = unsealer
         self._replicas = [Replica(engine, node, mappings, source_format, engine.local_table) for node in engine.nodes]
         self._queue: deque[Block] = deque()
         self._queue_bytes = 0
@@ -110,7 +110,7 @@ class Projector:
 
     def horizon(self) -> Horizon:
         """Up to where results are complete, now."""
-        done, size = self._next, self._ledger.size
+        done, size = self._next, self.ledger.size
         return Horizon(done - 1, self._complete_to_time, max(size, done), max(0, size - done))
 
     def subscribe(self, listener: Callable[[int, int], None]) -> None:
@@ -164,14 +164,14 @@ class Projector:
 
     def recover(self) -> None:
         """Ask every node what it has and bring it to the ledger's size. Raises nothing for a node that is away."""
-        size = self._ledger.size
+        size = self.ledger.size
         for replica in self._replicas:
             self._bring_up(replica, size)
         self._move(self._complete(), tell=False)
 
     def catch_up(self) -> None:
         """Read from the ledger what the store lacks, until both have the same size."""
-        while (size := self._ledger.size) > self._next and not self._stopping:
+        while (size := self.ledger.size) > self._next and not self._stopping:
             for block in self._from_ledger(self._next, size):
                 self._write(block)
                 if self._stopping:
@@ -231,7 +231,7 @@ class Projector:
         )
 
     def _from_ledger(self, start: int, end: int) -> Iterator[Block]:
-        return ledger_blocks(self._ledger, self._unsealer, start, end)
+        return ledger_blocks(self.ledger, self.unsealer, start, end)
 
     def _write(self, block: Block) -> None:
         """Steps (3) to (5) for one block that starts at the watermark."""
@@ -273,7 +273,7 @@ class Projector:
         """Ask a node what it lacks below `size` and send that; leaves it down when it is away."""
         try:
             replica.prepare()
-            if replica.unsure_below > max(size, self._ledger.size):
+            if replica.unsure_below > max(size, self.ledger.size):
                 raise VerificationError(
                     f"the search store has {replica.unsure_below} entries, the ledger {size}: it belongs to another "
                     "ledger, or the ledger went back",
@@ -294,6 +294,23 @@ class Projector:
             replica.is_up = False
             self._last_problem = str(error)
 
+    def rebuild(self, progress: Callable[[int, int], None] = lambda done, size: None) -> int:
+        """Make the store anew from the ledger; see `rebuild`."""
+        from muniment.search.rebuild import rebuild  # it builds on this module
+
+        return rebuild(self, progress)
+
     def pause(self) -> threading.RLock:
         """The lock under which rows are written; whoever holds it sees a store that stands still."""
         return self._writing
+
+    def replica(self, node: Node, table: str, prefix: str) -> Replica:
+        """Another table on a node, filled with the same mappings; for `rebuild`."""
+        return Replica(self.engine, node, self.mappings, self._source_format, table, prefix)
+
+    def jump(self, done: int) -> None:
+        """A table with everything below `done` has taken the place of the old one; call with writing paused."""
+        for replica in self._replicas:
+            replica.next = max(replica.next, done)
+            replica.unsure_below = max(replica.unsure_below, done)
+        self._move(done, tell=True)
