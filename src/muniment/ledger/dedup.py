@@ -1,0 +1,80 @@
+"""Idempotency: which (source, id) pairs are in the ledger, as 64-bit fingerprints; a hit is confirmed by the entry.
+
+Recent entries stand in a dictionary, older ones in sorted arrays (runs) merged geometrically, 16 bytes an entry.
+Runs are derived from packs at start, so they are no part of the truth. A false hit costs one look at an entry, never
+an event; a fingerprint is arithmetic over the id's 128 bits, so that a batch of them is a few vector operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Dedup", "fingerprints"]
+
+RECENT_MAX: Final = 131_072
+_MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
+Prints = npt.NDArray[np.uint64]
+
+
+@lru_cache(maxsize=65_536)
+def _source_print(source: str) -> int:
+    return int.from_bytes(blake2b(source.encode(), digest_size=8).digest(), "big")
+
+
+def fingerprints(ids: bytes, sources: Sequence[str]) -> Prints:
+    """One fingerprint per entry; `ids` holds 16 bytes each, joined."""
+    words = np.frombuffer(ids, ">u8").astype(np.uint64).reshape(-1, 2)
+    named = np.array([_source_print(source) for source in sources], np.uint64)
+    mixed: Prints = (words[:, 0] * _MULTIPLIER + words[:, 1]) ^ named
+    return mixed
+
+
+class Dedup:
+    """Fingerprint -> index. Used by the one writer."""
+
+    def __init__(self) -> None:
+        self._recent: dict[int, int] = {}
+        self._runs: list[tuple[Prints, Prints]] = []
+
+    def add(self, prints: Prints, first: int) -> None:
+        """Consecutive entries from index `first`."""
+        self._recent.update(zip(prints.tolist(), range(first, first + len(prints)), strict=True))
+        if len(self._recent) >= RECENT_MAX:
+            keys = np.fromiter(self._recent.keys(), np.uint64, len(self._recent))
+            values = np.fromiter(self._recent.values(), np.uint64, len(self._recent))
+            self._recent = {}
+            self.add_run(keys, values)
+
+    def add_run(self, keys: Prints, values: Prints) -> None:
+        """A run of fingerprints and their indexes, in any order."""
+        order = np.argsort(keys, kind="stable")
+        self._runs.append((keys[order], values[order]))
+        while len(self._runs) > 1 and len(self._runs[-2][0]) < 2 * len(self._runs[-1][0]):
+            (k1, v1), (k2, v2) = self._runs[-2:]
+            merged = np.concatenate([k1, k2])
+            order = np.argsort(merged, kind="stable")
+            self._runs[-2:] = [(merged[order], np.concatenate([v1, v2])[order])]
+
+    def candidates(self, prints: Prints) -> dict[int, list[int]]:
+        """Position in `prints` -> indexes that may be the same event; only positions that have any."""
+        found: dict[int, list[int]] = {}
+        listed = prints.tolist()
+        if not self._recent.keys().isdisjoint(listed):
+            for at, value in enumerate(listed):
+                if value in self._recent:
+                    found.setdefault(at, []).append(self._recent[value])
+        for keys, values in self._runs:
+            starts = np.searchsorted(keys, prints)
+            hits = np.nonzero(keys[np.minimum(starts, len(keys) - 1)] == prints)[0]
+            for hit in hits.tolist():
+                k = int(starts[hit])
+                while k < len(keys) and int(keys[k]) == listed[hit]:
+                    found.setdefault(hit, []).append(int(values[k]))
+                    k += 1
+        return found

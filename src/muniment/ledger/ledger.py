@@ -1,0 +1,467 @@
+"""The ledger: shards one after the other, one writer, receipts, idempotency by (source, id).
+
+Outside, entries have one running index over all shards (`base` of the shard + index in its tree); leaves and proofs
+use the index in the shard's tree. A new half-year begins a new shard with a new origin and key: the old one ends with
+`shard.close`, which names the successor's key, the new one begins with `shard.open`, which holds the old one's final
+checkpoint, so that whoever pinned the old key can follow.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from muniment.errors import AuditError, ConfigError, StorageError, VerificationError
+from muniment.event.ids import uuid7
+from muniment.ledger.dedup import Dedup, fingerprints
+from muniment.ledger.head import FolderHeadStore, Head, HeadStore
+from muniment.ledger.packs import pack_path
+from muniment.ledger.recovery import recover_shard
+from muniment.ledger.segment import Frame
+from muniment.ledger.shard import Shard
+from muniment.ledger.storage import Files, LocalFiles
+from muniment.ledger.tree import Tails
+from muniment.ledger.types import Appended, Entries, EntryBlock, InclusionProof, StoredEntry
+from muniment.limits import HEARTBEAT_S, PACK_ENTRIES
+from muniment.merkle.note import ED25519, Signer, split_note
+from muniment.merkle.tree import EMPTY_ROOT
+
+__all__ = ["Ledger", "load_signer", "shard_name"]
+
+_log = logging.getLogger("muniment.ledger")
+OWN_SOURCE: Final = "muniment"
+PUBLISH_EVERY_S: Final = 1.0
+
+
+def shard_name(now_ns: int) -> str:
+    """The half-year of a moment.
+
+    >>> shard_name(1_795_500_000_000_000_000)
+    '2026h2'
+    """
+    moment = datetime.fromtimestamp(now_ns // 10**9, UTC)
+    return f"{moment.year}h{1 if moment.month <= 6 else 2}"
+
+
+class Ledger:
+    """Append, read, prove. `append` is called by one thread at a time; everything else from any thread."""
+
+    def __init__(
+        self,
+        files: Files,
+        head_store: HeadStore,
+        origin: str,
+        *,
+        static_bundles: bool = False,
+        is_publishing: bool = True,
+    ) -> None:
+        self.files = files
+        self._head_store = head_store
+        self._base_origin = origin
+        self._static_bundles = static_bundles
+        self._writing = threading.RLock()
+        self._dedup = Dedup()
+        self._closed: list[tuple[int, Shard]] = []
+        self._base = 0
+        self._last_append_ns = files.now_ns()
+        self._shard = self._open_shards()
+        self._load_dedup()
+        self._stopping = threading.Event()
+        self._publisher = threading.Thread(target=self._publish_loop, name="ledger-publisher", daemon=True)
+        self._publish_problem = ""
+        if is_publishing:
+            self._publisher.start()
+
+    @classmethod
+    def open(cls, folder: Path, *, origin: str, head: str, static_bundles: bool = False) -> Ledger:
+        """Open or begin the ledger in `folder`, with its head in the folder `head`.
+
+        Raises:
+            VerificationError: what is on disk is not what was signed; nothing is changed, nothing is served.
+            StorageError: another server has it open, or the disk refuses.
+        """
+        head_folder = Path(head)
+        store = FolderHeadStore(LocalFiles(head_folder), head_folder / "lock")
+        try:
+            return cls(LocalFiles(folder), store, origin, static_bundles=static_bundles)
+        except BaseException:
+            store.close()
+            raise
+
+    def _open_shards(self) -> Shard:
+        head = self._head_store.load()
+        names = sorted(name for name in self.files.list("") if (self.files.local_path(name) / "segments").is_dir())
+        if head is None:
+            if names:
+                raise VerificationError(
+                    f"there are shards ({', '.join(names)}) but no head: the head store was lost or is the wrong one",
+                    expected="a head", computed=None,
+                )  # fmt: skip
+            return self._begin_shard(shard_name(self.files.now_ns()), None, None)
+        for name in names:
+            if name < head.shard:
+                closed = self._open_closed(name)
+                self._closed.append((self._base, closed))
+                self._base += closed.size
+            elif name > head.shard:
+                raise VerificationError(
+                    f"shard {name} is newer than the head's {head.shard}: the head store is an old copy"
+                )
+        sub = _sub(self.files, head.shard)
+        signer = load_signer(sub, f"{self._base_origin}/{head.shard}", is_new=False)
+        shard = recover_shard(sub, self._head_store, head, signer, static_bundles=self._static_bundles)
+        if shard.size == 0:
+            self._append_shard_open(shard, None)
+        return shard
+
+    def _open_closed(self, name: str) -> Shard:
+        sub = _sub(self.files, name)
+        signer = load_signer(sub, f"{self._base_origin}/{name}", is_new=False)
+        try:
+            final = json.loads(sub.read("final.json"))
+            head = Head(name, final["size"], bytes.fromhex(final["root"]), final["time_ns"])
+        except (OSError, ValueError, KeyError) as error:
+            raise VerificationError(f"{name}/final.json: missing or damaged, restore it from a mirror") from error
+        return recover_shard(sub, self._head_store, head, signer, is_closed=True)
+
+    def _begin_shard(self, name: str, old_head: Head | None, previous: Shard | None) -> Shard:
+        sub = _sub(self.files, name)
+        for folder in ("segments", "packs", "tile"):
+            sub.make_folder(folder)
+        signer = load_signer(sub, f"{self._base_origin}/{name}", is_new=True)
+        head = Head(name, 0, EMPTY_ROOT, self.files.now_ns())
+        self._head_store.swap(old_head, head)
+        shard = Shard(sub, self._head_store, head, signer, Tails(), [], 0, [], static_bundles=self._static_bundles)
+        self._append_shard_open(shard, previous)
+        return shard
+
+    def _append_shard_open(self, shard: Shard, previous: Shard | None) -> None:
+        metadata: dict[str, object] = {"origin": shard.signer.name, "vkey": shard.signer.vkey.text}
+        if previous is not None:
+            metadata |= {"predecessor": previous.signer.name, "predecessor_checkpoint": previous.checkpoint.decode()}
+        self._append_own(shard, "shard.open", metadata)
+
+    def _append_own(self, shard: Shard, action: str, metadata: dict[str, object]) -> None:
+        """One record of the ledger itself, past dedup: its id is fresh."""
+        now = max(self.files.now_ns(), shard.time_ns + 1)
+        record = {
+            "action": action, "actor": {"type": "system", "id": "muniment", "name": "Muniment"},
+            "targets": [{"type": "ledger", "id": shard.signer.name}], "outcome": "success", "metadata": metadata,
+        }  # fmt: skip
+        event_id = uuid7(now, self.files.random(10))
+        data = json.dumps(record, separators=(",", ":")).encode()
+        shard.append(Entries([OWN_SOURCE], [event_id], [None], [now], [data], [()]), now)
+
+    def _roll_shard(self, name: str) -> None:
+        """`shard.close` in the old shard, a new key and shard, `shard.open` in it."""
+        old = self._shard
+        successor = f"{self._base_origin}/{name}"
+        sub = _sub(self.files, name)
+        sub.make_folder("")
+        signer = load_signer(sub, successor, is_new=True)
+        self._append_own(old, "shard.close", {"successor": successor, "successor_vkey": signer.vkey.text})
+        old.publish()
+        head = self._head_store.load()
+        assert head is not None
+        final = {"size": head.size, "root": head.root.hex(), "time_ns": head.time_ns}
+        old.files.write_atomic("final.json", json.dumps(final).encode(), is_durable=True)
+        old.close()
+        self._closed.append((self._base, old))
+        self._base += old.size
+        self._shard = self._begin_shard(name, head, old)
+
+    def _load_dedup(self) -> None:
+        """Fingerprints of everything there, from the id and source columns of packs and from frames."""
+        for base, shard in [*self._closed, (self._base, self._shard)]:
+            number = 0
+            while shard.files.exists(pack_path(number)):
+                table = pq.read_table(shard.files.local_path(pack_path(number)), columns=["id", "source"])
+                column = table["id"].combine_chunks()
+                ids = column.buffers()[1].to_pybytes()[16 * column.offset : 16 * (column.offset + len(column))]
+                prints = fingerprints(ids, table["source"].to_pylist())
+                start = base + number * PACK_ENTRIES
+                self._dedup.add_run(prints, np.arange(start, start + len(prints), dtype=np.uint64))
+                number += 1
+            start = number * PACK_ENTRIES
+            for frame in shard.frames(start, shard.size):
+                self._dedup.add(fingerprints(_id_bytes(frame.ids), frame.sources), base + frame.first)
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def append(self, entries: Entries) -> Appended:
+        """Append a batch; what is in the ledger already by (source, id) is not appended again.
+
+        On return every entry is durable, in the tree, and under the signed checkpoint that comes back.
+        """
+        with self._writing:
+            now = self.files.now_ns()
+            name = shard_name(now)
+            if name > self._shard.name:
+                self._roll_shard(name)
+            prints = fingerprints(_id_bytes(entries.ids), entries.sources)
+            known = self._duplicates(entries, prints)
+            shard, base = self._shard, self._base
+            if not known:
+                first, hashes = shard.append(entries, now)
+                self._dedup.add(prints, base + first)
+                indexes = list(range(base + first, base + first + len(hashes)))
+                appended = Appended(indexes, [False] * len(hashes), hashes, self.size, shard.checkpoint)
+            else:
+                appended = self._append_new(entries, prints, known, now)
+            shard.roll_segment()
+            self._last_append_ns = now
+            return appended
+
+    def _append_new(
+        self, entries: Entries, prints: np.ndarray[tuple[int], np.dtype[np.uint64]], known: dict[int, int], now: int
+    ) -> Appended:
+        kept = [k for k in range(len(entries)) if k not in known]
+        shard, base = self._shard, self._base
+        fresh: dict[int, tuple[int, bytes]] = {}
+        if kept:
+            part = Entries(*([column[k] for k in kept] for column in (
+                entries.sources, entries.ids, entries.sqs, entries.received_at, entries.records, entries.parts,
+            )))  # type: ignore[arg-type]  # fmt: skip
+            first, hashes = shard.append(part, now)
+            self._dedup.add(prints[kept], base + first)
+            fresh = {k: (base + first + n, hashes[n]) for n, k in enumerate(kept)}
+        indexes, hashes_all = [], []
+        for k in range(len(entries)):
+            twin = known.get(k)
+            # A negative twin stands earlier in this very batch.
+            index, leaf_hash = (
+                fresh[k] if twin is None else fresh[-twin - 1] if twin < 0 else (twin, self.leaf_hash(twin))
+            )
+            indexes.append(index)
+            hashes_all.append(leaf_hash)
+        return Appended(indexes, [k in known for k in range(len(entries))], hashes_all, self.size, shard.checkpoint)
+
+    def _duplicates(self, entries: Entries, prints: np.ndarray[tuple[int], np.dtype[np.uint64]]) -> dict[int, int]:
+        """Position -> index of the same event in the ledger, or -(position + 1) of it earlier in this batch."""
+        found: dict[int, int] = {}
+        for k, indexes in self._dedup.candidates(prints).items():
+            for index in indexes:
+                entry = self.entry(index)
+                if entry.id == entries.ids[k] and entry.source == entries.sources[k]:
+                    found[k] = index
+        if len(np.unique(prints)) < len(prints):
+            seen: dict[tuple[str, str], int] = {}
+            for k, pair in enumerate(zip(entries.sources, entries.ids, strict=True)):
+                first = seen.setdefault(pair, k)
+                if first != k and k not in found:
+                    found[k] = found.get(first, -first - 1)
+        return found
+
+    def heartbeat_due(self, now_ns: int) -> bool:
+        """Has nothing been appended for so long that a heartbeat belongs into the ledger?"""
+        return now_ns - self._last_append_ns >= HEARTBEAT_S * 10**9
+
+    # --- publishing -------------------------------------------------------------------------------------------------
+
+    def _publish_loop(self) -> None:
+        while not self._stopping.is_set():
+            shard = self._shard
+            if shard.wait_for_work(0.5):
+                try:
+                    shard.publish()
+                    self._publish_problem = ""
+                except (AuditError, OSError) as error:
+                    # All of it can be made again from what is durable; the writer notices when it falls far behind.
+                    if self._publish_problem != str(error):
+                        _log.error("publishing: %s", error)
+                    self._publish_problem = str(error)
+                self._stopping.wait(0.05 if shard.size - shard.published >= PACK_ENTRIES else PUBLISH_EVERY_S / 2)
+
+    def publish(self) -> None:
+        """Write tiles, packs and the checkpoint file now."""
+        self._shard.publish()
+
+    def close(self) -> None:
+        """Publish what is left; let go of files and of the head's lock."""
+        self._stopping.set()
+        if self._publisher.is_alive():
+            self._publisher.join(30)
+        try:
+            self._shard.close()
+        finally:
+            self._head_store.close()
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """Entries in all shards."""
+        return self._base + self._shard.size
+
+    @property
+    def origin(self) -> str:
+        """The origin line of the current shard."""
+        return self._shard.signer.name
+
+    @property
+    def checkpoint(self) -> bytes:
+        """The newest signed checkpoint."""
+        return self._shard.checkpoint
+
+    @property
+    def checkpoint_time(self) -> int:
+        """When it was signed, UTC nanoseconds."""
+        return self._shard.time_ns
+
+    @property
+    def vkeys(self) -> list[str]:
+        """Public keys of all shards, newest first."""
+        return [shard.signer.vkey.text for _, shard in [(0, self._shard), *reversed(self._closed)]]
+
+    def _locate(self, index: int) -> tuple[Shard, int, int]:
+        """(shard, index in its tree, base)."""
+        if index >= self._base:
+            return self._shard, index - self._base, self._base
+        base, shard = next((b, s) for b, s in reversed(self._closed) if b <= index)
+        return shard, index - base, base
+
+    def entry(self, index: int) -> StoredEntry:
+        """One entry. IndexError beyond the end is our caller's mistake."""
+        if not 0 <= index < self.size:
+            raise IndexError(index)
+        shard, local, _ = self._locate(index)
+        return replace(shard.entry(local), index=index)
+
+    def leaf(self, index: int) -> bytes:
+        """The leaf of one entry."""
+        return self.entry(index).leaf
+
+    def leaf_hash(self, index: int) -> bytes:
+        """The leaf hash of one entry."""
+        shard, local, _ = self._locate(index)
+        return shard.leaf_hash(local)
+
+    def find(self, source: str, event_id: str) -> int | None:
+        """The index of an event by its source and id."""
+        entries = Entries([source], [event_id], [None], [0], [b""], [()])
+        with self._writing:
+            return self._duplicates(entries, fingerprints(_id_bytes([event_id]), [source])).get(0)
+
+    def blocks(self, start: int, end: int) -> Iterator[EntryBlock]:
+        """Entries [start, end) in runs, for catching up and rebuilding."""
+        at, end = start, min(end, self.size)
+        while at < end:
+            shard, local, base = self._locate(at)
+            for frame in shard.frames(local, min(end - base, shard.size)):
+                yield _block(frame, base)
+                at = base + frame.end
+
+    def proof(self, index: int) -> InclusionProof:
+        """The inclusion proof of one entry against its shard's newest checkpoint."""
+        shard, local, _ = self._locate(index)
+        return shard.inclusion_proof(local)
+
+    def inclusion_proof(self, index: int, size: int | None = None) -> list[bytes]:
+        """The hashes alone; `size` is a size of the entry's shard, default the newest."""
+        shard, local, _ = self._locate(index)
+        return shard.inclusion_hashes(local, shard.size if size is None else size)
+
+    def consistency_proof(self, size1: int, size2: int) -> list[bytes]:
+        """Between two sizes of the current shard."""
+        return self._shard.consistency_hashes(size1, size2)
+
+    def tlog_proof(self, index: int) -> bytes:
+        """A C2SP tlog-proof v1 file."""
+        import base64
+
+        proof = self.proof(index)
+        steps = "".join(f"{base64.b64encode(step).decode()}\n" for step in proof.hashes)
+        return f"c2sp.org/tlog-proof@v1\nindex {proof.index}\n{steps}\n".encode() + proof.checkpoint
+
+    def tile_file(self, path: str, shard: str = "") -> bytes | None:
+        """A file of the C2SP layout of a shard (default: the current one)."""
+        for _, each in [(0, self._shard), *self._closed]:
+            if not shard or each.name == shard:
+                return each.tile_file(path)
+        return None
+
+    def signatures(self, note: bytes) -> list[tuple[str, str, bool | None]]:
+        """(name, algorithm, does it hold) of each signature line; None for keys that are not ours."""
+        body, lines = split_note(note)
+        keys = {(s.signer.name, s.signer.vkey.id): s.signer.vkey for _, s in [(0, self._shard), *self._closed]}
+        found: list[tuple[str, str, bool | None]] = []
+        for line in lines:
+            key = keys.get((line.name, line.key_id))
+            if key is None:
+                found.append((line.name, "unknown", None))
+                continue
+            try:
+                key.verify(body, line.signature)
+                found.append((line.name, "Ed25519" if key.kind == ED25519 else "cosignature", True))
+            except VerificationError:
+                found.append((line.name, "Ed25519", False))
+        return found
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be appended; empty when it can."""
+        return self._shard.trouble
+
+    @property
+    def publish_problem(self) -> str:
+        """What keeps tiles and packs from being written; empty when nothing does."""
+        return self._publish_problem
+
+    def shard_folders(self) -> Sequence[str]:
+        """Names of the shards, oldest first."""
+        return [shard.name for _, shard in self._closed] + [self._shard.name]
+
+
+def _sub(files: Files, name: str) -> Files:
+    return files.below(name)
+
+
+def load_signer(files: Files, origin: str, *, is_new: bool) -> Signer:
+    """The shard's key: `log.key` (0600, 64 hex digits); made when `is_new` and not there.
+
+    Raises:
+        ConfigError: others may read the key, or it is no key.
+        StorageError: it is missing.
+    """
+    if files.exists("log.key"):
+        mode = os.stat(files.local_path("log.key")).st_mode if files.local_path("log.key").exists() else 0o600
+        if mode & 0o077:
+            raise ConfigError(
+                f"{files.local_path('log.key')} may be read by others; chmod 600 it, better: rotate it",
+                setting="log.key",
+            )
+        try:
+            private = bytes.fromhex(files.read("log.key").decode("ascii").strip())
+        except ValueError:
+            private = b""
+        if len(private) != 32:
+            raise ConfigError("log.key holds no Ed25519 key", setting="log.key")
+        return Signer(origin, private)
+    if not is_new:
+        raise StorageError("the shard's key is missing; without it nothing can be signed", path="log.key")
+    files.make_folder("")
+    signer = Signer(origin, files.random(32))
+    files.write_atomic("log.key", signer.private.hex().encode() + b"\n", is_durable=True)
+    files.write_atomic("log.vkey", signer.vkey.text.encode() + b"\n", is_durable=True)
+    return signer
+
+
+def _id_bytes(ids: Sequence[str]) -> bytes:
+    return bytes.fromhex("".join(ids).replace("-", ""))
+
+
+def _block(frame: Frame, base: int) -> EntryBlock:
+    return EntryBlock(
+        base + frame.first, frame.ids, frame.sources, frame.sqs, [us * 1000 for us in frame.received_us], frame.salts,
+        frame.records, frame.parts,
+    )  # fmt: skip
