@@ -68,7 +68,7 @@ COLUMNS: Final[Mapping[str, Column]] = {
         _few("actor_type", "user, service, system"),
         _few("on_behalf_of", "for whom it was done"),
         _text("session_id", "session"),
-        Column("src_ip", "ip", "IPv6", "address it came from", "ZSTD(1)"),
+        Column("src_ip", "ip", "IPv6", "address it came from", "LZ4"),
         _few("src_country", "country of that address"),
         _few("user_agent", "client program"),
         _few("device_id", "device"),

@@ -19,6 +19,7 @@ from muniment.search.columns import ALIASES, COLUMNS
 from muniment.search.engine import Engine
 from muniment.search.export import export_rows
 from muniment.search.projector import Horizon
+from muniment.search.query.ast import And, Identity, Node, Number, Text, Words
 from muniment.search.query.complete import Suggestion, suggest
 from muniment.search.query.parse import parse_query
 from muniment.search.query.sql import where
@@ -26,7 +27,8 @@ from muniment.search.rows import DEFAULT_COLUMNS, as_row, select_list
 
 __all__ = ["Histogram", "SearchPage", "SearchService"]
 
-_WINDOWS = (64, 8)  # a page first looks at the newest 1/64 of the time range, then 1/8, then all
+_WINDOWS = (32,)  # a page first looks at the newest 1/32 of the time range, then at all of it
+_NEEDLES = frozenset({"request_id", "trace_id", "session_id", "target_id"})
 _SERIES_MAX = 12
 _SPAN_CACHE_S = 5.0
 
@@ -64,6 +66,7 @@ class _Condition:
     parameters: dict[str, object]
     warnings: list[str]
     horizon: Horizon
+    is_needle: bool
 
 
 class SearchService:
@@ -261,7 +264,8 @@ class SearchService:
         horizon = self._projector.horizon()
         parts.append("`index` <= {h_index:Int64}")
         parameters["h_index"] = horizon.complete_to_index
-        return _Condition(" AND ".join(parts), parameters, list(dict.fromkeys(parsed.warnings)), horizon)
+        warnings = list(dict.fromkeys(parsed.warnings))
+        return _Condition(" AND ".join(parts), parameters, warnings, horizon, _is_needle(parsed.node))
 
     def _span(self) -> tuple[int, int]:
         """Earliest and latest time of any event, in microseconds, a few seconds old at most."""
@@ -294,7 +298,8 @@ class SearchService:
             parameters |= {"c_time": after[0], "c_index": after[1]}
         select = "SELECT toUnixTimestamp64Micro(time) AS us, `index` FROM events WHERE "
         tail = f" ORDER BY time {order}, `index` {order} LIMIT {limit}"
-        for bound in (*self._bounds(start, end, after, order), None):
+        bounds = () if condition.is_needle else self._bounds(start, end, after, order)
+        for bound in (*bounds, None):
             near = ""
             if bound is not None:
                 near = f" AND time {'>=' if order == 'desc' else '<='} fromUnixTimestamp64Micro({{w:Int64}}, 'UTC')"
@@ -306,6 +311,8 @@ class SearchService:
 
     def _bounds(self, start: int | None, end: int | None, after: tuple[int, int] | None, order: str) -> Iterator[int]:
         first, last = self._span()
+        if start is not None and end is not None and (end - start) // 1_000 * 8 < last - first:
+            return  # the range asked for is small already
         first = max(first, start // 1_000) if start is not None else first
         last = min(last, end // 1_000) if end is not None else last
         if after:
@@ -326,6 +333,20 @@ class SearchService:
         rows = self._engine.query(sql, {"found": list(indexes)}).rows
         by_index = {int(row[0]): as_row(columns, row[1:]) for row in rows}
         return [by_index[index] for index in indexes if index in by_index]
+
+
+def _is_needle(node: Node) -> bool:
+    """Does an index lead straight to the few rows, so that looking at the newest first would only cost a round?"""
+    match node:
+        case And(parts):
+            return any(map(_is_needle, parts))
+        case Text(columns, "equals" | "exact", _):
+            return set(columns) <= _NEEDLES
+        case Words(value, False):
+            return len(value) >= 8 and any(map(str.isdigit, value))
+        case Number("index", low, high):
+            return low is not None and low == high
+    return isinstance(node, Identity)
 
 
 def _known_columns(columns: Sequence[str] | None) -> tuple[str, ...]:
