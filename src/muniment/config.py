@@ -44,6 +44,7 @@ class Settings:
     syslog_udp_port: int = _row(5514, "Port of the syslog UDP door; -1 off.")
     syslog_tcp_port: int = _row(5601, "Port of the syslog TCP door (both framings); -1 off.")
     syslog_tls_port: int = _row(6514, "Port of the syslog TLS door (RFC 5425); needs tls_cert and tls_key; -1 off.")
+    syslog_networks: str = _row("", "Which network is which syslog source: 10.1.0.0/16=web,10.2.0.0/16=db.")
     tls_cert: str = _row("", "PEM certificate chain for HTTPS and syslog TLS.")
     tls_key: str = _row("", "PEM private key belonging to tls_cert.")
     tls_client_ca: str = _row("", "PEM authorities whose client certificates syslog TLS accepts.")

@@ -85,6 +85,11 @@ class Doorkeeper:
             )
         return token
 
+    def has_people(self) -> bool:
+        """Has anybody ever been given a login link?"""
+        with self._engine.connect() as connection:
+            return connection.execute(sa.select(_PEOPLE.c.id)).first() is not None
+
     def enter(self, link_token: str, now_ns: int) -> tuple[Session, str]:
         """Spend a login link: the new session and its cookie value.
 

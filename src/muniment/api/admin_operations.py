@@ -12,7 +12,7 @@ from muniment.api.operations import Call, Empty, Operation
 from muniment.api.services import Services
 from muniment.errors import RejectedError
 
-__all__ = ["admin_operations"]
+__all__ = ["Administering", "admin_operations"]
 
 SourceIdText = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,63}$")]
 NameText = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -100,7 +100,7 @@ class StatusAnswer(msgspec.Struct, frozen=True):
 
 def admin_operations(services: Services) -> list[Operation]:
     """The operations over `services`."""
-    a = _Administering(services)
+    a = Administering(services)
     return [
         Operation("GET", "/api/v1/status", "status", "The state of every part", "search", a.status,
                   answer=StatusAnswer, tag="operation"),
@@ -121,7 +121,7 @@ def admin_operations(services: Services) -> list[Operation]:
     ]  # fmt: skip
 
 
-class _Administering:
+class Administering:
     """The handlers. A change is recorded before its answer leaves."""
 
     def __init__(self, services: Services) -> None:

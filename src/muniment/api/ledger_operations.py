@@ -16,7 +16,7 @@ from muniment.api.operations import Call, Empty, Operation, Raw
 from muniment.api.services import Services
 from muniment.errors import RejectedError
 
-__all__ = ["ledger_operations"]
+__all__ = ["Proving", "ledger_operations"]
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ class VerifyBody(msgspec.Struct, frozen=True):
 
 def ledger_operations(services: Services) -> list[Operation]:
     """The operations over `services`."""
-    proving = _Proving(services)
+    proving = Proving(services)
     return [
         Operation("GET", "/api/v1/events/{index}/proof", "proof", "A record's proof (C2SP tlog-proof, or JSON)", "search",
                   proving.proof, params=ProofParams, media_type="text/plain", tag="proof"),
@@ -97,7 +97,7 @@ def _b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-class _Proving:
+class Proving:
     """The handlers."""
 
     def __init__(self, services: Services) -> None:
@@ -124,12 +124,19 @@ class _Proving:
             raise RejectedError(f"no record with index {index} is visible to you", field="index", status=404)
 
     async def proof(self, call: Call[ProofParams, Empty]) -> Any:
+        if call.params.format == "json":
+            return await self.pieces(call)
         index = call.path["index"]
         await self._blocking(lambda: self._visible(call, index))
         await self._record(call, "log.prove", index=index)
-        if call.params.format == "tlog-proof":
-            text = await self._blocking(lambda: self._s.ledger.tlog_proof(index))
-            return Raw(text, "text/plain; charset=utf-8", f"muniment-{index}.tlog-proof")
+        text = await self._blocking(lambda: self._s.ledger.tlog_proof(index))
+        return Raw(text, "text/plain; charset=utf-8", f"muniment-{index}.tlog-proof")
+
+    async def pieces(self, call: Call[Any, Empty]) -> ProofAnswer:
+        """The proof taken apart, for the pages and for programs."""
+        index = call.path["index"]
+        await self._blocking(lambda: self._visible(call, index))
+        await self._record(call, "log.prove", index=index)
         return await self._blocking(lambda: self._proof_pieces(index))
 
     def _proof_pieces(self, index: int) -> ProofAnswer:

@@ -15,7 +15,7 @@ from muniment.api.services import Services
 from muniment.api.times import parse_time
 from muniment.errors import RejectedError
 
-__all__ = ["search_operations"]
+__all__ = ["ExportParams", "FacetParams", "HistogramParams", "Reading", "SavedBody", "SearchParams", "search_operations"]
 
 T = TypeVar("T")
 QueryText = Annotated[
@@ -151,7 +151,7 @@ class SavedListAnswer(msgspec.Struct, frozen=True):
 
 def search_operations(services: Services) -> list[Operation]:
     """The operations over `services`."""
-    reading = _Reading(services)
+    reading = Reading(services)
     lists = frozenset({"columns", "fields"})
     return [
         Operation("GET", "/api/v1/search", "search", "Search events, newest first, one page", "search", reading.search,
@@ -177,7 +177,7 @@ def search_operations(services: Services) -> list[Operation]:
     ]  # fmt: skip
 
 
-class _Reading:
+class Reading:
     """The handlers. Each runs the blocking store call on the readers and writes its own record beside it."""
 
     def __init__(self, services: Services) -> None:
@@ -267,6 +267,13 @@ class _Reading:
         )
         del rows  # read once before the stream begins, so that a bad query is an answer and not a broken stream
         return Stream(self._follow(p.q, after, scope), "text/event-stream")
+
+    async def after(self, call: Call[Any, Any], q: str, index: int, limit: int) -> Any:
+        """One look at what came after `index`, oldest first: the tail for readers without scripts."""
+        scope = call.identity.scope or None
+        return await self._recorded(
+            call, "log.tail", lambda: self._s.search.tail(q, index, limit, scope=scope), query=q
+        )
 
     async def _follow(self, q: str, after: int, scope: str | None) -> AsyncIterator[bytes]:
         yield b"retry: 2000\n\n"

@@ -39,4 +39,5 @@ class Services:
     verify: Callable[[], Job]
     rebuild: Callable[[], Job]
     open_parts: Callable[[Sequence[Any]], list[tuple[bytes, bytes] | None]]
+    signatures: Callable[[bytes], list[tuple[str, str, bool | None]]]
     wait_for_change: Callable[[float], Any]

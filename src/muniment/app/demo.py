@@ -1,0 +1,88 @@
+"""`muniment demo`: a server on this machine with a simulated company sending live through the real doors."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+from muniment.app.server import Server, run
+from muniment.config import Settings
+from muniment.drills.company import SYSTEMS
+
+__all__ = ["run_demo"]
+
+_FORMATS = {"okta": "okta", "github": "github", "cloudtrail": "aws_cloudtrail", "sdk": "muniment", "otlp": "json"}
+
+
+def run_demo(settings: Settings, seconds: float | None = None) -> None:
+    """Serve, start the simulation as a process of its own, print the login link; stop both together."""
+    settings = replace(settings, origin="larkfield.example/audit/demo")
+    children: list[subprocess.Popen[bytes]] = []
+
+    def when_ready(server: Server) -> None:
+        plan = _write_plan(server)
+        children.append(subprocess.Popen([sys.executable, "-m", "muniment", "simulate", str(plan)]))
+        _greet(server)
+        if seconds is not None:
+            timer = threading.Timer(seconds, os.kill, (os.getpid(), 2))
+            timer.daemon = True
+            timer.start()
+
+    try:
+        run(settings, when_ready)
+    finally:
+        for child in children:
+            child.terminate()
+            child.wait(10)
+
+
+def _write_plan(server: Server) -> Path:
+    """Sources with fresh keys for this run, and where to send; readable by this user only."""
+    keys = {}
+    for system in SYSTEMS:
+        if system.door == "syslog":
+            continue
+        if server.registry.get(system.id) is None:
+            server.registry.add(
+                system.id,
+                title=system.title,
+                format=_FORMATS[system.shape],
+                privacy="sealed",
+                owner="demo",
+                now_ns=server.clock(),
+            )
+        for old in server.keys.all():
+            if old.source == system.id and old.revoked_at is None:
+                server.keys.revoke(old.id, server.clock())
+        keys[system.id] = server.keys.create("demo", "source", server.clock(), source=system.id)[1]
+    plan = {
+        "url": server.settings.base_url,
+        "syslog_host": server.settings.host,
+        "syslog_tcp_port": server.syslog.ports()["tcp"],
+        "keys": keys,
+    }
+    path = server.settings.data_path / "demo-plan.json"
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(plan, file)
+    return path
+
+
+def _greet(server: Server) -> None:
+    lines = [
+        "",
+        "  Muniment is running, and a simulated company of 300 people is at work in it.",
+        "",
+        f"  open:     {server.login_url()}",
+        "            (works once; for another: .venv/bin/muniment login --data " + server.settings.data + ")",
+        f"  search:   .venv/bin/muniment search --data {server.settings.data} 'action:user.* outcome:failure'",
+        f"  send:     .venv/bin/muniment sources add my-app --format muniment --data {server.settings.data}",
+        "  stop:     Ctrl+C",
+        "",
+    ]
+    print("\n".join(lines), flush=True)

@@ -1,0 +1,376 @@
+"""Settings in, a running server out.
+
+Order of opening, each step refusing what looks wrong: (1) folder and database, (2) sources and keys, (3) ledger (fails
+closed), (4) protector, (5) store and projector, (6) pipeline, (7) doors, API and pages, (8) listeners. Closing runs
+backwards, so that whatever was accepted is acknowledged before the ledger closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import msgspec
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from muniment.access.database import open_database
+from muniment.access.keys import KeyRing
+from muniment.access.policy import Identity
+from muniment.access.sessions import Doorkeeper
+from muniment.api.admin_operations import admin_operations
+from muniment.api.gate import SessionGate
+from muniment.api.jobs import Jobs
+from muniment.api.ledger_operations import ledger_operations
+from muniment.api.openapi import openapi_document
+from muniment.api.operations import Operation, problem_response, routes
+from muniment.api.recorder import OWN_SOURCE, Recorder
+from muniment.api.search_operations import search_operations
+from muniment.api.services import Services
+from muniment.app.pages import PagesBackend
+from muniment.app.status import Status
+from muniment.app.upkeep import Upkeep
+from muniment.config import Settings
+from muniment.errors import AuditError, DeniedError
+from muniment.event.model import Arrival
+from muniment.ingest.admission import Admission, Quota, TrustedProxies
+from muniment.ingest.http_doors import routes as door_routes
+from muniment.ingest.http_request import DoorContext
+from muniment.ingest.otlp_grpc import OtlpGrpcServer
+from muniment.ingest.pipeline import Pipeline
+from muniment.ingest.syslog import ListenerSettings, SyslogServer
+from muniment.ledger.ledger import Ledger
+from muniment.privacy.protector import Protector
+from muniment.search.engine import open_engine
+from muniment.search.projector import Projector
+from muniment.search.saved import SavedSearches
+from muniment.search.schema import MappingSet
+from muniment.search.service import SearchService
+from muniment.sources.catalogue import load
+from muniment.sources.registry import SourceRegistry
+from muniment.web.views import routes as page_routes
+
+__all__ = ["Server", "openapi", "run"]
+
+_log = logging.getLogger("muniment")
+_READERS: Final = 8
+"""Threads for blocking reads; a search holds one, and two cores gain nothing from more."""
+
+_SYSLOG_SOURCE: Final = "syslog"
+"""Where syslog from senders that no certificate or network names goes."""
+
+SYSTEM: Final = Identity("muniment", "Muniment", "administrator", via="system")
+
+
+class Server:
+    """Everything that runs, in one process. `open`, `serve`, `close`."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], int] = time.time_ns) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.started_at = clock()
+        self._closing: contextlib.ExitStack = contextlib.ExitStack()
+        self._changed = threading.Condition()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._change_waiters: set[asyncio.Event] = set()
+
+    def open(self) -> None:
+        """Steps (1) to (6). Raises ConfigError, StorageError or VerificationError; what was opened is closed again."""
+        try:
+            self._open()
+        except BaseException:
+            self._closing.close()
+            raise
+
+    def _open(self) -> None:
+        s = self.settings
+        s.data_path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # (1), (2)
+        self.database = open_database(s.database_url)
+        self._closing.callback(self.database.dispose)
+        self.catalogue = load()
+        self.registry = SourceRegistry(self.database, self.catalogue)
+        self.keys = KeyRing(self.database)
+        self.doorkeeper = Doorkeeper(self.database, s.session_hours * 3_600 * 10**9)
+        for source, title in ((OWN_SOURCE, "Muniment itself"), (_SYSLOG_SOURCE, "Syslog senders without a name")):
+            if self.registry.get(source) is None:
+                fmt = "muniment" if source == OWN_SOURCE else "auto"
+                policy = "clear" if source == OWN_SOURCE else s.privacy_default
+                self.registry.add(
+                    source, title=title, format=fmt, privacy=policy, owner="operations", now_ns=self.clock()
+                )
+        # (3)
+        self.ledger = Ledger.open(
+            s.data_path / "ledger", origin=s.origin, head=s.head_url, static_bundles=s.static_bundles
+        )
+        self._closing.callback(self.ledger.close)
+        # (4)
+        self.protector = Protector.open(s.data_path / "keys", self.registry, origin=s.origin)
+        self._closing.callback(self.protector.close)
+        # (5)
+        self.engine = open_engine(s.store_url)
+        self._closing.callback(self.engine.close)
+        mappings = MappingSet(self.catalogue, self.registry.format_of)
+        self.projector = Projector(self.engine, self.ledger, self.protector, mappings)
+        self.projector.subscribe(self._tell_changed)
+        self.projector.start()
+        self._closing.callback(self.projector.close)
+        self.search = SearchService(self.engine, self.projector)
+        self.saved = SavedSearches(self.database)
+        # (6)
+        self.pipeline = Pipeline(self.protector, self.ledger, self.projector)
+        self.pipeline.start()
+        self._closing.callback(self.pipeline.close)
+        self.recorder = Recorder(self.pipeline, self.clock)
+        self.readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
+        self._closing.callback(self.readers.shutdown, wait=False, cancel_futures=True)
+        self.jobs = Jobs(self.clock)
+        self.status = Status(self)
+        self.upkeep = Upkeep(self)
+
+    def close(self) -> None:
+        """Drain and close, in the reverse order of opening."""
+        self._closing.close()
+
+    # --- HTTP -----------------------------------------------------------------------------------------------------
+
+    def application(self) -> Starlette:
+        """Step (7): doors first, then API, tiles and pages, as one ASGI application."""
+        proxies = TrustedProxies([part.strip() for part in self.settings.trusted_proxies.split(",") if part.strip()])
+        self.admission = Admission(
+            _KeyAuthenticator(self.keys),
+            quota_of=lambda _: Quota(events_per_s=float(self.settings.source_events_per_s)),
+            proxies=proxies,
+        )
+        self.door_context = DoorContext(self.pipeline, self.admission, self.clock, trouble=self.status.trouble)
+
+        def client_ip(request: Request) -> str:
+            headers = {name.lower(): value for name, value in request.headers.items()}
+            return proxies.client(request.client.host if request.client else "", headers)
+
+        gate = SessionGate(self.doorkeeper, self.keys, self.clock, client_ip)
+        services = self._services()
+        operations = _operations(services)
+        all_routes: list[BaseRoute] = [
+            *door_routes(self.door_context),
+            *routes(operations, gate),
+            Route("/api/v1/openapi.json", _openapi_endpoint(operations), methods=["GET"]),
+            Route("/health", self.status.health_endpoint, methods=["GET"]),
+            Route("/metrics", self.status.metrics_endpoint(gate), methods=["GET"]),
+            Route("/tlog/{shard}/{path:path}", self._tile_endpoint(gate), methods=["GET"]),
+            *page_routes(PagesBackend(services, gate, self.started_at)),
+        ]
+        return Starlette(routes=all_routes, lifespan=self._lifespan, exception_handlers={AuditError: _on_audit_error})
+
+    def _services(self) -> Services:
+        return Services(
+            settings=self.settings, ledger=self.ledger, search=self.search, saved=self.saved, sources=self.registry,
+            keys=self.keys, doorkeeper=self.doorkeeper, recorder=self.recorder, jobs=self.jobs, readers=self.readers,
+            clock=self.clock, status=self.status.report, verify=self.upkeep.verify_job, rebuild=self.upkeep.rebuild_job,
+            open_parts=self.protector.open_parts, signatures=self.ledger.signatures,
+            wait_for_change=self._wait_for_change,
+        )  # fmt: skip
+
+    def _tile_endpoint(self, gate: SessionGate) -> Callable[[Request], Any]:
+        """The C2SP layout over HTTP. Tiles and bundles hold no content; still, only known readers fetch them."""
+
+        async def tile(request: Request) -> Response:
+            try:
+                gate.identify(request)
+                found = await asyncio.get_running_loop().run_in_executor(
+                    self.readers, self.ledger.tile_file, request.path_params["path"], request.path_params["shard"]
+                )
+            except AuditError as error:
+                return problem_response(error)
+            if found is None:
+                return Response(status_code=404)
+            is_checkpoint = request.path_params["path"] == "checkpoint"
+            media_type = "text/plain; charset=utf-8" if is_checkpoint else "application/octet-stream"
+            age = "no-cache" if is_checkpoint else "max-age=31536000, immutable"
+            return Response(found, media_type=media_type, headers={"Cache-Control": age})
+
+        return tile
+
+    # --- listeners ------------------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        self._loop = asyncio.get_running_loop()
+        async with contextlib.AsyncExitStack() as stack:
+            self.syslog = SyslogServer(
+                self._syslog_listeners(),
+                self.pipeline.submit,
+                clock_ns=self.clock,
+                on_loss=self.upkeep.syslog_loss,
+                on_refused=self.upkeep.syslog_refused,
+            )
+            await self.syslog.start()
+            stack.push_async_callback(self.syslog.stop)
+            self.otlp_grpc: OtlpGrpcServer | None = None
+            if self.settings.otlp_grpc_port >= 0:
+                address = f"{self.settings.host}:{self.settings.otlp_grpc_port}"
+                self.otlp_grpc = OtlpGrpcServer(self.door_context, address)
+                await self.otlp_grpc.start()
+                stack.push_async_callback(self.otlp_grpc.stop)
+            upkeep = asyncio.create_task(self.upkeep.run())
+            stack.callback(upkeep.cancel)
+            await self.recorder.record("server.start", SYSTEM, targets=[{"type": "ledger", "id": self.ledger.origin}])
+            yield
+            await self.recorder.record("server.stop", SYSTEM, targets=[{"type": "ledger", "id": self.ledger.origin}])
+
+    def _syslog_listeners(self) -> list[ListenerSettings]:
+        s = self.settings
+        found = []
+        for transport, port in (("udp", s.syslog_udp_port), ("tcp", s.syslog_tcp_port)):
+            if port >= 0:
+                found.append(ListenerSettings(transport, _SYSLOG_SOURCE, s.host, port, self._syslog_networks()))
+        if s.syslog_tls_port >= 0 and s.tls_cert:
+            found.append(
+                ListenerSettings(
+                    "tls", _SYSLOG_SOURCE, s.host, s.syslog_tls_port, self._syslog_networks(),
+                    tls_cert=s.tls_cert, tls_key=s.tls_key, tls_client_ca=s.tls_client_ca,
+                )
+            )  # fmt: skip
+        return found
+
+    def _syslog_networks(self) -> dict[str, str]:
+        """`10.1.0.0/16=web,10.2.0.0/16=db` as a mapping; a source that does not exist yet is added."""
+        found = {}
+        for pair in filter(None, self.settings.syslog_networks.split(",")):
+            network, _, source = pair.strip().partition("=")
+            if self.registry.get(source) is None:
+                policy = self.settings.privacy_default
+                self.registry.add(
+                    source, title=source, format="auto", privacy=policy, owner="operations", now_ns=self.clock()
+                )
+            found[network] = source
+        return found
+
+    # --- changes --------------------------------------------------------------------------------------------------
+
+    def _tell_changed(self, start: int, end: int) -> None:
+        loop = self._loop
+        if loop is not None and self._change_waiters:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._wake_waiters)
+
+    def _wake_waiters(self) -> None:
+        for waiter in self._change_waiters:
+            waiter.set()
+
+    async def _wait_for_change(self, timeout_s: float) -> None:
+        """Return when the store has grown, or after `timeout_s`."""
+        waiter = asyncio.Event()
+        self._change_waiters.add(waiter)
+        try:
+            await asyncio.wait_for(waiter.wait(), timeout_s)
+        except TimeoutError:
+            return
+        finally:
+            self._change_waiters.discard(waiter)
+
+    # --- running --------------------------------------------------------------------------------------------------
+
+    def write_cli_file(self) -> None:
+        """`cli.json` in the data folder (0600): where this server is, with an administrator's key made for this run."""
+        key, text = self.keys.create("command line on this machine", "administrator", self.clock())
+        self._closing.callback(lambda: self.keys.revoke(key.id, self.clock()))
+        path = self.settings.data_path / "cli.json"
+        temporary = path.with_name(f".cli-{secrets.token_hex(4)}")
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            json.dump({"url": self.settings.base_url, "key": text}, file)
+        temporary.replace(path)
+        self._closing.callback(path.unlink, missing_ok=True)
+
+    def login_url(self, person: str = "admin", name: str = "Administrator", role: str = "administrator") -> str:
+        """A one-time login link."""
+        return f"{self.settings.base_url}/login/{self.doorkeeper.new_link(person, name, role, self.clock())}"
+
+
+class _KeyAuthenticator:
+    """Doors ask: which source is this key? All keys are in memory, so this never waits."""
+
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = keys
+
+    def authenticate(self, token: str, *, peer: str) -> str:
+        identity = self._keys.identify(token)
+        if not identity.source:
+            raise DeniedError("this key may read, not send", permission="ingest")
+        return identity.source
+
+
+def _operations(services: Services) -> list[Operation]:
+    return [*search_operations(services), *ledger_operations(services), *admin_operations(services)]
+
+
+def openapi() -> dict[str, Any]:
+    """The API's description; needs no running server."""
+    nothing: Any = None
+    return openapi_document(_operations(nothing))
+
+
+def _openapi_endpoint(operations: list[Operation]) -> Callable[[Request], Any]:
+    body = msgspec.json.encode(openapi_document(operations))
+
+    async def endpoint(_: Request) -> Response:
+        return Response(body, media_type="application/json")
+
+    return endpoint
+
+
+async def _on_audit_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, AuditError)
+    return problem_response(error)
+
+
+def run(settings: Settings, when_ready: Callable[[Server], None] | None = None) -> None:
+    """Open, serve until SIGINT or SIGTERM, close."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    server = Server(settings)
+    server.open()
+    try:
+        server.write_cli_file()
+        config = uvicorn.Config(
+            server.application(), host=settings.host, port=settings.port, loop="uvloop", http="httptools",
+            log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5,
+            ssl_certfile=settings.tls_cert or None, ssl_keyfile=settings.tls_key or None, ws="none", backlog=1024,
+        )  # fmt: skip
+        web_server = uvicorn.Server(config)
+        uvloop.run(_serve(web_server, server, when_ready))
+    finally:
+        server.close()
+
+
+async def _serve(web_server: Any, server: Server, when_ready: Callable[[Server], None] | None) -> None:
+    async def announce() -> None:
+        while not web_server.started:
+            await asyncio.sleep(0.02)
+        if when_ready is not None:
+            await asyncio.to_thread(when_ready, server)
+        else:
+            print(f"muniment is ready at {server.settings.base_url}", flush=True)
+            if not server.doorkeeper.has_people():
+                print(f"first login (works once): {server.login_url()}", flush=True)
+
+    announcing = asyncio.create_task(announce())
+    await web_server.serve()
+    announcing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await announcing
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,0 +1,135 @@
+"""How the server is doing: the status report, `/health`, `/metrics`, and the one sentence doors ask for."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from muniment import __version__
+from muniment.access.policy import require
+from muniment.api.gate import SessionGate
+from muniment.api.operations import problem_response
+from muniment.errors import AuditError
+from muniment.limits import DISK_RESERVE_BYTES
+
+if TYPE_CHECKING:
+    from muniment.app.server import Server
+
+__all__ = ["Status"]
+
+
+class Status:
+    """Looks at every part; never changes one."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def trouble(self) -> str:
+        """Why no record can be sealed now; empty when all is well. Cheap: doors ask on every health check."""
+        status = self._server.pipeline.status()
+        return status.trouble if status.is_stopped or status.trouble else ""
+
+    def problems(self) -> list[str]:
+        """Sentences an operator can act on."""
+        s = self._server
+        found = []
+        if trouble := self.trouble():
+            found.append(f"no event can be sealed: {trouble}")
+        if problem := s.projector.last_problem:
+            found.append(f"the search store is behind: {problem}")
+        free = shutil.disk_usage(s.settings.data_path).free
+        if free < 4 * DISK_RESERVE_BYTES:
+            found.append(f"only {free // 2**20} MiB of disk are left")
+        verify = s.upkeep.last_verify
+        if verify and verify.state == "failed":
+            found.append(f"the last verification failed: {verify.error}")
+        return found
+
+    def report(self) -> dict[str, Any]:
+        """The status answer's content."""
+        s = self._server
+        horizon, pipeline = s.search.horizon(), s.pipeline.status()
+        problems = self.problems()
+        host = s.settings.host
+        doors: dict[str, Any] = {"http": (s.settings.base_url, True)}
+        for transport, port in s.syslog.ports().items():
+            doors[f"syslog-{transport}"] = (f"{host}:{port}", True)
+        if s.otlp_grpc is not None:
+            doors["otlp-grpc"] = (f"{host}:{s.otlp_grpc.port}", True)
+        return {
+            "is_healthy": not problems,
+            "problems": problems,
+            "ledger": {
+                "origin": s.ledger.origin,
+                "size": s.ledger.size,
+                "checkpoint_time": s.ledger.checkpoint_time,
+                "disk_bytes": s.upkeep.ledger_bytes(),
+            },
+            "store": {
+                "engine": s.settings.store_url.partition("://")[0],
+                "complete_to_index": horizon.complete_to_index,
+                "pending": horizon.pending,
+            },
+            "doors": doors,
+            "process": {
+                "version": __version__,
+                "uptime_s": (s.clock() - s.started_at) // 10**9,
+                "resident_mib": _resident_bytes() // 2**20,
+                "pending_events": pipeline.pending_events,
+                "sealed_events": pipeline.events,
+                "batches": pipeline.batches,
+            },
+        }
+
+    async def health_endpoint(self, _: Request) -> Response:
+        """200 while events can be sealed, 503 otherwise; says nothing more to strangers."""
+        trouble = self.trouble()
+        body = msgspec.json.encode({"status": "trouble" if trouble else "ok"})
+        return Response(body, status_code=503 if trouble else 200, media_type="application/json")
+
+    def metrics_endpoint(self, gate: SessionGate) -> Callable[[Request], Any]:
+        """Prometheus text format, for readers."""
+
+        async def metrics(request: Request) -> Response:
+            try:
+                require(gate.identify(request), "search")
+            except AuditError as error:
+                return problem_response(error)
+            return Response(self._metrics(), media_type="text/plain; version=0.0.4")
+
+        return metrics
+
+    def _metrics(self) -> str:
+        s = self._server
+        pipeline, horizon = s.pipeline.status(), s.search.horizon()
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        rows = [
+            ("muniment_ledger_size", "gauge", "Entries in the ledger", s.ledger.size),
+            ("muniment_events_sealed_total", "counter", "Events sealed since start", pipeline.events),
+            ("muniment_batches_total", "counter", "Batches since start", pipeline.batches),
+            ("muniment_pending_events", "gauge", "Events not yet acknowledged", pipeline.pending_events),
+            ("muniment_pending_bytes", "gauge", "Bytes not yet acknowledged", pipeline.pending_bytes),
+            ("muniment_store_pending", "gauge", "Entries not yet searchable", horizon.pending),
+            ("muniment_healthy", "gauge", "1 while nothing is wrong", int(not self.problems())),
+            ("process_resident_memory_bytes", "gauge", "Resident memory", _resident_bytes()),
+            ("process_cpu_seconds_total", "counter", "CPU time", usage.ru_utime + usage.ru_stime),
+        ]
+        lines = [f"# HELP {n} {words}\n# TYPE {n} {kind}\n{n} {value}" for n, kind, words, value in rows]
+        for info in s.registry.all():
+            counters = s.registry.counters(info.id)
+            lines.append(f'muniment_source_events_total{{source="{info.id}"}} {counters.received}')
+            lines.append(f'muniment_source_quarantined_total{{source="{info.id}"}} {counters.quarantined}')
+        return "\n".join(lines) + f"\n# made at {time.time():.0f}\n"
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

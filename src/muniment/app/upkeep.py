@@ -1,0 +1,134 @@
+"""What a server does by itself: heartbeats, losses and refusals written down, the nightly checks, verify and rebuild."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from muniment.api.jobs import Job, JobState
+from muniment.api.recorder import own_event
+from muniment.errors import AuditError
+from muniment.ledger.check import check_ledger
+
+if TYPE_CHECKING:
+    from muniment.app.server import Server
+
+__all__ = ["Upkeep"]
+
+_log = logging.getLogger("muniment.upkeep")
+_EVERY_S: Final = 5.0
+_REJECTIONS_EVERY_S: Final = 60.0
+_NIGHTLY_S: Final = 86_400.0
+_ACTOR: Final[Mapping[str, str]] = {"type": "system", "id": "muniment", "name": "Muniment"}
+
+
+class Upkeep:
+    """A task on the event loop; whatever it notices becomes a record."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._noticed: list[tuple[str, dict[str, object]]] = []
+        self.last_verify: JobState | None = None
+        self._bytes = (0.0, 0)
+
+    def syslog_loss(self, source: str, count: int, since_ns: int) -> None:
+        """UDP lost datagrams, or a stopping server gave some up: the loss itself is an event."""
+        self._noticed.append(("source.loss", {"source": source, "count": count, "since": since_ns}))
+
+    def syslog_refused(self, peer: str, reason: str) -> None:
+        """A connection was turned away or closed by us."""
+        self._server.admission.reject("", "syslog", reason)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        next_rejections = next_nightly = 0.0
+        loop = asyncio.get_running_loop()
+        next_nightly = loop.time() + _NIGHTLY_S
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            try:
+                if loop.time() >= next_rejections:
+                    next_rejections = loop.time() + _REJECTIONS_EVERY_S
+                    self._collect_rejections()
+                await self._write_down()
+                if self._server.ledger.heartbeat_due(self._server.clock()):
+                    await self._record("ledger.heartbeat", {"size": self._server.ledger.size})
+                if loop.time() >= next_nightly:
+                    next_nightly = loop.time() + _NIGHTLY_S
+                    self._server.jobs.start("index-check", self._index_check_job())
+            except AuditError as error:
+                _log.error("upkeep: %s", error)
+
+    def _collect_rejections(self) -> None:
+        for r in self._server.admission.take_rejections():
+            self._noticed.append(
+                ("ingest.reject", {"source": r.source, "door": r.door, "reason": r.reason, "count": r.count})
+            )
+
+    async def _write_down(self) -> None:
+        noticed, self._noticed = self._noticed[:500], self._noticed[500:]
+        if not noticed:
+            return
+        now = self._server.clock()
+        await self._server.recorder.record_raw(
+            [own_event(action, now, actor=_ACTOR, outcome="failure", metadata=found) for action, found in noticed]
+        )
+
+    async def _record(self, action: str, metadata: Mapping[str, object]) -> None:
+        await self._server.recorder.record_raw(
+            [own_event(action, self._server.clock(), actor=_ACTOR, metadata=metadata)]
+        )
+
+    def verify_job(self) -> Job:
+        """Re-derive the whole ledger; the verdict is recorded."""
+
+        def job(progress: Callable[[int, int], None]) -> dict[str, object]:
+            report = check_ledger(self._server.settings.data_path / "ledger", progress=progress)
+            return report.summary()
+
+        return job
+
+    def note_verify(self, state: JobState) -> None:
+        """Keep the verdict for the status page and write it down."""
+        self.last_verify = state
+        outcome = "success" if state.state == "done" else "failure"
+        event = own_event(
+            "ledger.verified", self._server.clock(), actor=_ACTOR, outcome=outcome,
+            metadata={"result": state.result, "error": state.error},
+        )  # fmt: skip
+        asyncio.run_coroutine_threadsafe(self._server.recorder.record_raw([event]), self._server.loop)
+
+    def rebuild_job(self) -> Job:
+        """The store anew from the ledger."""
+
+        def job(progress: Callable[[int, int], None]) -> dict[str, object]:
+            self._server.search.rebuild(progress)
+            return {"complete_to_index": self._server.search.horizon().complete_to_index}
+
+        return job
+
+    def _index_check_job(self) -> Job:
+        def job(progress: Callable[[int, int], None]) -> dict[str, object]:
+            differing = self._server.search.compare_with_ledger(progress)
+            if differing:
+                self._noticed.append(("store.differs", {"ranges": [list(each) for each in differing[:100]]}))
+            return {"differing_ranges": len(differing)}
+
+        return job
+
+    def ledger_bytes(self) -> int:
+        """Bytes of the ledger folder, looked at once a minute at most."""
+        now = self._server.clock() / 1e9
+        if now - self._bytes[0] > 60:
+            folder = self._server.settings.data_path / "ledger"
+            self._bytes = (now, sum(_size(path) for path in folder.rglob("*")))
+        return self._bytes[1]
+
+
+def _size(path: Any) -> int:
+    try:
+        return int(path.stat().st_size)
+    except OSError:  # a staging file that was dropped while we looked
+        return 0
