@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from muniment.errors import StorageError, VerificationError
-from muniment.ledger.storage import Files
+from muniment.ledger.folder import Folder
 
 __all__ = ["FolderHeadStore", "Head", "HeadStore"]
 
@@ -48,7 +48,7 @@ class HeadStore(Protocol):
 class FolderHeadStore:
     """One small file, replaced atomically, with a check sum; and a lock file."""
 
-    def __init__(self, files: Files, lock_path: Path | None = None) -> None:
+    def __init__(self, files: Folder, lock_path: Path | None = None) -> None:
         self._files = files
         self._lock = -1
         if lock_path is not None:

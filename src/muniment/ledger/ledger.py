@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -29,7 +28,8 @@ from muniment.ledger.packs import pack_path
 from muniment.ledger.recovery import recover_shard
 from muniment.ledger.segment import Frame
 from muniment.ledger.shard import Shard
-from muniment.ledger.storage import Files, LocalFiles
+from muniment.ledger.folder import Folder
+from muniment.ledger.storage import LocalFiles
 from muniment.ledger.tree import Tails
 from muniment.ledger.types import Appended, Entries, EntryBlock, InclusionProof, StoredEntry
 from muniment.limits import HEARTBEAT_S, PACK_ENTRIES
@@ -58,7 +58,7 @@ class Ledger:
 
     def __init__(
         self,
-        files: Files,
+        files: Folder,
         head_store: HeadStore,
         origin: str,
         *,
@@ -90,17 +90,19 @@ class Ledger:
             VerificationError: what is on disk is not what was signed; nothing is changed, nothing is served.
             StorageError: another server has it open, or the disk refuses.
         """
+        folder.mkdir(parents=True, exist_ok=True)
         head_folder = Path(head)
-        store = FolderHeadStore(LocalFiles(head_folder), head_folder / "lock")
+        head_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        store = FolderHeadStore(Folder(LocalFiles(), str(head_folder.absolute())), head_folder / "lock")
         try:
-            return cls(LocalFiles(folder), store, origin, static_bundles=static_bundles)
+            return cls(Folder(LocalFiles(), str(folder.absolute())), store, origin, static_bundles=static_bundles)
         except BaseException:
             store.close()
             raise
 
     def _open_shards(self) -> Shard:
         head = self._head_store.load()
-        names = sorted(name for name in self.files.list("") if (self.files.local_path(name) / "segments").is_dir())
+        names = sorted(name for name in self.files.list("") if self.files.exists(f"{name}/segments"))
         if head is None:
             if names:
                 raise VerificationError(
@@ -130,7 +132,7 @@ class Ledger:
         try:
             final = json.loads(sub.read("final.json"))
             head = Head(name, final["size"], bytes.fromhex(final["root"]), final["time_ns"])
-        except (OSError, ValueError, KeyError) as error:
+        except (StorageError, ValueError, KeyError) as error:
             raise VerificationError(f"{name}/final.json: missing or damaged, restore it from a mirror") from error
         return recover_shard(sub, self._head_store, head, signer, is_closed=True)
 
@@ -422,11 +424,11 @@ class Ledger:
         return [shard.name for _, shard in self._closed] + [self._shard.name]
 
 
-def _sub(files: Files, name: str) -> Files:
+def _sub(files: Folder, name: str) -> Folder:
     return files.below(name)
 
 
-def load_signer(files: Files, origin: str, *, is_new: bool) -> Signer:
+def load_signer(files: Folder, origin: str, *, is_new: bool) -> Signer:
     """The shard's key: `log.key` (0600, 64 hex digits); made when `is_new` and not there.
 
     Raises:
@@ -434,8 +436,7 @@ def load_signer(files: Files, origin: str, *, is_new: bool) -> Signer:
         StorageError: it is missing.
     """
     if files.exists("log.key"):
-        mode = os.stat(files.local_path("log.key")).st_mode if files.local_path("log.key").exists() else 0o600
-        if mode & 0o077:
+        if files.mode("log.key") & 0o077:
             raise ConfigError(
                 f"{files.local_path('log.key')} may be read by others; chmod 600 it, better: rotate it",
                 setting="log.key",
@@ -451,7 +452,7 @@ def load_signer(files: Files, origin: str, *, is_new: bool) -> Signer:
         raise StorageError("the shard's key is missing; without it nothing can be signed", path="log.key")
     files.make_folder("")
     signer = Signer(origin, files.random(32))
-    files.write_atomic("log.key", signer.private.hex().encode() + b"\n", is_durable=True)
+    files.write_atomic("log.key", signer.private.hex().encode() + b"\n", is_durable=True, mode=0o600)
     files.write_atomic("log.vkey", signer.vkey.text.encode() + b"\n", is_durable=True)
     return signer
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from muniment.errors import VerificationError
 from muniment.ledger.segment import Frame
-from muniment.ledger.storage import Files
+from muniment.ledger.folder import Folder
 from muniment.ledger.types import SealedPart
 from muniment.limits import PACK_ENTRIES
 
@@ -45,7 +45,7 @@ def pack_path(number: int) -> str:
     return f"packs/{number:08d}.parquet"
 
 
-def write_pack(files: Files, number: int, frames: Sequence[Frame], origin: str, root: bytes) -> None:
+def write_pack(files: Folder, number: int, frames: Sequence[Frame], origin: str, root: bytes) -> None:
     """Write one full pack, durable on return. The same entries give a file with the same content hash."""
     table = pa.table(
         {
@@ -94,7 +94,7 @@ class _Group:
 class PackReader:
     """Reads entries out of packs, one row group at a time, with a small cache. Thread-safe."""
 
-    def __init__(self, files: Files, cached_groups: int = 6) -> None:
+    def __init__(self, files: Folder, cached_groups: int = 6) -> None:
         self._files = files
         self._cached = cached_groups
         self._groups: OrderedDict[tuple[int, int], Frame] = OrderedDict()

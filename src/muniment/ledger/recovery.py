@@ -13,7 +13,7 @@ from muniment.ledger.head import Head, HeadStore
 from muniment.ledger.packs import pack_path
 from muniment.ledger.segment import Frame, decode_frames
 from muniment.ledger.shard import Shard, leaf_hashes, slice_frame
-from muniment.ledger.storage import Files
+from muniment.ledger.folder import Folder
 from muniment.ledger.tree import Tails, TileReader, fold
 from muniment.limits import PACK_ENTRIES
 from muniment.merkle.note import Signer
@@ -33,7 +33,7 @@ class _Found:
 
 
 def recover_shard(
-    files: Files,
+    files: Folder,
     head_store: HeadStore,
     head: Head,
     signer: Signer,
@@ -99,7 +99,7 @@ def _hashes(tile: bytes) -> list[bytes]:
     return [tile[k : k + 32] for k in range(0, len(tile), 32)]
 
 
-def _packed(files: Files) -> int:
+def _packed(files: Folder) -> int:
     """Entries in packs; a gap between packs is damage."""
     names = {name for name in files.list("packs") if name.endswith(".parquet")}
     whole = 0
@@ -113,7 +113,7 @@ def _packed(files: Files) -> int:
     return whole * PACK_ENTRIES
 
 
-def _replay(files: Files, tails: Tails, packed: int, head: Head) -> _Found:
+def _replay(files: Folder, tails: Tails, packed: int, head: Head) -> _Found:
     found = _Found(tails, [], [])
     _check_root(found.tails, head, "the packs")
     names = sorted(name for name in files.list("segments") if name.endswith(".seg"))
@@ -160,9 +160,9 @@ def _check_root(tails: Tails, head: Head, path: str) -> None:
         )  # fmt: skip
 
 
-def _remove_leftovers(files: Files) -> None:
+def _remove_leftovers(files: Folder) -> None:
     """Temporary files of writes that were cut off; nothing refers to them."""
     for folder in ("", "packs"):
         for name in files.list(folder):
-            if name.startswith(".") and name.endswith(".tmp"):
+            if name.endswith(".tmp"):
                 files.unlink(f"{folder}/{name}" if folder else name)

@@ -21,9 +21,10 @@ from hashlib import sha256
 
 from muniment.errors import AuditError, BusyError, StorageError, VerificationError
 from muniment.ledger.head import Head, HeadStore
+from muniment.ledger.leaf import build_leaves
 from muniment.ledger.packs import PackReader, write_pack
 from muniment.ledger.segment import Frame, encode_frame
-from muniment.ledger.storage import Appender, Files
+from muniment.ledger.folder import Appender, Folder
 from muniment.ledger.tree import FullTile, Tails, TileReader, fold
 from muniment.ledger.types import Entries, InclusionProof, StoredEntry
 from muniment.limits import DISK_RESERVE_BYTES, LEAF_BYTES_MAX, PACK_ENTRIES
@@ -55,7 +56,7 @@ class Shard:
     """The open, writable shard. One writer, one publisher, any number of readers."""
 
     def __init__(
-        self, files: Files, head_store: HeadStore, head: Head, signer: Signer, tails: Tails, frames: Sequence[Frame],
+        self, files: Folder, head_store: HeadStore, head: Head, signer: Signer, tails: Tails, frames: Sequence[Frame],
         packed: int, segments: Sequence[tuple[int, int]], *, static_bundles: bool = False,
     ) -> None:  # fmt: skip
         self.files = files
@@ -368,7 +369,7 @@ class Shard:
 
 def leaves_of(frame: Frame) -> list[bytes]:
     """The leaves of a frame, each small enough for a bundle."""
-    found = buildleaves_of(
+    found = build_leaves(
         frame.first, frame.ids, frame.received_us, frame.sqs, frame.sources, frame.salts, frame.records, frame.parts
     )
     if max(map(len, found)) > LEAF_BYTES_MAX:

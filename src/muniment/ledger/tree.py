@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from threading import Lock
 
-from muniment.errors import VerificationError
-from muniment.ledger.storage import Files
+from muniment.errors import StorageError, VerificationError
+from muniment.ledger.folder import Folder
 from muniment.merkle.tiles import TILE_WIDTH, tile_path
 from muniment.merkle.tree import EMPTY_ROOT, consistency_path, inclusion_path
 
@@ -79,7 +79,7 @@ class Tails:
 class TileReader:
     """Hashes of any complete subtree: from the edge, from tiles not yet on disk, from disk, with a bounded cache."""
 
-    def __init__(self, files: Files, cached: int = 1024) -> None:
+    def __init__(self, files: Folder, cached: int = 1024) -> None:
         self._files = files
         self._cached = cached
         self._cache: OrderedDict[tuple[int, int], bytes] = OrderedDict()
@@ -113,8 +113,7 @@ class TileReader:
         path = tile_path(level, number)
         try:
             data = self._files.read(path)
-        except FileNotFoundError:
-            # Written between the two looks?
+        except StorageError:
             raise VerificationError(f"{path}: the tile is missing; rebuild it from the packs or a mirror") from None
         if len(data) != 32 * TILE_WIDTH:
             raise VerificationError(f"{path}: expected 8192 bytes, got {len(data)}", expected=8192, computed=len(data))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Appended", "Entries", "EntryBlock", "SealedPart", "StoredEntry"]
+__all__ = ["Appended", "Entries", "EntryBlock", "InclusionProof", "SealedPart", "StoredEntry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,22 +28,25 @@ class Entries:
     `is_server_id`: which ids the server just made up (they cannot repeat, so they are not looked up); None: none.
     """
 
-    sources: list[str]
-    ids: list[str]
-    sqs: list[int | None]
-    received_at: list[int]
-    records: list[bytes]
+    sources: Sequence[str]
+    ids: Sequence[str]
+    sqs: Sequence[int | None]
+    received_at: Sequence[int]
+    records: Sequence[bytes]
     parts: Sequence[tuple[SealedPart, ...]]
     is_server_id: Sequence[bool] | None = None
+
+    def __len__(self) -> int:
+        return len(self.records)
 
 
 @dataclass(frozen=True, slots=True)
 class Appended:
     """What became of each input entry; a duplicate has its first index and that entry's leaf hash."""
 
-    indexes: list[int]
-    is_duplicate: list[bool]
-    leaf_hashes: list[bytes]
+    indexes: Sequence[int]
+    is_duplicate: Sequence[bool]
+    leaf_hashes: Sequence[bytes]
     size: int
     checkpoint: bytes
 
@@ -57,22 +60,33 @@ class StoredEntry:
     source: str
     sq: int | None
     received_at: int
-    salt: bytes | None
-    record: bytes | None
+    salt: bytes
+    record: bytes
     parts: tuple[SealedPart, ...]
-    commitment: bytes
     leaf: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class EntryBlock:
-    """Consecutive entries from `first_index` on, as parallel lists."""
+    """Consecutive entries from `first` on, as parallel lists."""
 
-    first_index: int
-    sources: list[str]
-    ids: list[str]
-    sqs: list[int | None]
-    received_at: list[int]
-    salts: list[bytes | None]
-    records: list[bytes | None]
-    parts: list[tuple[SealedPart, ...]]
+    first: int
+    sources: Sequence[str]
+    ids: Sequence[str]
+    sqs: Sequence[int | None]
+    received_at: Sequence[int]
+    salts: Sequence[bytes]
+    records: Sequence[bytes]
+    parts: Sequence[tuple[SealedPart, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class InclusionProof:
+    """That the leaf of `leaf_hash` stands at `index` in the tree of `size` whose root the checkpoint signs."""
+
+    index: int
+    size: int
+    leaf_hash: bytes
+    hashes: Sequence[bytes]
+    root_hash: bytes
+    checkpoint: bytes
