@@ -141,7 +141,18 @@ class MemoryBackend:
 
     def _leaf(self, row: Mapping[str, Any]) -> bytes:
         c = base64.b64encode(_sha(bytes(16) + original(row).encode())).decode() if "actor_id" in row else ""
-        return json.dumps({"c": [c], "i": row["index"], "id": row["id"], "rt": utc_text(row["received_at"]), "sq": None, "src": row["source"], "v": 1}, separators=(",", ":")).encode()
+        return json.dumps(
+            {
+                "c": [c],
+                "i": row["index"],
+                "id": row["id"],
+                "rt": utc_text(row["received_at"]),
+                "sq": None,
+                "src": row["source"],
+                "v": 1,
+            },
+            separators=(",", ":"),
+        ).encode()
 
     def checkpoint(self) -> str:
         root = _root(self._hashes) if self._hashes else _sha(b"")
@@ -155,7 +166,13 @@ class MemoryBackend:
     def matching(self, wanted: Wanted) -> list[dict[str, Any]]:
         if wanted.q.count('"') % 2:
             raise RejectedError("this quote is never closed", field="q", column=wanted.q.rindex('"'))
-        return [r for r in self.rows if (wanted.start is None or r["time"] >= wanted.start) and (wanted.end is None or r["time"] < wanted.end) and _matches(wanted.q, r)]
+        return [
+            r
+            for r in self.rows
+            if (wanted.start is None or r["time"] >= wanted.start)
+            and (wanted.end is None or r["time"] < wanted.end)
+            and _matches(wanted.q, r)
+        ]
 
     def now_ns(self) -> int:
         return NOW_NS
@@ -175,11 +192,17 @@ class MemoryBackend:
         self.session = "ended"
         return "muniment_session"
 
-    async def search(self, viewer: Viewer, wanted: Wanted, *, limit: int, cursor: str | None, order: str, columns: Sequence[str]) -> Page:
+    async def search(
+        self, viewer: Viewer, wanted: Wanted, *, limit: int, cursor: str | None, order: str, columns: Sequence[str]
+    ) -> Page:
         found = sorted(self.matching(wanted), key=lambda r: (r["time"], r["index"]), reverse=order == "desc")
         at = int(cursor or 0)
         more = str(at + limit) if len(found) > at + limit else None
-        warnings = [f"there is no field '{c.field}'" for c in chips(wanted.q) if c.field and c.field not in _ALIAS and self.rows and c.field not in self.rows[0]]
+        warnings = [
+            f"there is no field '{c.field}'"
+            for c in chips(wanted.q)
+            if c.field and c.field not in _ALIAS and self.rows and c.field not in self.rows[0]
+        ]
         return Page(found[at : at + limit], more, self.horizon(), 12.0, warnings)
 
     async def histogram(self, viewer: Viewer, wanted: Wanted, *, buckets: int, by: str) -> Series:
@@ -190,7 +213,9 @@ class MemoryBackend:
             series.setdefault(r[by], [0] * buckets)[(r["time"] - start) // step] += 1
         return Series(start, end, step, series)
 
-    async def facets(self, viewer: Viewer, wanted: Wanted, fields: Sequence[str], *, limit: int) -> Mapping[str, Sequence[tuple[str, int]]]:
+    async def facets(
+        self, viewer: Viewer, wanted: Wanted, fields: Sequence[str], *, limit: int
+    ) -> Mapping[str, Sequence[tuple[str, int]]]:
         found = self.matching(wanted)
         return {f: Counter(str(r.get(f, "")) for r in found).most_common(limit) for f in fields}
 
@@ -207,22 +232,62 @@ class MemoryBackend:
 
     async def proof(self, viewer: Viewer, index: int) -> Proof:
         record = original(self.rows[index]).encode() + (b" " if self.tampered else b"")
-        return Proof(index, len(self.rows), ORIGIN, self._leaves[index], self._hashes[index], _path(self._hashes, index), _root(self._hashes), self.checkpoint(), record, bytes(16), (Signature(ORIGIN, "Ed25519", True),))
+        return Proof(
+            index,
+            len(self.rows),
+            ORIGIN,
+            self._leaves[index],
+            self._hashes[index],
+            _path(self._hashes, index),
+            _root(self._hashes),
+            self.checkpoint(),
+            record,
+            bytes(16),
+            (Signature(ORIGIN, "Ed25519", True),),
+        )
 
     async def sources(self, viewer: Viewer) -> Sequence[SourceStatus]:
         counts, last = Counter(r["source"] for r in self.rows), {r["source"]: r["time"] for r in self.rows}
         own = SourceStatus("muniment", "Muniment itself", "muniment", "clear", "Platform", 60, 4120, 0, NOW_NS - 2 * S)
-        found = [SourceStatus(n, n.replace("-", " ").title(), "auto", "sealed", "Security", 7200 if n != "billing" else 60, k, 3 if n == "crm" else 0, last[n]) for n, k in counts.items()]
-        return [own, *found, SourceStatus("payroll", "Payroll", "json", "sealed", "People", 3600, 0, 0, None)] if self.rows else [own]
+        found = [
+            SourceStatus(
+                n,
+                n.replace("-", " ").title(),
+                "auto",
+                "sealed",
+                "Security",
+                7200 if n != "billing" else 60,
+                k,
+                3 if n == "crm" else 0,
+                last[n],
+            )
+            for n, k in counts.items()
+        ]
+        return (
+            [own, *found, SourceStatus("payroll", "Payroll", "json", "sealed", "People", 3600, 0, 0, None)]
+            if self.rows
+            else [own]
+        )
 
     async def status(self, viewer: Viewer) -> Status:
         doors = (Door("http", "http://127.0.0.1:8480", True, "", 88213, 4), Door("otlp-http", "http://127.0.0.1:8480", True, "", 1290, 0), Door("syslog-tcp", "127.0.0.1:5601", True, "", 41992, 0), Door("syslog-udp", "127.0.0.1:5514", True, "", 1202, 0), Door("syslog-tls", "127.0.0.1:6514", False, "no certificate set"))  # fmt: skip
-        return Status(self.problems, Ledger(ORIGIN, len(self.rows), self.checkpoint(), NOW_NS - 3 * S, (self.vkey,), len(self.rows) * 214), self.horizon(), "chdb, 26.9", doors, "0.1.0", NOW_NS - 9 * 86_400 * S, (("Memory", "412 MiB"),))
+        return Status(
+            self.problems,
+            Ledger(ORIGIN, len(self.rows), self.checkpoint(), NOW_NS - 3 * S, (self.vkey,), len(self.rows) * 214),
+            self.horizon(),
+            "chdb, 26.9",
+            doors,
+            "0.1.0",
+            NOW_NS - 9 * 86_400 * S,
+            (("Memory", "412 MiB"),),
+        )
 
     async def saved(self, viewer: Viewer) -> Sequence[SavedSearch]:
         return self.kept
 
-    async def save(self, viewer: Viewer, *, name: str, q: str, start: str, end: str, columns: Sequence[str], is_shared: bool) -> SavedSearch:
+    async def save(
+        self, viewer: Viewer, *, name: str, q: str, start: str, end: str, columns: Sequence[str], is_shared: bool
+    ) -> SavedSearch:
         self.kept.append(SavedSearch(f"s{len(self.kept)}", name, viewer.id, q, start, end, columns, is_shared))
         return self.kept[-1]
 
@@ -230,7 +295,11 @@ class MemoryBackend:
         self.kept = [s for s in self.kept if s.id != saved_id]
 
 
-_ALIAS = {"actor": ("actor_id", "actor_name", "actor_email"), "ip": ("src_ip",), "target": ("target_id", "target_name", "target_type")}
+_ALIAS = {
+    "actor": ("actor_id", "actor_name", "actor_email"),
+    "ip": ("src_ip",),
+    "target": ("target_id", "target_name", "target_type"),
+}
 
 
 def _matches(q: str, row: Mapping[str, Any]) -> bool:
@@ -239,7 +308,11 @@ def _matches(q: str, row: Mapping[str, Any]) -> bool:
     if " OR " in q:
         return any(_matches(part, row) for part in q.split(" OR "))
     for chip in chips(q):
-        values = [str(row.get(n, "")).lower() for n in _ALIAS.get(chip.field, (chip.field,))] if chip.field else [" ".join(map(str, row.values())).lower()]
+        values = (
+            [str(row.get(n, "")).lower() for n in _ALIAS.get(chip.field, (chip.field,))]
+            if chip.field
+            else [" ".join(map(str, row.values())).lower()]
+        )
         want = chip.value.lower() if chip.field else f"*{chip.value.lower()}*"
         if any(fnmatch.fnmatchcase(v, want) and (v or want != "*") for v in values) == chip.is_negated:
             return False
@@ -252,7 +325,11 @@ def application(backend: MemoryBackend) -> Starlette:
     async def complete(request: Request) -> Response:
         text = request.query_params["text"].split()[-1:] or [""]
         at = len(request.query_params["text"]) - len(text[0])
-        found = [{"text": f"{n}:", "kind": "field", "detail": "field", "start": at, "end": at + len(text[0])} for n in ("actor", "action", "app", "outcome") if n.startswith(text[0])]
+        found = [
+            {"text": f"{n}:", "kind": "field", "detail": "field", "start": at, "end": at + len(text[0])}
+            for n in ("actor", "action", "app", "outcome")
+            if n.startswith(text[0])
+        ]
         return JSONResponse({"suggestions": found})
 
     async def proof(request: Request) -> Response:
@@ -263,7 +340,9 @@ def application(backend: MemoryBackend) -> Starlette:
     async def tail(request: Request) -> Response:
         return Response(": nothing\n\n", media_type="text/event-stream")
 
-    api = [Route("/api/v1/complete", complete), Route("/api/v1/events/{index}/proof", proof), Route("/api/v1/tail", tail)]
+    api = [
+        Route("/api/v1/complete", complete),
+        Route("/api/v1/events/{index}/proof", proof),
+        Route("/api/v1/tail", tail),
+    ]
     return Starlette(routes=[*api, *routes(backend)])
-
-

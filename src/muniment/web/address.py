@@ -59,7 +59,7 @@ class Address:
         pairs += [("order", self.order)] if self.order != "desc" else []
         pairs += [("cursor", self.cursor)] if self.cursor else []
         pairs += [("live", "1")] if self.is_live else []
-        return path + ("?" + urlencode(pairs, quote_via=quote, safe=":/,") if pairs else "")
+        return path + ("?" + urlencode(pairs, quote_via=quote, safe=":/,", errors="replace") if pairs else "")
 
     def with_q(self, q: str) -> str:
         """The same page with another query, from its start."""
@@ -116,4 +116,4 @@ class Address:
         pairs = [("q", self.q)] if self.q else []
         pairs += [("start", utc_text(covered.start))] if covered.start is not None else []
         pairs += [("end", utc_text(covered.end)), *more.items()]
-        return f"/api/v1/{operation}?" + urlencode(pairs, quote_via=quote, safe=":/,")
+        return f"/api/v1/{operation}?" + urlencode(pairs, quote_via=quote, safe=":/,", errors="replace")

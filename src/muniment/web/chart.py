@@ -78,7 +78,9 @@ def chart(found: Series, complete_to_ns: int, pending: int, zone: tzinfo) -> Cha
     span = max(1, found.end - found.start)
     slot = 100 * found.step_ns / span
     bars = tuple(
-        _bar(found, names, k, totals[k], top, slot, zone) for k in range(n_bars) if found.start + k * found.step_ns < found.end
+        _bar(found, names, k, totals[k], top, slot, zone)
+        for k in range(n_bars)
+        if found.start + k * found.step_ns < found.end
     )
     unseen_x = 100.0
     if pending and complete_to_ns < found.end:
@@ -87,7 +89,9 @@ def chart(found: Series, complete_to_ns: int, pending: int, zone: tzinfo) -> Cha
         bars,
         tuple(_ticks(found.start, found.end, zone)),
         top,
-        tuple((name, sum(found.series[name])) for name in (*ORDER, *[n for n in names if n not in ORDER]) if name in names),
+        tuple(
+            (name, sum(found.series[name])) for name in (*ORDER, *[n for n in names if n not in ORDER]) if name in names
+        ),
         sum(totals),
         round(unseen_x, 3),
         found.start,
@@ -109,7 +113,9 @@ def _bar(found: Series, names: Sequence[str], k: int, total: int, top: int, slot
             parts.append(Part(name, count, round(y, 2), round(height, 2)))
     words = ", ".join(f"{part.count:,} {part.name}" for part in parts) or "nothing"
     label = f"{clock_text(start, zone, 'minute')} to {clock_text(end, zone, 'minute')[-5:]}: {words}"
-    return Bar(f"{utc_text(start)}/{utc_text(end)}", label, round(k * slot, 4), round(slot * 0.86, 4), total, tuple(parts))
+    return Bar(
+        f"{utc_text(start)}/{utc_text(end)}", label, round(k * slot, 4), round(slot * 0.86, 4), total, tuple(parts)
+    )
 
 
 def _ticks(start: int, end: int, zone: tzinfo) -> list[Tick]:

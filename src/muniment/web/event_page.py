@@ -206,7 +206,9 @@ class EventPages:
         for item in page.rows:
             shown_row = row(item, replace(address, columns=()), look.zone)
             shares = tuple(
-                _NEAR_WORDS[name] for name, text in values.items() if text and cell_text(FIELDS[name], item.get(name), look.zone) == text
+                _NEAR_WORDS[name]
+                for name, text in values.items()
+                if text and cell_text(FIELDS[name], item.get(name), look.zone) == text
             )
             found.append(
                 Neighbour(shown_row.url, _offset(time_ns(item.get("time")) - at), shown_row.clock, shown_row.outcome,
@@ -242,9 +244,7 @@ class EventPages:
             received=clock_text(received, look.zone),
             delay=_delay(received - at),
             is_late=bool(c.get("late")),
-            summary=tuple(
-                (title, tuple(r for n in names if (r := known[n]) is not None)) for title, names in _SUMMARY
-            ),
+            summary=tuple((title, tuple(r for n in names if (r := known[n]) is not None)) for title, names in _SUMMARY),
             changes=tuple(change for change in compared if shows_same or change.kind != "same"),
             n_same=n_same,
             shows_same=shows_same,
@@ -254,7 +254,8 @@ class EventPages:
             original_raw=event.record,
             n_sealed=event.record.count("$sealed"),
             groups=tuple(
-                (group, tuple(r for r in known.values() if r is not None and r.field.group == group)) for group in GROUPS
+                (group, tuple(r for r in known.values() if r is not None and r.field.group == group))
+                for group in GROUPS
             ),
             near=near[0],
             near_links=tuple(
@@ -276,7 +277,12 @@ def _field_row(name: str, columns: Mapping[str, object], look: Look) -> FieldRow
     if not text or (text == "0" and field.style == "number" and name != "index") or (name == "late" and text == "no"):
         return None
     base, query = Address(), field.query or name
-    return FieldRow(field, text, base.including(query, text) if field.is_filter else "", base.excluding(query, text) if field.is_filter else "")
+    return FieldRow(
+        field,
+        text,
+        base.including(query, text) if field.is_filter else "",
+        base.excluding(query, text) if field.is_filter else "",
+    )
 
 
 def _original(record: str) -> list[Run]:
@@ -294,5 +300,3 @@ def _delay(delta_ns: int) -> str:
     if abs(delta_ns) < 10**9:
         return f"{abs(delta_ns) // 10**6} ms {'after' if delta_ns >= 0 else 'before'} it happened"
     return f"{span_text(abs(delta_ns))} {'after' if delta_ns >= 0 else 'before'} it happened"
-
-

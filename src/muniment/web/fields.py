@@ -65,7 +65,17 @@ FIELDS: Final = {row.column: row for row in _ROWS}
 
 GROUPS: Final = ("Who", "What", "On what", "When", "Where", "Outcome", "Why", "Record")
 
-FACETS: Final = ("outcome", "action", "actor_name", "source", "src_ip", "target_type", "src_country", "severity", "class_name")
+FACETS: Final = (
+    "outcome",
+    "action",
+    "actor_name",
+    "source",
+    "src_ip",
+    "target_type",
+    "src_country",
+    "severity",
+    "class_name",
+)
 
 DEFAULT_COLUMNS: Final = ("actor_name", "action", "src_ip", "source")
 

@@ -36,7 +36,7 @@ class Change:
 def parsed(text: str) -> object | None:
     """The value of a JSON text, None when it is no JSON."""
     try:
-        return json.loads(text) if text else None  
+        return json.loads(text) if text else None
     except (ValueError, RecursionError):
         return None
 
@@ -87,7 +87,14 @@ def _flat(value: object, path: str) -> Iterator[tuple[str, str]]:
             yield from _flat(inner, f"{path}[{at}]")
     elif value is not None or path:
         sealed = _sealed(value)
-        yield path or "value", f"sealed #{sealed}" if sealed else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        yield (
+            path or "value",
+            f"sealed #{sealed}"
+            if sealed
+            else value
+            if isinstance(value, str)
+            else json.dumps(value, ensure_ascii=False),
+        )
 
 
 def _sealed(value: object) -> str:
@@ -102,7 +109,7 @@ def _runs(value: object, depth: int) -> Iterator[Run]:
         yield Run("mark", "{\n")
         for at, (key, inner) in enumerate(value.items()):
             yield Run("mark", pad)
-            yield Run("key", str(key))
+            yield Run("key", json.dumps(str(key), ensure_ascii=False))
             yield Run("mark", ": ")
             yield from _runs(inner, depth + 1)
             yield Run("mark", ",\n" if at < len(value) - 1 else "\n")

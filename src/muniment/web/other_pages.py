@@ -155,7 +155,13 @@ class OtherPages:
         start, end = _api_range(address.when, covered.start, covered.end, covered.is_open)
         name = " ".join(fields.get("name", "").split())[:128] or address.q[:128] or "Everything"
         await self._backend.save(
-            viewer, name=name, q=address.q, start=start, end=end, columns=list(address.columns), is_shared=fields.get("shared") == "1"
+            viewer,
+            name=name,
+            q=address.q,
+            start=start,
+            end=end,
+            columns=list(address.columns),
+            is_shared=fields.get("shared") == "1",
         )
         return redirect("/saved?done=saved")
 
@@ -176,7 +182,9 @@ class OtherPages:
         if not token and self._backend.viewer(request):
             return redirect("/")
         state = "enter" if is_token else "spent" if token else "left" if request.query_params.get("left") else "ask"
-        return self._site.render("login.html", self._site.shell(request, "Sign in", ""), LoginView(state, token if is_token else ""))
+        return self._site.render(
+            "login.html", self._site.shell(request, "Sign in", ""), LoginView(state, token if is_token else "")
+        )
 
     async def enter(self, request: Request) -> Response:
         """Spend a login link."""
@@ -184,12 +192,20 @@ class OtherPages:
             await self._site.fields(request)
             name, value, lifetime_s = await self._backend.enter(request.path_params["token"], request)
         except DeniedError:
-            return self._site.render("login.html", self._site.shell(request, "Sign in", ""), LoginView("spent", ""), 403)
+            return self._site.render(
+                "login.html", self._site.shell(request, "Sign in", ""), LoginView("spent", ""), 403
+            )
         except AuditError as error:
             return self._site.refusal(request, error)
         answer = redirect("/")
         answer.set_cookie(
-            name, value, max_age=lifetime_s, path="/", httponly=True, samesite="strict", secure=request.url.scheme == "https"
+            name,
+            value,
+            max_age=lifetime_s,
+            path="/",
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
         )
         return answer
 
@@ -203,7 +219,11 @@ class OtherPages:
     async def look(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Keep a preference in this browser: theme, zone, shortcuts."""
         answer = redirect(fields.get("back", "/"))
-        allowed = {"theme": r"auto|light|dark", "keys": r"on|off", "zone": r"[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,2}"}
+        allowed = {
+            "theme": r"auto|light|dark",
+            "keys": r"on|off",
+            "zone": r"[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,2}",
+        }
         for name, pattern in allowed.items():
             if name in fields and re.fullmatch(pattern, fields[name]):
                 answer.set_cookie(
@@ -253,5 +273,3 @@ def _saved_url(saved: SavedSearch) -> str:
     columns = ",".join(c for c in saved.columns if c in FIELDS)
     params = {"q": saved.q, "when": _saved_when(saved)} | ({"cols": columns} if columns else {})
     return Address.of(params).url()
-
-

@@ -66,7 +66,9 @@ def chips(q: str) -> list[Chip]:
         name, colon, value = body.partition(":")
         is_field = bool(colon) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", name) is not None
         found.append(
-            Chip(len(found), text, name if is_field else "", _unquoted(value if is_field else body), text.startswith("-"))
+            Chip(
+                len(found), text, name if is_field else "", _unquoted(value if is_field else body), text.startswith("-")
+            )
         )
     return found
 

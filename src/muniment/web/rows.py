@@ -101,4 +101,9 @@ def _cell(item: Mapping[str, object], column: str, address: Address, zone: tzinf
     text = cell_text(field, item.get(column), zone)
     name = field.query or field.column
     has_filter = field.is_filter and bool(text)
-    return Cell(field, text, address.including(name, text) if has_filter else "", address.excluding(name, text) if has_filter else "")
+    return Cell(
+        field,
+        text,
+        address.including(name, text) if has_filter else "",
+        address.excluding(name, text) if has_filter else "",
+    )

@@ -260,9 +260,7 @@ class SearchPages:
         )
         return page, found, values
 
-    async def _nothing(
-        self, viewer: Viewer, address: Address, covered: Range, look: Look, horizon: Horizon
-    ) -> Nothing:
+    async def _nothing(self, viewer: Viewer, address: Address, covered: Range, look: Look, horizon: Horizon) -> Nothing:
         """Why there are no rows: what each part removes, the nearest match outside, who is late."""
         status, sources = await asyncio.gather(self._backend.status(viewer), self._backend.sources(viewer))
         now = self._backend.now_ns()
@@ -289,7 +287,11 @@ class SearchPages:
                 hour = parse_range(f"{row.time}/now", 2**62, look.zone).start or 0
                 around = absolute(max(0, hour - 1_800 * 10**9), hour + 1_800 * 10**9)
                 nearest.append((words, f"{row.date} {row.clock}", address.with_when(around)))
-        wider = tuple((label, address.with_when(text)) for text, label in (("7d", "Last 7 days"), ("30d", "Last 30 days"), ("all", "Everything")) if text != covered.text)
+        wider = tuple(
+            (label, address.with_when(text))
+            for text, label in (("7d", "Last 7 days"), ("30d", "Last 30 days"), ("all", "Everything"))
+            if text != covered.text
+        )
         late = tuple(s for s in sources if s.rhythm_s and s.last_heard and now - s.last_heard > s.rhythm_s * 10**9)
         return Nothing(removals, tuple(nearest), wider, late, is_ever, snippets(status.doors), tuple(status.doors))
 
@@ -306,11 +308,21 @@ def _query_error(address: Address, error: RejectedError) -> QueryError:
     while end < len(q) and not q[end].isspace():
         end += 1
     wrong = q[at:end] or " "
-    return QueryError(q[:at], wrong, q[end:], column, error.reason, fix, address.with_q(fix) if fix and fix != q else "")
+    return QueryError(
+        q[:at], wrong, q[end:], column, error.reason, fix, address.with_q(fix) if fix and fix != q else ""
+    )
 
 
 def _names() -> tuple[str, ...]:
-    return (*[field.query or field.column for field in FIELDS.values()], "actor", "target", "src_ip", "record", "changes_before", "changes_after")
+    return (
+        *[field.query or field.column for field in FIELDS.values()],
+        "actor",
+        "target",
+        "src_ip",
+        "record",
+        "changes_before",
+        "changes_after",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,19 +363,30 @@ class _Base:
             chart=picture,
             facets=_facets(a, values or {}),
             columns=tuple(
-                ColumnView(FIELDS[c], a.moved(c, -1) if k else "", a.moved(c, 1) if k < len(a.columns) - 1 else "", a.without_column(c))
+                ColumnView(
+                    FIELDS[c],
+                    a.moved(c, -1) if k else "",
+                    a.moved(c, 1) if k < len(a.columns) - 1 else "",
+                    a.without_column(c),
+                )
                 for k, c in enumerate(a.columns)
             ),
-            all_columns=tuple((field, name in a.columns) for name, field in FIELDS.items() if name not in {"time", "index"}),
+            all_columns=tuple(
+                (field, name in a.columns) for name, field in FIELDS.items() if name not in {"time", "index"}
+            ),
             rows=tuple(shown_rows),
             next_url=a.at_cursor(page.cursor) if page and page.cursor else "",
             first_url=a.at_cursor("") if a.cursor else "",
             live_url=a.toggled_live(),
             order_url=a.toggled_order(),
-            exports=tuple((label, words, a.api("export", self.covered, format=name)) for name, label, words in _EXPORTS),
+            exports=tuple(
+                (label, words, a.api("export", self.covered, format=name)) for name, label, words in _EXPORTS
+            ),
             took_ms=page.took_ms if page else 0.0,
             horizon=page.horizon if page else None,
-            last_index=max((row.index for row in shown_rows), default=(page.horizon.complete_to_index - 1) if page else -1),
+            last_index=max(
+                (row.index for row in shown_rows), default=(page.horizon.complete_to_index - 1) if page else -1
+            ),
             hidden=_hidden(a),
             nothing=nothing,
             fields=_names(),
@@ -378,8 +401,10 @@ class _Base:
         moves = [("earlier", f"Earlier by {span_text(span)}", max(0, start - span), start)]
         if end < self.now:
             moves.append(("later", f"Later by {span_text(span)}", end, min(end + span, max(self.now, end + 1))))
-        moves.append(("out", "Zoom out to twice the time", max(0, start - span // 2), min(end + span // 2, max(self.now, end))))
-        return tuple(Choice(text, label, a.with_when(absolute(first, last)), False) for text, label, first, last in moves)
+        moves.append(("out", "Zoom out", max(0, start - span // 2), min(end + span // 2, max(self.now, end))))
+        return tuple(
+            Choice(text, label, a.with_when(absolute(first, last)), False) for text, label, first, last in moves
+        )
 
 
 def _warning(address: Address, text: str) -> tuple[str, str, str]:
@@ -393,11 +418,22 @@ def _facets(address: Address, values: Mapping[str, Sequence[tuple[str, int]]]) -
     for name in FACETS:
         field = FIELDS[name]
         query = field.query or name
-        listed = [(text.removeprefix("::ffff:") if query == "ip" else text, n) for text, n in values.get(name, ()) if text not in {"", "::"}]
+        listed = [
+            (text.removeprefix("::ffff:") if query == "ip" else text, n)
+            for text, n in values.get(name, ())
+            if text not in {"", "::"}
+        ]
         top = max((n for _, n in listed), default=0)
         if listed:
             items = tuple(
-                FacetValue(text, n, round(100 * n / top, 2), address.including(query, text), address.excluding(query, text), (query, text) in chosen)
+                FacetValue(
+                    text,
+                    n,
+                    round(100 * n / top, 2),
+                    address.including(query, text),
+                    address.excluding(query, text),
+                    (query, text) in chosen,
+                )
                 for text, n in listed
             )
             found.append(Facet(field, query, items))
@@ -406,4 +442,6 @@ def _facets(address: Address, values: Mapping[str, Sequence[tuple[str, int]]]) -
 
 def _hidden(address: Address) -> tuple[tuple[str, str], ...]:
     """What a form must carry along besides its own fields."""
-    return tuple((name, value) for name, value in parse_qsl(replace(address, cursor="", is_live=False).url().partition("?")[2]))
+    return tuple(
+        (name, value) for name, value in parse_qsl(replace(address, cursor="", is_live=False).url().partition("?")[2])
+    )

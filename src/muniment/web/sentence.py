@@ -29,7 +29,15 @@ _PAST: Final = {
     "ban": "banned", "tag": "tagged", "transfer": "transferred", "view": "viewed", "sso": "signed in to", "assume": "assumed",
     "open": "opened", "push": "pushed to", "add": "added", "void": "voided", "accepted": "accepted", "elevate": "elevated", "sudo": "ran as root",
 }  # fmt: skip
-_BASE: Final = {"login": "log in", "logon": "log in", "logout": "log out", "logoff": "log out", "sso": "sign in to", "push": "push to", "sudo": "run as root"}
+_BASE: Final = {
+    "login": "log in",
+    "logon": "log in",
+    "logout": "log out",
+    "logoff": "log out",
+    "sso": "sign in to",
+    "push": "push to",
+    "sudo": "run as root",
+}
 _INTRANSITIVE: Final = frozenset({"login", "logon", "logout", "logoff"})
 _SESSIONS: Final = frozenset({"session.start", "session.end"})
 
@@ -61,7 +69,9 @@ def sentence(row: Mapping[str, object]) -> list[Piece]:
     place = _text(row, "dst_host") or _text(row, "app")
     if verb in _INTRANSITIVE:
         where = place or target or _text(row, "source")
-        pieces += [Piece("plain", "to" if verb in {"login", "logon"} else "of"), Piece("target", where)] if where else []
+        pieces += (
+            [Piece("plain", "to" if verb in {"login", "logon"} else "of"), Piece("target", where)] if where else []
+        )
     else:
         pieces += [Piece("plain", noun)] if noun else []
         pieces += [Piece("target", target)] if target and target != actor else []

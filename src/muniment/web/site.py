@@ -89,7 +89,9 @@ class Site:
         folder = files("muniment.web") / "static"
         self._static = {item.name: item.read_bytes() for item in folder.iterdir() if item.is_file()}
         # One hash over all: modules import each other by relative name, so they must change address together.
-        digest = hashlib.sha256(b"".join(n.encode() + b"\0" + self._static[n] for n in sorted(self._static))).hexdigest()
+        digest = hashlib.sha256(
+            b"".join(n.encode() + b"\0" + self._static[n] for n in sorted(self._static))
+        ).hexdigest()
         self.static = f"/static/{digest[:16]}"
         self._templates = Environment(
             loader=PackageLoader("muniment.web", "templates"),
@@ -100,7 +102,14 @@ class Site:
             finalize=_finalized,
         )
         self._templates.filters.update(
-            shown=shown, count=_count, hex=bytes.hex, ago=ago, utc=utc_text, verbatim=Markup.escape, clock=clock_text, quote_path=quote
+            shown=shown,
+            count=_count,
+            hex=bytes.hex,
+            ago=ago,
+            utc=utc_text,
+            verbatim=Markup.escape,
+            clock=clock_text,
+            quote_path=quote,
         )
 
     def look(self, request: Request) -> Look:
@@ -168,9 +177,13 @@ class Site:
     def refusal(self, request: Request, error: AuditError) -> Response:
         """The page for an error: what happened, what to do, whom to ask."""
         request_id = secrets.token_hex(6)
-        problem = Problem(500, "Something went wrong", str(error), "Tell an administrator and give this number.", "", request_id)
+        problem = Problem(
+            500, "Something went wrong", str(error), "Tell an administrator and give this number.", "", request_id
+        )
         if isinstance(error, DeniedError) and not error.is_authenticated:
-            problem = Problem(401, "Please sign in", str(error), "Open a login link. An administrator makes new ones.", "", request_id)
+            problem = Problem(
+                401, "Please sign in", str(error), "Open a login link. An administrator makes new ones.", "", request_id
+            )
         elif isinstance(error, DeniedError):
             advice = "An administrator can grant it." if error.permission else "Go back and try again."
             problem = Problem(403, "This is not open to you", str(error), advice, error.permission, request_id)
@@ -180,7 +193,9 @@ class Site:
         elif isinstance(error, BusyError):
             problem = Problem(503, "Busy", str(error), "Load the page again in a moment.", "", request_id)
         elif isinstance(error, StorageError):
-            problem = Problem(503, "The disk refuses", str(error), "An operator must look at the disk now.", "", request_id)
+            problem = Problem(
+                503, "The disk refuses", str(error), "An operator must look at the disk now.", "", request_id
+            )
         return self.render("problem.html", self.shell(request, problem.heading, ""), problem, problem.status)
 
     def static_file(self, request: Request) -> Response:

@@ -77,7 +77,9 @@ def parse_range(text: str, now_ns: int, zone: tzinfo) -> Range:
     named = _named(words, now_ns, zone)
     if named:
         return named
-    amount = re.fullmatch(r"(?:last |-)?(\d{1,5}) ?([a-z]+?)s?(?: ago)?", words) or re.fullmatch(r"-?(\d{1,5})(s)", words)
+    amount = re.fullmatch(r"(?:last |-)?(\d{1,5}) ?([a-z]+?)s?(?: ago)?", words) or re.fullmatch(
+        r"-?(\d{1,5})(s)", words
+    )
     if amount:
         unit = _WORDS.get(amount[2], amount[2])
         if unit in _UNITS:
@@ -99,14 +101,22 @@ def _named(words: str, now_ns: int, zone: tzinfo) -> Range | None:
     if words == "last month":
         last = now.date().replace(day=1)
         first_day = (last - timedelta(days=1)).replace(day=1)
-        return Range(words, "Last month", _ns(datetime.combine(first_day, time(), zone)), _ns(datetime.combine(last, time(), zone)), False)
+        return Range(
+            words,
+            "Last month",
+            _ns(datetime.combine(first_day, time(), zone)),
+            _ns(datetime.combine(last, time(), zone)),
+            False,
+        )
     match = re.fullmatch(
         r"(today|yesterday|\d{4}-\d{2}-\d{2})(?: (\d{1,2})(?::(\d{2}))?\s?(?:-|to|–)\s?(\d{1,2})(?::(\d{2}))?)?", words
     )
     if not match:
         return None
     try:
-        day = {"today": now.date(), "yesterday": now.date() - timedelta(days=1)}.get(match[1]) or date.fromisoformat(match[1])
+        day = {"today": now.date(), "yesterday": now.date() - timedelta(days=1)}.get(match[1]) or date.fromisoformat(
+            match[1]
+        )
         if match[2] is None:
             start, end = datetime.combine(day, time(), zone), datetime.combine(day + timedelta(days=1), time(), zone)
         else:
@@ -122,7 +132,13 @@ def _named(words: str, now_ns: int, zone: tzinfo) -> Range | None:
     except ValueError:
         raise RejectedError(f"'{words}' is not on the calendar or the clock", field="when") from None
     is_open = _ns(end) > now_ns
-    return Range(words, _LABELS.get(words, words.capitalize()), _ns(start), min(_ns(end), now_ns) if is_open and _ns(start) < now_ns else _ns(end), is_open)
+    return Range(
+        words,
+        _LABELS.get(words, words.capitalize()),
+        _ns(start),
+        min(_ns(end), now_ns) if is_open and _ns(start) < now_ns else _ns(end),
+        is_open,
+    )
 
 
 def _between(text: str, now_ns: int, zone: tzinfo) -> Range:

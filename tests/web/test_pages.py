@@ -1,0 +1,168 @@
+"""The pages as a browser without scripts gets them."""
+
+import re
+
+import pytest
+from memory import NOW_NS, MemoryBackend, application, event
+from starlette.testclient import TestClient
+
+PAGES = [
+    "/",
+    "/?q=outcome:failure&when=7d",
+    "/?when=all",
+    "/events/5",
+    "/events/5/proof",
+    "/sources",
+    "/status",
+    "/saved",
+    "/help",
+]
+
+
+def _client(backend: MemoryBackend) -> TestClient:
+    return TestClient(application(backend), cookies={"muniment_session": backend.session}, follow_redirects=False)
+
+
+@pytest.mark.parametrize("url", [*PAGES, "/login/nonsense", "/events/99999"])
+def test_every_answer_carries_the_strict_headers_and_nothing_inline(client: TestClient, url: str) -> None:
+    answer = client.get(url)
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "require-trusted-types-for 'script'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["cache-control"] == "no-store"
+    assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", answer.text)
+    assert re.findall(r"<script[^>]*>([^<]*)</script>", answer.text) == [""]
+
+
+@pytest.mark.parametrize("url", PAGES)
+def test_without_a_session_every_page_leads_to_the_login(backend: MemoryBackend, url: str) -> None:
+    answer = TestClient(application(backend), follow_redirects=False).get(url)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+
+
+def test_looking_at_a_login_link_does_not_spend_it_and_using_it_does() -> None:
+    client = TestClient(application(MemoryBackend()), follow_redirects=False)
+    link = "/login/first-login-link-0001"
+    assert "Sign in" in client.get(link).text
+    entered = client.post(link)
+    cookie = entered.headers["set-cookie"]
+    assert entered.status_code == 303
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert "no longer works" in TestClient(application(MemoryBackend(links=set()))).post(link).text
+
+
+def test_a_form_without_the_token_changes_nothing(client: TestClient, backend: MemoryBackend) -> None:
+    before = list(backend.kept)
+    assert client.post("/saved", data={"name": "x", "q": "a:b"}).status_code == 403
+    assert client.post("/look", data={"csrf": "wrong", "theme": "dark"}).status_code == 403
+    foreign = client.post("/logout", data={"csrf": "csrf-of-the-tests"}, headers={"sec-fetch-site": "cross-site"})
+    assert foreign.status_code == 403
+    assert backend.kept == before
+
+
+def test_a_preference_never_redirects_away(client: TestClient) -> None:
+    for back in ("https://evil.example/", "//evil.example", "/\\evil.example"):
+        answer = client.post("/look", data={"csrf": "csrf-of-the-tests", "theme": "dark", "back": back})
+        assert answer.headers["location"] == "/"
+
+
+def test_a_search_can_be_saved_opened_and_deleted() -> None:
+    backend = MemoryBackend()
+    client = _client(backend)
+    client.post("/saved", data={"csrf": "csrf-of-the-tests", "name": "Mine", "q": "outcome:failure", "when": "7d"})
+    assert (backend.kept[0].q, backend.kept[0].start, backend.kept[0].end) == ("outcome:failure", "-7d", "now")
+    assert "/?q=outcome:failure&amp;when=7d" in client.get("/saved").text
+    client.post("/saved/s0/delete", data={"csrf": "csrf-of-the-tests"})
+    assert backend.kept == []
+
+
+def test_a_wrong_query_is_shown_where_it_is_wrong_with_a_way_to_mend_it(client: TestClient) -> None:
+    answer = client.get("/", params={"q": 'outcome:failure actor:"ann'})
+    assert answer.status_code == 400
+    assert "<mark>&#34;ann</mark>" in answer.text
+    assert "at character 23" in answer.text
+    assert 'Did you mean <a class="mono" href="/?q=outcome:failure%20actor:%22ann%22"' in answer.text
+
+
+def test_an_unknown_field_suggests_the_nearest(client: TestClient) -> None:
+    assert "outcome:failure</a>?" in client.get("/", params={"q": "outcom:failure"}).text
+
+
+def test_nothing_found_says_what_each_part_removes_and_what_is_near(client: TestClient) -> None:
+    text = client.get("/", params={"q": "outcome:failure action:door.open"}).text
+    assert "Nothing matches" in text
+    assert "without action:door.open" in text
+    assert (
+        re.search(r"Nearest before: <a", client.get("/", params={"q": "outcome:failure", "when": "1970-01-02"}).text)
+        is None
+    )
+    assert "Nearest after" in client.get("/", params={"q": "outcome:failure", "when": "1970-01-02"}).text
+
+
+def test_an_empty_ledger_shows_how_to_connect() -> None:
+    text = _client(MemoryBackend(rows=[])).get("/").text
+    assert "Waiting for the first event" in text
+    assert "/v1/events" in text
+    assert "rsyslog" in text
+
+
+def test_a_missing_permission_is_named_with_who_can_grant_it() -> None:
+    answer = _client(MemoryBackend(permissions=frozenset())).get("/")
+    assert answer.status_code == 403
+    assert "Missing permission" in answer.text
+    assert "An administrator can grant it" in answer.text
+
+
+def test_what_is_pending_is_said_on_every_result() -> None:
+    text = _client(MemoryBackend(pending=14)).get("/").text
+    assert re.search(r'<b class="num">14</b> on the way', text)
+    assert 'class="unseen"' in text
+
+
+def test_paging_goes_through_every_row_once(client: TestClient) -> None:
+    url, seen = "/?when=all", []
+    while url:
+        text = client.get(url).text
+        seen += re.findall(r'<tr data-index="(\d+)"', text)
+        following = re.search(r'rel="next" href="([^"]+)"', text)
+        url = following[1].replace("&amp;", "&") if following else ""
+    assert len(seen) == len(set(seen)) == 900
+
+
+def test_columns_and_typed_times_become_short_addresses(client: TestClient) -> None:
+    answer = client.get("/?cols=source,action&col=action&col=app&typed=yesterday+9-17")
+    assert answer.headers["location"] == "/?when=yesterday%209-17&cols=action,app"
+
+
+def test_the_proof_holds_step_by_step_and_a_changed_record_fails() -> None:
+    backend = MemoryBackend()
+    assert "holds" in _client(backend).get("/events/5/proof").text
+    backend.tampered = True
+    answer = _client(backend).get("/events/5/proof")
+    assert answer.status_code == 500
+    assert "The proof fails" in answer.text
+
+
+def test_the_event_page_shows_the_difference_and_what_is_sealed(client: TestClient, backend: MemoryBackend) -> None:
+    index = next(r["index"] for r in backend.rows if r["changes_after"])
+    text = client.get(f"/events/{index}").text
+    assert "max_connections" in text
+    assert "owner" not in text.split("What changed")[1].split("</table>")[0]
+    assert '<span class="r-sealed">sealed #1</span>' in text
+    assert '<span class="r-secret">secret: api-key</span>' in text
+    assert "owner" in client.get(f"/events/{index}?fields=all").text.split("What changed")[1].split("</table>")[0]
+
+
+def test_hidden_characters_are_seen_not_obeyed() -> None:
+    row = event(0, NOW_NS - 10**9, source="s", action="file.read", actor_id="u", actor_name="a\u202eb\x1b[31m\ud800", target_name="x\u200by", target_type="file", target_id="t", src_ip="::ffff:10.0.0.1", session_id="", request_id="", dst_host="", app="", activity_name="", actor_email="", device_name="")  # fmt: skip
+    backend = MemoryBackend(rows=[])
+    backend.rows.append(row)
+    text = _client(backend).get("/").text
+    assert "\u202e" not in text
+    assert "\x1b" not in text
+    assert "U+202E RIGHT-TO-LEFT OVERRIDE" in text
+    assert "\\u200b" in text
+    assert "10.0.0.1" in text
+    assert "::ffff" not in text
