@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 
@@ -233,16 +234,16 @@ def test_any_text_gives_a_tree_or_a_place(q: str) -> None:
     try:
         where(parse_query(q, NOW).node)
     except RejectedError as error:
-        assert error.column is not None
-        assert 0 <= error.column <= len(q)
+        is_placed = error.column is not None and 0 <= error.column <= len(q)
+    else:
+        is_placed = True
+    assert is_placed
 
 
 @pytest.mark.parametrize("piece", ["a ", "(a) ", "-", "a:b ", '"', "a OR ", "[", "/", "*", "a:/b/ ", "\\", "a:[b TO "])
 def test_parsing_time_grows_with_the_length_only(piece: str) -> None:
     text = (piece * QUERY_CHARS_MAX)[:QUERY_CHARS_MAX]
     began = time.process_time()
-    try:
+    with contextlib.suppress(RejectedError):
         where(parse_query(text, NOW).node)
-    except RejectedError:
-        pass
     assert time.process_time() - began < 1.0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import fnmatch
 import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from muniment.errors import DeniedError, RejectedError
@@ -338,7 +339,17 @@ def application(backend: MemoryBackend) -> Starlette:
         return JSONResponse({"index": p.index, "size": p.size, "origin": p.origin, "leaf": b64(p.leaf), "leaf_hash": b64(p.leaf_hash), "inclusion_proof": [b64(h) for h in p.inclusion_proof], "root_hash": b64(p.root_hash), "checkpoint": p.checkpoint, "record": b64(p.record), "record_salt": b64(p.record_salt), "vkeys": [backend.vkey]})  # fmt: skip
 
     async def tail(request: Request) -> Response:
-        return Response(": nothing\n\n", media_type="text/event-stream")
+        after = int(request.query_params.get("after", "-1"))
+
+        async def follow() -> AsyncIterator[bytes]:
+            nonlocal after
+            while not await request.is_disconnected():
+                for r in backend.rows[after + 1 :]:
+                    after = r["index"]
+                    yield b"event: row\ndata: {}\n\n"
+                await asyncio.sleep(0.05)
+
+        return StreamingResponse(follow(), media_type="text/event-stream")
 
     api = [
         Route("/api/v1/complete", complete),

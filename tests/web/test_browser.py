@@ -38,11 +38,18 @@ def _hostile() -> list[dict[str, object]]:
 
 
 @pytest.fixture(scope="module")
-def base() -> Iterator[str]:
+def backend() -> MemoryBackend:
+    return MemoryBackend(rows=_hostile())
+
+
+@pytest.fixture(scope="module")
+def base(backend: MemoryBackend) -> Iterator[str]:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(application(MemoryBackend(rows=_hostile())), port=port, log_level="error"))
+    server = uvicorn.Server(
+        uvicorn.Config(application(backend), port=port, log_level="error", timeout_graceful_shutdown=1)
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until = time.monotonic() + 10
@@ -132,4 +139,19 @@ def test_dragging_over_the_histogram_zooms(page: object, base: str) -> None:
     page.mouse.up()  # type: ignore[attr-defined]
     page.wait_for_url("**when=**")  # type: ignore[attr-defined]
     assert "%2F20" in page.url or "/20" in page.url.split("when=")[1]  # type: ignore[attr-defined]
+    _clean(page)
+
+
+def test_live_rows_arrive_as_text_and_are_held_while_paused(page: object, base: str, backend: MemoryBackend) -> None:
+    page.goto(f"{base}/?live=1")  # type: ignore[attr-defined]
+    page.mouse.move(5, 5)  # type: ignore[attr-defined]
+    first = len(backend.rows)
+    backend.rows.append(event(first, NOW_NS - 10**9, **dict.fromkeys(TEXTS, HOSTILE[1])))
+    page.wait_for_selector(f"#rows tr.is-new[data-index='{first}']")  # type: ignore[attr-defined]
+    page.get_by_role("button", name="Pause").click()  # type: ignore[attr-defined]
+    backend.rows.append(event(first + 1, NOW_NS - 10**9, **dict.fromkeys(TEXTS, HOSTILE[0])))
+    page.wait_for_selector("#held:not([hidden])")  # type: ignore[attr-defined]
+    assert page.locator(f"#rows tr[data-index='{first + 1}']").count() == 0  # type: ignore[attr-defined]
+    page.click("#held")  # type: ignore[attr-defined]
+    page.wait_for_selector(f"#rows tr[data-index='{first + 1}']")  # type: ignore[attr-defined]
     _clean(page)

@@ -32,7 +32,7 @@ _SUMMARY = (
     ("Who", ("actor_name", "actor_email", "actor_id", "on_behalf_of")),
     ("What", ("action", "activity_name")),
     ("On what", ("target_name", "target_type", "target_id")),
-    ("Where", ("src_ip", "src_country", "device_name", "dst_host", "app")),
+    ("Where", ("src_ip", "src_country", "device_name", "dst_host")),
     ("Outcome", ("outcome", "status_detail")),
     ("Why", ("reason", "request_id")),
 )

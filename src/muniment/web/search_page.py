@@ -207,7 +207,7 @@ class SearchPages:
         if "col" in p:
             chosen = [c for c in p.getlist("col") if c in FIELDS]
             kept = [c for c in address.columns if c in chosen]
-            address = replace(address, columns=tuple([*kept, *[c for c in chosen if c not in kept]]))
+            address = replace(address, columns=(*kept, *[c for c in chosen if c not in kept]))
         url = replace(address, cursor="").url()
         for name in extra:
             if name.startswith("add.") and p[name].strip():
