@@ -11,6 +11,7 @@ from msgspec import Meta
 from muniment.api.operations import Call, Empty, Operation
 from muniment.api.services import Services
 from muniment.errors import RejectedError
+from muniment.search.query.parse import parse_query
 
 __all__ = ["Administering", "admin_operations"]
 
@@ -178,7 +179,7 @@ class Administering:
 
     async def key_create(self, call: Call[Empty, KeyBody]) -> NewKeyAnswer:
         b = call.body
-        self._s.search.check(b.scope)
+        parse_query(b.scope, self._s.clock())
         key, text = self._s.keys.create(b.name, b.role, self._s.clock(), scope=b.scope)
         await self._record(call, "key.create", "key", key.id, role=b.role, scope=b.scope)
         return NewKeyAnswer(_key(key), text)

@@ -158,7 +158,8 @@ class Proving:
 
     async def evidence(self, call: Call[EvidenceParams, Empty]) -> Raw:
         indexes = sorted(set(call.params.indexes))
-        await self._blocking(lambda: [self._visible(call, index) for index in indexes])
+        for index in indexes:
+            await self._blocking(lambda index=index: self._visible(call, index))  # type: ignore[misc]
         await self._record(call, "log.export", format="evidence", indexes=indexes[:100], count=len(indexes))
         body = await self._blocking(lambda: evidence_bytes(self._s, indexes))
         name = f"muniment-evidence-{indexes[0]}" + (f"-and-{len(indexes) - 1}-more" if len(indexes) > 1 else "")

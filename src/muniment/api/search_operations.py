@@ -15,7 +15,15 @@ from muniment.api.services import Services
 from muniment.api.times import parse_time
 from muniment.errors import RejectedError
 
-__all__ = ["ExportParams", "FacetParams", "HistogramParams", "Reading", "SavedBody", "SearchParams", "search_operations"]
+__all__ = [
+    "ExportParams",
+    "FacetParams",
+    "HistogramParams",
+    "Reading",
+    "SavedBody",
+    "SearchParams",
+    "search_operations",
+]
 
 T = TypeVar("T")
 QueryText = Annotated[
@@ -256,12 +264,13 @@ class Reading:
         found = await self._recorded(call, "log.view", lambda: self._s.search.event(index, scope=scope), index=index)
         if found is None:
             raise RejectedError(f"no record with index {index} is visible to you", field="index", status=404)
-        return EventAnswer(index, found.columns, found.record, found.ocsf)
+        record, ocsf = str(found.pop("record")), found.pop("ocsf")
+        return EventAnswer(index, found, record, dict(ocsf) if isinstance(ocsf, dict) else {})
 
     async def tail(self, call: Call[TailParams, Empty]) -> Stream:
         p = call.params
         scope = call.identity.scope or None
-        after = p.after if p.after >= 0 else self._s.search.horizon().complete_to_index - 1
+        after = p.after if p.after >= 0 else self._s.horizon().complete_to_index - 1
         rows = await self._recorded(
             call, "log.tail", lambda: self._s.search.tail(p.q, after, 1, scope=scope), query=p.q
         )
@@ -280,10 +289,10 @@ class Reading:
         while True:
             rows = await self._blocking(lambda: self._s.search.tail(q, after, 200, scope=scope))  # noqa: B023
             for row in rows:
-                after = max(after, int(row["index"]))
+                after = max(after, int(str(row["index"])))
                 yield b"id: %d\nevent: row\ndata: %s\n\n" % (after, msgspec.json.encode(row))
             if len(rows) < 200:
-                horizon = self._s.search.horizon()
+                horizon = self._s.horizon()
                 after = max(after, horizon.complete_to_index - 1) if not rows else after
                 yield b"event: horizon\ndata: %s\n\n" % msgspec.json.encode(_horizon(horizon))
                 await self._s.wait_for_change(TAIL_POLL_S)
@@ -316,12 +325,11 @@ class Reading:
 
     async def saved_create(self, call: Call[Empty, SavedBody]) -> SavedAnswer:
         b = call.body
-        self._s.search.check(b.q)
         saved = await self._recorded(
             call,
             "search.save",
-            lambda: self._s.saved.create(
-                b.name, call.identity.id, b.q, b.start, b.end, list(b.columns), b.is_shared, self._s.clock()
+            lambda: self._s.saved.save(
+                call.identity.id, b.name, b.q, f"{b.start}/{b.end}", tuple(b.columns), b.is_shared
             ),
             name=b.name,
             query=b.q,
@@ -329,12 +337,11 @@ class Reading:
         return _saved(saved)
 
     async def saved_delete(self, call: Call[Empty, Empty]) -> SavedAnswer:
-        saved = await self._recorded(
-            call,
-            "search.delete",
-            lambda: self._s.saved.delete(str(call.path["id"]), call.identity.id),
-            id=str(call.path["id"]),
-        )
+        owner, number = call.identity.id, int(call.path["id"]) if str(call.path["id"]).isdecimal() else -1
+        saved = await self._blocking(lambda: self._s.saved.get(owner, number))
+        if saved is None:
+            raise RejectedError("there is no such saved search", field="id", status=404)
+        await self._recorded(call, "search.delete", lambda: self._s.saved.remove(owner, number), id=number)
         return _saved(saved)
 
 

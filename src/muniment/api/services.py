@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ from muniment.api.jobs import Job, Jobs
 from muniment.api.recorder import Recorder
 from muniment.config import Settings
 from muniment.ledger.ledger import Ledger
+from muniment.search.projector import Horizon
 from muniment.search.saved import SavedSearches
 from muniment.search.service import SearchService
 from muniment.sources.registry import SourceRegistry
@@ -38,6 +39,7 @@ class Services:
     status: Callable[[], dict[str, Any]]
     verify: Callable[[], Job]
     rebuild: Callable[[], Job]
-    open_parts: Callable[[Sequence[Any]], list[tuple[bytes, bytes] | None]]
+    open_part: Callable[[Any], tuple[bytes, bytes] | None]
+    horizon: Callable[[], Horizon]
     signatures: Callable[[bytes], list[tuple[str, str, bool | None]]]
     wait_for_change: Callable[[float], Any]

@@ -127,7 +127,8 @@ class PagesBackend:
 
     async def after(self, viewer: web.Viewer, q: str, index: int, *, limit: int, columns: Sequence[str]) -> web.Page:
         """What a live tail adds."""
-        return await self._reading.after(self._call("search"), q, index, limit)
+        rows = await self._reading.after(self._call("search"), q, index, limit)
+        return web.Page(rows, None, _horizon(self._s.horizon()), 0.0)
 
     async def event(self, viewer: web.Viewer, index: int) -> web.EventRecord | None:
         """One event."""
@@ -182,7 +183,7 @@ class PagesBackend:
                 ledger["origin"], ledger["size"], self._s.ledger.checkpoint.decode(), ledger["checkpoint_time"],
                 list(self._s.ledger.vkeys), ledger["disk_bytes"],
             ),
-            horizon=_horizon(self._s.search.horizon()),
+            horizon=_horizon(self._s.horizon()),
             store=store["engine"],
             doors=doors,
             version=__version__,

@@ -50,19 +50,21 @@ from muniment.event.model import Arrival
 from muniment.ingest.admission import Admission, Quota, TrustedProxies
 from muniment.ingest.http_doors import routes as door_routes
 from muniment.ingest.http_request import DoorContext
-from muniment.ingest.otlp_grpc import OtlpGrpcServer
-from muniment.ingest.pipeline import Pipeline
+from muniment.ingest.otlp_grpc import OtlpGrpcDoor
+from muniment.ingest.pipeline import Ack, Pipeline
 from muniment.ingest.syslog import ListenerSettings, SyslogServer
 from muniment.ledger.ledger import Ledger
+from muniment.privacy.keys import KeyStore
 from muniment.privacy.protector import Protector
 from muniment.search.engine import open_engine
+from muniment.search.mappings import mapping_set
 from muniment.search.projector import Projector
 from muniment.search.saved import SavedSearches
-from muniment.search.schema import MappingSet
 from muniment.search.service import SearchService
 from muniment.sources.catalogue import load
+from muniment.sources.ocsf import to_ocsf
 from muniment.sources.registry import SourceRegistry
-from muniment.web.views import routes as page_routes
+from muniment.web import routes as page_routes
 
 __all__ = ["Server", "openapi", "run"]
 
@@ -83,9 +85,10 @@ class Server:
         self.settings = settings
         self.clock = clock
         self.started_at = clock()
+        self.otlp_grpc_port = -1
         self._closing: contextlib.ExitStack = contextlib.ExitStack()
         self._changed = threading.Condition()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._change_waiters: set[asyncio.Event] = set()
 
     def open(self) -> None:
@@ -119,23 +122,25 @@ class Server:
         )
         self._closing.callback(self.ledger.close)
         # (4)
-        self.protector = Protector.open(s.data_path / "keys", self.registry, origin=s.origin)
-        self._closing.callback(self.protector.close)
+        self.subject_keys = KeyStore.open(s.data_path / "keys")
+        self._closing.callback(self.subject_keys.close)
+        self.protector = Protector(self.registry, self.subject_keys, s.origin)
         # (5)
         self.engine = open_engine(s.store_url)
         self._closing.callback(self.engine.close)
-        mappings = MappingSet(self.catalogue, self.registry.format_of)
-        self.projector = Projector(self.engine, self.ledger, self.protector, mappings)
+        mappings = mapping_set(self.catalogue)
+        self.projector = Projector(self.engine, self.ledger, self.protector, mappings, self.registry.format_of)
         self.projector.subscribe(self._tell_changed)
         self.projector.start()
         self._closing.callback(self.projector.close)
-        self.search = SearchService(self.engine, self.projector)
+        self.search = SearchService(self.engine, self.projector, to_ocsf=to_ocsf, now_ns=self.clock)
         self.saved = SavedSearches(self.database)
         # (6)
         self.pipeline = Pipeline(self.protector, self.ledger, self.projector)
         self.pipeline.start()
         self._closing.callback(self.pipeline.close)
-        self.recorder = Recorder(self.pipeline, self.clock)
+        self.intake = Intake(self.pipeline, self.registry)
+        self.recorder = Recorder(self.intake, self.clock)
         self.readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
         self._closing.callback(self.readers.shutdown, wait=False, cancel_futures=True)
         self.jobs = Jobs(self.clock)
@@ -156,7 +161,7 @@ class Server:
             quota_of=lambda _: Quota(events_per_s=float(self.settings.source_events_per_s)),
             proxies=proxies,
         )
-        self.door_context = DoorContext(self.pipeline, self.admission, self.clock, trouble=self.status.trouble)
+        self.door_context = DoorContext(self.intake, self.admission, self.clock, trouble=self.status.trouble)
 
         def client_ip(request: Request) -> str:
             headers = {name.lower(): value for name, value in request.headers.items()}
@@ -181,7 +186,7 @@ class Server:
             settings=self.settings, ledger=self.ledger, search=self.search, saved=self.saved, sources=self.registry,
             keys=self.keys, doorkeeper=self.doorkeeper, recorder=self.recorder, jobs=self.jobs, readers=self.readers,
             clock=self.clock, status=self.status.report, verify=self.upkeep.verify_job, rebuild=self.upkeep.rebuild_job,
-            open_parts=self.protector.open_parts, signatures=self.ledger.signatures,
+            open_part=self.protector.open_part, horizon=self.projector.horizon, signatures=self.ledger.signatures,
             wait_for_change=self._wait_for_change,
         )  # fmt: skip
 
@@ -209,23 +214,21 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as stack:
             self.syslog = SyslogServer(
                 self._syslog_listeners(),
-                self.pipeline.submit,
+                self.intake.submit,
                 clock_ns=self.clock,
                 on_loss=self.upkeep.syslog_loss,
                 on_refused=self.upkeep.syslog_refused,
             )
             await self.syslog.start()
             stack.push_async_callback(self.syslog.stop)
-            self.otlp_grpc: OtlpGrpcServer | None = None
             if self.settings.otlp_grpc_port >= 0:
-                address = f"{self.settings.host}:{self.settings.otlp_grpc_port}"
-                self.otlp_grpc = OtlpGrpcServer(self.door_context, address)
-                await self.otlp_grpc.start()
-                stack.push_async_callback(self.otlp_grpc.stop)
+                otlp_grpc = OtlpGrpcDoor(self.door_context)
+                self.otlp_grpc_port = await otlp_grpc.start(self.settings.host, self.settings.otlp_grpc_port)
+                stack.push_async_callback(otlp_grpc.stop)
             upkeep = asyncio.create_task(self.upkeep.run())
             stack.callback(upkeep.cancel)
             await self.recorder.record("server.start", SYSTEM, targets=[{"type": "ledger", "id": self.ledger.origin}])
@@ -234,14 +237,16 @@ class Server:
 
     def _syslog_listeners(self) -> list[ListenerSettings]:
         s = self.settings
+        networks = self._syslog_networks()
         found = []
-        for transport, port in (("udp", s.syslog_udp_port), ("tcp", s.syslog_tcp_port)):
-            if port >= 0:
-                found.append(ListenerSettings(transport, _SYSLOG_SOURCE, s.host, port, self._syslog_networks()))
+        if s.syslog_udp_port >= 0:
+            found.append(ListenerSettings("udp", _SYSLOG_SOURCE, s.host, s.syslog_udp_port, networks))
+        if s.syslog_tcp_port >= 0:
+            found.append(ListenerSettings("tcp", _SYSLOG_SOURCE, s.host, s.syslog_tcp_port, networks))
         if s.syslog_tls_port >= 0 and s.tls_cert:
             found.append(
                 ListenerSettings(
-                    "tls", _SYSLOG_SOURCE, s.host, s.syslog_tls_port, self._syslog_networks(),
+                    "tls", _SYSLOG_SOURCE, s.host, s.syslog_tls_port, networks,
                     tls_cert=s.tls_cert, tls_key=s.tls_key, tls_client_ca=s.tls_client_ca,
                 )
             )  # fmt: skip
@@ -263,7 +268,7 @@ class Server:
     # --- changes --------------------------------------------------------------------------------------------------
 
     def _tell_changed(self, start: int, end: int) -> None:
-        loop = self._loop
+        loop = self.loop
         if loop is not None and self._change_waiters:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._wake_waiters)
@@ -300,6 +305,20 @@ class Server:
     def login_url(self, person: str = "admin", name: str = "Administrator", role: str = "administrator") -> str:
         """A one-time login link."""
         return f"{self.settings.base_url}/login/{self.doorkeeper.new_link(person, name, role, self.clock())}"
+
+
+class Intake:
+    """The pipeline as doors see it, which also keeps count of what each source sends."""
+
+    def __init__(self, pipeline: Pipeline, registry: SourceRegistry) -> None:
+        self._pipeline = pipeline
+        self._registry = registry
+
+    async def submit(self, arrival: Arrival) -> Ack:
+        """As Pipeline.submit; counts only what was acknowledged."""
+        ack = await self._pipeline.submit(arrival)
+        self._registry.heard(arrival)
+        return ack
 
 
 class _KeyAuthenticator:

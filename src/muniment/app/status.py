@@ -56,14 +56,14 @@ class Status:
     def report(self) -> dict[str, Any]:
         """The status answer's content."""
         s = self._server
-        horizon, pipeline = s.search.horizon(), s.pipeline.status()
+        horizon, pipeline = s.projector.horizon(), s.pipeline.status()
         problems = self.problems()
         host = s.settings.host
         doors: dict[str, Any] = {"http": (s.settings.base_url, True)}
         for transport, port in s.syslog.ports().items():
             doors[f"syslog-{transport}"] = (f"{host}:{port}", True)
-        if s.otlp_grpc is not None:
-            doors["otlp-grpc"] = (f"{host}:{s.otlp_grpc.port}", True)
+        if s.otlp_grpc_port >= 0:
+            doors["otlp-grpc"] = (f"{host}:{s.otlp_grpc_port}", True)
         return {
             "is_healthy": not problems,
             "problems": problems,
@@ -109,7 +109,7 @@ class Status:
 
     def _metrics(self) -> str:
         s = self._server
-        pipeline, horizon = s.pipeline.status(), s.search.horizon()
+        pipeline, horizon = s.pipeline.status(), s.projector.horizon()
         usage = resource.getrusage(resource.RUSAGE_SELF)
         rows = [
             ("muniment_ledger_size", "gauge", "Entries in the ledger", s.ledger.size),

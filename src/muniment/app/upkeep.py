@@ -11,6 +11,7 @@ from muniment.api.jobs import Job, JobState
 from muniment.api.recorder import own_event
 from muniment.errors import AuditError
 from muniment.ledger.check import check_ledger
+from muniment.search.rebuild import compare, rebuild
 
 if TYPE_CHECKING:
     from muniment.app.server import Server
@@ -98,22 +99,25 @@ class Upkeep:
             "ledger.verified", self._server.clock(), actor=_ACTOR, outcome=outcome,
             metadata={"result": state.result, "error": state.error},
         )  # fmt: skip
-        asyncio.run_coroutine_threadsafe(self._server.recorder.record_raw([event]), self._server.loop)
+        if self._server.loop is not None:
+            asyncio.run_coroutine_threadsafe(self._server.recorder.record_raw([event]), self._server.loop)
 
     def rebuild_job(self) -> Job:
         """The store anew from the ledger."""
 
         def job(progress: Callable[[int, int], None]) -> dict[str, object]:
-            self._server.search.rebuild(progress)
-            return {"complete_to_index": self._server.search.horizon().complete_to_index}
+            return {"entries": rebuild(self._server.projector, progress)}
 
         return job
 
     def _index_check_job(self) -> Job:
         def job(progress: Callable[[int, int], None]) -> dict[str, object]:
-            differing = self._server.search.compare_with_ledger(progress)
+            s = self._server
+            end = s.projector.horizon().complete_to_index + 1
+            differing = list(compare(s.engine, s.ledger, s.protector, end, progress))
             if differing:
-                self._noticed.append(("store.differs", {"ranges": [list(each) for each in differing[:100]]}))
+                ranges = [[each.start, each.end, each.in_ledger, each.in_store] for each in differing[:100]]
+                self._noticed.append(("store.differs", {"ranges": ranges}))
             return {"differing_ranges": len(differing)}
 
         return job

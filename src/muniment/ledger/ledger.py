@@ -23,17 +23,18 @@ import pyarrow.parquet as pq
 from muniment.errors import AuditError, ConfigError, StorageError, VerificationError
 from muniment.event.ids import uuid7
 from muniment.ledger.dedup import Dedup, fingerprints
+from muniment.ledger.folder import Folder
 from muniment.ledger.head import FolderHeadStore, Head, HeadStore
 from muniment.ledger.packs import pack_path
 from muniment.ledger.recovery import recover_shard
 from muniment.ledger.segment import Frame
 from muniment.ledger.shard import Shard
-from muniment.ledger.folder import Folder
 from muniment.ledger.storage import LocalFiles
 from muniment.ledger.tree import Tails
 from muniment.ledger.types import Appended, Entries, EntryBlock, InclusionProof, StoredEntry
 from muniment.limits import HEARTBEAT_S, PACK_ENTRIES
 from muniment.merkle.note import ED25519, Signer, split_note
+from muniment.merkle.proof_file import encode_proof
 from muniment.merkle.tree import EMPTY_ROOT
 
 __all__ = ["Ledger", "load_signer", "shard_name"]
@@ -379,11 +380,8 @@ class Ledger:
 
     def tlog_proof(self, index: int) -> bytes:
         """A C2SP tlog-proof v1 file."""
-        import base64
-
         proof = self.proof(index)
-        steps = "".join(f"{base64.b64encode(step).decode()}\n" for step in proof.hashes)
-        return f"c2sp.org/tlog-proof@v1\nindex {proof.index}\n{steps}\n".encode() + proof.checkpoint
+        return encode_proof(proof.index, proof.hashes, proof.checkpoint)
 
     def tile_file(self, path: str, shard: str = "") -> bytes | None:
         """A file of the C2SP layout of a shard (default: the current one)."""

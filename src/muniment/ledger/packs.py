@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from muniment.errors import VerificationError
-from muniment.ledger.segment import Frame
 from muniment.ledger.folder import Folder
+from muniment.ledger.segment import Frame
 from muniment.ledger.types import SealedPart
 from muniment.limits import PACK_ENTRIES
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from muniment.errors import VerificationError
+from muniment.ledger.folder import Folder
 from muniment.ledger.head import Head, HeadStore
 from muniment.ledger.packs import pack_path
 from muniment.ledger.segment import Frame, decode_frames
 from muniment.ledger.shard import Shard, leaf_hashes, slice_frame
-from muniment.ledger.folder import Folder
 from muniment.ledger.tree import Tails, TileReader, fold
 from muniment.limits import PACK_ENTRIES
 from muniment.merkle.note import Signer

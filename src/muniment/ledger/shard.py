@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from muniment.errors import AuditError, BusyError, StorageError, VerificationError
+from muniment.ledger.folder import Appender, Folder
 from muniment.ledger.head import Head, HeadStore
 from muniment.ledger.leaf import build_leaves
 from muniment.ledger.packs import PackReader, write_pack
 from muniment.ledger.segment import Frame, encode_frame
-from muniment.ledger.folder import Appender, Folder
 from muniment.ledger.tree import FullTile, Tails, TileReader, fold
 from muniment.ledger.types import Entries, InclusionProof, StoredEntry
 from muniment.limits import DISK_RESERVE_BYTES, LEAF_BYTES_MAX, PACK_ENTRIES

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -71,7 +71,7 @@ class LedgerReader(Protocol):
 class Unsealer(Protocol):
     """Puts sealed values back where a key still opens them; erased ones stay placeholders."""
 
-    def unseal(self, records: Sequence[bytes], parts: Sequence[tuple[object, ...]]) -> list[bytes]: ...
+    def unseal(self, records: Sequence[bytes], parts: Sequence[tuple[Any, ...]]) -> list[bytes]: ...
 
 
 def ledger_blocks(ledger: LedgerReader, unsealer: Unsealer | None, start: int, end: int) -> Iterator[Block]:

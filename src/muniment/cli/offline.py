@@ -1,0 +1,61 @@
+"""What the command line does without a server: evidence files, ledger folders, samples of events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from muniment.cli.output import console, inert, key_values, notes, print_json
+from muniment.errors import RejectedError
+
+__all__ = ["explain_file", "verify_evidence_file", "verify_folder"]
+
+
+def verify_evidence_file(file: Path, vkeys: list[str], as_json: bool) -> None:
+    """Verify under the keys given; exit code 10 when anything does not hold."""
+    from muniment.evidence.__main__ import main
+
+    code = main([str(file), *(part for vkey in vkeys for part in ("--vkey", vkey)), *(["--json"] if as_json else [])])
+    if code:
+        raise typer.Exit(code)
+
+
+def verify_folder(folder: Path, as_json: bool) -> None:
+    """Re-derive a ledger folder; damage is named and ends with exit code 10."""
+    from muniment.ledger.check import check_ledger
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=notes, disable=as_json or not notes.is_terminal) as progress:
+        task = progress.add_task("verify", total=None)
+        report = check_ledger(folder, progress=lambda done, total: progress.update(task, completed=done, total=total))
+    if as_json:
+        print_json(report.summary())
+    else:
+        console.print(Text("everything holds", style="green"))
+        console.print(key_values(list(report.summary().items())))
+
+
+def explain_file(file: Path, format: str, as_json: bool) -> None:
+    """What each line of a file becomes."""
+    from muniment.sources.catalogue import load
+    from muniment.sources.testing import explain, local_client
+
+    try:
+        lines = [line for line in file.read_bytes().split(b"\n") if line.strip()]
+    except OSError as error:
+        raise RejectedError(f"cannot read it: {error.strerror}", field=str(file)) from error
+    catalogue = load()
+    with local_client() as client:
+        for line in lines:
+            found = explain(catalogue, line, client, entry="" if format == "auto" else format)
+            row = {name: value for name, value in found.columns.items() if value not in ("", 0, "::")}
+            if as_json:
+                print_json({"entry": found.entry, "columns": row, "ocsf": found.ocsf, "problems": list(found.problems)})
+            else:
+                console.print(Text(found.entry, style="bold"))
+                console.print(key_values(list(row.items())))
+                for problem in found.problems:
+                    console.print(Text.assemble(("  ! ", "red"), inert(problem)))

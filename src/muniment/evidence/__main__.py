@@ -1,0 +1,44 @@
+"""`python -m muniment.evidence FILE --vkey KEY`: verify an evidence file offline, with one dependency installed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from muniment.errors import EXIT_CODE, AuditError
+from muniment.evidence.bundle import verify_evidence
+from muniment.merkle.note import VerifierKey
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 when everything holds, else the exit code of the error."""
+    parser = argparse.ArgumentParser(prog="python -m muniment.evidence", description=__doc__)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--vkey", action="append", default=[], help="a public key you pinned (repeatable)")
+    parser.add_argument("--json", action="store_true", dest="as_json")
+    options = parser.parse_args(arguments)
+    try:
+        found = verify_evidence(options.file.read_bytes(), [VerifierKey.parse(text) for text in options.vkey])
+    except AuditError as error:
+        print(json.dumps({"verdict": "tampered", "reason": str(error)}) if options.as_json else f"NOT VALID: {error}")
+        return next(EXIT_CODE[kind] for kind in type(error).__mro__ if kind in EXIT_CODE)
+    except OSError as error:
+        print(f"cannot read {options.file}: {error.strerror}", file=sys.stderr)
+        return 6
+    if options.as_json:
+        rows = [
+            {"index": f.index, "verdict": f.verdict, "received_at": f.time, "source": f.source} for f in found.findings
+        ]
+        print(json.dumps({"origin": found.origin, "size": found.size, "records": rows}))
+    else:
+        print(f"{found.origin}: signed over {found.size} entries")
+        for f in found.findings:
+            held = f" (parts {', '.join(map(str, f.withheld))} withheld)" if f.withheld else ""
+            print(f"  record {f.index}: {f.verdict}{held}, received {f.time} from {f.source!a}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
