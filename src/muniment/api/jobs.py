@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -22,7 +23,7 @@ class JobState(msgspec.Struct, frozen=True):
     ended_at: int | None = None
     done: int = 0
     total: int = 0
-    result: dict[str, object] = {}
+    result: dict[str, Any] = {}
     error: str = ""
 
 

@@ -64,7 +64,9 @@ class FacetParams(msgspec.Struct, frozen=True):
     q: QueryText = ""
     start: TimeText = ""
     end: TimeText = ""
-    fields: Annotated[list[str], Meta(max_length=20)] = ["source", "action", "outcome", "actor_name", "src_ip"]
+    fields: Annotated[list[str], Meta(max_length=20)] = msgspec.field(
+        default_factory=lambda: ["source", "action", "outcome", "actor_name", "src_ip"]
+    )
     limit: Annotated[int, Meta(ge=1, le=100)] = 10
 
 

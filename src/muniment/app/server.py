@@ -378,7 +378,7 @@ def run(settings: Settings, when_ready: Callable[[Server], None] | None = None) 
 
 async def _serve(web_server: Any, server: Server, when_ready: Callable[[Server], None] | None) -> None:
     async def announce() -> None:
-        while not web_server.started:
+        while not web_server.started:  # noqa: ASYNC110  (the server offers no event to wait for)
             await asyncio.sleep(0.02)
         if when_ready is not None:
             await asyncio.to_thread(when_ready, server)
