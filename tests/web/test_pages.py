@@ -1,10 +1,15 @@
 """The pages as a browser without scripts gets them."""
 
+import asyncio
 import re
+from dataclasses import replace
 
 import pytest
-from memory import NOW_NS, MemoryBackend, application, event
+from memory import NOW_NS, MemoryBackend, application, company, event
 from starlette.testclient import TestClient
+
+from muniment.web.backend import Viewer
+from muniment.web.proving import verdict
 
 PAGES = [
     "/",
@@ -168,3 +173,13 @@ def test_hidden_characters_are_seen_not_obeyed() -> None:
     assert "\\u200b" in text
     assert "10.0.0.1" in text
     assert "::ffff" not in text
+
+
+def test_every_record_of_every_small_tree_has_a_proof_that_holds() -> None:
+    for n in (1, 2, 3, 7, 8, 13):
+        backend = MemoryBackend(rows=company(n))
+        for index in range(n):
+            proof = asyncio.run(backend.proof(Viewer("", "", "", "", frozenset()), index))
+            assert verdict(proof, backend.rows[index]["id"]).is_valid
+            longer = replace(proof, inclusion_proof=[*proof.inclusion_proof, bytes(32)])
+            assert not verdict(longer, backend.rows[index]["id"]).is_valid
