@@ -59,7 +59,7 @@ def build_leaves(
     parts: Sequence[tuple[SealedPart, ...]],
 ) -> list[bytes]:
     """The leaves of consecutive entries."""
-    found = []
+    found: list[bytes] = []
     append = found.append
     for index, (event_id, us, sq, source, salt, record, sealed) in enumerate(
         zip(ids, received_us, sqs, sources, salts, records, parts, strict=True), first

@@ -6,7 +6,7 @@ adopted (they were durable, the head was about to move; a resend of theirs is a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from muniment.errors import VerificationError
 from muniment.ledger.head import Head, HeadStore
@@ -14,7 +14,7 @@ from muniment.ledger.packs import pack_path
 from muniment.ledger.segment import Frame, decode_frames
 from muniment.ledger.shard import Shard, leaf_hashes, slice_frame
 from muniment.ledger.storage import Files
-from muniment.ledger.tree import Tails, TileReader, fold
+from muniment.ledger.tree import FullTile, Tails, TileReader, fold
 from muniment.limits import PACK_ENTRIES
 from muniment.merkle.note import Signer
 from muniment.merkle.tiles import TILE_WIDTH
@@ -30,6 +30,7 @@ class _Found:
     frames: list[Frame]
     segments: list[tuple[int, int]]
     torn: tuple[str, int] | None = None
+    full: list[FullTile] = field(default_factory=list)
 
 
 def recover_shard(
@@ -77,6 +78,7 @@ def recover_shard(
         packed,
         found.segments,
         static_bundles=static_bundles,
+        unpublished=found.full,
     )
 
 
@@ -146,7 +148,8 @@ def _take(found: _Found, frame: Frame, path: str, head: Head) -> None:
             f"{path}: expected entry {size}, got {frame.first}; entries between are missing, restore them from a mirror",
             expected=size, computed=frame.first,
         )  # fmt: skip
-    found.tails, _ = found.tails.grown(leaf_hashes(slice_frame(frame, size, frame.end)))
+    found.tails, full = found.tails.grown(leaf_hashes(slice_frame(frame, size, frame.end)))
+    found.full += full  # whether they reached the disk before the stop is unknown: written again
     found.frames.append(frame)
     _check_root(found.tails, head, path)
 
