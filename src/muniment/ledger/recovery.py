@@ -14,7 +14,7 @@ from muniment.ledger.packs import pack_path
 from muniment.ledger.segment import Frame, decode_frames
 from muniment.ledger.shard import Shard, leaf_hashes, slice_frame
 from muniment.ledger.storage import Files
-from muniment.ledger.tree import FullTile, Tails, TileReader, fold
+from muniment.ledger.tree import Tails, TileReader, fold
 from muniment.limits import PACK_ENTRIES
 from muniment.merkle.note import Signer
 from muniment.merkle.tiles import TILE_WIDTH
@@ -30,7 +30,7 @@ class _Found:
     frames: list[Frame]
     segments: list[tuple[int, int]]
     torn: tuple[str, int] | None = None
-    full: list[FullTile] = field(default_factory=list)
+    full: list[tuple[int, int, bytes]] = field(default_factory=list)
 
 
 def recover_shard(
