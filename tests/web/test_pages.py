@@ -1,10 +1,15 @@
 """The pages as a browser without scripts gets them."""
 
+import asyncio
 import re
+from dataclasses import replace
 
 import pytest
-from memory import NOW_NS, MemoryBackend, application, event
+from memory import NOW_NS, MemoryBackend, application, company, event
 from starlette.testclient import TestClient
+
+from muniment.web.backend import Viewer
+from muniment.web.proving import verdict
 
 PAGES = [
     "/",
@@ -149,10 +154,12 @@ def test_the_event_page_shows_the_difference_and_what_is_sealed(client: TestClie
     index = next(r["index"] for r in backend.rows if r["changes_after"])
     text = client.get(f"/events/{index}").text
     assert "max_connections" in text
-    assert "owner" not in text.split("What changed")[1].split("</table>")[0]
+    assert "owner" not in text.split("<h2>What changed</h2>")[1].split("</table>")[0]
     assert '<span class="r-sealed">sealed #1</span>' in text
     assert '<span class="r-secret">secret: api-key</span>' in text
-    assert "owner" in client.get(f"/events/{index}?fields=all").text.split("What changed")[1].split("</table>")[0]
+    assert (
+        "owner" in client.get(f"/events/{index}?fields=all").text.split("<h2>What changed</h2>")[1].split("</table>")[0]
+    )
 
 
 def test_hidden_characters_are_seen_not_obeyed() -> None:
@@ -166,3 +173,13 @@ def test_hidden_characters_are_seen_not_obeyed() -> None:
     assert "\\u200b" in text
     assert "10.0.0.1" in text
     assert "::ffff" not in text
+
+
+def test_every_record_of_every_small_tree_has_a_proof_that_holds() -> None:
+    for n in (1, 2, 3, 7, 8, 13):
+        backend = MemoryBackend(rows=company(n))
+        for index in range(n):
+            proof = asyncio.run(backend.proof(Viewer("", "", "", "", frozenset()), index))
+            assert verdict(proof, backend.rows[index]["id"]).is_valid
+            longer = replace(proof, inclusion_proof=[*proof.inclusion_proof, bytes(32)])
+            assert not verdict(longer, backend.rows[index]["id"]).is_valid

@@ -6,7 +6,7 @@ adopted (they were durable, the head was about to move; a resend of theirs is a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from muniment.errors import VerificationError
 from muniment.ledger.folder import Folder
@@ -30,6 +30,7 @@ class _Found:
     frames: list[Frame]
     segments: list[tuple[int, int]]
     torn: tuple[str, int] | None = None
+    full: list[tuple[int, int, bytes]] = field(default_factory=list)
 
 
 def recover_shard(
@@ -77,6 +78,7 @@ def recover_shard(
         packed,
         found.segments,
         static_bundles=static_bundles,
+        unpublished=found.full,
     )
 
 
@@ -146,7 +148,8 @@ def _take(found: _Found, frame: Frame, path: str, head: Head) -> None:
             f"{path}: expected entry {size}, got {frame.first}; entries between are missing, restore them from a mirror",
             expected=size, computed=frame.first,
         )  # fmt: skip
-    found.tails, _ = found.tails.grown(leaf_hashes(slice_frame(frame, size, frame.end)))
+    found.tails, full = found.tails.grown(leaf_hashes(slice_frame(frame, size, frame.end)))
+    found.full += full  # whether they reached the disk before the stop is unknown: written again
     found.frames.append(frame)
     _check_root(found.tails, head, path)
 

@@ -58,6 +58,7 @@ class Shard:
     def __init__(
         self, files: Folder, head_store: HeadStore, head: Head, signer: Signer, tails: Tails, frames: Sequence[Frame],
         packed: int, segments: Sequence[tuple[int, int]], *, static_bundles: bool = False,
+        unpublished: Sequence[FullTile] = (),
     ) -> None:  # fmt: skip
         self.files = files
         self.name = head.shard
@@ -68,7 +69,8 @@ class Shard:
         self._packs = PackReader(files)
         self._lock = threading.Condition()
         self._frames: list[Frame] = list(frames)  # not yet packed, in order
-        self._unpublished: list[FullTile] = []
+        self._unpublished: list[FullTile] = list(unpublished)
+        self.tiles.hold(unpublished)
         self._packed = packed
         self._segments: list[tuple[int, int]] = list(segments)  # (first, end) of closed ones
         self._segment: Appender | None = None
@@ -222,12 +224,16 @@ class Shard:
     def publish(self) -> None:
         """Step (5): tiles, packs, the public checkpoint. Idempotent; safe to be cut off anywhere."""
         with self._lock:
-            state, full, self._unpublished = self._state, self._unpublished, []
+            state, full = self._state, list(self._unpublished)
         for level, number, data in full:
             self.files.write_atomic(tile_path(level, number), data, is_durable=False)
             if level == 0 and self._static_bundles:
                 leaves = self.leaves(number * TILE_WIDTH, (number + 1) * TILE_WIDTH)
                 self.files.write_atomic(bundle_path(number), encode_bundle(leaves), is_durable=False)
+        # Only now: had a write failed, the next call would write all of them again.
+        with self._lock:
+            del self._unpublished[: len(full)]
+        for level, number, _ in full:
             self.tiles.release(level, number)
         while state.tails.size - self._packed >= PACK_ENTRIES:
             self._pack(self._packed // PACK_ENTRIES)

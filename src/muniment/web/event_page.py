@@ -133,7 +133,9 @@ class EventPages:
         address = Address.of(request.query_params)
         look = self._site.look(request)
         event = await self._event(request, viewer)
-        near, proof = await asyncio.gather(self._near(viewer, event, address, look), self._proof(viewer, event.index))
+        near, proof, status = await asyncio.gather(
+            self._near(viewer, event, address, look), self._proof(viewer, event.index), self._backend.status(viewer)
+        )
         shows_same = request.query_params.get("fields") == "all"
         view = self._view(event, address, look, near, proof, shows_same)
         shell = self._site.shell(
@@ -141,14 +143,14 @@ class EventPages:
             plain(sentence_text(list(view.pieces))),
             "search",
             json_url=f"/api/v1/events/{event.index}",
-            horizon=near[1],
+            horizon=near[1] or status.horizon,
         )
         return self._site.render("event.html", shell, view)
 
     async def proof(self, request: Request, viewer: Viewer) -> Response:
         """The server's own verification of one record, every step with both values."""
         event = await self._event(request, viewer)
-        proof = await self._backend.proof(viewer, event.index)
+        proof, status = await asyncio.gather(self._backend.proof(viewer, event.index), self._backend.status(viewer))
         view = ProofPage(
             event.index,
             sentence_text(sentence(event.columns)),
@@ -156,7 +158,9 @@ class EventPages:
             verdict(proof, str(event.columns.get("id", ""))),
             f"/events/{event.index}",
         )
-        shell = self._site.shell(request, f"Proof of record {event.index}", "search", json_url=view.proof.json_url)
+        shell = self._site.shell(
+            request, f"Proof of record {event.index}", "search", json_url=view.proof.json_url, horizon=status.horizon
+        )
         return self._site.render("proof.html", shell, view, 200 if view.verdict.is_valid else 500)
 
     async def _event(self, request: Request, viewer: Viewer) -> EventRecord:

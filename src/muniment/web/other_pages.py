@@ -138,14 +138,14 @@ class OtherPages:
 
     async def saved(self, request: Request, viewer: Viewer) -> Response:
         """Saved searches."""
-        found = await self._backend.saved(viewer)
+        found, status = await self._backend.saved(viewer), await self._backend.status(viewer)
         listed = [
             SavedRow(s, _saved_url(s), _saved_when(s) or "24h", s.owner in {viewer.id, viewer.name})
             for s in sorted(found, key=lambda s: (s.owner not in {viewer.id, viewer.name}, s.name.lower()))
         ]
         done = request.query_params.get("done", "")
         view = SavedView(tuple(listed), done if done in {"saved", "deleted"} else "")
-        shell = self._site.shell(request, "Saved searches", "saved", json_url="/api/v1/saved")
+        shell = self._site.shell(request, "Saved searches", "saved", json_url="/api/v1/saved", horizon=status.horizon)
         return self._site.render("saved.html", shell, view)
 
     async def save(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:

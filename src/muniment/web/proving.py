@@ -77,7 +77,7 @@ def verdict(proof: Proof, event_id: str) -> Verdict:
         Step("Record", "The stored record and its salt hash to the first commitment in the leaf", commitment == head.commitment, head.commitment, commitment),
         Step("Leaf", "The leaf names this index and this event id", head.index == proof.index and (not event_id or head.event_id == event_id), f"{proof.index} {event_id}", f"{head.index} {head.event_id}"),
         Step("Leaf hash", "SHA-256 of a zero byte and the leaf is the hash the ledger stores", leaf_hash == proof.leaf_hash, proof.leaf_hash.hex(), leaf_hash.hex()),
-        Step("Path", f"{len(path)} sibling hashes lead from the leaf to the root the checkpoint states", 0 <= proof.index < proof.size and root == stated_root, stated_root, root),
+        Step("Path", f"{len(path)} sibling hashes lead from the leaf to the root the checkpoint states", _is_length_right(proof) and root == stated_root, stated_root, root),
         Step("Size", "The checkpoint covers exactly the tree the path was made for", stated_size == str(proof.size) and note[0] == proof.origin, f"{proof.origin} {proof.size}", f"{note[0]} {stated_size}"),
         *[
             Step("Signature", f"{s.algorithm} signature by {s.name}" + ("" if s.is_valid is not None else "; the key is not known here, so it counts for nothing"), s.is_valid)
@@ -86,6 +86,14 @@ def verdict(proof: Proof, event_id: str) -> Verdict:
     )  # fmt: skip
     is_valid = all(step.is_right is not False for step in steps) and any(s.is_valid for s in proof.signatures)
     return Verdict(steps, path, is_valid)
+
+
+def _is_length_right(proof: Proof) -> bool:
+    """A path has exactly one length for an index and a size; surplus or missing hashes are an error."""
+    if not 0 <= proof.index < proof.size:
+        return False
+    n_inner = (proof.index ^ (proof.size - 1)).bit_length()
+    return len(proof.inclusion_proof) == n_inner + (proof.index >> n_inner).bit_count()
 
 
 @dataclass(frozen=True, slots=True)

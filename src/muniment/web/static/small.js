@@ -5,7 +5,7 @@ export function startSmall() {
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-copy]");
     if (button) {
-      navigator.clipboard?.writeText(find(button.dataset.copy, button.parentElement).textContent);
+      navigator.clipboard?.writeText(button.dataset.raw ?? find(button.dataset.copy, button.parentElement).textContent);
       button.textContent = "Copied";
       setTimeout(() => (button.textContent = "Copy"), 1500);
     }
