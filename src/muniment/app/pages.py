@@ -176,7 +176,10 @@ class PagesBackend:
         self._call("search")
         found = self._s.status()
         ledger, store = found["ledger"], found["store"]
-        doors = [web.Door(kind, address, is_open) for kind, (address, is_open) in found["doors"].items()]
+        doors = [
+            web.Door(kind, address, is_open, accepted=taken)
+            for kind, (address, is_open, taken) in found["doors"].items()
+        ]
         return web.Status(
             problems=found["problems"],
             ledger=web.Ledger(

@@ -16,6 +16,7 @@ import secrets
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -313,11 +314,13 @@ class Intake:
     def __init__(self, pipeline: Pipeline, registry: SourceRegistry) -> None:
         self._pipeline = pipeline
         self._registry = registry
+        self.by_door: Counter[str] = Counter()
 
     async def submit(self, arrival: Arrival) -> Ack:
         """As Pipeline.submit; counts only what was acknowledged."""
         ack = await self._pipeline.submit(arrival)
         self._registry.heard(arrival)
+        self.by_door[arrival.door] += len(arrival.records)
         return ack
 
 

@@ -41,7 +41,7 @@ class SimulationPlan:
     keys: Mapping[str, str]
     seed: int = 1
     per_second: float = 40.0
-    backfill_per_second: float = 1.2
+    backfill_per_second: float = 2.0
     seconds: float | None = None
 
 

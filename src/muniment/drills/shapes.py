@@ -144,7 +144,7 @@ def _cloudtrail(a: Action, rng: random.Random) -> bytes:
 def _otlp(a: Action, rng: random.Random) -> bytes:
     """One OTLP LogRecord with its resource; the sender wraps many into an export request."""
     is_bad = a.outcome == "failure"
-    attributes = {"event.name": a.verb, "client.address": a.ip, "customer.id": a.target_id,
+    attributes = {"event.name": a.verb, "client.address": a.ip, "customer.id": a.target_id, "event.outcome": a.outcome,
                   "http.response.status_code": "500" if is_bad else "200", "duration_ms": str(rng.randint(3, 900))}  # fmt: skip
     return _json({
         "service": a.system.id,

@@ -2,11 +2,12 @@
 
 Recent entries stand in a dictionary, older ones in sorted arrays (runs) merged geometrically, 16 bytes an entry.
 Runs are derived from packs at start, so they are no part of the truth. A false hit costs one look at an entry, never
-an event; a fingerprint is arithmetic over the id's 128 bits, so that a batch of them is a few vector operations.
+an event; a fingerprint is keyed arithmetic over the id's 128 bits, so that a batch of them is a few vector operations.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -18,7 +19,8 @@ import numpy.typing as npt
 __all__ = ["Dedup", "fingerprints"]
 
 RECENT_MAX: Final = 131_072
-_MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
+_KEYS: Final = tuple(np.uint64(secrets.randbits(64) | 1) for _ in range(2))
+"""Made anew by every process: fingerprints are never stored, and nobody can make ids that collide on purpose."""
 Prints = npt.NDArray[np.uint64]
 
 
@@ -31,7 +33,7 @@ def fingerprints(ids: bytes, sources: Sequence[str]) -> Prints:
     """One fingerprint per entry; `ids` holds 16 bytes each, joined."""
     words = np.frombuffer(ids, ">u8").astype(np.uint64).reshape(-1, 2)
     named = np.array([_source_print(source) for source in sources], np.uint64)
-    mixed: Prints = (words[:, 0] * _MULTIPLIER + words[:, 1]) ^ named
+    mixed: Prints = (words[:, 0] * _KEYS[0] + words[:, 1] * _KEYS[1]) ^ named
     return mixed
 
 
@@ -40,11 +42,18 @@ class Dedup:
 
     def __init__(self) -> None:
         self._recent: dict[int, int] = {}
+        self._twins: dict[int, list[int]] = {}  # further indexes of a fingerprint that two different ids share
         self._runs: list[tuple[Prints, Prints]] = []
 
     def add(self, prints: Prints, first: int) -> None:
         """Consecutive entries from index `first`."""
-        self._recent.update(zip(prints.tolist(), range(first, first + len(prints)), strict=True))
+        listed = prints.tolist()
+        if not self._recent.keys().isdisjoint(listed):
+            for value, index in zip(listed, range(first, first + len(listed)), strict=True):
+                if self._recent.setdefault(value, index) != index:
+                    self._twins.setdefault(value, []).append(index)
+        else:
+            self._recent.update(zip(listed, range(first, first + len(listed)), strict=True))
         if len(self._recent) >= RECENT_MAX:
             keys = np.fromiter(self._recent.keys(), np.uint64, len(self._recent))
             values = np.fromiter(self._recent.values(), np.uint64, len(self._recent))
@@ -68,7 +77,11 @@ class Dedup:
         if not self._recent.keys().isdisjoint(listed):
             for at, value in enumerate(listed):
                 if value in self._recent:
-                    found.setdefault(at, []).append(self._recent[value])
+                    found.setdefault(at, []).extend([self._recent[value], *self._twins.get(value, ())])
+        if self._twins:
+            for at, value in enumerate(listed):
+                if value in self._twins and value not in self._recent:
+                    found.setdefault(at, []).extend(self._twins[value])
         for keys, values in self._runs:
             starts = np.searchsorted(keys, prints)
             hits = np.nonzero(keys[np.minimum(starts, len(keys) - 1)] == prints)[0]

@@ -134,9 +134,9 @@ class SourceStatus:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """A way in: its protocol, address as a sender must write it, and whether it is open (with the reason if not)."""
+    """A way in: its protocol (http, otlp-grpc, syslog-tcp, ...), address as a sender must write it, and whether it is open (with the reason if not)."""
 
-    kind: Literal["http", "otlp-http", "otlp-grpc", "elastic", "hec", "syslog-udp", "syslog-tcp", "syslog-tls"]
+    kind: str
     address: str
     is_open: bool
     note: str = ""
