@@ -103,57 +103,6 @@ class Status:
             found["syslog"] = (", ".join(ports), True, taken["syslog"])
         return found
 
-    def report(self) -> dict[str, Any]:
-        """The status answer's content."""
-        s = self._server
-        horizon, pipeline = s.projector.horizon(), s.pipeline.status()
-        problems = self.problems()
-        doors = self._doors()
-        return {
-            "is_healthy": not problems,
-            "problems": problems,
-            "ledger": {
-                "origin": s.ledger.origin,
-                "size": s.ledger.size,
-                "checkpoint_time": s.ledger.checkpoint_time,
-                "disk_bytes": s.upkeep.ledger_bytes(),
-            },
-            "store": {
-                "engine": s.settings.store_url.partition("://")[0],
-                "complete_to_index": horizon.complete_to_index,
-                "pending": horizon.pending,
-            },
-            "doors": doors,
-            "process": {
-                "version": __version__,
-                "uptime_s": (s.clock() - s.started_at) // 10**9,
-                "resident_mib": _resident_bytes() // 2**20,
-                "pending_events": pipeline.pending_events,
-                "sealed_events": pipeline.events,
-                "batches": pipeline.batches,
-            },
-        }
-
-    def _doors(self) -> dict[str, tuple[str, bool, int]]:
-        """Every open door: where it is, that it is open, and how many events it took since start."""
-        s = self._server
-        base, taken = s.settings.base_url, s.intake.by_door
-        grpc = f", grpc {s.settings.host}:{s.otlp_grpc_port}" if s.otlp_grpc_port >= 0 else ""
-        found = {
-            "http": (f"{base}/v1/events", True, taken["http"]),
-            "otlp": (f"{base}/v1/logs{grpc}", True, taken["otlp"]),
-            "elastic": (f"{base}/_bulk", True, taken["elastic"]),
-            "hec": (f"{base}/services/collector", True, taken["hec"]),
-            "loki": (f"{base}/loki/api/v1/push", True, taken["loki"]),
-            "journal": (f"{base}/upload", True, taken["journal"]),
-            "cloudevents": (f"{base}/v1/cloudevents", True, taken["cloudevents"]),
-        }
-        if s.otlp_grpc_port >= 0:
-            found["otlp-grpc"] = (f"{s.settings.host}:{s.otlp_grpc_port}", True, taken["otlp-grpc"])
-        for transport, port in s.syslog.ports().items():
-            found[f"syslog-{transport}"] = (f"{s.settings.host}:{port}", True, taken[f"syslog-{transport}"])
-        return found
-
     async def health_endpoint(self, _: Request) -> Response:
         """200 while events can be sealed, 503 otherwise; says nothing more to strangers."""
         trouble = self.trouble()
