@@ -20,6 +20,7 @@ def test_300_people_with_unique_logins_and_addresses_that_belong_to_nobody() -> 
     company = make_company()
     assert len(company.people) == 300
     assert len({p.email for p in company.people}) == 300
+    assert len({p.login for p in company.people}) == 300
     for person in company.people:
         assert person.ip.startswith("10.")
         assert person.home_ip.startswith("203.0.113.")

@@ -252,12 +252,15 @@ def make_company(seed: int = 1) -> Company:
     return Company(people, by_team, tuple(f"cus_{rng.getrandbits(48):012x}" for _ in range(4_000)))
 
 
-def _person(rng: random.Random, number: int, pair: tuple[str, str], team: str) -> Person:
+def _person(rng: random.Random, number: int, pair: tuple[str, str], team: str, taken: set[str]) -> Person:
     first, last = pair
     office = rng.choices(OFFICES, weights=(5, 3, 3, 2))[0]
     login = f"{first[0]}.{last}".lower()
+    while login in taken:  # the second X. Vogel is x.vogel2
+        login = f"{first[0]}.{last}".lower() + str(int(login[len(first[0]) + len(last) + 1 :] or "1") + 1)
+    taken.add(login)
     return Person(
-        login=f"{login}{number % 7 or ''}" if number % 11 == 0 else login,
+        login=login,
         name=f"{first} {last}",
         email=f"{first}.{last}@{DOMAIN}".lower(),
         team=team,
