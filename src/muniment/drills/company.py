@@ -245,8 +245,9 @@ def make_company(seed: int = 1) -> Company:
     pairs = [(first, last) for first in _FIRST for last in _LAST]
     rng.shuffle(pairs)
     teams = [team for team, count in _TEAMS.items() for _ in range(count)]
+    taken: set[str] = set()
     people = tuple(
-        _person(rng, number, pair, team) for number, (pair, team) in enumerate(zip(pairs, teams, strict=False))
+        _person(rng, number, pair, team, taken) for number, (pair, team) in enumerate(zip(pairs, teams, strict=False))
     )
     by_team = {team: tuple(p for p in people if p.team == team) for team in _TEAMS}
     return Company(people, by_team, tuple(f"cus_{rng.getrandbits(48):012x}" for _ in range(4_000)))
