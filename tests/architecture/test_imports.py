@@ -22,12 +22,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "drills": {"event"},
     "sdk": set(),
     "ingest": {"event", "wire", "ledger", "privacy", "sources", "search", "access"},
-    "api": {"event", "merkle", "ledger", "privacy", "sources", "search", "access", "evidence", "ingest"},
+    "api": {"event", "merkle", "ledger", "privacy", "sources", "search", "access", "evidence", "ingest", "config"},
     "web": {"event", "merkle", "ledger", "sources", "search", "access", "evidence"},
-    "cli": {"event", "merkle", "evidence", "sources", "drills"},
+    "cli": {"event", "merkle", "ledger", "evidence", "sources", "drills"},
     "config": set(),
 }
-WIRED_BY_APP = {"app"}
+WIRED_BY_APP = {"app", "__main__"}
 HEAVY = {"msgspec", "orjson", "numpy", "pyarrow", "chdb", "starlette", "lark", "yaml", "sqlalchemy"}
 
 
@@ -38,7 +38,7 @@ def _imports(path: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom):
             names = [node.module or ""] if node.module != "muniment" else [f"muniment.{a.name}" for a in node.names]
         found |= {name.split(".")[1] for name in names if name.startswith("muniment.")}
-    return found
+    return {name for name in found if (SOURCE / name).is_dir() or (SOURCE / f"{name}.py").exists()}
 
 
 def _modules() -> list[Path]:
