@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 PYTEST_WORKERS ?= 2
-export MUNIMENT_TEST_CLICKHOUSE_LIB ?= $(CURDIR)/.cache/clickhouse/node_modules/@chdb/lib-linux-x64-gnu
+export MUNIMENT_TEST_CLICKHOUSE_LIB ?= $(CURDIR)/.cache/clickhouse/node_modules/@chdb/lib-linux-x64-gnu/libchdb.so
 ROOM ?=
 
 help:  ## this list

@@ -19,5 +19,5 @@ if [ ! -e .cache/clickhouse/node_modules/@chdb/lib-linux-x64-gnu ]; then
     mkdir -p .cache/clickhouse
     (cd .cache/clickhouse && npm install --silent --no-fund --no-audit --prefix . '@chdb/lib-linux-x64-gnu@26.7.3-stable.1')
 fi
-[ ! -x tests/system/get_syslog_ng.sh ] || sh tests/system/get_syslog_ng.sh .cache/syslog-ng
+sh tests/system/get_syslog_ng.sh .cache/syslog-ng
 touch .cache/.test-system
