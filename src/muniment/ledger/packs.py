@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from threading import Lock
 from typing import Any
@@ -86,18 +85,13 @@ def _parts_array(frames: Sequence[Frame]) -> Any:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    frame: Frame
-
-
 class PackReader:
-    """Reads entries out of packs, one row group at a time, with a small cache. Thread-safe."""
+    """Reads entries out of packs, one row group at a time, with a small cache of Arrow tables. Thread-safe."""
 
-    def __init__(self, files: Folder, cached_groups: int = 6) -> None:
+    def __init__(self, files: Folder, cached_groups: int = 8) -> None:
         self._files = files
         self._cached = cached_groups
-        self._groups: OrderedDict[tuple[int, int], Frame] = OrderedDict()
+        self._groups: OrderedDict[tuple[int, int], Any] = OrderedDict()
         self._lock = Lock()
 
     def group(self, index: int) -> Frame:
@@ -106,6 +100,13 @@ class PackReader:
         Raises:
             VerificationError: the pack is not there, or is not what a pack must be; names the file.
         """
+        return _frame(index - index % ROW_GROUP, self._table(index))
+
+    def row(self, index: int) -> Frame:
+        """Entry `index` alone; nothing else of its row group is made into Python objects."""
+        return _frame(index, self._table(index).slice(index % ROW_GROUP, 1))
+
+    def _table(self, index: int) -> Any:
         number, offset = divmod(index, PACK_ENTRIES)
         key = (number, offset // ROW_GROUP)
         with self._lock:
@@ -120,7 +121,7 @@ class PackReader:
                 self._groups.popitem(last=False)
         return found
 
-    def _read(self, number: int, group: int) -> Frame:
+    def _read(self, number: int, group: int) -> Any:
         path = pack_path(number)
         try:
             file = pq.ParquetFile(self._files.local_path(path), memory_map=True)
@@ -129,7 +130,7 @@ class PackReader:
                 raise VerificationError(f"{path}: expected {PACK_ENTRIES} entries, got {file.metadata.num_rows}")
         except (OSError, pa.ArrowException) as error:
             raise VerificationError(f"{path}: cannot be read as a pack ({error}); restore it from a mirror") from error
-        return _frame(number * PACK_ENTRIES + group * ROW_GROUP, table)
+        return table
 
 
 def _frame(first: int, table: Any) -> Frame:

@@ -328,7 +328,7 @@ class Shard:
 
     def entry(self, index: int) -> StoredEntry:
         """One entry."""
-        frame = self.frame_at(index)
+        frame = self._packs.row(index) if index < self._packed else self.frame_at(index)
         k = index - frame.first
         leaf = leaves_of(slice_frame(frame, index, index + 1))[0]
         return StoredEntry(
@@ -343,7 +343,7 @@ class Shard:
     def inclusion_proof(self, index: int) -> InclusionProof:
         """The proof of one entry against the newest checkpoint, all from one moment."""
         state = self._state
-        leaf_hash = sha256(b"\x00" + self.entry(index).leaf).digest()
+        leaf_hash = self.tiles.reader(state.tails)(0, index)
         hashes = self.tiles.inclusion(state.tails, index, state.tails.size)
         return InclusionProof(index, state.tails.size, leaf_hash, hashes, state.head.root, state.checkpoint)
 
