@@ -195,3 +195,16 @@ def test_any_batches_and_restarts_keep_one_consistent_log(steps: list[tuple[int,
         ledger.close()
         assert sorted(set(known.values())) == list(range(1, len(known) + 1))
         check_ledger(folder / "ledger")
+
+
+def test_blocks_for_catching_up_say_the_same_as_single_entries(tmp_path: Path) -> None:
+    ledger = start(tmp_path)
+    ledger.append(batch(0, 7))
+    found = [
+        (block.first + k, block.ids[k], block.sources[k], block.received_at[k], block.records[k])
+        for block in ledger.blocks(0, ledger.size)
+        for k in range(len(block.records))
+    ]
+    entries = [ledger.entry(index) for index in range(ledger.size)]
+    assert found == [(e.index, e.id, e.source, e.received_at, e.record) for e in entries]
+    ledger.close()

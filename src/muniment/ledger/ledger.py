@@ -461,6 +461,12 @@ def _id_bytes(ids: Sequence[str]) -> bytes:
 
 def _block(frame: Frame, base: int) -> EntryBlock:
     return EntryBlock(
-        base + frame.first, frame.ids, frame.sources, frame.sqs, [us * 1000 for us in frame.received_us], frame.salts,
-        frame.records, frame.parts,
-    )  # fmt: skip
+        first=base + frame.first,
+        sources=frame.sources,
+        ids=frame.ids,
+        sqs=frame.sqs,
+        received_at=[us * 1000 for us in frame.received_us],
+        salts=frame.salts,
+        records=frame.records,
+        parts=frame.parts,
+    )
