@@ -70,6 +70,13 @@ class RunningServer:
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(120)
 
+    def kill(self) -> None:
+        """SIGKILL: what a power cut looks like to the process."""
+        assert self._process is not None
+        self.client.close()
+        self._process.kill()
+        self._process.wait(30)
+
     def key_for(self, source: str, privacy: str) -> str:
         """A new source and its key."""
         body = {"id": source, "format": "muniment", "privacy": privacy}
