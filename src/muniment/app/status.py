@@ -88,19 +88,13 @@ class Status:
         """Every open door: where it is, that it is open, and how many events it took since start."""
         s = self._server
         base, taken = s.settings.base_url, s.intake.by_door
-        grpc = f", grpc {s.settings.host}:{s.otlp_grpc_port}" if s.otlp_grpc_port >= 0 else ""
-        found = {
-            "http": (f"{base}/v1/events", True, taken["http"]),
-            "otlp": (f"{base}/v1/logs{grpc}", True, taken["otlp"]),
-            "elastic": (f"{base}/_bulk", True, taken["elastic"]),
-            "hec": (f"{base}/services/collector", True, taken["hec"]),
-            "loki": (f"{base}/loki/api/v1/push", True, taken["loki"]),
-            "journal": (f"{base}/upload", True, taken["journal"]),
-            "cloudevents": (f"{base}/v1/cloudevents", True, taken["cloudevents"]),
-        }
-        ports = [f"{transport} {s.settings.host}:{port}" for transport, port in s.syslog.ports().items()]
-        if ports:
-            found["syslog"] = (", ".join(ports), True, taken["syslog"])
+        names = {"http": "http", "otlp-http": "otlp", "elastic": "elastic", "hec": "hec", "loki": "loki"}
+        names |= {"journal": "journal", "cloudevents": "cloudevents"}
+        found = {kind: (base, True, taken[door]) for kind, door in names.items()}
+        if s.otlp_grpc_port >= 0:
+            found["otlp-grpc"] = (f"{s.settings.host}:{s.otlp_grpc_port}", True, taken["otlp-grpc"])
+        for transport, port in s.syslog.ports().items():
+            found[f"syslog-{transport}"] = (f"{s.settings.host}:{port}", True, taken[f"syslog-{transport}"])
         return found
 
     async def health_endpoint(self, _: Request) -> Response:

@@ -23,7 +23,7 @@ from muniment.wire.otlp import decode_otlp_protobuf, status_message
 
 __all__ = ["OtlpGrpcDoor"]
 
-DOOR = "otlp"
+DOOR = "otlp-grpc"
 
 _SERVING, _NOT_SERVING = b"\x08\x01", b"\x08\x02"  # HealthCheckResponse{status = 1}
 

@@ -94,11 +94,11 @@ class Batch:
         else:
             self.add_message(frame.data, suffix)
 
-    def arrival(self, source: str, received_at: int, peer: str, counters: Counters) -> Arrival:
-        """The finished batch."""
+    def arrival(self, door: str, source: str, received_at: int, peer: str, counters: Counters) -> Arrival:
+        """The finished batch; `door` names the transport it came over."""
         counters.messages += len(self.records)
         counters.quarantined += len(self._quarantined)
         quarantined: Sequence[str | None] | None = None
         if self._quarantined:
             quarantined = [self._quarantined.get(k) for k in range(len(self.records))]
-        return Arrival(source, "syslog", received_at, self.records, quarantined=quarantined, peer=peer)
+        return Arrival(source, door, received_at, self.records, quarantined=quarantined, peer=peer)

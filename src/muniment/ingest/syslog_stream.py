@@ -306,7 +306,9 @@ class _Connection(asyncio.Protocol):
             for frame in frames[start : start + step]:
                 batch.add_frame(frame, self._suffix(frame.framing))
             try:
-                await self._doorway.deliver(batch.arrival(self._source, received_at, self.peer, self._doorway.counters))
+                door = f"syslog-{self._settings.transport}"
+                counters = self._doorway.counters
+                await self._doorway.deliver(batch.arrival(door, self._source, received_at, self.peer, counters))
             except BaseException:
                 if (left := len(frames) - start - step) > 0:
                     self._doorway.lose(self._source, left, received_at)

@@ -170,7 +170,9 @@ class UdpListener:
                 for source, batch in batches.items():
                     done += len(batch.records)
                     peer = pending[0][1] if len(self._known) == 1 else ""
-                    await self._doorway.deliver(batch.arrival(source, received_at, peer, self._doorway.counters))
+                    await self._doorway.deliver(
+                        batch.arrival("syslog-udp", source, received_at, peer, self._doorway.counters)
+                    )
         except BaseException:
             if len(pending) > done:
                 self._doorway.lose(self.settings.source, len(pending) - done, received_at)
