@@ -102,10 +102,10 @@ def _command(command: Command, context: Context, parts: list[str]) -> None:
 
 def columns_page() -> str:
     """The columns of the search store, which are the fields of the query language."""
-    from muniment.search.columns import reference_rows
+    from muniment.search.columns import COLUMNS
 
     rows = ["| field | type | what it is |", "|---|---|---|"]
-    rows += [f"| `{name}` | {kind} | {words} |" for name, kind, words in reference_rows()]
+    rows += [f"| `{c.name}` | {c.kind} | {c.words} |" for c in COLUMNS.values()]
     return "# Event fields\n\n" + "\n".join(rows) + "\n"
 
 
@@ -115,7 +115,7 @@ def sources_page() -> str:
 
     rows = ["| name | system | samples |", "|---|---|---|"]
     catalogue = load()
-    rows += [f"| `{e.name}` | {e.title} | {len(e.samples)} |" for e in catalogue.entries()]
+    rows += [f"| `{e.name}` | {e.title} | {len(e.samples)} |" for e in catalogue.values()]
     return "# Sources\n\n" + "\n".join(rows) + "\n"
 
 

@@ -186,6 +186,7 @@ class Administering:
 
     async def key_revoke(self, call: Call[Empty, Empty]) -> KeyAnswer:
         key = self._s.keys.revoke(str(call.path["id"]), self._s.clock())
+        self._s.forget_credentials()  # doors remember verdicts for a while; a revoked key must be dead at once
         await self._record(call, "key.revoke", "key", key.id)
         return _key(key)
 

@@ -39,6 +39,7 @@ class Services:
     status: Callable[[], dict[str, Any]]
     verify: Callable[[], Job]
     rebuild: Callable[[], Job]
+    forget_credentials: Callable[[], None]
     open_part: Callable[[Any], tuple[bytes, bytes] | None]
     horizon: Callable[[], Horizon]
     signatures: Callable[[bytes], list[tuple[str, str, bool | None]]]

@@ -187,7 +187,7 @@ class Server:
             settings=self.settings, ledger=self.ledger, search=self.search, saved=self.saved, sources=self.registry,
             keys=self.keys, doorkeeper=self.doorkeeper, recorder=self.recorder, jobs=self.jobs, readers=self.readers,
             clock=self.clock, status=self.status.report, verify=self.upkeep.verify_job, rebuild=self.upkeep.rebuild_job,
-            open_part=self.protector.open_part, horizon=self.projector.horizon, signatures=self.ledger.signatures,
+            forget_credentials=self.admission.forget, open_part=self.protector.open_part, horizon=self.projector.horizon, signatures=self.ledger.signatures,
             wait_for_change=self._wait_for_change,
         )  # fmt: skip
 

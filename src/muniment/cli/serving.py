@@ -95,7 +95,7 @@ def _checks(settings: Settings) -> list[tuple[str, bool, str]]:
         _check_clock(),
         *(
             _check_port(settings.host, getattr(settings, name), name)
-            for name in ("port", "otlp_grpc_port", "syslog_tcp_port", "syslog_udp_port")
+            for name in ("port", "otlp_grpc_port", "syslog_tcp_port", "syslog_udp_port", "syslog_tls_port")
         ),
     ]
 

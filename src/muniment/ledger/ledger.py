@@ -105,7 +105,7 @@ class Ledger:
         head = self._head_store.load()
         names = sorted(name for name in self.files.list("") if self.files.exists(f"{name}/segments"))
         if head is None:
-            if names:
+            if names and not _is_unbegun(self.files, names):
                 raise VerificationError(
                     f"there are shards ({', '.join(names)}) but no head: the head store was lost or is the wrong one",
                     expected="a head", computed=None,
@@ -420,6 +420,13 @@ class Ledger:
     def shard_folders(self) -> Sequence[str]:
         """Names of the shards, oldest first."""
         return [shard.name for _, shard in self._closed] + [self._shard.name]
+
+
+def _is_unbegun(files: Folder, names: Sequence[str]) -> bool:
+    """Was the power cut while the very first shard was being made? Then it holds no entry that could be lost."""
+    shard = files.below(names[0])
+    segments = [shard.read(f"segments/{name}") for name in shard.list("segments")]
+    return len(names) == 1 and not shard.list("packs") and not any(segments)
 
 
 def _sub(files: Folder, name: str) -> Folder:

@@ -1,0 +1,181 @@
+"""Crash campaigns on the simulated disk: R2 power cuts, R4 full disk, R5 EIO on fsync. `make crash` runs them long.
+
+Oracle: every acknowledged entry is at its index with its bytes (I1), indexes are contiguous (I2), the tree is
+consistent with every checkpoint that was ever released (I3), one entry per (source, id) (I4).
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass, field
+
+from tests.faults.disk import Crash, SimulatedDisk
+
+from muniment.errors import AuditError, StorageError
+from muniment.event.ids import uuid7
+from muniment.ledger.folder import Folder
+from muniment.ledger.head import FolderHeadStore
+from muniment.ledger.ledger import Ledger
+from muniment.ledger.types import Entries
+from muniment.merkle.note import VerifierKey, open_checkpoint
+from muniment.merkle.tree import verify_consistency
+
+ORIGIN = "sim.example/audit"
+
+
+@dataclass(slots=True)
+class Acked:
+    """What the sender was told."""
+
+    entries: dict[int, tuple[str, bytes]] = field(default_factory=dict)
+    checkpoints: list[bytes] = field(default_factory=list)
+
+
+def start(disk: SimulatedDisk) -> Ledger:
+    """A ledger on the disk, without threads: the workload publishes itself."""
+    disk.makedirs("/ledger")
+    disk.makedirs("/head")
+    return Ledger(Folder(disk, "/ledger"), FolderHeadStore(Folder(disk, "/head")), ORIGIN, is_publishing=False)
+
+
+def entries(first: int, count: int) -> Entries:
+    """Entries that are a function of their numbers."""
+    numbers = range(first, first + count)
+    return Entries(
+        sources=["app"] * count,
+        ids=[uuid7(1_700_000_000_000_000_000, n.to_bytes(10, "big")) for n in numbers],
+        sqs=list(numbers),
+        received_at=[1_700_000_000_000_000_000 + n * 1000 for n in numbers],
+        records=[b'{"n":%d,"x":"%s"}' % (n, b"y" * (n % 700)) for n in numbers],
+        parts=[()] * count,
+    )
+
+
+def work(ledger: Ledger, acked: Acked, batches: int = 5) -> None:
+    """Append, publish, resend: what a server does, step by step."""
+    for number in range(batches):
+        batch = entries(number * 30, 30 + number)  # the tail of each batch comes again in the next
+        appended = ledger.append(batch)
+        for k, index in enumerate(appended.indexes):
+            acked.entries[index] = (batch.ids[k], batch.records[k])
+        acked.checkpoints.append(appended.checkpoint)
+        if number % 2:
+            ledger.publish()
+
+
+def judge(ledger: Ledger, acked: Acked) -> None:
+    """The oracle; AssertionError or VerificationError is a violation."""
+    for index, (event_id, record) in acked.entries.items():
+        entry = ledger.entry(index)
+        assert (entry.id, entry.record) == (event_id, record), f"I1: entry {index}"
+    seen = set()
+    for index in range(ledger.size):
+        entry = ledger.entry(index)
+        assert (entry.source, entry.id) not in seen, f"I4: entry {index}"
+        seen.add((entry.source, entry.id))
+    keys = [VerifierKey.parse(vkey) for vkey in ledger.vkeys]
+    now = open_checkpoint(ledger.checkpoint, ledger.origin, keys)
+    for note in acked.checkpoints:
+        older = open_checkpoint(note, ledger.origin, keys)
+        proof = ledger.consistency_proof(older.size, now.size)
+        verify_consistency(older.size, now.size, older.root_hash, now.root_hash, proof)
+
+
+def calls_of_a_run() -> int:
+    """How many durable calls the workload makes."""
+    disk = SimulatedDisk()
+    work(start(disk), Acked())
+    return disk.calls
+
+
+def power_cut(call: int, seed: int) -> bool:
+    """Cut the power before `call`, restart, judge, work on, judge. False: the run ended before."""
+    disk, acked = SimulatedDisk(crash_at=call), Acked()
+    try:
+        work(start(disk), acked)
+        return False
+    except Crash:
+        pass
+    found = disk.after_crash(seed)
+    ledger = start(found)
+    judge(ledger, acked)
+    work(ledger, acked, batches=3)
+    judge(ledger, acked)
+    return True
+
+
+def full_disk(call: int, length: int) -> None:
+    """No space for `length` calls from `call` on: nothing acked is lost, and it goes on when there is space."""
+    disk, acked = SimulatedDisk(), Acked()
+    ledger = start(disk)
+    work(ledger, acked, batches=2)
+    disk.full_from, disk.full_until = disk.calls + call, disk.calls + call + length
+    for number in range(3, 8):
+        batch = entries(number * 30, 30)
+        try:
+            appended = ledger.append(batch)
+            ledger.publish()
+        except StorageError:
+            continue
+        for k, index in enumerate(appended.indexes):
+            acked.entries[index] = (batch.ids[k], batch.records[k])
+    disk.full_from = disk.full_until = -1
+    restarted = start(disk.after_crash(1))
+    judge(restarted, acked)
+    restarted.append(entries(900, 5))
+
+
+def failed_sync(call: int, seed: int) -> None:
+    """EIO on a sync: no acknowledgement after it, and after a restart everything acknowledged is there."""
+    disk, acked = SimulatedDisk(), Acked()
+    ledger = start(disk)
+    work(ledger, acked, batches=2)
+    disk.eio_at = disk.calls + call
+    is_broken = False
+    for number in range(3, 8):
+        batch = entries(number * 30, 30)
+        try:
+            appended = ledger.append(batch)
+        except AuditError:
+            is_broken = True
+            continue
+        assert not is_broken, "an acknowledgement after a failed fsync"
+        for k, index in enumerate(appended.indexes):
+            acked.entries[index] = (batch.ids[k], batch.records[k])
+    restarted = start(disk.after_crash(seed))
+    judge(restarted, acked)
+
+
+def power_cuts(states: int, first_seed: int = 0) -> int:
+    """Crash states over every call and many seeds; how many were judged."""
+    calls, done, seed = calls_of_a_run(), 0, first_seed
+    while done < states:
+        for call in range(1, calls + 1):
+            done += power_cut(call, seed)
+            if done >= states:
+                break
+        seed += 1
+    return done
+
+
+def main() -> None:
+    """Run for long and print figures."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.campaign", description=__doc__)
+    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--states", type=int, default=5_000)
+    options = parser.parse_args()
+    states = 1_000_000 if options.long else options.states
+    began = time.monotonic()
+    done = power_cuts(states)
+    print(f"R2: {done:,} crash states, 0 violations, {time.monotonic() - began:.0f} s")
+    for call in range(1, 60):
+        for length in (1, 3, 1000):
+            full_disk(call, length)
+        for seed in range(5):
+            failed_sync(call, seed)
+    print("R4: 177 full disks, R5: 295 failed syncs, 0 violations")
+
+
+if __name__ == "__main__":
+    main()
