@@ -9,9 +9,9 @@ import ast
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import typer.main
-from click import Command, Context, Group
 
 from muniment import config, errors, limits
 from muniment.access.policy import PERMISSIONS, ROLES
@@ -77,18 +77,18 @@ def commands_page() -> str:
 
     root = typer.main.get_command(app)
     parts = ["# Commands\n"]
-    _command(root, Context(root, info_name="muniment"), parts)
+    _command(root, root.context_class(root, info_name="muniment"), parts)
     return "\n".join(parts)
 
 
-def _command(command: Command, context: Context, parts: list[str]) -> None:
+def _command(command: Any, context: Any, parts: list[str]) -> None:
     if getattr(command, "hidden", False):
         return
-    if isinstance(command, Group):
+    if hasattr(command, "list_commands"):
         for name in command.list_commands(context):
             child = command.get_command(context, name)
             assert child is not None
-            _command(child, Context(child, info_name=name, parent=context), parts)
+            _command(child, child.context_class(child, info_name=name, parent=context), parts)
         return
     assert command.help, context.command_path
     usage = " ".join(command.collect_usage_pieces(context))
