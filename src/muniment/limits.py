@@ -220,6 +220,15 @@ PAGE_ROWS: Final = 50
 PAGE_COLUMNS_MAX: Final = 12
 """Chosen columns; more do not fit any screen."""
 
+API_BODY_BYTES_MAX: Final = 256 * KIB
+"""A request to the API is a few hundred bytes; events come in through the doors."""
+
+COMPLETE_RECORDED_EVERY_S: Final = 600.0
+"""Completion asks at every key; that somebody looked through a field's values is written down this often."""
+
+COMPLETE_RECORDED_MAX: Final = 10_000
+"""Pairs of reader and field that are remembered for it; past it, each look is written down."""
+
 SUBJECT_KEYS_CACHED_MAX: Final = 100_000
 """Unwrapped subject keys kept in memory, oldest dropped: about 40 MB; a miss costs one indexed read and an unwrap."""
 

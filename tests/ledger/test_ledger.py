@@ -208,3 +208,28 @@ def test_blocks_for_catching_up_say_the_same_as_single_entries(tmp_path: Path) -
     entries = [ledger.entry(index) for index in range(ledger.size)]
     assert found == [(e.index, e.id, e.source, e.received_at, e.record) for e in entries]
     ledger.close()
+
+
+def test_a_kept_checkpoint_is_looked_at_wherever_it_ends_and_foreign_or_later_ones_are_refused(tmp_path: Path) -> None:
+    ledger = start(tmp_path)
+    kept = ledger.append(batch(0, 300)).checkpoint
+    ledger.append(batch(300, 500))
+    ledger.close()
+    check_ledger(tmp_path / "ledger", since=kept)
+    for text, reason in ((b"other.example/log" + kept[kept.index(b"\n") :], "of none of these logs"), (b"x", "of none")):
+        with pytest.raises(VerificationError, match=reason):
+            check_ledger(tmp_path / "ledger", since=text)
+    shutil.copytree(tmp_path / "ledger", tmp_path / "twin" / "ledger")
+    shutil.copytree(tmp_path / "head", tmp_path / "twin" / "head")
+    twin, ours = start(tmp_path / "twin"), start(tmp_path)
+    fork = twin.append(batch(900, 40)).checkpoint
+    ours.append(batch(2_000, 90))
+    twin.close()
+    ours.close()
+    with pytest.raises(VerificationError, match="history was rewritten"):
+        check_ledger(tmp_path / "ledger", since=fork)
+    later = start(tmp_path)
+    newest = later.append(batch(3_000, 1)).checkpoint
+    later.close()
+    with pytest.raises(VerificationError, match="rolled back"):
+        check_ledger(tmp_path / "twin" / "ledger", since=newest)

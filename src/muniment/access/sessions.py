@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from muniment.access.database import METADATA
 from muniment.access.policy import Identity
-from muniment.errors import DeniedError
+from muniment.errors import DeniedError, RejectedError
 
 __all__ = ["LINK_LIFETIME_NS", "Doorkeeper", "Session"]
 
@@ -75,11 +75,18 @@ class Doorkeeper:
                 )
 
     def new_link(self, person: str, name: str, role: str, now_ns: int) -> str:
-        """A one-time login token for a person, who is made if new."""
+        """A one-time login token for a person, who is made if new.
+
+        Raises:
+            RejectedError: the person exists with another role; a link never changes what somebody may do.
+        """
         token = secrets.token_urlsafe(32)
         with self._engine.begin() as connection:
-            if not connection.execute(sa.select(_PEOPLE.c.id).where(_PEOPLE.c.id == person)).first():
+            known = connection.execute(sa.select(_PEOPLE.c.role).where(_PEOPLE.c.id == person)).first()
+            if known is None:
                 connection.execute(_PEOPLE.insert().values(id=person, name=name, role=role, created_at=now_ns))
+            elif known.role != role:
+                raise RejectedError(f"{person!r} exists with the role {known.role}", field="role", status=409)
             connection.execute(
                 _LINKS.insert().values(token_hash=_hash(token), person=person, expires_at=now_ns + LINK_LIFETIME_NS)
             )

@@ -11,17 +11,20 @@ from msgspec import Meta
 from muniment.api.operations import Call, Empty, Operation
 from muniment.api.services import Services
 from muniment.errors import RejectedError
+from muniment.limits import FACET_VALUES_MAX
 from muniment.search.query.parse import parse_query
 
 __all__ = ["Administering", "admin_operations"]
 
-SourceIdText = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,63}$")]
-NameText = Annotated[str, Meta(min_length=1, max_length=128)]
+SourceIdText = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,63}$", examples=["my-app"])]
+NameText = Annotated[str, Meta(min_length=1, max_length=128, examples=["Nightly report"])]
 
 
 class SourceBody(msgspec.Struct, frozen=True):
     id: SourceIdText
-    format: Annotated[str, Meta(max_length=64)] = "auto"
+    format: Annotated[str, Meta(max_length=64, description="A catalogue entry, or auto", examples=["muniment"])] = (
+        "auto"
+    )
     title: Annotated[str, Meta(max_length=128)] = ""
     owner: Annotated[str, Meta(max_length=128)] = ""
     privacy: Literal["", "clear", "sealed"] = ""
@@ -79,7 +82,7 @@ class NewKeyAnswer(msgspec.Struct, frozen=True):
 
 
 class LinkBody(msgspec.Struct, frozen=True):
-    person: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._@-]{0,63}$")]
+    person: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._@-]{0,63}$", examples=["anna"])]
     name: NameText
     role: Literal["administrator", "reader"] = "reader"
 
@@ -108,7 +111,8 @@ def admin_operations(services: Services) -> list[Operation]:
         Operation("GET", "/api/v1/sources", "sources", "Who sends what, and when it was last heard", "search",
                   a.sources, answer=SourceListAnswer, tag="sources"),
         Operation("POST", "/api/v1/sources", "source_create", "Add a source; its key is shown once", "sources",
-                  a.source_create, body=SourceBody, answer=NewSourceAnswer, status=201, tag="sources"),
+                  a.source_create, body=SourceBody, answer=NewSourceAnswer, status=201, tag="sources",
+                  refusals=frozenset({409})),
         Operation("POST", "/api/v1/sources/{id}/keys", "source_key", "Another key for a source", "sources",
                   a.source_key, answer=NewKeyAnswer, status=201, tag="sources"),
         Operation("GET", "/api/v1/keys", "api_keys", "All API keys, without their secrets", "admin", a.keys,
@@ -118,7 +122,8 @@ def admin_operations(services: Services) -> list[Operation]:
         Operation("DELETE", "/api/v1/keys/{id}", "key_revoke", "Revoke a key at once", "admin", a.key_revoke,
                   answer=KeyAnswer, tag="operation"),
         Operation("POST", "/api/v1/links", "link_create", "A one-time login link for a person", "admin",
-                  a.link_create, body=LinkBody, answer=LinkAnswer, status=201, tag="operation"),
+                  a.link_create, body=LinkBody, answer=LinkAnswer, status=201, tag="operation",
+                  refusals=frozenset({409})),
     ]  # fmt: skip
 
 
@@ -142,8 +147,23 @@ class Administering:
         found = await asyncio.get_running_loop().run_in_executor(self._s.readers, self._s.status)
         return msgspec.convert(found, StatusAnswer)
 
-    async def sources(self, _: Call[Empty, Empty]) -> SourceListAnswer:
-        return SourceListAnswer([self._source(info) for info in self._s.sources.all()], self._s.sources.formats())
+    async def sources(self, call: Call[Empty, Empty]) -> SourceListAnswer:
+        """Every source; to a reader with a row scope those it sees rows of, and nothing of the others."""
+        formats = self._s.sources.formats()
+        if not call.identity.scope:
+            return SourceListAnswer([self._source(info) for info in self._s.sources.all()], formats)
+        visible = await asyncio.get_running_loop().run_in_executor(
+            self._s.readers,
+            lambda: self._s.search.facets("", None, None, ["source"], FACET_VALUES_MAX, scope=call.identity.scope),
+        )
+        found = []
+        for name, count in visible["source"]:
+            info = self._s.sources.get(name)
+            if info is not None:
+                found.append(
+                    msgspec.structs.replace(self._source(info), received=count, quarantined=0, last_heard=None)
+                )
+        return SourceListAnswer(found, formats)
 
     def _source(self, info: Any) -> SourceAnswer:
         counters = self._s.sources.counters(info.id)
@@ -179,19 +199,27 @@ class Administering:
 
     async def key_create(self, call: Call[Empty, KeyBody]) -> NewKeyAnswer:
         b = call.body
-        parse_query(b.scope, self._s.clock())
+        try:
+            parse_query(b.scope, self._s.clock())
+        except RejectedError as error:
+            raise RejectedError(error.reason, field="scope", column=error.column) from None
+        if b.scope and b.role == "administrator":
+            raise RejectedError("an administrator sees all rows; a row scope needs the role reader", field="scope")
         key, text = self._s.keys.create(b.name, b.role, self._s.clock(), scope=b.scope)
         await self._record(call, "key.create", "key", key.id, role=b.role, scope=b.scope)
         return NewKeyAnswer(_key(key), text)
 
     async def key_revoke(self, call: Call[Empty, Empty]) -> KeyAnswer:
         key = self._s.keys.revoke(str(call.path["id"]), self._s.clock())
+        self._s.keys_changed()
         self._s.forget_credentials()  # doors remember verdicts for a while; a revoked key must be dead at once
         await self._record(call, "key.revoke", "key", key.id)
         return _key(key)
 
     async def link_create(self, call: Call[Empty, LinkBody]) -> LinkAnswer:
         b = call.body
+        if b.person.endswith("\n"):  # which the pattern's `$` lets through
+            raise RejectedError("must not end with a line break", field="person")
         token = self._s.doorkeeper.new_link(b.person, b.name, b.role, self._s.clock())
         await self._record(call, "user.invite", "user", b.person, role=b.role)
         return LinkAnswer(f"{self._s.settings.base_url}/login/{token}")

@@ -42,8 +42,8 @@ class ProofAnswer(msgspec.Struct, frozen=True):
 
 
 class ConsistencyParams(msgspec.Struct, frozen=True):
-    size1: Annotated[int, Meta(ge=1)]
-    size2: Annotated[int, Meta(ge=1)]
+    size1: Annotated[int, Meta(ge=1, le=2**53, description="The smaller size", examples=[1])]
+    size2: Annotated[int, Meta(ge=1, le=2**53, description="The larger size", examples=[1])]
 
 
 class ConsistencyAnswer(msgspec.Struct, frozen=True):
@@ -53,7 +53,10 @@ class ConsistencyAnswer(msgspec.Struct, frozen=True):
 
 
 class EvidenceParams(msgspec.Struct, frozen=True):
-    indexes: Annotated[list[int], Meta(min_length=1, max_length=1000)]
+    indexes: Annotated[
+        list[Annotated[int, Meta(ge=0, le=2**53)]],
+        Meta(min_length=1, max_length=1000, description="Index numbers, separated by commas", examples=[[0]]),
+    ]
 
 
 class KeysAnswer(msgspec.Struct, frozen=True):
@@ -63,7 +66,7 @@ class KeysAnswer(msgspec.Struct, frozen=True):
 
 class VerifyBody(msgspec.Struct, frozen=True):
     since: Annotated[
-        str, Meta(max_length=4096, description="An older checkpoint of yours to prove consistency with")
+        str, Meta(max_length=8192, description="An older checkpoint of yours; the ledger must have grown out of it")
     ] = ""
 
 
@@ -72,12 +75,13 @@ def ledger_operations(services: Services) -> list[Operation]:
     proving = Proving(services)
     return [
         Operation("GET", "/api/v1/events/{index}/proof", "proof", "A record's proof (C2SP tlog-proof, or JSON)", "search",
-                  proving.proof, params=ProofParams, media_type="text/plain", tag="proof"),
+                  proving.proof, params=ProofParams, tag="proof", also=ProofAnswer,
+                  media_types=("text/plain; charset=utf-8",)),
         Operation("GET", "/api/v1/evidence", "evidence", "An evidence file that verifies offline", "export",
-                  proving.evidence, params=EvidenceParams, media_type="application/zip", tag="proof",
-                  list_params=frozenset({"indexes"})),
+                  proving.evidence, params=EvidenceParams, media_types=("application/zip",), tag="proof",
+                  list_params=frozenset({"indexes"}), refusals=frozenset({404})),
         Operation("GET", "/api/v1/checkpoint", "checkpoint", "The newest signed checkpoint", None, proving.checkpoint,
-                  media_type="text/plain", tag="proof"),
+                  media_types=("text/plain; charset=utf-8",), tag="proof"),
         Operation("GET", "/api/v1/log-keys", "log_keys", "The origin and the public keys to pin", None, proving.keys,
                   answer=KeysAnswer, tag="proof"),
         Operation("GET", "/api/v1/consistency", "consistency", "A consistency proof between two sizes", "search",
@@ -85,11 +89,11 @@ def ledger_operations(services: Services) -> list[Operation]:
         Operation("POST", "/api/v1/verify", "verify_start", "Re-derive the whole ledger", "verify", proving.verify,
                   body=VerifyBody, answer=JobState, status=202, tag="proof"),
         Operation("GET", "/api/v1/verify", "verify_state", "How the verification stands", "verify",
-                  proving.verify_state, answer=JobState, tag="proof"),
+                  proving.verify_state, answer=JobState, tag="proof", refusals=frozenset({404})),
         Operation("POST", "/api/v1/rebuild", "rebuild_start", "Throw the search store away and make it anew", "admin",
                   proving.rebuild, answer=JobState, status=202, tag="operation"),
         Operation("GET", "/api/v1/rebuild", "rebuild_state", "How the rebuild stands", "admin",
-                  proving.rebuild_state, answer=JobState, tag="operation"),
+                  proving.rebuild_state, answer=JobState, tag="operation", refusals=frozenset({404})),
     ]  # fmt: skip
 
 
@@ -179,8 +183,8 @@ class Proving:
         return ConsistencyAnswer(size1, size2, [_b64(step) for step in hashes])
 
     async def verify(self, call: Call[Empty, VerifyBody]) -> JobState:
-        await self._record(call, "ledger.verify")
-        return self._s.jobs.start("verify", self._s.verify())
+        await self._record(call, "ledger.verify", since=call.body.since)
+        return self._s.jobs.start("verify", self._s.verify(call.body.since.encode()), self._s.note_verify)
 
     async def verify_state(self, _: Call[Empty, Empty]) -> JobState:
         return self._s.jobs.state("verify")

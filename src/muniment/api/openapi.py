@@ -8,27 +8,37 @@ from typing import Any
 import msgspec
 
 from muniment import __version__
-from muniment.api.operations import Empty, Operation, Problem
+from muniment.api.operations import WHOLE_NUMBERS, Empty, Operation, Problem
 
 __all__ = ["openapi_document"]
 
 _REF = "#/components/schemas/{name}"
 _PROBLEMS = {
-    "400": "The request must be changed; `error.reason` says how.",
-    "401": "No valid session or API key.",
-    "403": "A permission is missing; `error.permission` names it.",
-    "404": "There is no such thing.",
-    "413": "The body is too large.",
-    "422": "A proof does not hold.",
-    "429": "Over quota; `Retry-After` says when to come back.",
-    "503": "Busy, or storage has stopped; `Retry-After` says when to come back.",
+    400: "The request must be changed; `error.reason` says how, `error.field` and `error.column` where.",
+    401: "No valid session or API key.",
+    403: "A permission is missing; `error.permission` names it.",
+    404: "There is no such thing, or it is not visible to you.",
+    409: "It is there already, and differs.",
+    413: "The body is too large.",
+    415: "The body must be application/json.",
+    500: "An error inside the server; `error.reason` holds the number under which its log has more.",
+    503: "Busy, or storage has stopped; `Retry-After` says when to come back.",
+    507: "The disk is full; `Retry-After` says when to come back.",
+}
+_HEADERS = {
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "How to sign in."}},
+    503: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}},
+    507: {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}},
 }
 
 
 def openapi_document(operations: list[Operation]) -> dict[str, Any]:
     """The document as plain data, ready for JSON."""
     types = {
-        kind for op in operations for kind in (op.params, op.body, op.answer, Problem) if kind not in (None, Empty)
+        kind
+        for op in operations
+        for kind in (op.params, op.body, op.answer, op.also, Problem)
+        if kind not in (None, Empty)
     }
     _, components = msgspec.json.schema_components(sorted(types, key=lambda kind: kind.__name__), ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
@@ -55,34 +65,62 @@ def openapi_document(operations: list[Operation]) -> dict[str, Any]:
 
 
 def _operation(operation: Operation, components: dict[str, Any]) -> dict[str, Any]:
-    success: dict[str, Any] = {"description": "Success"}
-    if operation.answer is not None:
-        success["content"] = {"application/json": {"schema": {"$ref": _REF.format(name=operation.answer.__name__)}}}
-    else:
-        success["content"] = {operation.media_type: {"schema": {"type": "string"}}}
-    problem = {"application/json": {"schema": {"$ref": _REF.format(name="Problem")}}}
+    path_names = re.findall(r"\{(\w+)(?::\w+)?\}", operation.path)
     document: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
         "tags": [operation.tag],
-        "parameters": [_path_parameter(name) for name in re.findall(r"\{(\w+)(?::\w+)?\}", operation.path)]
-        + _query_parameters(operation, components),
-        "responses": {
-            str(operation.status): success,
-            **{code: {"description": words, "content": problem} for code, words in _PROBLEMS.items()},
-        },
+        "parameters": [_path_parameter(name) for name in path_names] + _query_parameters(operation, components),
+        "responses": {str(operation.status): _success(operation)}
+        | {str(status): _problem(status) for status in sorted(_refusals(operation, bool(path_names)))},
     }
     if operation.body is not Empty:
-        schema = {"$ref": _REF.format(name=operation.body.__name__)}
-        document["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        document["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(operation.body)}}}
     if operation.permission is not None:
         document["security"] = [{"key": []}, {"session": []}]
         document["description"] = f"Needs the permission `{operation.permission}`."
     return document
 
 
+def _ref(kind: type[Any]) -> dict[str, Any]:
+    return {"$ref": _REF.format(name=kind.__name__)}
+
+
+def _success(operation: Operation) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    if operation.answer is None:
+        content = {media_type: {"schema": {"type": "string"}} for media_type in operation.media_types}
+    for kind in (operation.answer, operation.also):
+        if kind is not None:
+            content["application/json"] = {"schema": _ref(kind)}
+    return {"description": "Success", "content": content}
+
+
+def _problem(status: int) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "description": _PROBLEMS[status],
+        "content": {"application/json": {"schema": _ref(Problem)}},
+    }
+    return found | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
+
+
+def _refusals(operation: Operation, has_path_parameters: bool) -> set[int]:
+    """Which refusals can come, from the operation's shape."""
+    found = {400, 401, 500, 503} | set(operation.refusals)
+    if operation.permission is not None:
+        found |= {403, 507}  # 507: what is read or changed is recorded first
+    if has_path_parameters:
+        found |= {404}
+    if operation.body is not Empty:
+        found |= {413, 415}
+    return found
+
+
 def _path_parameter(name: str) -> dict[str, Any]:
-    schema = {"type": "integer", "minimum": 0} if name == "index" else {"type": "string"}
+    if name in WHOLE_NUMBERS:
+        schema: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
+        return {"name": name, "in": "path", "required": True, "schema": schema, "example": 0}
+    schema = {"type": "string", "minLength": 1, "maxLength": 64}
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 

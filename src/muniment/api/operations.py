@@ -2,15 +2,19 @@
 
 An `Operation` names method, path, permission, the types of its parameters, body and answer. The routes and the
 OpenAPI document are both made from the same list, so they cannot differ. Every operation that reads or changes
-something is recorded in the ledger before its answer leaves (ARCHITECTURE rule 4).
+something is recorded in the ledger before its answer leaves (ARCHITECTURE rule 4). Answers are never stored by anybody
+on the way and never taken for a page: every one carries `HEADERS`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -19,11 +23,35 @@ from starlette.routing import Route
 
 from muniment.access.policy import Identity, require
 from muniment.errors import HTTP_STATUS, AuditError, BusyError, DeniedError, RejectedError, StorageError
+from muniment.limits import API_BODY_BYTES_MAX
 
-__all__ = ["Call", "Empty", "Operation", "Problem", "Raw", "Stream", "problem_response", "routes"]
+__all__ = [
+    "HEADERS",
+    "WHOLE_NUMBERS",
+    "Call",
+    "Empty",
+    "Operation",
+    "Problem",
+    "Raw",
+    "Stream",
+    "no_such_path",
+    "problem_response",
+    "routes",
+]
 
-BODY_BYTES_MAX = 256 * 1024
-"""A request to the API is a few hundred bytes; events come in through the doors."""
+HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""On every answer of the API: not stored, not guessed at, not framed, not run, not read by other sites."""
+
+WHOLE_NUMBERS: Final = frozenset({"index", "number"})
+"""Path parameters that are whole numbers; others are texts."""
+
+_log = logging.getLogger("muniment.api")
 
 P = TypeVar("P")
 B = TypeVar("B")
@@ -62,14 +90,17 @@ class Raw:
 class Stream:
     """An answer that flows: server-sent events or an export."""
 
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes, None]
     media_type: str
     filename: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[P, B]):
-    """One checked request as an operation sees it."""
+    """One checked request as an operation sees it.
+
+    `is_current()`: does the credential still hold? Answers that flow for hours ask again and again.
+    """
 
     identity: Identity
     params: P
@@ -77,11 +108,16 @@ class Call(Generic[P, B]):
     path: Mapping[str, Any]
     client_ip: str
     user_agent: str
+    is_current: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method on one path. `permission` None: open to all. `answer` None: the handler returns Raw or Stream."""
+    """One method on one path. `permission` None: open to all. `answer` None: the handler returns Raw or Stream.
+
+    `refusals`: statuses it may answer beyond those that follow from its shape. `media_types`: what Raw or Stream may be;
+    `also`: the JSON answer that may be asked for instead of them.
+    """
 
     method: str
     path: str
@@ -92,9 +128,11 @@ class Operation:
     params: type[Any] = Empty
     body: type[Any] = Empty
     answer: type[Any] | None = None
-    media_type: str = "application/json"
+    also: type[Any] | None = None
+    media_types: tuple[str, ...] = ("application/json",)
     status: int = 200
     tag: str = "search"
+    refusals: frozenset[int] = frozenset()
     list_params: frozenset[str] = field(default_factory=frozenset)
 
 
@@ -108,25 +146,61 @@ class Gate(Protocol):
     def client_ip(self, request: Request) -> str: ...
 
 
-def routes(operations: list[Operation], gate: Gate) -> list[Route]:
+Denied = Callable[[str, DeniedError], None]
+"""Told of every refusal: the operation's name and the error."""
+
+
+def routes(operations: list[Operation], gate: Gate, denied: Denied = lambda name, error: None) -> list[Route]:
     """Starlette routes for the operations, grouped so that one path answers all its methods."""
     by_path: dict[str, dict[str, Operation]] = {}
     for operation in operations:
         by_path.setdefault(operation.path, {})[operation.method] = operation
-    return [Route(path, _endpoint(methods, gate), methods=list(methods)) for path, methods in by_path.items()]
+    return [Route(path, _Endpoint(methods, gate, denied)) for path, methods in by_path.items()]
 
 
-def _endpoint(methods: dict[str, Operation], gate: Gate) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        operation = methods["GET" if request.method == "HEAD" else request.method]
+async def no_such_path(request: Request) -> Response:
+    """The answer for a path under /api that no operation has."""
+    return problem_response(RejectedError("there is no such path; see /api/v1/openapi.json", field="path", status=404))
+
+
+class _Endpoint:
+    """All methods of one path, as an ASGI application: so that methods it lacks are refused here, in our words."""
+
+    def __init__(self, methods: dict[str, Operation], gate: Gate, denied: Denied) -> None:
+        self._methods = methods
+        self._gate = gate
+        self._denied = denied
+        self.allowed = ", ".join(sorted({*methods, *({"HEAD"} if "GET" in methods else ())}))
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        response = await self._response(request)
+        await response(scope, receive, send)
+
+    async def _response(self, request: Request) -> Response:
+        operation = self._methods.get("GET" if request.method == "HEAD" else request.method)
+        if operation is None:
+            error = RejectedError(f"not allowed here; {self.allowed} is", field="method", status=405)
+            return problem_response(error, {"Allow": self.allowed})
         try:
-            return _answer(operation, await operation.handler(await _call(operation, request, gate)))
+            value = await operation.handler(await _call(operation, request, self._gate))
+            if isinstance(value, Stream) and request.method == "HEAD":
+                await value.chunks.aclose()
+                return Response(None, operation.status, HEADERS, value.media_type)
+            return _answer(operation, value)
         except ClientDisconnect:
             return Response(status_code=499)
+        except DeniedError as error:
+            self._denied(operation.name, error)
+            return problem_response(error)
         except AuditError as error:
             return problem_response(error)
-
-    return endpoint
+        except Exception:
+            # A mistake of ours. The traceback goes to the log under a number; the reader learns the number only.
+            number = secrets.token_hex(6)
+            _log.exception("operation %s failed, number %s", operation.name, number)
+            detail = ProblemDetail("InternalError", f"an error inside the server; tell an operator the number {number}")
+            return Response(msgspec.json.encode(Problem(detail)), 500, HEADERS, "application/json")
 
 
 async def _call(operation: Operation, request: Request, gate: Gate) -> Call[Any, Any]:
@@ -135,6 +209,12 @@ async def _call(operation: Operation, request: Request, gate: Gate) -> Call[Any,
         require(identity, operation.permission)
         if operation.method != "GET":
             gate.check_csrf(request)
+
+    def is_current() -> bool:
+        with contextlib.suppress(AuditError):
+            return gate.identify(request) == identity
+        return False
+
     return Call(
         identity or Identity("anonymous", "anonymous", "none"),
         _params(operation, request),
@@ -142,6 +222,7 @@ async def _call(operation: Operation, request: Request, gate: Gate) -> Call[Any,
         {name: _path_value(name, text) for name, text in request.path_params.items()},
         gate.client_ip(request),
         request.headers.get("user-agent", "")[:512],
+        is_current,
     )
 
 
@@ -164,11 +245,15 @@ def _params(operation: Operation, request: Request) -> Any:
 async def _body(operation: Operation, request: Request) -> Any:
     if operation.body is Empty:
         return Empty()
+    media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        # Also what keeps other sites' forms out: a browser sends this type only after asking, and we never agree.
+        raise RejectedError("send application/json", field="content-type", status=415)
     received = bytearray()
     async for chunk in request.stream():
         received += chunk
-        if len(received) > BODY_BYTES_MAX:
-            raise RejectedError(f"larger than {BODY_BYTES_MAX} bytes", field="body", status=413)
+        if len(received) > API_BODY_BYTES_MAX:
+            raise RejectedError(f"larger than {API_BODY_BYTES_MAX} bytes", field="body", status=413)
     try:
         return msgspec.json.decode(bytes(received), type=operation.body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -185,10 +270,10 @@ def _converted(values: dict[str, Any], kind: type[Any], where: str) -> Any:
 
 
 def _path_value(name: str, text: str) -> Any:
-    if name != "index":
+    if name not in WHOLE_NUMBERS:
         return text
     if not re.fullmatch(r"0|[1-9][0-9]{0,17}", text):
-        raise RejectedError("expected an index: a whole number from 0", field="index", status=404)
+        raise RejectedError("expected a whole number from 0", field=name, status=404)
     return int(text)
 
 
@@ -198,16 +283,15 @@ def _answer(operation: Operation, value: Any) -> Response:
     if isinstance(value, Raw | Stream):
         headers = {"Content-Disposition": f'attachment; filename="{value.filename}"'} if value.filename else {}
         if isinstance(value, Raw):
-            return Response(value.body, media_type=value.media_type, headers=headers)
-        headers["Cache-Control"] = "no-store"
-        return StreamingResponse(value.chunks, media_type=value.media_type, headers=headers)
-    return Response(msgspec.json.encode(value), status_code=operation.status, media_type="application/json")
+            return Response(value.body, operation.status, HEADERS | headers, value.media_type)
+        return StreamingResponse(value.chunks, operation.status, HEADERS | headers, value.media_type)
+    return Response(msgspec.json.encode(value), operation.status, HEADERS, "application/json")
 
 
-def problem_response(error: AuditError) -> Response:
-    """The one mapping of errors to HTTP."""
+def problem_response(error: AuditError, more: Mapping[str, str] | None = None) -> Response:
+    """The one mapping of errors to HTTP; `more` headers are added."""
     status = next(HTTP_STATUS[kind] for kind in type(error).__mro__ if kind in HTTP_STATUS)
-    headers = {}
+    headers = HEADERS | dict(more or {})
     permission = ""
     field_name, column = "", None
     if isinstance(error, RejectedError):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -14,6 +16,10 @@ from muniment.api.operations import Call, Empty, Operation, Stream
 from muniment.api.services import Services
 from muniment.api.times import parse_time
 from muniment.errors import RejectedError
+from muniment.limits import COMPLETE_RECORDED_EVERY_S, COMPLETE_RECORDED_MAX
+from muniment.search.query.complete import field_at
+from muniment.search.query.parse import parse_query
+from muniment.search.saved import SavedSearch
 
 __all__ = [
     "ExportParams",
@@ -27,10 +33,20 @@ __all__ = [
 
 T = TypeVar("T")
 QueryText = Annotated[
-    str, Meta(max_length=4096, description="Query language: actor:anna action:user.* -outcome:success")
+    str,
+    Meta(
+        max_length=4096,
+        description="Query language: actor:anna action:user.* -outcome:success",
+        examples=["outcome:failure action:user.*", "actor:anna -source:muniment"],
+    ),
 ]
 TimeText = Annotated[
-    str, Meta(max_length=64, description="RFC 3339, a date, now, or an offset like -24h; half-open range")
+    str,
+    Meta(
+        max_length=35,
+        description="RFC 3339, a date, now, or an offset like -24h; half-open range",
+        examples=["-24h", "2026-11-23T06:36:01Z"],
+    ),
 ]
 EXPORT_TYPES: Final = {
     "jsonl": ("application/x-ndjson", "jsonl"),
@@ -136,7 +152,7 @@ class CompleteAnswer(msgspec.Struct, frozen=True):
 
 
 class SavedBody(msgspec.Struct, frozen=True):
-    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    name: Annotated[str, Meta(min_length=1, max_length=120, examples=["Failed logins"])]
     q: QueryText = ""
     start: TimeText = "-24h"
     end: TimeText = "now"
@@ -145,7 +161,7 @@ class SavedBody(msgspec.Struct, frozen=True):
 
 
 class SavedAnswer(msgspec.Struct, frozen=True):
-    id: str
+    id: int
     name: str
     owner: str
     q: str
@@ -173,31 +189,37 @@ def search_operations(services: Services) -> list[Operation]:
         Operation("GET", "/api/v1/complete", "complete", "Suggestions for a query being typed", "search",
                   reading.complete, params=CompleteParams, answer=CompleteAnswer),
         Operation("GET", "/api/v1/tail", "tail", "New matching events as they come (server-sent events)", "search",
-                  reading.tail, params=TailParams, media_type="text/event-stream"),
+                  reading.tail, params=TailParams, media_types=("text/event-stream",)),
         Operation("GET", "/api/v1/export", "export", "All matching events as a file", "export", reading.export,
-                  params=ExportParams, media_type="application/octet-stream"),
+                  params=ExportParams, media_types=tuple(sorted({kind for kind, _ in EXPORT_TYPES.values()}))),
         Operation("GET", "/api/v1/events/{index}", "event", "One record: typed fields, original, OCSF", "search",
                   reading.event, answer=EventAnswer),
         Operation("GET", "/api/v1/saved", "saved_list", "One's own and shared saved searches", "search",
                   reading.saved_list, answer=SavedListAnswer),
         Operation("POST", "/api/v1/saved", "saved_create", "Save a search", "search", reading.saved_create,
                   body=SavedBody, answer=SavedAnswer, status=201),
-        Operation("DELETE", "/api/v1/saved/{id}", "saved_delete", "Delete a saved search of one's own", "search",
+        Operation("DELETE", "/api/v1/saved/{number}", "saved_delete", "Delete a saved search of one's own", "search",
                   reading.saved_delete, answer=SavedAnswer),
     ]  # fmt: skip
 
 
 class Reading:
-    """The handlers. Each runs the blocking store call on the readers and writes its own record beside it."""
+    """The handlers. Each runs the blocking store call on the readers and writes its own record beside it.
+
+    A query is parsed before anything is recorded: one that cannot be read has read nothing.
+    """
 
     def __init__(self, services: Services) -> None:
         self._s = services
+        self._completed: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     async def _blocking(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._s.readers, work)
 
     async def _recorded(self, call: Call[Any, Any], action: str, work: Callable[[], T], **metadata: object) -> T:
         """Run `work` while its record is being written; the answer waits for both."""
+        if "query" in metadata:
+            parse_query(str(metadata["query"]), self._s.clock())
         record = self._s.recorder.record(
             action,
             call.identity,
@@ -257,8 +279,27 @@ class Reading:
     async def complete(self, call: Call[CompleteParams, Empty]) -> CompleteAnswer:
         p = call.params
         scope = call.identity.scope or None
-        found = await self._blocking(lambda: self._s.search.complete(p.text, p.column, scope=scope))
+
+        def work() -> Any:
+            return self._s.search.complete(p.text, p.column, scope=scope)
+
+        field = field_at(p.text, p.column)
+        if field and self._is_new_look(call.identity.id, field):
+            found = await self._recorded(call, "log.complete", work, field=field)
+        else:
+            found = await self._blocking(work)
         return CompleteAnswer([SuggestionAnswer(s.text, s.kind, s.detail, s.start, s.end) for s in found])
+
+    def _is_new_look(self, reader: str, field: str) -> bool:
+        """Has this reader not looked through this field's values for a while?"""
+        now, key = time.monotonic(), (reader, field)
+        if now - self._completed.get(key, -COMPLETE_RECORDED_EVERY_S) < COMPLETE_RECORDED_EVERY_S:
+            return False
+        self._completed[key] = now
+        self._completed.move_to_end(key)
+        while len(self._completed) > COMPLETE_RECORDED_MAX:
+            self._completed.popitem(last=False)
+        return True
 
     async def event(self, call: Call[Empty, Empty]) -> EventAnswer:
         index = call.path["index"]
@@ -277,7 +318,7 @@ class Reading:
             call, "log.tail", lambda: self._s.search.tail(p.q, after, 1, scope=scope), query=p.q
         )
         del rows  # read once before the stream begins, so that a bad query is an answer and not a broken stream
-        return Stream(self._follow(p.q, after, scope), "text/event-stream")
+        return Stream(self._follow(p.q, after, scope, call.is_current), "text/event-stream")
 
     async def after(self, call: Call[Any, Any], q: str, index: int, limit: int) -> Any:
         """One look at what came after `index`, oldest first: the tail for readers without scripts."""
@@ -286,9 +327,12 @@ class Reading:
             call, "log.tail", lambda: self._s.search.tail(q, index, limit, scope=scope), query=q
         )
 
-    async def _follow(self, q: str, after: int, scope: str | None) -> AsyncIterator[bytes]:
+    async def _follow(
+        self, q: str, after: int, scope: str | None, is_current: Callable[[], bool]
+    ) -> AsyncGenerator[bytes, None]:
+        """Rows as they come, until the reader leaves or its key or session ends."""
         yield b"retry: 2000\n\n"
-        while True:
+        while is_current():
             rows = await self._blocking(lambda: self._s.search.tail(q, after, 200, scope=scope))  # noqa: B023
             for row in rows:
                 after = max(after, int(str(row["index"])))
@@ -315,7 +359,7 @@ class Reading:
         name = f"muniment-{hashlib.sha256(p.q.encode()).hexdigest()[:8]}.{suffix}"
         return Stream(self._drain(chunks, first), media_type, name)
 
-    async def _drain(self, chunks: Iterator[bytes], first: bytes | None) -> AsyncIterator[bytes]:
+    async def _drain(self, chunks: Iterator[bytes], first: bytes | None) -> AsyncGenerator[bytes, None]:
         chunk = first
         while chunk is not None:
             yield chunk
@@ -339,7 +383,7 @@ class Reading:
         return _saved(saved)
 
     async def saved_delete(self, call: Call[Empty, Empty]) -> SavedAnswer:
-        owner, number = call.identity.id, int(call.path["id"]) if str(call.path["id"]).isdecimal() else -1
+        owner, number = call.identity.id, call.path["number"]
         saved = await self._blocking(lambda: self._s.saved.get(owner, number))
         if saved is None:
             raise RejectedError("there is no such saved search", field="id", status=404)
@@ -351,5 +395,6 @@ def _horizon(horizon: Any) -> HorizonAnswer:
     return HorizonAnswer(horizon.complete_to_index, horizon.complete_to_time, horizon.ledger_size, horizon.pending)
 
 
-def _saved(item: Any) -> SavedAnswer:
-    return SavedAnswer(item.id, item.name, item.owner, item.q, item.start, item.end, list(item.columns), item.is_shared)
+def _saved(item: SavedSearch) -> SavedAnswer:
+    start, _, end = item.range.partition("/")
+    return SavedAnswer(item.id, item.name, item.owner, item.query, start, end, list(item.columns), item.is_shared)

@@ -9,7 +9,7 @@ from typing import Any
 
 from muniment.access.keys import KeyRing
 from muniment.access.sessions import Doorkeeper
-from muniment.api.jobs import Job, Jobs
+from muniment.api.jobs import Job, Jobs, JobState
 from muniment.api.recorder import Recorder
 from muniment.config import Settings
 from muniment.ledger.ledger import Ledger
@@ -37,10 +37,12 @@ class Services:
     readers: Executor
     clock: Callable[[], int]
     status: Callable[[], dict[str, Any]]
-    verify: Callable[[], Job]
+    verify: Callable[[bytes], Job]
+    note_verify: Callable[[JobState], None]
     rebuild: Callable[[], Job]
     forget_credentials: Callable[[], None]
     open_part: Callable[[Any], tuple[bytes, bytes] | None]
     horizon: Callable[[], Horizon]
     signatures: Callable[[bytes], list[tuple[str, str, bool | None]]]
     wait_for_change: Callable[[float], Any]
+    keys_changed: Callable[[], None]

@@ -216,11 +216,15 @@ class PagesBackend:
 
     async def delete_saved(self, viewer: web.Viewer, saved_id: str) -> None:
         """Delete a saved search of one's own."""
-        await self._reading.saved_delete(self._call("search", id=saved_id))
+        if not saved_id.isascii() or not saved_id.isdecimal() or len(saved_id) > 18:
+            raise RejectedError("there is no such saved search", field="id", status=404)
+        await self._reading.saved_delete(self._call("search", number=int(saved_id)))
 
 
 def _saved(item: Any) -> web.SavedSearch:
-    return web.SavedSearch(item.id, item.name, item.owner, item.q, item.start, item.end, item.columns, item.is_shared)
+    return web.SavedSearch(
+        str(item.id), item.name, item.owner, item.q, item.start, item.end, item.columns, item.is_shared
+    )
 
 
 def _horizon(h: Any) -> web.Horizon:

@@ -31,14 +31,14 @@ from starlette.routing import BaseRoute, Route
 
 from muniment.access.database import open_database
 from muniment.access.keys import KeyRing
-from muniment.access.policy import Identity
+from muniment.access.policy import Identity, require
 from muniment.access.sessions import Doorkeeper
 from muniment.api.admin_operations import admin_operations
 from muniment.api.gate import SessionGate
 from muniment.api.jobs import Jobs
 from muniment.api.ledger_operations import ledger_operations
 from muniment.api.openapi import openapi_document
-from muniment.api.operations import Operation, problem_response, routes
+from muniment.api.operations import HEADERS, Operation, no_such_path, problem_response, routes
 from muniment.api.recorder import OWN_SOURCE, Recorder
 from muniment.api.search_operations import search_operations
 from muniment.api.services import Services
@@ -46,7 +46,7 @@ from muniment.app.pages import PagesBackend
 from muniment.app.status import Status
 from muniment.app.upkeep import Upkeep
 from muniment.config import Settings
-from muniment.errors import AuditError, DeniedError
+from muniment.errors import AuditError, DeniedError, RejectedError
 from muniment.event.model import Arrival
 from muniment.ingest.admission import Admission, Quota, TrustedProxies
 from muniment.ingest.http_doors import routes as door_routes
@@ -75,6 +75,8 @@ _READERS: Final = 8
 
 _SYSLOG_SOURCE: Final = "syslog"
 """Where syslog from senders that no certificate or network names goes."""
+
+_ALL_METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
 SYSTEM: Final = Identity("muniment", "Muniment", "administrator", via="system")
 
@@ -173,8 +175,10 @@ class Server:
         operations = _operations(services)
         all_routes: list[BaseRoute] = [
             *door_routes(self.door_context),
-            *routes(operations, gate),
+            *routes(operations, gate, self._denied),
             Route("/api/v1/openapi.json", _openapi_endpoint(operations), methods=["GET"]),
+            Route("/api", no_such_path, methods=_ALL_METHODS),
+            Route("/api/{path:path}", no_such_path, methods=_ALL_METHODS),
             Route("/health", self.status.health_endpoint, methods=["GET"]),
             Route("/metrics", self.status.metrics_endpoint(gate), methods=["GET"]),
             Route("/tlog/{shard}/{path:path}", self._tile_endpoint(gate), methods=["GET"]),
@@ -188,26 +192,35 @@ class Server:
             keys=self.keys, doorkeeper=self.doorkeeper, recorder=self.recorder, jobs=self.jobs, readers=self.readers,
             clock=self.clock, status=self.status.report, verify=self.upkeep.verify_job, rebuild=self.upkeep.rebuild_job,
             forget_credentials=self.admission.forget, open_part=self.protector.open_part, horizon=self.projector.horizon, signatures=self.ledger.signatures,
-            wait_for_change=self._wait_for_change,
+            wait_for_change=self._wait_for_change, note_verify=self.upkeep.note_verify, keys_changed=self._keys_changed,
         )  # fmt: skip
+
+    def _denied(self, operation: str, error: DeniedError) -> None:
+        """A refusal by the API is counted, and the counts become records."""
+        self.admission.reject("", "api", f"{operation}:{error.permission if error.is_authenticated else 'credential'}")
+
+    def _keys_changed(self) -> None:
+        """A key was revoked: doors forget that they knew it, and open tails look whether they may go on."""
+        self.admission.forget()
+        self._wake_waiters()
 
     def _tile_endpoint(self, gate: SessionGate) -> Callable[[Request], Any]:
         """The C2SP layout over HTTP. Tiles and bundles hold no content; still, only known readers fetch them."""
 
         async def tile(request: Request) -> Response:
             try:
-                gate.identify(request)
+                require(gate.identify(request), "search")
                 found = await asyncio.get_running_loop().run_in_executor(
                     self.readers, self.ledger.tile_file, request.path_params["path"], request.path_params["shard"]
                 )
             except AuditError as error:
                 return problem_response(error)
             if found is None:
-                return Response(status_code=404)
+                return problem_response(RejectedError("there is no such tile", field="path", status=404))
             is_checkpoint = request.path_params["path"] == "checkpoint"
             media_type = "text/plain; charset=utf-8" if is_checkpoint else "application/octet-stream"
-            age = "no-cache" if is_checkpoint else "max-age=31536000, immutable"
-            return Response(found, media_type=media_type, headers={"Cache-Control": age})
+            age = "no-cache" if is_checkpoint else "private, max-age=31536000, immutable"
+            return Response(found, media_type=media_type, headers=HEADERS | {"Cache-Control": age})
 
         return tile
 
@@ -351,7 +364,7 @@ def _openapi_endpoint(operations: list[Operation]) -> Callable[[Request], Any]:
     body = msgspec.json.encode(openapi_document(operations))
 
     async def endpoint(_: Request) -> Response:
-        return Response(body, media_type="application/json")
+        return Response(body, media_type="application/json", headers=HEADERS)
 
     return endpoint
 

@@ -16,8 +16,8 @@ from starlette.responses import Response
 from muniment import __version__
 from muniment.access.policy import require
 from muniment.api.gate import SessionGate
-from muniment.api.operations import problem_response
-from muniment.errors import AuditError
+from muniment.api.operations import HEADERS, problem_response
+from muniment.errors import AuditError, DeniedError
 from muniment.limits import DISK_RESERVE_BYTES
 
 if TYPE_CHECKING:
@@ -101,17 +101,19 @@ class Status:
         """200 while events can be sealed, 503 otherwise; says nothing more to strangers."""
         trouble = self.trouble()
         body = msgspec.json.encode({"status": "trouble" if trouble else "ok"})
-        return Response(body, status_code=503 if trouble else 200, media_type="application/json")
+        return Response(body, 503 if trouble else 200, HEADERS, "application/json")
 
     def metrics_endpoint(self, gate: SessionGate) -> Callable[[Request], Any]:
         """Prometheus text format, for readers."""
 
         async def metrics(request: Request) -> Response:
             try:
-                require(gate.identify(request), "search")
+                identity = require(gate.identify(request), "search")
+                if identity.scope:
+                    raise DeniedError("metrics count all sources; this key sees some rows only", permission="search")
             except AuditError as error:
                 return problem_response(error)
-            return Response(self._metrics(), media_type="text/plain; version=0.0.4")
+            return Response(self._metrics(), headers=HEADERS, media_type="text/plain; version=0.0.4; charset=utf-8")
 
         return metrics
 

@@ -65,7 +65,10 @@ class Upkeep:
     def _collect_rejections(self) -> None:
         for r in self._server.admission.take_rejections():
             self._noticed.append(
-                ("ingest.reject", {"source": r.source, "door": r.door, "reason": r.reason, "count": r.count})
+                (
+                    "access.deny" if r.door == "api" else "ingest.reject",
+                    {"source": r.source, "door": r.door, "reason": r.reason, "count": r.count},
+                )
             )
 
     async def _write_down(self) -> None:
@@ -82,11 +85,11 @@ class Upkeep:
             [own_event(action, self._server.clock(), actor=_ACTOR, metadata=metadata)]
         )
 
-    def verify_job(self) -> Job:
-        """Re-derive the whole ledger; the verdict is recorded."""
+    def verify_job(self, since: bytes) -> Job:
+        """Re-derive the whole ledger, which must have grown out of the checkpoint `since` if one is given."""
 
         def job(progress: Callable[[int, int], None]) -> dict[str, object]:
-            report = check_ledger(self._server.settings.data_path / "ledger", progress=progress)
+            report = check_ledger(self._server.settings.data_path / "ledger", progress=progress, since=since)
             return report.summary()
 
         return job

@@ -91,6 +91,7 @@ class Admission:
         self._quota_of = quota_of
         self.proxies = proxies or TrustedProxies(())
         self._clock = clock
+        self._forgotten = 0
         self._verdicts: OrderedDict[bytes, tuple[float, str | None]] = OrderedDict()
         self._buckets: dict[str, _Bucket] = {}
         self._rejections: Counter[tuple[str, str, str]] = Counter()
@@ -109,6 +110,7 @@ class Admission:
         key = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
         known = self._verdicts.get(key)
         if known is None or known[0] < self._clock():
+            forgotten = self._forgotten
             try:
                 source: str | None = await asyncio.get_running_loop().run_in_executor(
                     None, lambda: self._authenticator.authenticate(token, peer=peer)
@@ -117,7 +119,8 @@ class Admission:
                 source = None
             known = (self._clock() + AUTH_CACHE_SECONDS, source)
             with self._lock:
-                self._verdicts[key] = known
+                if forgotten == self._forgotten:  # else a key was revoked while we looked, perhaps this one
+                    self._verdicts[key] = known
                 while len(self._verdicts) > AUTH_CACHE_ENTRIES_MAX:
                     self._verdicts.popitem(last=False)
         if known[1] is None:
@@ -127,6 +130,7 @@ class Admission:
     def forget(self) -> None:
         """Drop every cached verdict; called when a key is made or revoked."""
         with self._lock:
+            self._forgotten += 1
             self._verdicts.clear()
 
     def spend(self, source: str, n_events: int, n_bytes: int) -> None:

@@ -74,8 +74,13 @@ def check_ledger(
         raise VerificationError(f"{folder}: no shard is there; absence of proof is a failure", computed=None)
     report = Report()
     previous: tuple[str, bytes] | None = None
-    for name in names:
-        shard = _ShardCheck(root.below(name), name, report, progress)
+    shards = [_ShardCheck(root.below(name), name, report, progress) for name in names]
+    if since and not any(shard.is_ours(since) for shard in shards):
+        raise VerificationError(
+            f"the checkpoint that was kept is of none of these logs: {', '.join(shard.origin for shard in shards)}",
+            expected=[shard.origin for shard in shards], computed=since[:200], evidence=since,
+        )  # fmt: skip
+    for shard in shards:
         shard.run(since)
         if previous is not None:
             shard.check_link(*previous)
@@ -112,8 +117,14 @@ class _ShardCheck:
     def run(self, since: bytes) -> None:
         """Walk the entries up to the claimed size."""
         size = self.claim.size
-        older = open_checkpoint(since, self.origin, [self._key]) if since and self._is_ours(since) else None
-        for frame in self._frames(size):
+        older = open_checkpoint(since, self.origin, [self._key]) if since and self.is_ours(since) else None
+        if older is not None and older.size > size:
+            raise VerificationError(
+                f"{self._name}: the checkpoint that was kept covers {older.size} entries, the log claims {size}: it was "
+                "rolled back",
+                expected=older.size, computed=size, evidence=since,
+            )  # fmt: skip
+        for frame in self._cut_at(older.size if older is not None else 0, self._frames(size)):
             self._take(frame)
             if older is not None and self._tails.size == older.size and self._tails.root() != older.root_hash:
                 raise VerificationError(
@@ -138,7 +149,17 @@ class _ShardCheck:
         self._check_partial_tiles()
         self._check_unique()
 
-    def _is_ours(self, note: bytes) -> bool:
+    def _cut_at(self, size: int, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """The same entries, with a frame ending at `size`, so that the root over so many can be looked at."""
+        for frame in frames:
+            if frame.first < size < frame.end:
+                yield slice_frame(frame, frame.first, size)
+                yield slice_frame(frame, size, frame.end)
+            else:
+                yield frame
+
+    def is_ours(self, note: bytes) -> bool:
+        """Is this a checkpoint of this log?"""
         return note.split(b"\n", 1)[0].decode("utf-8", "replace") == self.origin
 
     def _packed(self) -> int:

@@ -139,7 +139,8 @@ class SearchService:
             raise RejectedError(f"must be 1 to {HISTOGRAM_BUCKETS_MAX}", field="buckets")
         column = _column(by)
         condition = self._condition(q, start, end, scope)
-        first, last = self._span()
+        # A reader with a row scope must not learn when others' first or last event was.
+        first, last = self._span() if scope is None else self._span_of(condition)
         from_us = start // 1_000 if start is not None else first
         to_us = max(from_us + 1, -(-end // 1_000) if end is not None else last + 1)
         step_us = max(1, -(-(to_us - from_us) // buckets))
@@ -275,6 +276,14 @@ class SearchService:
         sql = "SELECT toUnixTimestamp64Micro(min(time)), toUnixTimestamp64Micro(max(time)) FROM events"
         first, last = self._engine.query(sql).rows[0]
         self._span_cache = (time.monotonic(), int(first), int(last))
+        return int(first), int(last)
+
+    def _span_of(self, condition: _Condition) -> tuple[int, int]:
+        sql = (
+            "SELECT toUnixTimestamp64Micro(min(time)), toUnixTimestamp64Micro(max(time)) FROM events WHERE "
+            + condition.sql
+        )
+        first, last = self._engine.query(sql, condition.parameters).rows[0]
         return int(first), int(last)
 
     def _find(

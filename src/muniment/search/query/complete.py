@@ -9,7 +9,7 @@ from typing import Literal
 
 from muniment.search.columns import ALIASES, COLUMNS
 
-__all__ = ["Suggestion", "suggest"]
+__all__ = ["Suggestion", "field_at", "suggest"]
 
 _LAST = re.compile(r'(?:^|[\s(])-?((?:[^\s()":]+:=?"[^"]*)|[^\s()]*)$')
 _PLAIN = re.compile(r"[^\s()\"\[\]{}:*]+")
@@ -25,6 +25,18 @@ class Suggestion:
     detail: str
     start: int
     end: int
+
+
+def field_at(text: str, column: int) -> str:
+    """The field whose values would be suggested at `column`; empty where field names would be, or nothing.
+
+    >>> field_at("outcome:failure actor:an", 24), field_at("acto", 4)
+    ('actor', '')
+    """
+    found = _LAST.search(text[: max(0, column)])
+    name, colon, _ = (found[1] if found else "").partition(":")
+    known = name.lower()
+    return known if colon and (known in COLUMNS or known in ALIASES) else ""
 
 
 def suggest(text: str, column: int, counted: Callable[[str], list[tuple[str, int]]]) -> list[Suggestion]:
