@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,16 @@ def _free_port() -> int:
 
 
 class RunningServer:
-    """`muniment serve` on a folder; `start` returns when it answers."""
+    """`muniment serve` on a folder; `start` returns when it answers.
 
-    def __init__(self, folder: Path) -> None:
+    `settings` are MUNIMENT_* by their lower-case names; `log` is where its words go (else to our standard error).
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, object] | None = None, log: Path | None = None) -> None:
         self.folder = folder
         self.port = _free_port()
+        self._settings = settings or {}
+        self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self.client: httpx.Client = httpx.Client()
 
@@ -41,10 +46,15 @@ class RunningServer:
             "MUNIMENT_DATA": str(self.folder), "MUNIMENT_PORT": str(self.port), "MUNIMENT_OTLP_GRPC_PORT": "-1",
             "MUNIMENT_SYSLOG_UDP_PORT": "-1", "MUNIMENT_SYSLOG_TCP_PORT": "-1",
         }  # fmt: skip
+        environ |= {f"MUNIMENT_{name.upper()}": str(value) for name, value in self._settings.items()}
         began = time.perf_counter()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "muniment", "serve"], env=environ, stdout=subprocess.DEVNULL
-        )
+        with open(self._log or os.devnull, "ab") as words:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "muniment", "serve"],
+                env=environ,
+                stdout=words,
+                stderr=words if self._log else None,
+            )
         while True:
             if self._process.poll() is not None:
                 raise RuntimeError(f"the server ended with {self._process.returncode}")

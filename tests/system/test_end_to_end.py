@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,9 +60,12 @@ def test_a_record_is_found_and_its_evidence_verifies_offline_under_a_pinned_key(
     vkey = server.get("/api/v1/log-keys")["vkeys"][0]
     verify = [sys.executable, "-m", "muniment.evidence", str(evidence), "--vkey"]
     assert subprocess.run([*verify, vkey], check=False, capture_output=True).returncode == 0
-    damaged = bytearray(evidence.read_bytes())
-    damaged[len(damaged) // 2] ^= 1
-    evidence.write_bytes(damaged)
+    with zipfile.ZipFile(evidence) as whole:
+        members = {name: whole.read(name) for name in whole.namelist()}
+    members[f"events/{index}/part0.json"] = members[f"events/{index}/part0.json"].replace(b"delete", b"create")
+    with zipfile.ZipFile(evidence, "w") as forged:
+        for name, content in members.items():
+            forged.writestr(name, content)
     assert subprocess.run([*verify, vkey], check=False, capture_output=True).returncode == 10
 
     # What is sealed or secret stands nowhere in the ledger's files, in clear or compressed.

@@ -40,7 +40,8 @@ def openapi_document(operations: list[Operation]) -> dict[str, Any]:
         for kind in (op.params, op.body, op.answer, op.also, Problem)
         if kind not in (None, Empty)
     }
-    _, components = msgspec.json.schema_components(sorted(types, key=lambda kind: kind.__name__), ref_template=_REF)
+    _, made = msgspec.json.schema_components(sorted(types, key=lambda kind: kind.__name__), ref_template=_REF)
+    components = _modern(made)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         path = re.sub(r"\{(\w+):\w+\}", r"{\1}", operation.path)
@@ -62,6 +63,18 @@ def openapi_document(operations: list[Operation]) -> dict[str, Any]:
             },
         },
     }
+
+
+def _modern(value: Any) -> Any:
+    """JSON Schema 2020-12 as OpenAPI 3.1 wants it: the fixed places of an array are `prefixItems`."""
+    if isinstance(value, list):
+        return [_modern(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found = {name: _modern(item) for name, item in value.items()}
+    if isinstance(found.get("items"), list):
+        found |= {"prefixItems": found["items"], "items": False}
+    return found
 
 
 def _operation(operation: Operation, components: dict[str, Any]) -> dict[str, Any]:
