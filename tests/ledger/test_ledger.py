@@ -216,7 +216,10 @@ def test_a_kept_checkpoint_is_looked_at_wherever_it_ends_and_foreign_or_later_on
     ledger.append(batch(300, 500))
     ledger.close()
     check_ledger(tmp_path / "ledger", since=kept)
-    for text, reason in ((b"other.example/log" + kept[kept.index(b"\n") :], "of none of these logs"), (b"x", "of none")):
+    for text, reason in (
+        (b"other.example/log" + kept[kept.index(b"\n") :], "of none of these logs"),
+        (b"x", "of none"),
+    ):
         with pytest.raises(VerificationError, match=reason):
             check_ledger(tmp_path / "ledger", since=text)
     shutil.copytree(tmp_path / "ledger", tmp_path / "twin" / "ledger")
