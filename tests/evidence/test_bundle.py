@@ -12,7 +12,7 @@ from muniment.evidence.__main__ import main
 from muniment.evidence.bundle import EvidenceItem, verify_evidence, write_evidence
 from muniment.ledger.leaf import build_leaf
 from muniment.ledger.tree import Tails
-from muniment.merkle.note import Signer, VerifierKey, checkpoint_body
+from muniment.merkle.note import Signer, VerifierKey, checkpoint_body, parse_checkpoint_body
 from muniment.merkle.proof_file import encode_proof, parse_proof
 from muniment.merkle.tree import inclusion_path, leaf_hash, node_hash
 
@@ -126,3 +126,34 @@ def test_a_vkey_with_a_wrong_id_or_small_order_is_refused() -> None:
     for bad in (f"{name}+00000000+{rest.partition('+')[2]}", "x+y+z", "", name):
         with pytest.raises(ConfigError):
             VerifierKey.parse(bad)
+
+
+@pytest.mark.parametrize("half", ["part0.json", "part0.salt", "part1.json", "part1.salt"])
+def test_half_a_part_is_tampered_never_withheld(half: str) -> None:
+    """Without its salt, bytes cannot be checked: forged ones must not come back as the record."""
+    data = write_evidence([item()], [], {})
+    with pytest.raises(VerificationError, match="lacks its"):
+        verify_evidence(rezipped(data, {f"events/3/{half}": None}), [SIGNER.vkey])
+    forged = rezipped(data, {"events/3/part0.json": b"{}", "events/3/part0.salt": None})
+    with pytest.raises(VerificationError, match="lacks its salt"):
+        verify_evidence(forged, [SIGNER.vkey])
+
+
+def test_a_record_stands_only_under_its_own_number_and_once() -> None:
+    true = item()
+    other = EvidenceItem(4, true.leaf, true.proof, true.parts)
+    for items in ([other], [true, other]):
+        with pytest.raises(VerificationError, match="record 4: the leaf says 3"):
+            verify_evidence(write_evidence(items, [], {}), [SIGNER.vkey])
+
+
+@pytest.mark.parametrize("name", ["events/003/leaf", "events/3/part00.json", "events/3/part01.salt"])
+def test_numbers_in_names_have_one_spelling(name: str) -> None:
+    data = rezipped(write_evidence([item()], [], {}), {name: b"x"})
+    with pytest.raises(VerificationError, match="does not belong"):
+        verify_evidence(data, [SIGNER.vkey])
+
+
+def test_a_root_that_is_not_ascii_is_a_malformed_checkpoint() -> None:
+    with pytest.raises(VerificationError, match="malformed checkpoint"):
+        parse_checkpoint_body("log.example\n1\n\u00e9\n".encode())

@@ -29,7 +29,7 @@ MEMBER_BYTES_MAX: Final = 8 * 1024 * 1024
 MEMBERS_MAX: Final = 50_000
 TOTAL_BYTES_MAX: Final = 1024 * 1024 * 1024
 _MEMBER = re.compile(
-    r"events/([0-9]{1,18})/(leaf|proof\.tlog-proof|part[0-9]{1,4}\.(?:json|salt))|summary\.json|vkeys\.txt"
+    r"events/(0|[1-9][0-9]{0,17})/(leaf|proof\.tlog-proof|part(?:0|[1-9][0-9]{0,3})\.(?:json|salt))|summary\.json|vkeys\.txt"
 )
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -153,15 +153,22 @@ def _verify_one(index: int, files: Mapping[str, bytes], keys: Sequence[VerifierK
         raise VerificationError(f"record {index}: the log {claimed!r} is none that was pinned", computed=claimed)
     checkpoint = verify_proof(proof_file, leaf_hash(leaf), claimed, keys)
     header = _header(index, leaf)
-    if header["i"] != proof.index:
-        raise VerificationError(f"record {index}: the leaf says {header['i']}, the proof {proof.index}")
+    # The folder's name is not hashed: without this a record could be shown under another's number, or twice.
+    if not header["i"] == proof.index == index:
+        raise VerificationError(
+            f"record {index}: the leaf says {header['i']}, the proof {proof.index}",
+            expected=index, computed=proof.index,
+        )  # fmt: skip
     commitments = [base64.b64decode(text, validate=True) for text in header["c"]]  # type: ignore[attr-defined]
     withheld = []
     for number, commitment in enumerate(commitments):
         content, salt = files.get(f"part{number}.json"), files.get(f"part{number}.salt")
-        if content is None or salt is None:
+        if content is None and salt is None:
             withheld.append(number)
             continue
+        # Half a part cannot be checked, and what cannot be checked must not travel as merely withheld.
+        if content is None or salt is None:
+            raise VerificationError(f"record {index}: part {number} lacks its {'bytes' if content is None else 'salt'}")
         computed = hashlib.sha256(salt + content).digest()
         if len(salt) != 16 or computed != commitment:
             raise VerificationError(
