@@ -11,10 +11,10 @@ import msgspec
 from msgspec import Meta
 
 from muniment.api.evidence_file import evidence_bytes
-from muniment.api.jobs import JobState
+from muniment.api.jobs import Job, JobState
 from muniment.api.operations import Call, Empty, Operation, Raw
 from muniment.api.services import Services
-from muniment.errors import RejectedError
+from muniment.errors import BusyError, RejectedError
 
 __all__ = ["Proving", "ledger_operations"]
 
@@ -87,11 +87,11 @@ def ledger_operations(services: Services) -> list[Operation]:
         Operation("GET", "/api/v1/consistency", "consistency", "A consistency proof between two sizes", "search",
                   proving.consistency, params=ConsistencyParams, answer=ConsistencyAnswer, tag="proof"),
         Operation("POST", "/api/v1/verify", "verify_start", "Re-derive the whole ledger", "verify", proving.verify,
-                  body=VerifyBody, answer=JobState, status=202, tag="proof"),
+                  body=VerifyBody, answer=JobState, status=202, tag="proof", refusals=frozenset({409})),
         Operation("GET", "/api/v1/verify", "verify_state", "How the verification stands", "verify",
                   proving.verify_state, answer=JobState, tag="proof", refusals=frozenset({404})),
         Operation("POST", "/api/v1/rebuild", "rebuild_start", "Throw the search store away and make it anew", "admin",
-                  proving.rebuild, answer=JobState, status=202, tag="operation"),
+                  proving.rebuild, answer=JobState, status=202, tag="operation", refusals=frozenset({409})),
         Operation("GET", "/api/v1/rebuild", "rebuild_state", "How the rebuild stands", "admin",
                   proving.rebuild_state, answer=JobState, tag="operation", refusals=frozenset({404})),
     ]  # fmt: skip
@@ -184,14 +184,20 @@ class Proving:
 
     async def verify(self, call: Call[Empty, VerifyBody]) -> JobState:
         await self._record(call, "ledger.verify", since=call.body.since)
-        return self._s.jobs.start("verify", self._s.verify(call.body.since.encode()), self._s.note_verify)
+        return self._start("verify", self._s.verify(call.body.since.encode()), self._s.note_verify)
+
+    def _start(self, name: str, job: Job, when_done: Callable[[JobState], None] | None = None) -> JobState:
+        try:
+            return self._s.jobs.start(name, job, when_done)
+        except BusyError as error:
+            raise RejectedError(str(error), field="job", status=409) from None
 
     async def verify_state(self, _: Call[Empty, Empty]) -> JobState:
         return self._s.jobs.state("verify")
 
     async def rebuild(self, call: Call[Empty, Empty]) -> JobState:
         await self._record(call, "store.rebuild")
-        return self._s.jobs.start("rebuild", self._s.rebuild())
+        return self._start("rebuild", self._s.rebuild())
 
     async def rebuild_state(self, _: Call[Empty, Empty]) -> JobState:
         return self._s.jobs.state("rebuild")

@@ -234,7 +234,7 @@ def _params(operation: Operation, request: Request) -> Any:
             raise RejectedError(f"unknown parameter; this path takes {', '.join(known) or 'none'}", field=name[:64])
         given = request.query_params.getlist(name)
         if name in operation.list_params:
-            values[name] = [part for text in given for part in text.split(",") if part]
+            values[name] = [part for text in given for part in (text.split(",") if text else ())]
         elif len(given) > 1:
             raise RejectedError("given more than once", field=name)
         else:

@@ -17,6 +17,7 @@ from muniment.api.services import Services
 from muniment.api.times import parse_time
 from muniment.errors import RejectedError
 from muniment.limits import COMPLETE_RECORDED_EVERY_S, COMPLETE_RECORDED_MAX
+from muniment.search.columns import ALIASES, COLUMNS
 from muniment.search.query.complete import field_at
 from muniment.search.query.parse import parse_query
 from muniment.search.saved import SavedSearch
@@ -48,6 +49,11 @@ TimeText = Annotated[
         examples=["-24h", "2026-11-23T06:36:01Z"],
     ),
 ]
+_COUNTABLE: Final = [name for name, column in COLUMNS.items() if column.kind not in ("time", "uuid")]
+ColumnName = Annotated[str, Meta(extra_json_schema={"enum": [*COLUMNS, "record"]})]
+FieldName = Annotated[
+    str, Meta(extra_json_schema={"enum": [*_COUNTABLE, *(name for name, of in ALIASES.items() if of[0] in _COUNTABLE)]})
+]
 EXPORT_TYPES: Final = {
     "jsonl": ("application/x-ndjson", "jsonl"),
     "csv": ("text/csv; charset=utf-8", "csv"),
@@ -65,7 +71,7 @@ class SearchParams(msgspec.Struct, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=1000)] = 100
     cursor: Annotated[str, Meta(max_length=128)] = ""
     order: Literal["desc", "asc"] = "desc"
-    columns: Annotated[list[str], Meta(max_length=40)] = []
+    columns: Annotated[list[ColumnName], Meta(max_length=40, description="What each row holds")] = []
 
 
 class HistogramParams(msgspec.Struct, frozen=True):
@@ -80,7 +86,7 @@ class FacetParams(msgspec.Struct, frozen=True):
     q: QueryText = ""
     start: TimeText = ""
     end: TimeText = ""
-    fields: Annotated[list[str], Meta(max_length=20)] = msgspec.field(
+    fields: Annotated[list[FieldName], Meta(max_length=20, description="Whose values to count")] = msgspec.field(
         default_factory=lambda: ["source", "action", "outcome", "actor_name", "src_ip"]
     )
     limit: Annotated[int, Meta(ge=1, le=100)] = 10
@@ -128,8 +134,15 @@ class HistogramAnswer(msgspec.Struct, frozen=True):
     horizon: HorizonAnswer
 
 
+class ValueCount(msgspec.Struct, frozen=True):
+    value: str
+    count: int
+
+
 class FacetAnswer(msgspec.Struct, frozen=True):
-    facets: dict[str, list[tuple[str, int]]]
+    """The most frequent values of each field, most frequent first."""
+
+    facets: dict[str, list[ValueCount]]
 
 
 class EventAnswer(msgspec.Struct, frozen=True):
@@ -156,7 +169,7 @@ class SavedBody(msgspec.Struct, frozen=True):
     q: QueryText = ""
     start: TimeText = "-24h"
     end: TimeText = "now"
-    columns: Annotated[list[str], Meta(max_length=40)] = []
+    columns: Annotated[list[ColumnName], Meta(max_length=40, description="What each row holds")] = []
     is_shared: bool = False
 
 
@@ -274,7 +287,7 @@ class Reading:
             )
 
         found = await self._recorded(call, "log.aggregate", work, query=p.q, fields=list(p.fields))
-        return FacetAnswer(found)
+        return FacetAnswer({name: [ValueCount(*pair) for pair in pairs] for name, pairs in found.items()})
 
     async def complete(self, call: Call[CompleteParams, Empty]) -> CompleteAnswer:
         p = call.params

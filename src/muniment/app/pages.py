@@ -123,7 +123,8 @@ class PagesBackend:
     ) -> Mapping[str, Sequence[tuple[str, int]]]:
         """The most frequent values."""
         params = FacetParams(wanted.q, _text(wanted.start), _text(wanted.end), list(fields), limit)
-        return (await self._reading.facets(self._call("search", params))).facets
+        found = (await self._reading.facets(self._call("search", params))).facets
+        return {name: [(each.value, each.count) for each in values] for name, values in found.items()}
 
     async def after(self, viewer: web.Viewer, q: str, index: int, *, limit: int, columns: Sequence[str]) -> web.Page:
         """What a live tail adds."""

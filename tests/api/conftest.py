@@ -1,0 +1,5 @@
+"""The live server for tests of the API."""
+
+from tests.live import live_server
+
+__all__ = ["live_server"]
