@@ -237,3 +237,31 @@ SEAL_MENTION_CHARS_MIN: Final = 5
 
 HEARTBEAT_S: Final = 60
 """INTEGRITY.md 2.13: an idle ledger says so once a minute, so that a cut-off end is noticed."""
+
+# --- notes, proofs and evidence ---------------------------------------------------------------------------------
+NOTE_BYTES_MAX: Final = 1 * MIB
+"""A signed note. 64 ML-DSA-44 lines of 3.3 KB are 210 KB; the body of a checkpoint is some hundred bytes."""
+
+NOTE_SIGNATURES_MAX: Final = 64
+"""Signature lines in a note. C2SP signed-note asks for at least 16."""
+
+PROOF_BYTES_MAX: Final = 2 * MIB
+"""A tlog-proof file: one note, 63 hashes of 45 characters, and what an application put into `extra`."""
+
+POLICY_BYTES_MAX: Final = 1 * MIB
+"""A tlog-policy file. C2SP asks for 32 logs, witnesses and groups at least; an ML-DSA-44 vkey has 1.8 KB."""
+
+EVIDENCE_MEMBER_BYTES_MAX: Final = 8 * MIB
+"""One member of an evidence file: a record is at most 1 MiB, the summary of 50,000 records about 6 MiB."""
+
+EVIDENCE_MEMBERS_MAX: Final = 200_000
+"""Members of an evidence file: 50,000 records with proof and one part each."""
+
+EVIDENCE_BYTES_MAX: Final = 1024 * MIB
+"""All members unpacked, and the file itself; they are read one record at a time."""
+
+EVIDENCE_RATIO_MAX: Final = 100
+"""Unpacked to packed. Members are compressed one by one, so honest files stay below 20; bombs reach 1,000."""
+
+EVIDENCE_RATIO_FREE_BYTES: Final = 1 * MIB
+"""Below this unpacked size the ratio is not looked at."""

@@ -1,56 +1,65 @@
-"""C2SP tlog-proof v1: one file with an index, an inclusion proof and the checkpoint verbatim. Pure."""
+"""C2SP tlog-proof v1: one file with an index, an inclusion proof and the checkpoint verbatim. Pure.
+
+Implements c2sp.org/tlog-proof. `extra` is carried and never believed: nothing authenticates it. Base64 and numbers have
+one spelling each, so a file that verifies has no other bytes that mean the same, but for lines of unknown signers.
+"""
 
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from muniment.errors import VerificationError
-from muniment.merkle.note import Checkpoint, VerifierKey, open_checkpoint
+from muniment.limits import PROOF_BYTES_MAX
+from muniment.merkle.note import Checkpoint, VerifierKey, decode_base64, open_checkpoint
 from muniment.merkle.tree import verify_inclusion
 
 __all__ = ["TlogProof", "encode_proof", "parse_proof", "verify_proof"]
 
 _HEADER = "c2sp.org/tlog-proof@v1"
+_INDEX = re.compile("index (0|[1-9][0-9]{0,18})")
+_HASHES_MAX = 63
 
 
 @dataclass(frozen=True, slots=True)
 class TlogProof:
-    """What the file says; nothing of it is checked yet."""
+    """What the file says; nothing of it is checked yet, and `extra` never is."""
 
     index: int
     hashes: tuple[bytes, ...]
     checkpoint: bytes
+    extra: bytes = b""
 
 
-def encode_proof(index: int, hashes: Sequence[bytes], checkpoint: bytes) -> bytes:
-    """The file's bytes."""
+def encode_proof(index: int, hashes: Sequence[bytes], checkpoint: bytes, extra: bytes = b"") -> bytes:
+    """The file's bytes; no `extra` line without extra data."""
+    note = f"extra {base64.b64encode(extra).decode()}\n" if extra else ""
     steps = "".join(f"{base64.b64encode(step).decode()}\n" for step in hashes)
-    return f"{_HEADER}\nindex {index}\n{steps}\n".encode() + checkpoint
+    return f"{_HEADER}\n{note}index {index}\n{steps}\n".encode() + checkpoint
 
 
 def parse_proof(data: bytes) -> TlogProof:
     """Read the file strictly.
 
     Raises:
-        VerificationError: any other first line, no index, hashes of another length, no checkpoint.
+        VerificationError: any other first line, no index, hashes of another length, no checkpoint, or too long.
     """
     head, separator, checkpoint = data.partition(b"\n\n")
-    try:
-        lines = head.decode("ascii").split("\n")
-        match = re.fullmatch("index (0|[1-9][0-9]{0,18})", lines[1])
-        hashes = tuple(base64.b64decode(line, validate=True) for line in lines[2:])
-    except (UnicodeDecodeError, IndexError, binascii.Error):
-        raise VerificationError("malformed tlog-proof", evidence=data) from None
-    is_canonical = all(
-        len(h) == 32 and base64.b64encode(h).decode() == line for h, line in zip(hashes, lines[2:], strict=True)
-    )
-    if lines[0] != _HEADER or match is None or not separator or not checkpoint or not is_canonical or len(hashes) > 64:
+    if len(data) > PROOF_BYTES_MAX or not head.isascii() or not separator or not checkpoint:
         raise VerificationError("malformed tlog-proof", evidence=data)
-    return TlogProof(int(match[1]), hashes, checkpoint)
+    lines = head.decode("ascii").split("\n")
+    extra: bytes | None = b""
+    if len(lines) > 1 and lines[1].startswith("extra "):
+        extra = decode_base64(lines.pop(1)[6:]) or None
+    match = _INDEX.fullmatch(lines[1]) if len(lines) > 1 else None
+    hashes = [step for line in lines[2:] if (step := decode_base64(line)) and len(step) == 32]
+    if lines[0] != _HEADER or match is None or extra is None or len(hashes) != len(lines) - 2:
+        raise VerificationError("malformed tlog-proof", evidence=data)
+    if len(hashes) > _HASHES_MAX:
+        raise VerificationError("more hashes than any tree has levels", expected=_HASHES_MAX, computed=len(hashes))
+    return TlogProof(int(match[1]), tuple(hashes), checkpoint, extra)
 
 
 def verify_proof(data: bytes, leaf_hash: bytes, origin: str, keys: Sequence[VerifierKey]) -> Checkpoint:

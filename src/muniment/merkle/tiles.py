@@ -1,4 +1,4 @@
-"""C2SP tlog-tiles: where a hash stands, what a path means, how a bundle is made. Pure.
+"""C2SP tlog-tiles: where a hash stands, what a path means, how a bundle is made. Pure. Implements c2sp.org/tlog-tiles.
 
 Tile (level L, number N) holds up to 256 hashes of subtrees of 256**L leaves. Full tiles never change; partial tiles
 are named by their width. Bundles are u16-BE length-prefixed leaves.
@@ -25,6 +25,9 @@ __all__ = [
 
 TILE_WIDTH = 256
 _PATH = re.compile(r"tile/(entries|[0-9]|[1-5][0-9]|6[0-3])/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
+
+_PATH_CHARS_MAX = 64
+"""A number below 2**63 needs 7 groups: tile/entries/x999/.../999.p/255 has 52 characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def parse_tile_path(path: str) -> TilePath:
     Raises:
         RejectedError: it names none.
     """
-    match = _PATH.fullmatch(path)
+    match = _PATH.fullmatch(path) if len(path) <= _PATH_CHARS_MAX else None
     if match:
         level = None if match[1] == "entries" else int(match[1])
         number = int(match[2].replace("x", "").replace("/", ""))
