@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,6 +45,18 @@ class LiveServer(RunningServer):
     def nobody(self) -> httpx.Client:
         """A client without any credential."""
         return httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+
+    def session(self, person: str = "admin", role: str = "administrator") -> httpx.Client:
+        """A browser's client: a login link spent, the session's cookie kept, its form token in the header."""
+        body = {"person": person, "name": person.title(), "role": role}
+        made = self.client.post("/api/v1/links", json=body)
+        made.raise_for_status()
+        client = self.nobody()
+        assert client.post(made.json()["url"], data={}).status_code == 303
+        token = re.search(r'name="csrf" value="([^"]+)"', client.get("/saved").text)
+        assert token
+        client.headers["x-csrf-token"] = token[1]
+        return client
 
     def send(self, key: str, *events: dict[str, Any]) -> dict[str, Any]:
         """Events through the native door; the acknowledgement."""
