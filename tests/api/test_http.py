@@ -78,7 +78,7 @@ def test_a_refusal_names_field_and_column(live_server: LiveServer) -> None:
     assert problem(live_server.client.get("/api/v1/search?cursor=x"), 400)["field"] == "cursor"
     assert problem(live_server.client.get("/api/v1/search?columns=nothing"), 400)["field"] == "columns"
     assert problem(live_server.client.get("/api/v1/evidence?indexes="), 400)["field"] == "indexes"
-    body = {"name": "x", "scope": "nothing:here"}
+    body = {"name": "x", "scope": "ip:nowhere"}
     assert problem(live_server.client.post("/api/v1/keys", json=body), 400)["field"] == "scope"
 
 
