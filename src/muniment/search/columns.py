@@ -28,7 +28,7 @@ class Column:
 
 
 def _few(name: str, words: str) -> Column:
-    return Column(name, "text", "LowCardinality(String)", words, is_few=True)
+    return Column(name, "text", "LowCardinality(String)", words, "ZSTD(1)", is_few=True)
 
 
 def _text(name: str, words: str) -> Column:
@@ -36,7 +36,7 @@ def _text(name: str, words: str) -> Column:
 
 
 def _number(name: str, sql_type: str, words: str) -> Column:
-    return Column(name, "number", sql_type, words, is_few=True)
+    return Column(name, "number", sql_type, words, "ZSTD(1)", is_few=True)
 
 
 _TIME = "DateTime64(6, 'UTC')"
