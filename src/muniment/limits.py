@@ -238,6 +238,9 @@ SEAL_MENTION_CHARS_MIN: Final = 5
 HEARTBEAT_S: Final = 60
 """INTEGRITY.md 2.13: an idle ledger says so once a minute, so that a cut-off end is noticed."""
 
+QUIET_EVENTS_PER_S: Final = 5_000
+"""Below this a server has time to compress packs harder: 15 us an event, a tenth of one core at this rate."""
+
 # --- notes, proofs and evidence ---------------------------------------------------------------------------------
 NOTE_BYTES_MAX: Final = 1 * MIB
 """A signed note. 64 ML-DSA-44 lines of 3.3 KB are 210 KB; the body of a checkpoint is some hundred bytes."""
