@@ -44,7 +44,7 @@ _TIME = "DateTime64(6, 'UTC')"
 COLUMNS: Final[Mapping[str, Column]] = {
     column.name: column
     for column in (
-        Column("index", "number", "UInt64", "place in the ledger", "Delta, ZSTD(1)"),
+        Column("index", "number", "UInt64", "place in the ledger", "Delta, LZ4"),
         Column("id", "uuid", "UUID", "id of the record", "ZSTD(1)"),
         _few("source", "the sender, from its credential"),
         _few("format", "the catalogue entry that mapped it"),
@@ -68,7 +68,7 @@ COLUMNS: Final[Mapping[str, Column]] = {
         _few("actor_type", "user, service, system"),
         _few("on_behalf_of", "for whom it was done"),
         _text("session_id", "session"),
-        Column("src_ip", "ip", "IPv6", "address it came from", "ZSTD(1)"),
+        Column("src_ip", "ip", "IPv6", "address it came from", "LZ4"),
         _few("src_country", "country of that address"),
         _few("user_agent", "client program"),
         _few("device_id", "device"),

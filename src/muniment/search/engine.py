@@ -48,6 +48,10 @@ _EMBEDDED_OPTIONS: Mapping[str, int] = {
     "background_schedule_pool_size": 2,
     "max_thread_pool_size": 256,
 }
+_EMBEDDED_SETTINGS: Mapping[str, int] = {
+    "max_threads_min_free_memory_per_thread": 0,  # its default, 1 GiB, would leave every query one thread
+    "max_insert_threads_min_free_memory_per_thread": 0,
+}
 _READ_SETTINGS: Mapping[str, int | str] = {
     "max_threads": 2,
     "max_memory_usage": SEARCH_QUERY_BYTES_MAX,
@@ -259,7 +263,7 @@ def _open_embedded(path: str) -> Engine:
 
     def connect(settings: Mapping[str, int | str]) -> Any:
         client = clickhouse_connect.get_client(
-            dsn=f"chdb://{path}", chdb_options=dict(_EMBEDDED_OPTIONS), settings=dict(settings)
+            dsn=f"chdb://{path}", chdb_options=dict(_EMBEDDED_OPTIONS), settings={**settings, **_EMBEDDED_SETTINGS}
         )
         client.command(f"CREATE DATABASE IF NOT EXISTS {_DATABASE} ENGINE = Atomic")
         client.database = _DATABASE
