@@ -162,6 +162,9 @@ SEARCH_TIMEOUT_MS: Final = 20_000
 SEARCH_EXPORT_TIMEOUT_MS: Final = 120_000
 """One chunk of an export, of which there may be many."""
 
+PROJECTOR_START_FILL_MAX: Final = 50_000
+"""Entries filled into the store before a server answers: about a second. More than that fills up behind it."""
+
 SEARCH_SERVER_BYTES_MAX: Final = 900 * MIB
 """All memory of the embedded engine; with 250 MiB of code and Python it stays below 1.5 GiB (the issue's goal)."""
 

@@ -68,6 +68,20 @@ def test_a_block_that_got_in_half_is_completed_and_not_repeated(engine: Engine) 
     assert _indexes(engine) == list(range(50))
 
 
+def test_a_store_that_lost_much_answers_at_once_up_to_the_first_gap_and_fills_up_behind(engine: Engine) -> None:
+    ledger = MemoryLedger()
+    ledger.append(_some(60))
+    Projector(engine, ledger, None, MAPPINGS).recover()
+    engine.command("ALTER TABLE events DELETE WHERE `index` IN (20, 21, 22, 55) SETTINGS mutations_sync = 2")
+    again = Projector(engine, ledger, None, MAPPINGS)
+    again.recover(fill_max=3)
+    assert (again.watermark, again.horizon().pending) == (20, 40)
+    assert len(_indexes(engine)) == 56
+    again.catch_up()
+    assert again.watermark == 60
+    assert _indexes(engine) == list(range(60))
+
+
 def test_rows_above_the_watermark_are_found_before_they_are_written_again(engine: Engine) -> None:
     ledger = MemoryLedger()
     block = ledger.append(_some(40))
