@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from memory_ledger import MAPPINGS, MemoryLedger, record
@@ -144,3 +146,13 @@ def test_records_come_back_byte_for_byte(engine: Engine) -> None:
     Projector(engine, ledger, None, MAPPINGS).recover()
     stored = engine.query("SELECT hex(record) FROM events ORDER BY `index`").rows
     assert [bytes.fromhex(row[0]) for row in stored] == strange
+
+
+def test_no_record_passes_through_the_temporary_folder(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not-there"))
+    ledger = MemoryLedger()
+    ledger.append(_some(20))
+    Projector(engine, ledger, None, MAPPINGS).recover()
+    assert _indexes(engine) == list(range(20))
