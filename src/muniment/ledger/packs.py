@@ -11,6 +11,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from io import BytesIO
+from itertools import accumulate
 from threading import Lock
 from typing import Any
 
@@ -123,13 +124,14 @@ def _encoded(table: Any, meta: dict[str, object], level: int) -> bytes:
 
 
 def _parts_array(frames: Sequence[Frame]) -> Any:
-    if not any(any(f.parts) for f in frames):
-        n = sum(len(f.records) for f in frames)
-        return pa.array([[]] * n, pa.list_(_PART))
-    fields = ("subject", "nz", "commitment", "ciphertext")
-    return pa.array(
-        [[{name: getattr(p, name) for name in fields} for p in parts] for f in frames for parts in f.parts],
-        pa.list_(_PART),
+    flat = [part for frame in frames for parts in frame.parts for part in parts]
+    offsets = [0, *accumulate(len(parts) for frame in frames for parts in frame.parts)]
+    columns = [
+        pa.array([getattr(part, field.name) for part in flat], field.type)
+        for field in _PART  # one list a column
+    ]
+    return pa.ListArray.from_arrays(
+        pa.array(offsets, pa.int32()), pa.StructArray.from_arrays(columns, fields=list(_PART))
     )
 
 

@@ -168,6 +168,12 @@ class Protector:
         n_parts = sum(map(len, groups.values()))
         random, at = os.urandom(16 * n_parts), 0
         for number, group in groups.items():
+            if len(group) == 1:  # nearly every record
+                ((owner, values),) = group.items()
+                subject = keys[sources[number], owner]
+                parts[number] = (make_part(subject.subject, subject.key, self._origin, random[at : at + 16], values),)
+                at += 16
+                continue
             # Two spellings of one person share a key: their values must be one part, or the verdicts would differ.
             merged: dict[bytes, dict[int, bytes]] = {}
             by_subject: dict[bytes, bytes] = {}
