@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from muniment.errors import AuditError, ConfigError, StorageError, VerificationError
 from muniment.event.ids import uuid7
-from muniment.ledger.dedup import Dedup, fingerprints
+from muniment.ledger.dedup import Dedup, fingerprints, packed_prints
 from muniment.ledger.folder import Folder
 from muniment.ledger.head import FolderHeadStore, Head, HeadStore
 from muniment.ledger.packs import pack_path, tighten_pack
@@ -188,17 +187,11 @@ class Ledger:
     def _load_dedup(self) -> None:
         """Fingerprints of everything there, from the id and source columns of packs and from frames."""
         for base, shard in [*self._closed, (self._base, self._shard)]:
-            number = 0
-            while shard.files.exists(pack_path(number)):
-                table = pq.read_table(shard.files.local_path(pack_path(number)), columns=["id", "source"])
-                column = table["id"].combine_chunks()
-                ids = column.buffers()[1].to_pybytes()[16 * column.offset : 16 * (column.offset + len(column))]
-                prints = fingerprints(ids, table["source"].to_pylist())
-                start = base + number * PACK_ENTRIES
-                self._dedup.add_run(prints, np.arange(start, start + len(prints), dtype=np.uint64))
-                number += 1
-            start = number * PACK_ENTRIES
-            for frame in shard.frames(start, shard.size):
+            found = list(packed_prints(shard.files))
+            if found:
+                prints = np.concatenate(found)
+                self._dedup.add_run(prints, np.arange(base, base + len(prints), dtype=np.uint64))
+            for frame in shard.frames(PACK_ENTRIES * len(found), shard.size):
                 self._dedup.add(fingerprints(_id_bytes(frame.ids), frame.sources), base + frame.first)
 
     # --- writing ----------------------------------------------------------------------------------------------------
