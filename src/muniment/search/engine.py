@@ -40,6 +40,7 @@ _EMBEDDED_OPTIONS: Mapping[str, int] = {
     "max_server_memory_usage": SEARCH_SERVER_BYTES_MAX,
     "mark_cache_size": 48 * MIB,
     "index_mark_cache_size": 16 * MIB,
+    "index_uncompressed_cache_size": 48 * MIB,
     "primary_index_cache_size": 32 * MIB,
     "uncompressed_cache_size": 32 * MIB,
     "query_condition_cache_size": 16 * MIB,
