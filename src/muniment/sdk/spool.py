@@ -163,7 +163,7 @@ class DiskSpool:
             self._done_sq = int(text[6 : text.index(b",")]) + 1
 
     def next_sq(self) -> int:
-        """The counter the next event of this process will get."""
+        """Events of this process below this counter are safe, and found by `take` until they are done."""
         return self._own.next_sq if self._own is not None else 0
 
     def done_sq(self) -> int:

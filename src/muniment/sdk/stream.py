@@ -148,9 +148,9 @@ class Stream:
 
     @property
     def next_sq(self) -> int:
-        """The counter the next record will get."""
+        """One more than the counter of the last record that is safe; what is being written does not count yet."""
         with self._write_lock:
-            return self._sq
+            return self._synced_sq
 
     def _line(self, sq: int, event_id: str, text: bytes) -> bytes:
         rest = b'%s {"sq":%d,"spool":"%s",%s\n' % (event_id.encode(), sq, self.id.encode(), text[1:])
@@ -317,12 +317,14 @@ class Stream:
             return 0
         first = self._segments[-1]
         data = self._path(first).read_bytes()
-        for line in reversed(data.split(b"\n")):
+        for line in reversed(
+            data.split(b"\n")[:-1]
+        ):  # without its line end the last one is torn, even if all else is there
             record = _parse(line + b"\n", first, 0)
             if record is not None:
                 return int(record.text[6 : record.text.index(b",")]) + 1
         if b"\n" in data:
-            return first + 1  # damaged lines, to be counted by the reader: keep the file
+            return first + data.count(b"\n")  # damaged lines, to be counted by the reader: keep the file
         os.truncate(self._path(first), 0)
         return first
 
