@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from tests.live import live_server
 
-__all__ = ["Scripted", "live_server", "scripted"]
-pytest_plugins = ["muniment.sdk.pytest_plugin"]
+from muniment.sdk.pytest_plugin import audit_events
+
+__all__ = ["Scripted", "audit_events", "live_server", "scripted"]
 
 
 @dataclass

@@ -103,6 +103,7 @@ def test_two_trees_of_one_size_contradict_each_other(scripted: Scripted, tmp_pat
         scripted.size, scripted.root = 0, "other"
         audit.log("invoice.approve")
         within(5, lambda: problems, "no problem reported")
+        assert not audit.close(0.1)
     assert problems[0].kind == "contradiction"
     assert "two different trees of size 1" in problems[0].words
 

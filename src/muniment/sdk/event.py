@@ -22,6 +22,8 @@ from muniment.sdk.limits import DEPTH_MAX
 
 __all__ = ["Actor", "ActorLike", "Outcome", "Target", "TargetLike", "build_event", "encode", "plain", "time_text"]
 
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # `json.dumps` would make one a call
+
 Outcome: TypeAlias = Literal["success", "failure", "denied", "unknown"]
 
 
@@ -87,7 +89,7 @@ def _party(value: object) -> object:
 
 def encode(event: Mapping[str, object]) -> bytes:
     """The JSON text of what `build_event` made; lone surrogates become question marks."""
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _to_json(event).encode("utf-8", "replace")
 
 
 def plain(value: object, depth: int = 0) -> object:
@@ -96,9 +98,11 @@ def plain(value: object, depth: int = 0) -> object:
     >>> plain({1: float("nan"), "when": datetime.date(2026, 1, 2), "of": {"b", "a"}, "raw": b"\\xff"})
     {'1': 'nan', 'when': '2026-01-02', 'of': ['a', 'b'], 'raw': '/w=='}
     """
+    if value is None or type(value) is str:
+        return value
     if isinstance(value, enum.Enum):
         return plain(value.value, depth)
-    if value is None or isinstance(value, str | bool):
+    if isinstance(value, str | bool):
         return value
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**64 else _text(value)
@@ -136,4 +140,4 @@ def time_text(ns: int) -> str:
     """
     seconds, rest = divmod(ns, 1_000_000_000)
     moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"
+    return f"{moment.isoformat()[:19]}.{rest // 1000:06d}Z"

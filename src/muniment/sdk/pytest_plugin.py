@@ -1,6 +1,6 @@
 """The pytest fixture `audit_events`: what a test's code logs is caught instead of sent.
 
-    # conftest.py
+    # the top conftest.py
     pytest_plugins = ["muniment.sdk.pytest_plugin"]
 
     def test_approving_is_recorded(audit_events, client):

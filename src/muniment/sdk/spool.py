@@ -7,7 +7,7 @@ the caller counts what was refused. Several processes may share a spool folder: 
 from __future__ import annotations
 
 import errno
-import secrets
+import os
 import threading
 import time
 from collections import deque
@@ -38,7 +38,7 @@ class MemorySpool:
     """A bounded queue. What it holds is gone with the process."""
 
     def __init__(self, events_max: int = MEMORY_EVENTS_MAX, bytes_max: int = MEMORY_BYTES_MAX) -> None:
-        self._id = secrets.token_hex(4).encode()
+        self._id = os.urandom(4).hex().encode()
         self._queue: deque[Record] = deque()
         self._n_bytes = 0
         self._sq = 0
@@ -104,7 +104,7 @@ class DiskSpool:
         self._own: Stream | None = None
         self._orphans: list[Stream] = []
         self._serving: Stream | None = None
-        self._owner = secrets.token_hex(6)
+        self._owner = os.urandom(6).hex()
         self._damaged_told = 0
         self._damaged_gone = 0
         self._lock = threading.Lock()

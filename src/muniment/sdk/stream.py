@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import shutil
 import threading
 import zlib
 from collections.abc import Sequence
@@ -90,7 +88,7 @@ class Stream:
     @classmethod
     def create(cls, spool: Path, owner: str, is_synced: bool = True) -> Stream:
         """A new stream, its lock held before others can see it."""
-        name = f"s-{secrets.token_hex(4)}.{owner}"
+        name = f"s-{os.urandom(4).hex()}.{owner}"
         fresh = spool / f".new-{name}"
         fresh.mkdir(mode=0o700)
         lock_fd = os.open(fresh / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -345,6 +343,8 @@ class Stream:
             for fd in (self._acked_fd, self._lock_fd):
                 if fd >= 0:
                     if remove and fd == self._lock_fd:
+                        import shutil  # seldom needed, and slow to load
+
                         shutil.rmtree(self.folder, ignore_errors=True)
                     os.close(fd)
             self._acked_fd = self._lock_fd = -1
