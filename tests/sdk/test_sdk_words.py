@@ -144,7 +144,7 @@ def test_the_fixture_says_what_was_missing_and_what_was_too_much(audit: Audit, a
     with pytest.raises(AssertionError, match="expected no"):
         audit_events.assert_not_logged("invoice.read")
     audit_events.assert_not_logged("invoice.read", actor="u-2")
-    audit.log("invoice.delete")
+    assert audit.require("invoice.delete").event_id == audit_events.events[-1]["id"]
     with pytest.raises(AssertionError, match=r"nothing else, got invoice\.delete"):
         audit_events.assert_nothing_else()
 

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from muniment.sdk.capture import captured
+from muniment.sdk.capture import captured, is_capturing
 from muniment.sdk.context import current_context
 from muniment.sdk.errors import NotKeptError, NotRecordedError
 from muniment.sdk.event import ActorLike, Outcome, TargetLike, build_event, encode
@@ -165,6 +165,8 @@ class Audit:
         wanted = self._wanted[event_id] = _Wanted()
         try:
             self.log(action, event_id=event_id, **fields)  # type: ignore[arg-type]  # log's own keywords
+            if is_capturing():  # in a test: no ledger will answer, and none is needed
+                return Receipt(event_id, 0, bytes(32), 1, "", False)
             self.hurry()
             wanted.settled.wait(timeout)
             if wanted.receipt is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
-__all__ = ["CapturedEvents", "capture", "captured"]
+__all__ = ["CapturedEvents", "capture", "captured", "is_capturing"]
 
 _open: list[CapturedEvents] = []
 
@@ -84,6 +84,11 @@ def capture() -> Iterator[CapturedEvents]:
         yield caught
     finally:
         _open.remove(caught)
+
+
+def is_capturing() -> bool:
+    """Whether events are caught now."""
+    return bool(_open)
 
 
 def captured(event: dict[str, object]) -> bool:
