@@ -42,6 +42,7 @@ from muniment.api.operations import HEADERS, Operation, no_such_path, problem_re
 from muniment.api.recorder import OWN_SOURCE, Recorder
 from muniment.api.search_operations import search_operations
 from muniment.api.services import Services
+from muniment.app.page_records import recorded_pages
 from muniment.app.pages import PagesBackend
 from muniment.app.status import Status
 from muniment.app.upkeep import Upkeep
@@ -182,7 +183,7 @@ class Server:
             Route("/health", self.status.health_endpoint, methods=["GET"]),
             Route("/metrics", self.status.metrics_endpoint(gate), methods=["GET"]),
             Route("/tlog/{shard}/{path:path}", self._tile_endpoint(gate), methods=["GET"]),
-            *page_routes(PagesBackend(services, gate, self.started_at)),
+            *recorded_pages(page_routes(PagesBackend(services, gate, self.started_at)), self.recorder),
         ]
         return Starlette(routes=all_routes, lifespan=self._lifespan, exception_handlers={AuditError: _on_audit_error})
 
@@ -205,15 +206,22 @@ class Server:
         self._wake_waiters()
 
     def _tile_endpoint(self, gate: SessionGate) -> Callable[[Request], Any]:
-        """The C2SP layout over HTTP. Tiles and bundles hold no content; still, only known readers fetch them."""
+        """The C2SP layout over HTTP. Tiles and bundles hold no content; still, only known readers fetch them, and
+        bundles, which name sources and ids, only those who see all rows."""
 
         async def tile(request: Request) -> Response:
             try:
-                require(gate.identify(request), "search")
+                identity = require(gate.identify(request), "search")
+                if identity.scope and request.path_params["path"].startswith("tile/entries/"):
+                    raise DeniedError(
+                        "entries of all sources are in it; this key sees some rows only", permission="search"
+                    )
                 found = await asyncio.get_running_loop().run_in_executor(
                     self.readers, self.ledger.tile_file, request.path_params["path"], request.path_params["shard"]
                 )
             except AuditError as error:
+                if isinstance(error, DeniedError):
+                    self._denied("tile", error)
                 return problem_response(error)
             if found is None:
                 return problem_response(RejectedError("there is no such tile", field="path", status=404))
