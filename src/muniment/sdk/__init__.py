@@ -1,1 +1,1 @@
-"""."""
+"""What an application imports to record its events; standard library only."""
