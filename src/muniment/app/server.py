@@ -150,6 +150,10 @@ class Server:
         self.jobs = Jobs(self.clock)
         self.status = Status(self)
         self.upkeep = Upkeep(self)
+        try:
+            self.upkeep.remember()
+        except AuditError as error:  # counters are for people; the store being away must not keep the doors shut
+            _log.warning("counters of earlier runs are not known: %s", error)
 
     def close(self) -> None:
         """Drain and close, in the reverse order of opening."""

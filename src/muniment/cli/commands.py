@@ -310,7 +310,7 @@ def _status_parts(answer: dict[str, Any]) -> list[tuple[str, list[tuple[str, obj
     """The parts of the status with numbers as people say them."""
     said: dict[str, Callable[[Any], str]] = {
         "checkpoint_time": short_time, "disk_bytes": bytes_text, "uptime_s": span_text,
-        "resident_mib": lambda mib: f"{mib} MiB",
+        "resident_mib": lambda mib: f"{mib} MiB", "last_verified": _verified,
     }  # fmt: skip
     named = {"checkpoint_time": "checkpoint", "disk_bytes": "disk", "uptime_s": "up for", "resident_mib": "memory"}
 
@@ -328,6 +328,12 @@ def _status_parts(answer: dict[str, Any]) -> list[tuple[str, list[tuple[str, obj
         ("ledger", pairs(answer["ledger"])), ("store", pairs(answer["store"])), ("doors", doors),
         ("process", pairs(answer["process"])),
     ]  # fmt: skip
+
+
+def _verified(last: dict[str, Any] | None) -> str:
+    if last is None:
+        return "never; muniment verify does it"
+    return f"{short_time(last['at'])}, " + (f"{last['entries']:,} entries hold" if last["holds"] else "FAILED")
 
 
 def _said(value: object) -> str:
