@@ -53,6 +53,7 @@ READS: dict[str, tuple[Reader, str, dict[str, Any]]] = {
     "GET /api/v1/saved": (_get("/api/v1/saved"), "search.list", {}),
     "GET /api/v1/sources": (_get("/api/v1/sources"), "source.list", {}),
     "GET /api/v1/keys": (_get("/api/v1/keys"), "key.list", {}),
+    "GET /api/v1/erasures": (_get("/api/v1/erasures"), "privacy.list", {}),
     "GET /": (_get("/", q="action:amber.delete", when="24h"), "log.search", {"query": "action:amber.delete", "results": 8, "page": "/"}),
     "GET /rows": (_get("/rows", q="action:amber.delete", after="0"), "log.tail", {"query": "action:amber.delete", "page": "/rows"}),
     "GET /events/{index}": (_get("/events/{a}"), "log.view", {"results": 1}),

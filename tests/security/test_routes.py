@@ -45,6 +45,9 @@ POLICY: dict[str, str] = {
     "POST /api/v1/keys": "admin",
     "DELETE /api/v1/keys/{id}": "admin",
     "POST /api/v1/links": "admin",
+    "GET /api/v1/erasures": "admin",
+    "POST /api/v1/erasures": "admin",
+    "POST /api/v1/erasures/{number}/approval": "admin",
     "GET /metrics": "search",
     "GET /tlog/{shard}/{path:path}": "search",
     # Nothing of anybody's records is in these.
@@ -83,6 +86,7 @@ BODIES = {
     "POST /api/v1/sources": {"id": "not-made"},
     "POST /api/v1/keys": {"name": "not made"},
     "POST /api/v1/links": {"person": "not-made", "name": "Not made"},
+    "POST /api/v1/erasures": {"identifier": "nobody@example.org", "reason": "a test"},
 }
 
 _LIST = """

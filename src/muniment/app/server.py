@@ -30,10 +30,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from muniment.access.database import open_database
+from muniment.access.erasures import Erasures
 from muniment.access.keys import KeyRing
 from muniment.access.policy import Identity, require
 from muniment.access.sessions import Doorkeeper
 from muniment.api.admin_operations import admin_operations
+from muniment.api.erasure_operations import erasure_operations
 from muniment.api.gate import SessionGate
 from muniment.api.jobs import Jobs
 from muniment.api.ledger_operations import ledger_operations
@@ -112,6 +114,7 @@ class Server:
         self.catalogue = load()
         self.registry = SourceRegistry(self.database, self.catalogue)
         self.keys = KeyRing(self.database)
+        self.erasures = Erasures(self.database)
         self.doorkeeper = Doorkeeper(self.database, s.session_hours * 3_600 * 10**9)
         for source, title in ((OWN_SOURCE, "Muniment itself"), (_SYSLOG_SOURCE, "Syslog senders without a name")):
             if self.registry.get(source) is None:
@@ -198,6 +201,7 @@ class Server:
             clock=self.clock, status=self.status.report, verify=self.upkeep.verify_job, rebuild=self.upkeep.rebuild_job,
             forget_credentials=self.admission.forget, open_part=self.protector.open_part, horizon=self.projector.horizon, signatures=self.ledger.signatures,
             wait_for_change=self._wait_for_change, note_verify=self.upkeep.note_verify, keys_changed=self._keys_changed,
+            erasures=self.erasures, subjects_of=self.subject_keys.find, erase_subject=self.protector.erase_subject,
         )  # fmt: skip
 
     def _denied(self, operation: str, error: DeniedError) -> None:
@@ -363,7 +367,12 @@ class _KeyAuthenticator:
 
 
 def _operations(services: Services) -> list[Operation]:
-    return [*search_operations(services), *ledger_operations(services), *admin_operations(services)]
+    return [
+        *search_operations(services),
+        *ledger_operations(services),
+        *admin_operations(services),
+        *erasure_operations(services),
+    ]
 
 
 def openapi() -> dict[str, Any]:

@@ -33,7 +33,7 @@ from muniment.errors import AuditError, RejectedError, VerificationError
 if TYPE_CHECKING:
     from muniment.cli.client import Client
 
-__all__ = ["app", "report"]
+__all__ = ["app", "follow_job", "report"]
 
 app = typer.Typer(
     help="The internal audit log: who did what, to what, when, from where, with what outcome - and the proof.",
@@ -245,9 +245,13 @@ def rebuild(server: Server = "", data: Data = "", as_json: AsJson = False) -> No
 
 
 def _job(client: Client, name: str, as_json: bool) -> None:
-    state = client.post(f"/api/v1/{name}", {} if name == "verify" else None)
+    follow_job(client, name, client.post(f"/api/v1/{name}", {} if name == "verify" else None), as_json, name)
+
+
+def follow_job(client: Client, name: str, state: dict[str, Any], as_json: bool, title: str) -> None:
+    """Watch a job of the server to its end, and say what came of it."""
     with progress_bar(not as_json) as progress:
-        task = progress.add_task(name, total=None)
+        task = progress.add_task(title, total=None)
         while state["state"] == "running":
             time.sleep(0.3)
             state = client.get(f"/api/v1/{name}")
@@ -257,7 +261,7 @@ def _job(client: Client, name: str, as_json: bool) -> None:
     if state["state"] == "failed":
         raise VerificationError(state["error"])
     if not as_json:
-        console.print(Text(f"{name}: done", style="green"))
+        console.print(Text(f"{title}: done", style="green"))
         console.print(key_values([(name.replace("_", " "), _said(value)) for name, value in state["result"].items()]))
 
 
@@ -458,6 +462,8 @@ def login(
     print_json(answer) if as_json else console.print(answer["url"], soft_wrap=True)
 
 
-from muniment.cli import serving as _serving  # noqa: E402  (its commands join `app`, which must exist first)
+from muniment.cli import erasing as _erasing  # noqa: E402  (these join `app`, which must exist first)
+from muniment.cli import serving as _serving  # noqa: E402
 
+app.add_typer(_erasing.erase_app, name="erase")
 _serving.join(app)
