@@ -106,9 +106,11 @@ class RunningServer:
             time.sleep(0.05)
 
     def resident_mib(self) -> float:
-        """Resident memory of the server process."""
+        """Resident memory of the server process and its worker."""
         assert self._process is not None
-        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
+        pid = str(self._process.pid)
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        pages = sum(int(Path(f"/proc/{each}/statm").read_text().split()[1]) for each in (pid, *children))
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def disk_bytes(self) -> dict[str, int]:

@@ -162,6 +162,9 @@ SEARCH_TIMEOUT_MS: Final = 20_000
 SEARCH_EXPORT_TIMEOUT_MS: Final = 120_000
 """One chunk of an export, of which there may be many."""
 
+PROJECTOR_START_FILL_MAX: Final = 50_000
+"""Entries filled into the store before a server answers: about a second. More than that fills up behind it."""
+
 SEARCH_SERVER_BYTES_MAX: Final = 900 * MIB
 """All memory of the embedded engine; with 250 MiB of code and Python it stays below 1.5 GiB (the issue's goal)."""
 
@@ -237,6 +240,15 @@ SEAL_MENTION_CHARS_MIN: Final = 5
 
 HEARTBEAT_S: Final = 60
 """INTEGRITY.md 2.13: an idle ledger says so once a minute, so that a cut-off end is noticed."""
+
+SEAL_WORKER_RECORDS_MIN: Final = 200
+"""Sealed records in a batch that are worth the way to the worker process: about 5 ms of work there, 0.3 ms of way."""
+
+SEAL_WORKER_ANSWER_S: Final = 30.0
+"""A worker that is silent for so long is taken for dead; a full batch takes it half a second."""
+
+QUIET_EVENTS_PER_S: Final = 5_000
+"""Below this a server has time to compress packs harder: 15 us an event, a tenth of one core at this rate."""
 
 # --- notes, proofs and evidence ---------------------------------------------------------------------------------
 NOTE_BYTES_MAX: Final = 1 * MIB

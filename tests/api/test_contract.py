@@ -45,7 +45,7 @@ def test_no_answer_breaks_the_contract(server: LiveServer, tmp_path: Path) -> No
             "--phases", "examples,coverage,fuzzing,stateful", "--max-time", SECONDS, "--seed", SEED,
             "--continue-on-failure", "--no-shrink",
         ],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=float(SECONDS) + 200,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-8_000:]
     passed = re.search(r"(\d+) generated, (\d+) passed", done.stdout)

@@ -69,8 +69,8 @@ def test_head_has_the_headers_of_get_and_no_body(live_server: LiveServer) -> Non
 
 
 def test_a_refusal_names_field_and_column(live_server: LiveServer) -> None:
-    found = problem(live_server.client.get("/api/v1/search", params={"q": "actor:anna nothing:here"}), 400)
-    assert (found["type"], found["field"], found["column"]) == ("RejectedError", "q", 11)
+    found = problem(live_server.client.get("/api/v1/search", params={"q": "actor:anna ip:nowhere"}), 400)
+    assert (found["type"], found["field"], found["column"]) == ("RejectedError", "q", 14)
     assert problem(live_server.client.get("/api/v1/search?limit=5000"), 400)["field"] == "limit"
     assert problem(live_server.client.get("/api/v1/search?colour=red"), 400)["field"] == "colour"
     assert problem(live_server.client.get("/api/v1/search?q=a&q=b"), 400)["field"] == "q"
@@ -78,7 +78,7 @@ def test_a_refusal_names_field_and_column(live_server: LiveServer) -> None:
     assert problem(live_server.client.get("/api/v1/search?cursor=x"), 400)["field"] == "cursor"
     assert problem(live_server.client.get("/api/v1/search?columns=nothing"), 400)["field"] == "columns"
     assert problem(live_server.client.get("/api/v1/evidence?indexes="), 400)["field"] == "indexes"
-    body = {"name": "x", "scope": "nothing:here"}
+    body = {"name": "x", "scope": "ip:nowhere"}
     assert problem(live_server.client.post("/api/v1/keys", json=body), 400)["field"] == "scope"
 
 

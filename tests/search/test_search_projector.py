@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from memory_ledger import MAPPINGS, MemoryLedger, record
@@ -68,6 +70,20 @@ def test_a_block_that_got_in_half_is_completed_and_not_repeated(engine: Engine) 
     assert _indexes(engine) == list(range(50))
 
 
+def test_a_store_that_lost_much_answers_at_once_up_to_the_first_gap_and_fills_up_behind(engine: Engine) -> None:
+    ledger = MemoryLedger()
+    ledger.append(_some(60))
+    Projector(engine, ledger, None, MAPPINGS).recover()
+    engine.command("ALTER TABLE events DELETE WHERE `index` IN (20, 21, 22, 55) SETTINGS mutations_sync = 2")
+    again = Projector(engine, ledger, None, MAPPINGS)
+    again.recover(fill_max=3)
+    assert (again.watermark, again.horizon().pending) == (20, 40)
+    assert len(_indexes(engine)) == 56
+    again.catch_up()
+    assert again.watermark == 60
+    assert _indexes(engine) == list(range(60))
+
+
 def test_rows_above_the_watermark_are_found_before_they_are_written_again(engine: Engine) -> None:
     ledger = MemoryLedger()
     block = ledger.append(_some(40))
@@ -130,3 +146,13 @@ def test_records_come_back_byte_for_byte(engine: Engine) -> None:
     Projector(engine, ledger, None, MAPPINGS).recover()
     stored = engine.query("SELECT hex(record) FROM events ORDER BY `index`").rows
     assert [bytes.fromhex(row[0]) for row in stored] == strange
+
+
+def test_no_record_passes_through_the_temporary_folder(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "not-there"))
+    ledger = MemoryLedger()
+    ledger.append(_some(20))
+    Projector(engine, ledger, None, MAPPINGS).recover()
+    assert _indexes(engine) == list(range(20))

@@ -38,8 +38,8 @@ class SessionGate:
         Raises:
             DeniedError: a credential came along and is not valid; it never falls back to another one.
         """
-        header = request.headers.get("authorization", "")
-        if header:
+        header = request.headers.get("authorization")
+        if header is not None:
             scheme, _, token = header.partition(" ")
             if scheme.lower() != "bearer":
                 raise DeniedError("send 'Authorization: Bearer mk_...'", is_authenticated=False)
@@ -58,7 +58,7 @@ class SessionGate:
         Raises:
             DeniedError: the token is missing or wrong.
         """
-        if request.headers.get("authorization"):
+        if "authorization" in request.headers:
             return
         session = self.session(request)
         given = request.headers.get("x-csrf-token", "")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from muniment.api.jobs import Job, JobState
 from muniment.api.recorder import OWN_SOURCE, own_event
 from muniment.api.times import parse_time
-from muniment.errors import AuditError
+from muniment.errors import AuditError, VerificationError
 from muniment.ledger.check import check_ledger
+from muniment.limits import QUIET_EVENTS_PER_S
 from muniment.search.rebuild import compare, rebuild
 from muniment.sources.registry import Counters
 
@@ -47,6 +48,7 @@ class Upkeep:
         self._noticed: list[tuple[str, dict[str, object]]] = []
         self.last_verified: Verified | None = None
         self._bytes = (0.0, 0)
+        self._size = 0
 
     def syslog_loss(self, source: str, count: int, since_ns: int) -> None:
         """UDP lost datagrams, or a stopping server gave some up: the loss itself is an event."""
@@ -70,6 +72,7 @@ class Upkeep:
                 await self._write_down()
                 if self._server.ledger.heartbeat_due(self._server.clock()):
                     await self._record("ledger.heartbeat", {"size": self._server.ledger.size})
+                await self._tighten()
                 if loop.time() >= next_nightly:
                     next_nightly = loop.time() + _NIGHTLY_S
                     self._server.jobs.start("index-check", self._index_check_job())
@@ -93,6 +96,17 @@ class Upkeep:
         await self._server.recorder.record_raw(
             [own_event(action, now, actor=_ACTOR, outcome="failure", metadata=found) for action, found in noticed]
         )
+
+    async def _tighten(self) -> None:
+        """In quiet moments, packs of busy times are compressed as they could not be then."""
+        grown, self._size = self._server.ledger.size - self._size, self._server.ledger.size
+        if grown > QUIET_EVENTS_PER_S * _EVERY_S:
+            return
+        try:
+            await asyncio.to_thread(self._server.ledger.tighten, _EVERY_S / 2)
+        except VerificationError as error:
+            self._noticed.append(("ledger.damage", {"what": str(error)}))
+            _log.error("upkeep: %s", error)
 
     async def _record(self, action: str, metadata: Mapping[str, object]) -> None:
         await self._server.recorder.record_raw(

@@ -45,7 +45,7 @@ class Frame:
 
 
 _Raw = tuple[
-    int, list[bytes], list[str], list[int | None], list[int], list[bytes], list[bytes], list[list[list[bytes]]]
+    int, list[bytes], list[str], list[int | None], list[int], list[bytes], list[bytes], list[tuple[SealedPart, ...]]
 ]
 _decoder = msgspec.msgpack.Decoder(_Raw)
 _encoder = msgspec.msgpack.Encoder()
@@ -62,7 +62,7 @@ def encode_frame(frame: Frame) -> bytes:
         frame.received_us,
         frame.salts,
         frame.records,
-        [[[p.subject, p.nz, p.commitment, p.ciphertext] for p in parts] for parts in frame.parts] if has_parts else [],
+        frame.parts if has_parts else [],
     )
     payload = bytes(cramjam.zstd.compress(_encoder.encode(raw), level=1))
     return _MAGIC + len(payload).to_bytes(4, "little") + zlib.crc32(payload).to_bytes(4, "little") + payload
@@ -90,8 +90,9 @@ def _decode(payload: bytes, where: str) -> Frame:
         )
     except (msgspec.DecodeError, cramjam.DecompressionError) as error:
         raise VerificationError(f"{where}: the frame's check sum holds but its content does not: {error}") from error
-    sealed = [tuple(SealedPart(*p) for p in each) for each in parts] if parts else [()] * len(records)
-    return Frame(first, [_uuid_text(i) for i in ids], sources, sqs, received, salts, records, sealed)
+    return Frame(
+        first, [_uuid_text(i) for i in ids], sources, sqs, received, salts, records, parts or [()] * len(records)
+    )
 
 
 def _uuid_text(data: bytes) -> str:

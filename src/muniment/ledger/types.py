@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 __all__ = ["Appended", "Entries", "EntryBlock", "InclusionProof", "SealedPart", "StoredEntry"]
 
 
-@dataclass(frozen=True, slots=True)
-class SealedPart:
-    """One subject's values of one record, encrypted. `subject` and `nz` have 16 bytes, `commitment` 32."""
+class SealedPart(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One subject's values of one record, encrypted. `subject` and `nz` have 16 bytes, `commitment` 32.
+
+    A msgspec struct, because a batch makes one for each of its entries: a tenth of a dataclass's time.
+    """
 
     subject: bytes
     nz: bytes

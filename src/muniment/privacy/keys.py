@@ -61,6 +61,7 @@ class KeyStore:
         self._wrapping = hmac.digest(tenant_key, b"muniment/wrap/v1", "sha256")
         self._index = hmac.digest(tenant_key, b"muniment/subject-index/v1", "sha256")
         self.id_key = hmac.digest(tenant_key, b"muniment/event-id-key/v1", "sha256")
+        self.generation = 0  # one more after each erasure: whoever keeps keys elsewhere must forget them
         self._path = path
         self._lock = threading.RLock()
         self._by_name: OrderedDict[tuple[str, str], SubjectKey] = OrderedDict()
@@ -146,6 +147,7 @@ class KeyStore:
             if not rows:
                 return []
             gone = {subject for subject, _ in rows}
+            self.generation += 1
             try:
                 self._connection.executemany(
                     "DELETE FROM subject_key WHERE lookup = ?", [(lookup,) for _, lookup in rows]
@@ -160,6 +162,7 @@ class KeyStore:
                     del self._by_name[name]
                 for subject in gone:
                     self._by_subject.pop(subject, None)
+                self.generation += 1  # also what was asked for while the row was going
             return sorted(gone)
 
     def _rows(self, identifier: str, source: str | None) -> list[tuple[bytes, bytes]]:

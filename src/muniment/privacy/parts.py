@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -29,7 +30,7 @@ _INFO = b"muniment/part/v1"
 
 def plaintext_of(subject: bytes, values: Mapping[int, bytes]) -> bytes:
     """The bytes the leaf commits to: `{"s":"<subject hex>","v":{"1":<raw JSON>,...}}`."""
-    body = b",".join(b'"%d":%b' % item for item in values.items())
+    body = b",".join([b'"%d":%b' % item for item in values.items()])
     return b'{"s":"%b","v":{%b}}' % (subject.hex().encode(), body)
 
 
@@ -63,8 +64,13 @@ def open_part(part: SealedPart, key: bytes, origin: bytes) -> tuple[bytes, bytes
     return plaintext, salt
 
 
+@lru_cache(maxsize=64)
+def _prefix(origin: bytes, nz_bytes: int) -> bytes:
+    return b"".join((_INFO, len(origin).to_bytes(2, "big"), origin, nz_bytes.to_bytes(2, "big")))
+
+
 def _derive(key: bytes, origin: bytes, nz: bytes) -> tuple[bytes, bytes]:
-    info = b"".join((_INFO, len(origin).to_bytes(2, "big"), origin, len(nz).to_bytes(2, "big"), nz))
+    info = _prefix(origin, len(nz)) + nz
     first = hmac.digest(key, info + b"\x01", "sha256")
     second = hmac.digest(key, first + info + b"\x02", "sha256")
     return first[:16], first[16:] + second[:16]

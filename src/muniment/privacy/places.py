@@ -7,6 +7,7 @@ cannot say (array elements, a place wanted both whole and for what is below it) 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +17,7 @@ import msgspec
 from muniment.errors import RejectedError
 from muniment.privacy.plan import Step
 
-__all__ = ["Reader", "is_object", "spans"]
+__all__ = ["Reader", "has_twins", "is_object", "spans"]
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
@@ -32,6 +33,31 @@ def is_object(record: bytes) -> bool:
         return record.isascii() or record.decode() is not None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
+
+
+def has_twins(record: bytes, names: Sequence[bytes]) -> bool:
+    """Whether some object of valid JSON has a key twice, of which a decoder would show one only.
+
+    `names`: the keys that matter; when none of them stands twice in the text, no object is looked at.
+    """
+    if b"\\u" not in record and not any(record.count(b'"%b"' % name) > 1 for name in names):
+        return False
+    try:
+        json.loads(record, object_pairs_hook=_refuse_twins, parse_int=str, parse_float=str)
+    except _TwinsError:
+        return True
+    except (ValueError, RecursionError):
+        return True  # too deep to look: read all of it, token by token
+    return False
+
+
+class _TwinsError(Exception):
+    """An object with a key twice."""
+
+
+def _refuse_twins(pairs: list[tuple[str, Any]]) -> None:
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise _TwinsError
 
 
 class Reader:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import re2
 
 from muniment.errors import RejectedError
@@ -77,12 +78,34 @@ class SealPlan:
                 raise RejectedError("a personal field has a path, or a text and a pattern")
         return cls(tuple(fields), tuple(texts))
 
+    def to_bytes(self) -> bytes:
+        """For another process; `from_bytes` reads it."""
+        texts = [(t.path, t.pattern.pattern, t.kind, t.value, t.subject) for t in self.texts]
+        return msgspec.msgpack.encode(([(f.path, f.kind, f.subject) for f in self.fields], texts))
 
-def _text(row: Mapping[str, str], kind: str) -> PersonalText:
+    @classmethod
+    def from_bytes(cls, data: bytes) -> SealPlan:
+        """The plan another process has."""
+        fields, texts = msgspec.msgpack.decode(data, type=_Wire)
+        return cls(
+            tuple(PersonalField(path, kind, subject) for path, kind, subject in fields),
+            tuple(PersonalText(path, _pattern(text), kind, value, of) for path, text, kind, value, of in texts),
+        )
+
+
+_Path = tuple[Step, ...]
+_Wire = tuple[list[tuple[_Path, str, _Path | None]], list[tuple[_Path, str, str, int | str, int | str | None]]]
+
+
+def _pattern(text: str) -> Any:
     options = re2.Options()
     options.log_errors = False
+    return re2.compile(text, options)
+
+
+def _text(row: Mapping[str, str], kind: str) -> PersonalText:
     try:
-        pattern = re2.compile(row["pattern"], options)
+        pattern = _pattern(row["pattern"])
     except re2.error as error:
         raise RejectedError(f"cannot read the pattern {row['pattern']!r}: {error}") from None
     groups = dict(pattern.groupindex)

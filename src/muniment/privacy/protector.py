@@ -1,18 +1,16 @@
 """What happens to a batch between the doors and the ledger: secrets out, personal values sealed, ids given.
 
-For each record, in order: (1) secrets are replaced; (2) what is not one JSON object becomes a quarantine record;
-(3) under a sealed source the personal values are taken out, grouped by person; (4) the keys of people never seen
-before are made durable, once for the batch; (5) the parts are encrypted. A crash after (4) leaves unused keys, no harm.
+`batch` does the work, here or, for large batches of sealed sources, in a worker process beside the server. The keys of
+people never seen before are made durable, once for the batch, before anything is encrypted under them; a crash after
+that leaves unused keys, no harm.
 
-Rules: `protect` never fails on content, only on storage; a record its plan does not fit stays as it is; of a
-quarantined record or undecodable bytes under a sealed source nothing is known, so the text is sealed whole as the
-source's own (`source:<id>`). The `clear` records are scrubbed of secrets and nothing else; the caller must not store
-them in the ledger.
+Rules: `protect` never fails on content, only on storage; a record its plan does not fit stays as it is. The `clear`
+records are scrubbed of secrets and nothing else; the caller must not store them in the ledger. A batch during which
+somebody was erased is done again, so nothing is sealed under a key that is gone.
 """
 
 from __future__ import annotations
 
-import base64
 import os
 import threading
 from collections import Counter
@@ -20,23 +18,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import msgspec
-
-from muniment.errors import RejectedError
 from muniment.event.ids import event_uuid
 from muniment.event.model import Arrival
 from muniment.ledger.types import Entries, SealedPart
+from muniment.limits import SEAL_WORKER_RECORDS_MIN
+from muniment.privacy.batch import BatchSealer, Job, Name, Sealed, Subject
 from muniment.privacy.keys import KeyStore
-from muniment.privacy.parts import make_part, open_part
-from muniment.privacy.places import is_object
-from muniment.privacy.plan import SealPlan, Step
+from muniment.privacy.parts import open_part
+from muniment.privacy.plan import SealPlan
 from muniment.privacy.scan import Scrubber
-from muniment.privacy.seal import Groups, Sealer, parse_part, seal_places, unseal
+from muniment.privacy.seal import parse_part, unseal
+from muniment.privacy.worker import SealWorker, WorkerLostError
 
 __all__ = ["PlanRegistry", "Protected", "Protector"]
 
-_RAW_PLACES: tuple[tuple[Step, ...], ...] = (("$raw",), ("$raw_b64",), ("raw",), ("raw_b64",))
-_UNREADABLE = b"raw_b64"
 _VARIANT = "89ab"
 
 
@@ -59,15 +54,36 @@ class Protector:
     """One per ledger. `protect` blocks and may be called from several threads."""
 
     def __init__(
-        self, registry: PlanRegistry, keys: KeyStore, origin: str, *, scrubber: Scrubber | None = None
+        self,
+        registry: PlanRegistry,
+        keys: KeyStore,
+        origin: str,
+        *,
+        scrubber: Scrubber | None = None,
+        has_worker: bool = False,
     ) -> None:
         self._registry = registry
         self._keys = keys
         self._origin = origin.encode()
-        self._scrubber = scrubber or Scrubber()
-        self._sealers: dict[str, tuple[SealPlan, Sealer]] = {}
+        self._sealer = BatchSealer(self._origin, self._subjects, scrubber)
+        self._plans: dict[str, tuple[SealPlan, int]] = {}
+        self._numbers = 0
         self._secrets: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
+        self._worker = SealWorker(self._origin, self._named_subjects) if has_worker else None
+        if self._worker:
+            self._worker.start()
+
+    def close(self) -> None:
+        """End the worker, if there is one."""
+        if self._worker:
+            self._worker.close()
+            self._worker = None
+
+    @property
+    def worker_pid(self) -> int | None:
+        """The worker process, if there is one now."""
+        return self._worker.pid if self._worker else None
 
     def protect(self, arrivals: Sequence[Arrival]) -> Protected:
         """Scrub, seal and name a batch. New subject keys are durable on return.
@@ -77,27 +93,22 @@ class Protector:
         """
         sources: list[str] = []
         received_at: list[int] = []
-        records: list[bytes] = []
         sqs: list[int | None] = []
         for arrival in arrivals:
             n = len(arrival.records)
             sources += [arrival.source] * n
             received_at += [arrival.received_at] * n
-            records += arrival.records
             sqs += arrival.sqs if arrival.sqs is not None else [None] * n
-        scrubbed = self._scrubber.scrub(records)
-        if scrubbed.found:
+        sealed = self._seal(arrivals)
+        if sealed.secrets:
             with self._lock:
-                for (number, kind), times in scrubbed.found.items():
+                for number, kind, times in sealed.secrets:
                     self._secrets[sources[number], kind] += times
-        clear = scrubbed.records
-        stored, groups = self._seal(arrivals, clear)
-        parts = self._parts(sources, groups)
         is_ours = [
             given is None for a in arrivals for given in (a.ids if a.ids is not None else [None] * len(a.records))
         ]
-        entries = Entries(sources, self._ids(arrivals), sqs, received_at, stored, parts, is_ours)
-        return Protected(entries, clear)
+        ids = self._ids(arrivals)
+        return Protected(Entries(sources, ids, sqs, received_at, sealed.stored, sealed.parts, is_ours), sealed.clear)
 
     def unseal(self, records: Sequence[bytes], parts: Sequence[tuple[SealedPart, ...]]) -> list[bytes]:
         """Records with the personal values whose keys still exist; of erased people the placeholders stay.
@@ -123,64 +134,48 @@ class Protector:
             self._secrets.clear()
         return taken
 
-    def _seal(self, arrivals: Sequence[Arrival], clear: list[bytes]) -> tuple[list[bytes], dict[int, Groups]]:
-        """Step 2 and 3. `clear` is changed in place where a record had to be quarantined."""
-        stored = clear.copy()
-        groups: dict[int, Groups] = {}
-        plans = {arrival.source: self._registry.plan_for(arrival.source) for arrival in arrivals}
-        at = 0
-        for arrival in arrivals:
-            plan = plans[arrival.source]
-            sealer = None if plan is None else self._sealer(arrival.source, plan)
-            marks = arrival.quarantined
-            for number in range(at, at + len(arrival.records)):
-                record = clear[number]
-                if sealer is None:
-                    if not is_object(record):
-                        stored[number] = clear[number] = _quarantine(record, arrival.door)
-                    continue
-                if marks is not None and marks[number - at] is not None:
-                    record, taken = _seal_raw(record, arrival) if is_object(record) else (record, {})
-                    is_read = is_object(record)
-                else:
-                    record, taken, is_read = _sealed(record, sealer, arrival.source)
-                if not is_read:
-                    clear[number] = _quarantine(record, arrival.door)
-                    record, taken = _seal_raw(clear[number], arrival)
-                stored[number] = record
-                if taken:
-                    groups[number] = taken
-            at += len(arrival.records)
-        return stored, groups
+    def _seal(self, arrivals: Sequence[Arrival]) -> Sealed:
+        plans: dict[int, SealPlan] = {}
+        jobs = [Job(a.source, a.door, self._plan(a.source, plans), a.records, a.quarantined) for a in arrivals]
+        sealed_records = sum(len(job.records) for job in jobs if job.plan)
+        while True:
+            generation = self._keys.generation
+            done = self._by_worker(jobs, plans, generation) if sealed_records >= SEAL_WORKER_RECORDS_MIN else None
+            if done is None:
+                done = self._sealer.run(jobs)
+            if self._keys.generation == generation:
+                return done
 
-    def _sealer(self, source: str, plan: SealPlan) -> Sealer:
-        known = self._sealers.get(source)
+    def _by_worker(self, jobs: Sequence[Job], plans: dict[int, SealPlan], generation: int) -> Sealed | None:
+        worker = self._worker
+        if worker is None or not worker.is_free():
+            if worker is not None:
+                worker.start()
+            return None
+        try:
+            return worker.run(jobs, plans, generation)
+        except WorkerLostError:
+            return None
+
+    def _plan(self, source: str, plans: dict[int, SealPlan]) -> int:
+        """The number of a source's plan, 0 for none; adds it to `plans`."""
+        plan = self._registry.plan_for(source)
+        if plan is None:
+            return 0
+        known = self._plans.get(source)
         if known is None or known[0] is not plan:
-            known = self._sealers[source] = (plan, Sealer(plan))
+            with self._lock:
+                known = self._plans[source] = (plan, self._numbers + 1)
+                self._numbers += 1
+            self._sealer.learn(known[1], plan)
+        plans[known[1]] = plan
         return known[1]
 
-    def _parts(self, sources: list[str], groups: dict[int, Groups]) -> list[tuple[SealedPart, ...]]:
-        parts: list[tuple[SealedPart, ...]] = [()] * len(sources)
-        if not groups:
-            return parts
-        names = {(sources[number], owner) for number, group in groups.items() for owner in group}
-        keys = self._keys.subjects(names)
-        n_parts = sum(map(len, groups.values()))
-        random, at = os.urandom(16 * n_parts), 0
-        for number, group in groups.items():
-            # Two spellings of one person share a key: their values must be one part, or the verdicts would differ.
-            merged: dict[bytes, dict[int, bytes]] = {}
-            by_subject: dict[bytes, bytes] = {}
-            for owner, values in group.items():
-                subject = keys[sources[number], owner]
-                by_subject[subject.subject] = subject.key
-                merged.setdefault(subject.subject, {}).update(values)
-            made = []
-            for subject_id, values in merged.items():
-                made.append(make_part(subject_id, by_subject[subject_id], self._origin, random[at : at + 16], values))
-                at += 16
-            parts[number] = tuple(made)
-        return parts
+    def _subjects(self, names: set[Name]) -> dict[Name, Subject]:
+        return {name: (found.subject, found.key) for name, found in self._keys.subjects(names).items()}
+
+    def _named_subjects(self, names: Sequence[Name]) -> list[tuple[Name, Subject]]:
+        return list(self._subjects(set(names)).items())
 
     def _ids(self, arrivals: Sequence[Arrival]) -> list[str]:
         ids: list[str] = []
@@ -206,30 +201,3 @@ class Protector:
             if opened is not None:
                 values.update(parse_part(opened[0]))
         return unseal(record, values) if values else record
-
-
-def _sealed(record: bytes, sealer: Sealer, source: str) -> tuple[bytes, Groups, bool]:
-    try:
-        sealed, groups = sealer.seal(record)
-    except (RejectedError, msgspec.DecodeError, UnicodeError, RecursionError):
-        return record, {}, False
-    if _UNREADABLE in sealed:  # bytes no pattern can read: sealed whole, beside what was found
-        rest, more = seal_places(sealed, (("raw_b64",), ("$raw_b64",)), f"source:{source}")
-        if more:
-            groups.update(more)
-            sealed = rest
-    return sealed, groups, True
-
-
-def _seal_raw(record: bytes, arrival: Arrival) -> tuple[bytes, Groups]:
-    return seal_places(record, _RAW_PLACES, f"source:{arrival.source}")
-
-
-def _quarantine(record: bytes, door: str) -> bytes:
-    """A quarantine record around bytes that are not a JSON object."""
-    marked: dict[str, object] = {"$quarantine": {"reason": "not a JSON object", "door": door}}
-    try:
-        marked["$raw"] = record.decode()
-    except UnicodeDecodeError:
-        marked["$raw_b64"] = base64.b64encode(record).decode()
-    return msgspec.json.encode(marked)

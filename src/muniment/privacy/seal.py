@@ -21,7 +21,8 @@ import msgspec
 
 from muniment.errors import RejectedError
 from muniment.limits import SEAL_MENTION_CHARS_MIN
-from muniment.privacy.places import Reader, spans
+from muniment.privacy.places import Reader, has_twins, spans
+from muniment.privacy.plain import Groups, PlainSealer
 from muniment.privacy.plan import SealPlan, Step
 
 __all__ = ["Groups", "Sealer", "parse_part", "seal_places", "unseal"]
@@ -32,9 +33,6 @@ _PLAIN = re.compile(rb'"[A-Za-z0-9][^"\\]*"')
 _BECAME_KEY = re.compile(rb"\}\s*:")
 _WORD = re.compile(rb"[A-Za-z_]+")
 _KEY_FOLLOWS = re.compile(rb'"\s*:')
-
-Groups = dict[str, dict[int, bytes]]
-"""Per person (identifier): the raw JSON values that were taken out, by number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +60,8 @@ class Sealer:
         self._outer = {
             n for path, n in places.items() for other in places if len(other) > len(path) and other[: len(path)] == path
         }
+        self._plain = PlainSealer(plan)
+        self._names = tuple({name.encode() for path in self._paths for step in path for name in _keys(step)})
         self._texts = [(places[t.path], t.pattern, t.value, t.subject) for t in plan.texts]
 
     def seal(self, record: bytes) -> tuple[bytes, Groups]:
@@ -70,7 +70,12 @@ class Sealer:
         Raises:
             RejectedError: not one JSON object in UTF-8.
         """
+        if (plain := self._plain.seal(record)) is not None:
+            return plain
         found = self._reader.read(record)
+        if has_twins(record, self._names):
+            found = [[record[a:b] for a, b in spans(record, path)] for path in self._paths]
+            found = [[raw for raw in raws if raw != b"null"] for raws in found]
         values: dict[bytes, _Value] = {}
         odd: dict[int, str] = {}  # place -> owner, for values that are not strings
         is_plain = b"$sealed" not in record
@@ -102,6 +107,10 @@ class Sealer:
     def _owner(found: list[list[bytes]], subject: int, raw: bytes) -> str:
         named = found[subject] if subject >= 0 else ()
         return _as_text(named[0] if named else raw)
+
+
+def _keys(step: Step) -> tuple[str, ...]:
+    return (step,) if isinstance(step, str) else (step[0],) if isinstance(step, tuple) else ()
 
 
 def seal_places(record: bytes, paths: Sequence[tuple[Step, ...]], owner: str) -> tuple[bytes, Groups]:

@@ -48,6 +48,11 @@ _EMBEDDED_OPTIONS: Mapping[str, int] = {
     "background_schedule_pool_size": 2,
     "max_thread_pool_size": 256,
 }
+_EMBEDDED_SETTINGS: Mapping[str, int | str] = {
+    "exclude_materialize_skip_indexes_on_insert": "by_words",  # 8 us an event; the first merge makes it
+    "max_threads_min_free_memory_per_thread": 0,  # its default, 1 GiB, would leave every query one thread
+    "max_insert_threads_min_free_memory_per_thread": 0,
+}
 _READ_SETTINGS: Mapping[str, int | str] = {
     "max_threads": 2,
     "max_memory_usage": SEARCH_QUERY_BYTES_MAX,
@@ -206,7 +211,10 @@ class Engine:
     def insert(self, node: Node, table: str, rows: pa.Table) -> None:
         """Insert an Arrow table into `table` on one node: whole, or not at all in each partition."""
         with node.writer() as client, _errors(node):
-            client.insert_arrow(table, rows)
+            if node.is_shared:
+                client.insert_arrow(table, rows)
+            else:
+                _insert_from_memory(client, table, rows)
 
     def close(self) -> None:
         """Close every connection."""
@@ -227,6 +235,20 @@ class Engine:
                 self._first = (self.nodes.index(each) + 1) % len(self.nodes)
                 tried = error
         raise tried or StorageError("no node of the search store answers")
+
+
+def _insert_from_memory(client: Any, table: str, rows: pa.Table) -> None:
+    """Hand rows to the embedded engine in memory. The client would write them, in the clear, to a file in the
+    system's temporary folder, where a kill leaves it; this is also a third faster.
+    """
+    file = os.memfd_create("muniment-insert")
+    try:
+        with os.fdopen(file, "wb", closefd=False) as sink, pa.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_table(rows)
+        columns = ", ".join(f"`{name}`" for name in rows.schema.names)
+        client.command(f"INSERT INTO {table} ({columns}) FROM INFILE '/proc/self/fd/{file}' FORMAT ArrowStream")
+    finally:
+        os.close(file)
 
 
 @contextmanager
@@ -259,7 +281,7 @@ def _open_embedded(path: str) -> Engine:
 
     def connect(settings: Mapping[str, int | str]) -> Any:
         client = clickhouse_connect.get_client(
-            dsn=f"chdb://{path}", chdb_options=dict(_EMBEDDED_OPTIONS), settings=dict(settings)
+            dsn=f"chdb://{path}", chdb_options=dict(_EMBEDDED_OPTIONS), settings={**settings, **_EMBEDDED_SETTINGS}
         )
         client.command(f"CREATE DATABASE IF NOT EXISTS {_DATABASE} ENGINE = Atomic")
         client.database = _DATABASE

@@ -23,6 +23,7 @@ from muniment.limits import (
     PROJECTOR_BLOCK_BYTES_MAX,
     PROJECTOR_BLOCK_EVENTS_MAX,
     PROJECTOR_QUEUE_BYTES_MAX,
+    PROJECTOR_START_FILL_MAX,
     PROJECTOR_WAIT_MS,
 )
 from muniment.search.blocks import Block, LedgerReader, Unsealer, join, ledger_blocks
@@ -118,8 +119,12 @@ class Projector:
         self._listeners.append(listener)
 
     def start(self) -> None:
-        """Find out what the store has, and follow the ledger in a thread of its own."""
-        self.recover()
+        """Find out what the store has, and follow the ledger in a thread of its own.
+
+        What little a crash left out is filled in before this returns; a store that was lost fills up behind it, and
+        until then results say how far they are complete.
+        """
+        self.recover(PROJECTOR_START_FILL_MAX)
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
         self._thread.start()
 
@@ -162,11 +167,13 @@ class Projector:
             self._queue_bytes += n_bytes
             self._wake.notify()
 
-    def recover(self) -> None:
-        """Ask every node what it has and bring it to the ledger's size. Raises nothing for a node that is away."""
+    def recover(self, fill_max: int | None = None) -> None:
+        """Ask every node what it has and bring it to the ledger's size; when more than `fill_max` entries are missing,
+        only up to the first of them. Raises nothing for a node that is away.
+        """
         size = self.ledger.size
         for replica in self._replicas:
-            self._bring_up(replica, size)
+            self._bring_up(replica, size, fill_max)
         self._move(self._complete(), tell=False)
 
     def catch_up(self) -> None:
@@ -269,8 +276,10 @@ class Projector:
                 except Exception:  # a listener's mistake must not stop the store
                     _log.exception("a listener failed on [%d, %d)", start, self._next)
 
-    def _bring_up(self, replica: Replica, size: int) -> None:
-        """Ask a node what it lacks below `size` and send that; leaves it down when it is away."""
+    def _bring_up(self, replica: Replica, size: int, fill_max: int | None = None) -> None:
+        """Ask a node what it lacks below `size` and send that, if it is no more than `fill_max`; leaves it down when it
+        is away.
+        """
         try:
             replica.prepare()
             if replica.unsure_below > max(size, self.ledger.size):
@@ -280,13 +289,19 @@ class Projector:
                     expected=size,
                     computed=replica.unsure_below,
                 )
-            for start, end in replica.missing(size):
-                for block in self._from_ledger(start, end):
-                    replica.fill(block)
-            replica.next = size
-            if self._complete_to_time == 0 and size:
+            missing = replica.missing(size)
+            if fill_max is not None and sum(end - start for start, end in missing) > fill_max:
+                replica.next = missing[0][0]
+            else:
+                for start, end in missing:
+                    for block in self._from_ledger(start, end):
+                        replica.fill(block)
+                replica.next = size
+            if self._complete_to_time == 0 and replica.next:
                 rows = self.engine.query(
-                    f"SELECT toUnixTimestamp64Nano(CAST(max(received_at), 'DateTime64(9)')) FROM {replica.table}",
+                    f"SELECT toUnixTimestamp64Nano(CAST(max(received_at), 'DateTime64(9)')) FROM {replica.table} "
+                    "WHERE `index` < {end:UInt64}",
+                    {"end": replica.next},
                     node=replica.node,
                 ).rows
                 self._complete_to_time = int(rows[0][0])

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 _RAW_MARK = "\\x1f"  # first byte of a rest that is the whole record, because it has control bytes itself
-_MIN_CHARS = 8
+_MIN_CHARS = 6
 _PART = "\\x1e"  # between the texts in which free words are looked for; no query can contain it
 
 
@@ -117,7 +117,7 @@ def events_sql(table: str) -> str:
 
 
 def _migrations(engine: Engine, node: Node) -> Sequence[tuple[str, Sequence[str]]]:
-    """Every migration since the first release: its name and statements. Append only."""
+    """Every migration: its name and statements. Append only. A dropped table is filled again from the ledger."""
     local = engine.local_table
     distributed = (
         [
@@ -127,7 +127,9 @@ def _migrations(engine: Engine, node: Node) -> Sequence[tuple[str, Sequence[str]
         if engine.cluster
         else []
     )
-    return [("events", [events_sql(local), *distributed])]
+    made = [events_sql(local), *distributed]
+    dropped = [f"DROP TABLE IF EXISTS {name} SYNC" for name in (["events"] if engine.cluster else []) + [local]]
+    return [("events", made), ("more of a record is kept in its columns", [*dropped, *made])]
 
 
 def migrate(engine: Engine) -> None:

@@ -108,8 +108,12 @@ class SearchService:
         chosen = _known_columns(columns)
         condition = self._condition(q, start, end, scope)
         after = _read_cursor(cursor, order) if cursor else None
-        keys = self._find(condition, start, end, after, order, limit + 1, tag)
-        rows = self._fetch([index for _, index in keys[:limit]], chosen)
+        if condition.is_needle:
+            found = self._find_whole(condition, after, order, limit + 1, tag, chosen)
+            keys, rows = [key for key, _ in found], [row for _, row in found[:limit]]
+        else:
+            keys = self._find(condition, start, end, after, order, limit + 1, tag)
+            rows = self._fetch([index for _, index in keys[:limit]], chosen)
         more = _write_cursor(keys[limit - 1], order) if len(keys) > limit else None
         took = (time.perf_counter() - began) * 1_000
         return SearchPage(rows, more, condition.horizon, took, condition.warnings)
@@ -297,18 +301,10 @@ class SearchService:
         tag: str,
     ) -> list[tuple[int, int]]:
         """(time, index) of the first rows, looking at ever larger parts of the time range."""
-        sql, parameters = condition.sql, dict(condition.parameters)
-        if after:
-            sign = "<" if order == "desc" else ">"
-            sql += (
-                f" AND (time {sign} fromUnixTimestamp64Micro({{c_time:Int64}}, 'UTC') OR "
-                f"(time = fromUnixTimestamp64Micro({{c_time:Int64}}, 'UTC') AND `index` {sign} {{c_index:Int64}}))"
-            )
-            parameters |= {"c_time": after[0], "c_index": after[1]}
+        sql, parameters = _behind(condition, after, order)
         select = "SELECT toUnixTimestamp64Micro(time) AS us, `index` FROM events WHERE "
         tail = f" ORDER BY time {order}, `index` {order} LIMIT {limit}"
-        bounds = () if condition.is_needle else self._bounds(start, end, after, order)
-        for bound in (*bounds, None):
+        for bound in (*self._bounds(start, end, after, order), None):
             near = ""
             if bound is not None:
                 near = f" AND time {'>=' if order == 'desc' else '<='} fromUnixTimestamp64Micro({{w:Int64}}, 'UTC')"
@@ -317,6 +313,22 @@ class SearchService:
             if len(rows) >= limit:
                 break
         return [(int(us), int(index)) for us, index in rows]
+
+    def _find_whole(
+        self,
+        condition: _Condition,
+        after: tuple[int, int] | None,
+        order: str,
+        limit: int,
+        tag: str,
+        columns: Sequence[str],
+    ) -> list[tuple[tuple[int, int], dict[str, object]]]:
+        """(time, index) and columns of rows so few that a second query for the columns would cost more than it saves."""
+        sql, parameters = _behind(condition, after, order)
+        select = f"SELECT toUnixTimestamp64Micro(time) AS us, `index`, {select_list(columns)} FROM events WHERE "
+        tail = f" ORDER BY time {order}, `index` {order} LIMIT {limit}"
+        rows = self._engine.query(select + sql + tail, parameters, tag=tag).rows
+        return [((int(row[0]), int(row[1])), as_row(columns, row[2:])) for row in rows]
 
     def _bounds(self, start: int | None, end: int | None, after: tuple[int, int] | None, order: str) -> Iterator[int]:
         first, last = self._span()
@@ -342,6 +354,19 @@ class SearchService:
         rows = self._engine.query(sql, {"found": list(indexes)}).rows
         by_index = {int(row[0]): as_row(columns, row[1:]) for row in rows}
         return [by_index[index] for index in indexes if index in by_index]
+
+
+def _behind(condition: _Condition, after: tuple[int, int] | None, order: str) -> tuple[str, dict[str, object]]:
+    """The condition for rows behind a cursor, and what it binds."""
+    sql, parameters = condition.sql, dict(condition.parameters)
+    if after:
+        sign = "<" if order == "desc" else ">"
+        sql += (
+            f" AND (time {sign} fromUnixTimestamp64Micro({{c_time:Int64}}, 'UTC') OR "
+            f"(time = fromUnixTimestamp64Micro({{c_time:Int64}}, 'UTC') AND `index` {sign} {{c_index:Int64}}))"
+        )
+        parameters |= {"c_time": after[0], "c_index": after[1]}
+    return sql, parameters
 
 
 def _is_needle(node: Node) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 
-from muniment.search.columns import TEXT_COLUMNS
+from muniment.search.columns import RESTORED, TEXT_COLUMNS
 from muniment.search.query.ast import (
     And,
     Everything,
@@ -82,6 +82,10 @@ class _Writer:
         if '"' in value:  # may reach over texts that were taken out of the record with their quotes
             texts = ("record", *TEXT_COLUMNS, "toString(id)")
             return "(" + " OR ".join(self.holds(f"lower({text})", value, is_pattern) for text in texts) + ")"
+        if part := needle(value, is_pattern).part:  # apart: few-valued columns are asked once a value, none is joined
+            bound = self.bind(part)
+            tests = (f"positionCaseInsensitive({text}, {bound}) > 0" for text in ("rest", *RESTORED.values()))
+            return "(" + " OR ".join(tests) + ")"
         return self.holds(words_sql(), value, is_pattern)
 
     def holds(self, text: str, value: str, is_pattern: bool) -> str:
