@@ -143,15 +143,19 @@ class Administering:
             metadata=metadata,
         )
 
-    async def status(self, _: Call[Empty, Empty]) -> StatusAnswer:
+    async def status(self, call: Call[Empty, Empty]) -> StatusAnswer:
+        """The state of every part; a reader with a row scope learns that it works, not how much others send."""
         found = await asyncio.get_running_loop().run_in_executor(self._s.readers, self._s.status)
-        return msgspec.convert(found, StatusAnswer)
+        answer = msgspec.convert(found, StatusAnswer)
+        return _status_in_scope(answer) if call.identity.scope else answer
 
     async def sources(self, call: Call[Empty, Empty]) -> SourceListAnswer:
         """Every source; to a reader with a row scope those it sees rows of, and nothing of the others."""
         formats = self._s.sources.formats()
         if not call.identity.scope:
-            return SourceListAnswer([self._source(info) for info in self._s.sources.all()], formats)
+            known = [self._source(info) for info in self._s.sources.all()]
+            await self._record(call, "source.list", "ledger", self._s.ledger.origin, results=len(known))
+            return SourceListAnswer(known, formats)
         visible = await asyncio.get_running_loop().run_in_executor(
             self._s.readers,
             lambda: self._s.search.facets("", None, None, ["source"], FACET_VALUES_MAX, scope=call.identity.scope),
@@ -163,6 +167,7 @@ class Administering:
                 found.append(
                     msgspec.structs.replace(self._source(info), received=count, quarantined=0, last_heard=None)
                 )
+        await self._record(call, "source.list", "ledger", self._s.ledger.origin, results=len(found))
         return SourceListAnswer(found, formats)
 
     def _source(self, info: Any) -> SourceAnswer:
@@ -194,8 +199,10 @@ class Administering:
         await self._record(call, "key.create", "source", source, key=key.id)
         return NewKeyAnswer(_key(key), text)
 
-    async def keys(self, _: Call[Empty, Empty]) -> KeyListAnswer:
-        return KeyListAnswer([_key(key) for key in self._s.keys.all()])
+    async def keys(self, call: Call[Empty, Empty]) -> KeyListAnswer:
+        found = [_key(key) for key in self._s.keys.all()]
+        await self._record(call, "key.list", "ledger", self._s.ledger.origin, results=len(found))
+        return KeyListAnswer(found)
 
     async def key_create(self, call: Call[Empty, KeyBody]) -> NewKeyAnswer:
         b = call.body
@@ -227,3 +234,14 @@ class Administering:
 
 def _key(key: Any) -> KeyAnswer:
     return KeyAnswer(key.id, key.name, key.role, key.source, key.scope, key.created_at, key.revoked_at)
+
+
+def _status_in_scope(answer: StatusAnswer) -> StatusAnswer:
+    """Without counts of what came in, and without sentences that may name a source."""
+    counts = {"pending_events", "sealed_events", "batches"}
+    return msgspec.structs.replace(
+        answer,
+        problems=[] if answer.is_healthy else ["something is wrong; somebody who sees all rows can read what"],
+        doors={name: door[:2] for name, door in answer.doors.items()},
+        process={name: value for name, value in answer.process.items() if name not in counts},
+    )

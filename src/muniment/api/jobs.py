@@ -54,6 +54,11 @@ class Jobs:
         threading.Thread(target=self._run, args=(running, job, when_done), name=f"job-{name}", daemon=True).start()
         return running.state
 
+    def is_running(self, name: str) -> bool:
+        """Is a job of that name under way?"""
+        running = self._jobs.get(name)
+        return running is not None and running.state.state == "running"
+
     def state(self, name: str) -> JobState:
         """The last known state of a job."""
         running = self._jobs.get(name)

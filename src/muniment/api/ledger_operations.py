@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -110,11 +110,12 @@ class Proving:
     async def _blocking(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._s.readers, work)
 
-    async def _record(self, call: Call[Any, Any], action: str, **metadata: object) -> None:
+    async def _record(self, call: Call[Any, Any], action: str, outcome: str = "success", /, **metadata: object) -> None:
         await self._s.recorder.record(
             action,
             call.identity,
             targets=[{"type": "ledger", "id": self._s.ledger.origin}],
+            outcome=outcome,
             client_ip=call.client_ip,
             user_agent=call.user_agent,
             metadata=metadata,
@@ -127,20 +128,32 @@ class Proving:
         if call.identity.scope and self._s.search.event(index, scope=call.identity.scope) is None:
             raise RejectedError(f"no record with index {index} is visible to you", field="index", status=404)
 
+    async def _look(self, call: Call[Any, Any], action: str, indexes: Sequence[int], /, **metadata: object) -> None:
+        """Record that `indexes` are read; also when one of them is refused, which shows who tries numbers."""
+
+        def check() -> None:
+            for index in indexes:
+                self._visible(call, index)
+
+        try:
+            await self._blocking(check)
+        except RejectedError:
+            await self._record(call, action, "failure", **metadata, results=0)
+            raise
+        await self._record(call, action, **metadata, results=len(indexes))
+
     async def proof(self, call: Call[ProofParams, Empty]) -> Any:
         if call.params.format == "json":
             return await self.pieces(call)
         index = call.path["index"]
-        await self._blocking(lambda: self._visible(call, index))
-        await self._record(call, "log.prove", index=index)
+        await self._look(call, "log.prove", [index], index=index)
         text = await self._blocking(lambda: self._s.ledger.tlog_proof(index))
         return Raw(text, "text/plain; charset=utf-8", f"muniment-{index}.tlog-proof")
 
     async def pieces(self, call: Call[Any, Empty]) -> ProofAnswer:
         """The proof taken apart, for the pages and for programs."""
         index = call.path["index"]
-        await self._blocking(lambda: self._visible(call, index))
-        await self._record(call, "log.prove", index=index)
+        await self._look(call, "log.prove", [index], index=index)
         return await self._blocking(lambda: self._proof_pieces(index))
 
     def _proof_pieces(self, index: int) -> ProofAnswer:
@@ -162,9 +175,7 @@ class Proving:
 
     async def evidence(self, call: Call[EvidenceParams, Empty]) -> Raw:
         indexes = sorted(set(call.params.indexes))
-        for index in indexes:
-            await self._blocking(lambda index=index: self._visible(call, index))  # type: ignore[misc]
-        await self._record(call, "log.export", format="evidence", indexes=indexes[:100], count=len(indexes))
+        await self._look(call, "log.export", indexes, format="evidence", indexes=indexes[:100])
         body = await self._blocking(lambda: evidence_bytes(self._s, indexes))
         name = f"muniment-evidence-{indexes[0]}" + (f"-and-{len(indexes) - 1}-more" if len(indexes) > 1 else "")
         return Raw(body, "application/zip", f"{name}.zip")
@@ -184,7 +195,8 @@ class Proving:
 
     async def verify(self, call: Call[Empty, VerifyBody]) -> JobState:
         await self._record(call, "ledger.verify", since=call.body.since)
-        return self._start("verify", self._s.verify(call.body.since.encode()), self._s.note_verify)
+        job = self._s.verify(call.body.since.encode())
+        return _for(call, self._start("verify", job, self._s.note_verify))
 
     def _start(self, name: str, job: Job, when_done: Callable[[JobState], None] | None = None) -> JobState:
         try:
@@ -192,8 +204,8 @@ class Proving:
         except BusyError as error:
             raise RejectedError(str(error), field="job", status=409) from None
 
-    async def verify_state(self, _: Call[Empty, Empty]) -> JobState:
-        return self._s.jobs.state("verify")
+    async def verify_state(self, call: Call[Empty, Empty]) -> JobState:
+        return _for(call, self._s.jobs.state("verify"))
 
     async def rebuild(self, call: Call[Empty, Empty]) -> JobState:
         await self._record(call, "store.rebuild")
@@ -201,3 +213,11 @@ class Proving:
 
     async def rebuild_state(self, _: Call[Empty, Empty]) -> JobState:
         return self._s.jobs.state("rebuild")
+
+
+def _for(call: Call[Any, Any], state: JobState) -> JobState:
+    """A verification as this reader may see it: gaps in the numbers of sources name the sources."""
+    if not call.identity.scope:
+        return state
+    result = {name: value for name, value in state.result.items() if name != "sequence_gaps"}
+    return msgspec.structs.replace(state, result=result)

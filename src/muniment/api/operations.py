@@ -256,6 +256,8 @@ async def _body(operation: Operation, request: Request) -> Any:
             raise RejectedError(f"larger than {API_BODY_BYTES_MAX} bytes", field="body", status=413)
     try:
         return msgspec.json.decode(bytes(received), type=operation.body)
+    except msgspec.ValidationError as error:
+        raise _misfit(error, "body") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RejectedError(str(error), field="body") from None
 
@@ -264,9 +266,14 @@ def _converted(values: dict[str, Any], kind: type[Any], where: str) -> Any:
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
-        text = str(error)
-        match = re.search(r"`\$\.?([a-z_]*)", text)
-        raise RejectedError(text, field=match[1] if match and match[1] else where) from None
+        raise _misfit(error, where) from None
+
+
+def _misfit(error: msgspec.ValidationError, where: str) -> RejectedError:
+    """What does not fit, under the name of the field it is about."""
+    text, _, place = str(error).partition(" - at ")
+    match = re.search(r"`\$\.?([a-z_]*)", place)
+    return RejectedError(text, field=match[1] if match and match[1] else where)
 
 
 def _path_value(name: str, text: str) -> Any:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -217,9 +217,10 @@ def search_operations(services: Services) -> list[Operation]:
 
 
 class Reading:
-    """The handlers. Each runs the blocking store call on the readers and writes its own record beside it.
+    """The handlers. Each runs the blocking store call on the readers, then writes its own record with the count found.
 
-    A query is parsed before anything is recorded: one that cannot be read has read nothing.
+    A query is parsed before anything is recorded: one that cannot be read has read nothing. A read that failed on the
+    way is recorded as a failure. The answer waits for its record either way.
     """
 
     def __init__(self, services: Services) -> None:
@@ -229,19 +230,36 @@ class Reading:
     async def _blocking(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._s.readers, work)
 
-    async def _recorded(self, call: Call[Any, Any], action: str, work: Callable[[], T], **metadata: object) -> T:
-        """Run `work` while its record is being written; the answer waits for both."""
+    async def _recorded(
+        self,
+        call: Call[Any, Any],
+        action: str,
+        work: Callable[[], T],
+        count: Callable[[T], int] | None = None,
+        **metadata: object,
+    ) -> T:
+        """Run `work`, then write its record with `results`, what `count` makes of the outcome; None: not known yet."""
         if "query" in metadata:
             parse_query(str(metadata["query"]), self._s.clock())
-        record = self._s.recorder.record(
-            action,
-            call.identity,
-            targets=[{"type": "ledger", "id": self._s.ledger.origin}],
-            client_ip=call.client_ip,
-            user_agent=call.user_agent,
-            metadata=metadata,
-        )
-        result, _ = await asyncio.gather(self._blocking(work), record)
+
+        async def record(outcome: str, found: Mapping[str, object], reason: str = "") -> None:
+            await self._s.recorder.record(
+                action,
+                call.identity,
+                targets=[{"type": "ledger", "id": self._s.ledger.origin}],
+                outcome=outcome,
+                client_ip=call.client_ip,
+                user_agent=call.user_agent,
+                metadata={**metadata, **found},
+                reason=reason,
+            )
+
+        try:
+            result = await self._blocking(work)
+        except Exception as error:
+            await record("failure", {}, type(error).__name__)
+            raise
+        await record("success", {"results": count(result)} if count else {})
         return result
 
     def _range(self, start: str, end: str) -> tuple[int | None, int | None]:
@@ -262,19 +280,26 @@ class Reading:
                 columns=list(p.columns) or None, scope=call.identity.scope or None,
             )  # fmt: skip
 
-        page = await self._recorded(call, "log.search", work, query=p.q, start=p.start, end=p.end, limit=p.limit)
+        page = await self._recorded(
+            call, "log.search", work, lambda page: len(page.rows), query=p.q, start=p.start, end=p.end, limit=p.limit
+        )
         return SearchAnswer(page.rows, _horizon(page.horizon), page.took_ms, page.cursor, list(page.warnings))
 
     async def histogram(self, call: Call[HistogramParams, Empty]) -> HistogramAnswer:
         p = call.params
         start, end = self._range(p.start, p.end)
+        if p.end == "now":  # a picture has an end; left open, it would be the last event that was known a moment ago
+            end = self._s.clock()
 
         def work() -> Any:
             return self._s.search.histogram(
                 p.q, start, end, buckets=p.buckets, by=p.by, scope=call.identity.scope or None
             )
 
-        found = await self._recorded(call, "log.aggregate", work, query=p.q, start=p.start, end=p.end, by=p.by)
+        found = await self._recorded(
+            call, "log.aggregate", work, lambda found: sum(map(sum, found.series.values())),
+            query=p.q, start=p.start, end=p.end, by=p.by,
+        )  # fmt: skip
         return HistogramAnswer(found.start, found.end, found.step_ns, found.series, _horizon(found.horizon))
 
     async def facets(self, call: Call[FacetParams, Empty]) -> FacetAnswer:
@@ -286,7 +311,10 @@ class Reading:
                 p.q, start, end, list(p.fields), limit=p.limit, scope=call.identity.scope or None
             )
 
-        found = await self._recorded(call, "log.aggregate", work, query=p.q, fields=list(p.fields))
+        found = await self._recorded(
+            call, "log.aggregate", work, lambda found: sum(map(len, found.values())),
+            query=p.q, start=p.start, end=p.end, fields=list(p.fields),
+        )  # fmt: skip
         return FacetAnswer({name: [ValueCount(*pair) for pair in pairs] for name, pairs in found.items()})
 
     async def complete(self, call: Call[CompleteParams, Empty]) -> CompleteAnswer:
@@ -298,7 +326,7 @@ class Reading:
 
         field = field_at(p.text, p.column)
         if field and self._is_new_look(call.identity.id, field):
-            found = await self._recorded(call, "log.complete", work, field=field)
+            found = await self._recorded(call, "log.complete", work, len, field=field)
         else:
             found = await self._blocking(work)
         return CompleteAnswer([SuggestionAnswer(s.text, s.kind, s.detail, s.start, s.end) for s in found])
@@ -317,7 +345,10 @@ class Reading:
     async def event(self, call: Call[Empty, Empty]) -> EventAnswer:
         index = call.path["index"]
         scope = call.identity.scope or None
-        found = await self._recorded(call, "log.view", lambda: self._s.search.event(index, scope=scope), index=index)
+        found = await self._recorded(
+            call, "log.view", lambda: self._s.search.event(index, scope=scope), lambda found: int(found is not None),
+            index=index,
+        )  # fmt: skip
         if found is None:
             raise RejectedError(f"no record with index {index} is visible to you", field="index", status=404)
         record, ocsf = str(found.pop("record")), found.pop("ocsf")
@@ -328,7 +359,7 @@ class Reading:
         scope = call.identity.scope or None
         after = p.after if p.after >= 0 else self._s.horizon().complete_to_index - 1
         rows = await self._recorded(
-            call, "log.tail", lambda: self._s.search.tail(p.q, after, 1, scope=scope), query=p.q
+            call, "log.tail", lambda: self._s.search.tail(p.q, after, 1, scope=scope), query=p.q, after=after
         )
         del rows  # read once before the stream begins, so that a bad query is an answer and not a broken stream
         return Stream(self._follow(p.q, after, scope, call.is_current), "text/event-stream")
@@ -337,7 +368,7 @@ class Reading:
         """One look at what came after `index`, oldest first: the tail for readers without scripts."""
         scope = call.identity.scope or None
         return await self._recorded(
-            call, "log.tail", lambda: self._s.search.tail(q, index, limit, scope=scope), query=q
+            call, "log.tail", lambda: self._s.search.tail(q, index, limit, scope=scope), len, query=q, after=index
         )
 
     async def _follow(
@@ -361,12 +392,13 @@ class Reading:
         start, end = self._range(p.start, p.end)
         scope = call.identity.scope or None
 
-        def work() -> tuple[Iterator[bytes], bytes | None]:
+        def work() -> tuple[Iterator[bytes], bytes | None, int]:
+            count = self._s.search.count(p.q, start, end, scope=scope)
             chunks = iter(self._s.search.export(p.q, start, end, p.format, scope=scope))
-            return chunks, next(chunks, None)
+            return chunks, next(chunks, None), count
 
-        chunks, first = await self._recorded(
-            call, "log.export", work, query=p.q, start=p.start, end=p.end, format=p.format
+        chunks, first, _ = await self._recorded(
+            call, "log.export", work, lambda found: found[2], query=p.q, start=p.start, end=p.end, format=p.format
         )
         media_type, suffix = EXPORT_TYPES[p.format]
         name = f"muniment-{hashlib.sha256(p.q.encode()).hexdigest()[:8]}.{suffix}"
@@ -379,7 +411,13 @@ class Reading:
             chunk = await self._blocking(lambda: next(chunks, None))
 
     async def saved_list(self, call: Call[Empty, Empty]) -> SavedListAnswer:
-        found = await self._blocking(lambda: self._s.saved.visible_to(call.identity.id))
+        """One's own and what others shared; a reader with a row scope sees no words of others, which may name rows."""
+        me = call.identity
+
+        def work() -> list[SavedSearch]:
+            return [item for item in self._s.saved.visible_to(me.id) if not me.scope or item.owner == me.id]
+
+        found = await self._recorded(call, "search.list", work, len)
         return SavedListAnswer([_saved(item) for item in found])
 
     async def saved_create(self, call: Call[Empty, SavedBody]) -> SavedAnswer:

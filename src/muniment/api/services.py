@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
+from muniment.access.erasures import Erasures
 from muniment.access.keys import KeyRing
 from muniment.access.sessions import Doorkeeper
 from muniment.api.jobs import Job, Jobs, JobState
@@ -46,3 +47,6 @@ class Services:
     signatures: Callable[[bytes], list[tuple[str, str, bool | None]]]
     wait_for_change: Callable[[float], Any]
     keys_changed: Callable[[], None]
+    erasures: Erasures
+    subjects_of: Callable[[str, str | None], list[bytes]]
+    erase_subject: Callable[[str, str | None], list[bytes]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,11 +16,13 @@ from starlette.requests import Request
 
 from muniment import __version__
 from muniment.access.policy import Identity, require
+from muniment.api.admin_operations import Administering
 from muniment.api.gate import COOKIE, SessionGate
 from muniment.api.ledger_operations import Proving
 from muniment.api.operations import Call, Empty
 from muniment.api.search_operations import FacetParams, HistogramParams, Reading, SavedBody, SearchParams
 from muniment.api.services import Services
+from muniment.app.page_records import PageRecorder
 from muniment.errors import DeniedError, RejectedError
 from muniment.web import backend as web
 
@@ -44,8 +46,10 @@ class PagesBackend:
         self._s = services
         self._gate = gate
         self._started_at = started_at
-        self._reading = Reading(services)
-        self._proving = Proving(services)
+        collecting = replace(services, recorder=PageRecorder(services.recorder))
+        self._reading = Reading(collecting)
+        self._proving = Proving(collecting)
+        self._administering = Administering(collecting)
 
     def now_ns(self) -> int:
         """The clock."""
@@ -160,17 +164,14 @@ class PagesBackend:
 
     async def sources(self, viewer: web.Viewer) -> Sequence[web.SourceStatus]:
         """Every source."""
-        self._call("search")
-        found = []
-        for info in self._s.sources.all():
-            counters = self._s.sources.counters(info.id)
-            found.append(
-                web.SourceStatus(
-                    info.id, info.title, info.format, info.privacy, info.owner, info.rhythm_s or 0,
-                    counters.received, counters.quarantined, counters.last_heard or None,
-                )
-            )  # fmt: skip
-        return found
+        found = (await self._administering.sources(self._call("search"))).sources
+        return [
+            web.SourceStatus(
+                each.id, each.title, each.format, "clear" if each.privacy == "clear" else "sealed", each.owner,
+                each.rhythm_s, each.received, each.quarantined, each.last_heard,
+            )
+            for each in found
+        ]  # fmt: skip
 
     async def status(self, viewer: web.Viewer) -> web.Status:
         """The state of every part."""

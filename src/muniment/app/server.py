@@ -30,10 +30,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from muniment.access.database import open_database
+from muniment.access.erasures import Erasures
 from muniment.access.keys import KeyRing
 from muniment.access.policy import Identity, require
 from muniment.access.sessions import Doorkeeper
 from muniment.api.admin_operations import admin_operations
+from muniment.api.erasure_operations import erasure_operations
 from muniment.api.gate import SessionGate
 from muniment.api.jobs import Jobs
 from muniment.api.ledger_operations import ledger_operations
@@ -42,6 +44,7 @@ from muniment.api.operations import HEADERS, Operation, no_such_path, problem_re
 from muniment.api.recorder import OWN_SOURCE, Recorder
 from muniment.api.search_operations import search_operations
 from muniment.api.services import Services
+from muniment.app.page_records import recorded_pages
 from muniment.app.pages import PagesBackend
 from muniment.app.status import Status
 from muniment.app.upkeep import Upkeep
@@ -111,6 +114,7 @@ class Server:
         self.catalogue = load()
         self.registry = SourceRegistry(self.database, self.catalogue)
         self.keys = KeyRing(self.database)
+        self.erasures = Erasures(self.database)
         self.doorkeeper = Doorkeeper(self.database, s.session_hours * 3_600 * 10**9)
         for source, title in ((OWN_SOURCE, "Muniment itself"), (_SYSLOG_SOURCE, "Syslog senders without a name")):
             if self.registry.get(source) is None:
@@ -150,6 +154,10 @@ class Server:
         self.jobs = Jobs(self.clock)
         self.status = Status(self)
         self.upkeep = Upkeep(self)
+        try:
+            self.upkeep.remember()
+        except AuditError as error:  # counters are for people; the store being away must not keep the doors shut
+            _log.warning("counters of earlier runs are not known: %s", error)
 
     def close(self) -> None:
         """Drain and close, in the reverse order of opening."""
@@ -183,7 +191,7 @@ class Server:
             Route("/health", self.status.health_endpoint, methods=["GET"]),
             Route("/metrics", self.status.metrics_endpoint(gate), methods=["GET"]),
             Route("/tlog/{shard}/{path:path}", self._tile_endpoint(gate), methods=["GET"]),
-            *page_routes(PagesBackend(services, gate, self.started_at)),
+            *recorded_pages(page_routes(PagesBackend(services, gate, self.started_at)), self.recorder),
         ]
         return Starlette(routes=all_routes, lifespan=self._lifespan, exception_handlers={AuditError: _on_audit_error})
 
@@ -194,6 +202,7 @@ class Server:
             clock=self.clock, status=self.status.report, verify=self.upkeep.verify_job, rebuild=self.upkeep.rebuild_job,
             forget_credentials=self.admission.forget, open_part=self.protector.open_part, horizon=self.projector.horizon, signatures=self.ledger.signatures,
             wait_for_change=self._wait_for_change, note_verify=self.upkeep.note_verify, keys_changed=self._keys_changed,
+            erasures=self.erasures, subjects_of=self.subject_keys.find, erase_subject=self.protector.erase_subject,
         )  # fmt: skip
 
     def _denied(self, operation: str, error: DeniedError) -> None:
@@ -206,15 +215,22 @@ class Server:
         self._wake_waiters()
 
     def _tile_endpoint(self, gate: SessionGate) -> Callable[[Request], Any]:
-        """The C2SP layout over HTTP. Tiles and bundles hold no content; still, only known readers fetch them."""
+        """The C2SP layout over HTTP. Tiles and bundles hold no content; still, only known readers fetch them, and
+        bundles, which name sources and ids, only those who see all rows."""
 
         async def tile(request: Request) -> Response:
             try:
-                require(gate.identify(request), "search")
+                identity = require(gate.identify(request), "search")
+                if identity.scope and request.path_params["path"].startswith("tile/entries/"):
+                    raise DeniedError(
+                        "entries of all sources are in it; this key sees some rows only", permission="search"
+                    )
                 found = await asyncio.get_running_loop().run_in_executor(
                     self.readers, self.ledger.tile_file, request.path_params["path"], request.path_params["shard"]
                 )
             except AuditError as error:
+                if isinstance(error, DeniedError):
+                    self._denied("tile", error)
                 return problem_response(error)
             if found is None:
                 return problem_response(RejectedError("there is no such tile", field="path", status=404))
@@ -352,7 +368,12 @@ class _KeyAuthenticator:
 
 
 def _operations(services: Services) -> list[Operation]:
-    return [*search_operations(services), *ledger_operations(services), *admin_operations(services)]
+    return [
+        *search_operations(services),
+        *ledger_operations(services),
+        *admin_operations(services),
+        *erasure_operations(services),
+    ]
 
 
 def openapi() -> dict[str, Any]:

@@ -17,6 +17,8 @@ from muniment import __version__
 from muniment.access.policy import require
 from muniment.api.gate import SessionGate
 from muniment.api.operations import HEADERS, problem_response
+from muniment.api.times import rfc3339
+from muniment.app.upkeep import Verified
 from muniment.errors import AuditError, DeniedError
 from muniment.limits import DISK_RESERVE_BYTES
 
@@ -48,9 +50,9 @@ class Status:
         free = shutil.disk_usage(s.settings.data_path).free
         if free < 4 * DISK_RESERVE_BYTES:
             found.append(f"only {free // 2**20} MiB of disk are left")
-        verify = s.upkeep.last_verify
-        if verify and verify.state == "failed":
-            found.append(f"the last verification failed: {verify.error}")
+        verified = s.upkeep.last_verified
+        if verified and not verified.holds:
+            found.append(f"the last verification, at {rfc3339(verified.at)}, failed: {verified.error}")
         return found
 
     def report(self) -> dict[str, Any]:
@@ -67,6 +69,7 @@ class Status:
                 "size": s.ledger.size,
                 "checkpoint_time": s.ledger.checkpoint_time,
                 "disk_bytes": s.upkeep.ledger_bytes(),
+                "last_verified": _verified(s.upkeep.last_verified),
             },
             "store": {
                 "engine": s.settings.store_url.partition("://")[0],
@@ -138,6 +141,13 @@ class Status:
             lines.append(f'muniment_source_events_total{{source="{info.id}"}} {counters.received}')
             lines.append(f'muniment_source_quarantined_total{{source="{info.id}"}} {counters.quarantined}')
         return "\n".join(lines) + f"\n# made at {time.time():.0f}\n"
+
+
+def _verified(last: Verified | None) -> dict[str, Any] | None:
+    """When the whole ledger was last re-derived, and whether it held; None: never, as far as is known."""
+    if last is None:
+        return None
+    return {"at": last.at, "holds": last.holds, "entries": last.entries, "error": last.error}
 
 
 def _resident_bytes() -> int:

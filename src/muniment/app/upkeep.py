@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from muniment.api.jobs import Job, JobState
-from muniment.api.recorder import own_event
+from muniment.api.recorder import OWN_SOURCE, own_event
+from muniment.api.times import parse_time
 from muniment.errors import AuditError, VerificationError
 from muniment.ledger.check import check_ledger
 from muniment.limits import QUIET_EVENTS_PER_S
 from muniment.search.rebuild import compare, rebuild
+from muniment.sources.registry import Counters
 
 if TYPE_CHECKING:
     from muniment.app.server import Server
 
-__all__ = ["Upkeep"]
+__all__ = ["Upkeep", "Verified"]
 
 _log = logging.getLogger("muniment.upkeep")
 _EVERY_S: Final = 5.0
@@ -26,13 +30,23 @@ _NIGHTLY_S: Final = 86_400.0
 _ACTOR: Final[Mapping[str, str]] = {"type": "system", "id": "muniment", "name": "Muniment"}
 
 
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The outcome of a verification of the whole ledger; `at` in UTC nanoseconds."""
+
+    at: int
+    holds: bool
+    entries: int
+    error: str = ""
+
+
 class Upkeep:
     """A task on the event loop; whatever it notices becomes a record."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._noticed: list[tuple[str, dict[str, object]]] = []
-        self.last_verify: JobState | None = None
+        self.last_verified: Verified | None = None
         self._bytes = (0.0, 0)
         self._size = 0
 
@@ -110,7 +124,9 @@ class Upkeep:
 
     def note_verify(self, state: JobState) -> None:
         """Keep the verdict for the status page and write it down."""
-        self.last_verify = state
+        entries = int(str(state.result.get("entries", 0)))
+        at = state.ended_at or self._server.clock()
+        self.last_verified = Verified(at, state.state == "done", entries, state.error)
         outcome = "success" if state.state == "done" else "failure"
         event = own_event(
             "ledger.verified", self._server.clock(), actor=_ACTOR, outcome=outcome,
@@ -118,6 +134,28 @@ class Upkeep:
         )  # fmt: skip
         if self._server.loop is not None:
             asyncio.run_coroutine_threadsafe(self._server.recorder.record_raw([event]), self._server.loop)
+
+    def remember(self) -> None:
+        """After a start: what each source had sent, and the last verification, from the store.
+
+        The store is complete up to its horizon; what is pending is counted again when it was heard in this run only,
+        so a counter may lag behind by the few entries that were not yet searchable when the server stopped.
+        """
+        s = self._server
+        sql = (
+            "SELECT source, count(), countIf(quarantine != ''), toUnixTimestamp64Micro(max(received_at)) "
+            "FROM events GROUP BY source"
+        )
+        for source, received, quarantined, heard_us in s.engine.query(sql).rows:
+            s.registry.seed(
+                str(source),
+                Counters(received=int(received), quarantined=int(quarantined), last_heard=int(heard_us) * 1_000),
+            )
+        found = s.search.search(f"source:{OWN_SOURCE} action:ledger.verified", None, None, limit=1)
+        for row in found.rows:
+            event = s.search.event(int(str(row["index"])))
+            if event is not None:
+                self.last_verified = _from_record(str(event["record"]))
 
     def rebuild_job(self) -> Job:
         """The store anew from the ledger."""
@@ -146,6 +184,18 @@ class Upkeep:
             folder = self._server.settings.data_path / "ledger"
             self._bytes = (now, sum(_size(path) for path in folder.rglob("*")))
         return self._bytes[1]
+
+
+def _from_record(text: str) -> Verified:
+    """The verdict as `note_verify` wrote it down."""
+    record = json.loads(text)
+    metadata = record.get("metadata", {})
+    return Verified(
+        parse_time(record["occurred_at"], 0),
+        record["outcome"] == "success",
+        int(metadata.get("result", {}).get("entries", 0)),
+        metadata.get("error", ""),
+    )
 
 
 def _size(path: Any) -> int:

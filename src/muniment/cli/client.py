@@ -37,34 +37,60 @@ class Client:
 
     def get(self, path: str, **params: object) -> Any:
         """The JSON answer of a GET; parameters that are None or empty are left out."""
-        return self._json(self.http.get(path, params=_given(params)))
+        return self._json("GET", path, params=_given(params))
 
     def post(self, path: str, body: object | None = None) -> Any:
         """The JSON answer of a POST."""
-        return self._json(self.http.post(path, json=body))
+        return self._json("POST", path, json=body)
 
     def delete(self, path: str) -> Any:
         """The JSON answer of a DELETE."""
-        return self._json(self.http.delete(path))
+        return self._json("DELETE", path)
 
     def raw(self, path: str, **params: object) -> bytes:
         """The bytes of a GET."""
-        response = self.http.get(path, params=_given(params))
+        with self._reaching():
+            response = self.http.get(path, params=_given(params))
         _raise_for(response)
         return response.content
 
     @contextmanager
     def stream(self, path: str, **params: object) -> Iterator[httpx.Response]:
         """A GET whose body is read as it comes."""
-        with self.http.stream("GET", path, params=_given(params), timeout=None) as response:
+        with self._reaching(), self.http.stream("GET", path, params=_given(params), timeout=None) as response:
             if response.is_error:
                 response.read()
             _raise_for(response)
             yield response
 
-    def _json(self, response: httpx.Response) -> Any:
+    def _json(self, method: str, path: str, **given: Any) -> Any:
+        with self._reaching():
+            response = self.http.request(method, path, **given)
         _raise_for(response)
-        return response.json()
+        try:
+            return response.json()
+        except ValueError:
+            raise ConfigError(f"{self._url} answers, but is no Muniment server", setting="server") from None
+
+    @property
+    def _url(self) -> str:
+        return str(self.http.base_url).rstrip("/")
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """What goes wrong on the way to the server, in words that name the fix."""
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            raise ConfigError(
+                f"cannot reach {self._url or 'an empty address'} ({error}); is it running? "
+                "'muniment serve' starts a server, --server http://host:port names another",
+                setting="server",
+            ) from None
+        except httpx.TimeoutException:
+            raise BusyError(f"{self._url} did not answer in time; try again, or ask for less") from None
+        except httpx.TransportError as error:
+            raise BusyError(f"{self._url} broke off ({error}); try again") from None
 
 
 def connect(server: str = "", key: str = "", data: str = "") -> Client:
@@ -87,10 +113,14 @@ def connect(server: str = "", key: str = "", data: str = "") -> Client:
                     setting="server",
                 ) from None
             found = {}
-        server, key = server or found["url"], key or found.get("key", "")
+        server, key = server or found.get("url", ""), key or found.get("key", "")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     transport = httpx.HTTPTransport(retries=2)
-    return Client(httpx.Client(base_url=server, headers=headers, timeout=60, transport=transport, trust_env=False))
+    try:
+        http = httpx.Client(base_url=server, headers=headers, timeout=60, transport=transport, trust_env=False)
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise ConfigError(f"{server!r} is no address ({error}); write http://host:port", setting="server") from None
+    return Client(http)
 
 
 def _given(params: dict[str, object]) -> dict[str, Any]:
@@ -103,7 +133,8 @@ def _raise_for(response: httpx.Response) -> None:
     try:
         problem = response.json()["error"]
     except (ValueError, KeyError, TypeError):
-        raise RejectedError(f"the server answered {response.status_code}", status=response.status_code) from None
+        words = f"the server answered {response.status_code}; is it a Muniment server?"
+        raise RejectedError(words, status=response.status_code) from None
     raise _error(response, problem)
 
 

@@ -5,19 +5,35 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from muniment import __version__
-from muniment.cli.client import Client, connect
-from muniment.cli.output import console, event_table, inert, key_values, notes, print_json, short_time
+from muniment.cli.output import (
+    bytes_text,
+    console,
+    event_cells,
+    inert,
+    key_values,
+    notes,
+    print_events,
+    print_json,
+    print_table,
+    progress_bar,
+    short_time,
+    span_text,
+)
 from muniment.errors import AuditError, RejectedError, VerificationError
 
-__all__ = ["app", "report"]
+if TYPE_CHECKING:
+    from muniment.cli.client import Client
+
+__all__ = ["app", "follow_job", "report"]
 
 app = typer.Typer(
     help="The internal audit log: who did what, to what, when, from where, with what outcome - and the proof.",
@@ -33,8 +49,26 @@ app.add_typer(keys_app, name="keys")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Server = Annotated[str, typer.Option("--server", help="URL of the server.", envvar="MUNIMENT_URL")]
 Data = Annotated[str, typer.Option("--data", help="Data folder of a server on this machine.", envvar="MUNIMENT_DATA")]
+
+
+class ExportFormat(StrEnum):
+    """The formats of an export."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+    OCSF = "ocsf"
+
+
 Start = Annotated[str, typer.Option("--from", help="Start: RFC 3339, a date, or -24h.")]
 End = Annotated[str, typer.Option("--to", help="End, not included: RFC 3339, a date, now, or -1h.")]
+
+
+def connect(server: str = "", *, data: str = "") -> Client:
+    """A client for the server; its library is loaded only now, so that help and completion come at once."""
+    from muniment.cli.client import connect as connect_to
+
+    return connect_to(server, data=data)
 
 
 def report(error: AuditError) -> None:
@@ -85,7 +119,7 @@ def search(
     for warning in answer["warnings"]:
         notes.print(Text.assemble(("note ", "yellow"), inert(warning)))
     if answer["rows"]:
-        console.print(event_table(answer["rows"]))
+        print_events(answer["rows"])
     _horizon(answer, len(answer["rows"]))
 
 
@@ -120,19 +154,23 @@ def tail(
                 elif line.startswith("data: ") and kind == "row":
                     row = json.loads(line[6:])
                     after = max(after or 0, int(row["index"]))
-                    print_json(row) if as_json else console.print(_line(row))
+                    print_json(row) if as_json else console.print(_line(row), soft_wrap=True)
                     sys.stdout.flush()
         time.sleep(1)  # the server ended the stream: come back after the last row seen
 
 
 def _line(row: dict[str, Any]) -> Text:
-    who = row.get("actor_name") or row.get("actor_email") or row.get("actor_id") or "-"
-    target = row.get("target_name") or row.get("target_id") or ""
-    style = {"success": "green", "failure": "bold red"}.get(str(row.get("outcome")), "dim")
-    return Text.assemble(
-        (short_time(row.get("time", "")), "dim"), "  ", (inert(who), "bold"), "  ", inert(row.get("action", "")), "  ",
-        inert(target), "  ", (str(row.get("outcome", "")), style), "  ", (inert(row.get("source", "")), "dim"),
-    )  # fmt: skip
+    """A line of the tail; on a terminal never longer than it is wide: the target gives way, then the person."""
+    cells = event_cells(row)
+    names = ["time", "who", "action", "target", "outcome", "source", "index"]
+    too_long = sum(cells[name].cell_len for name in names) + len(names) - 1 - console.width
+    for name, least in (("target", 6), ("who", 8), ("action", 8), ("source", 4)):
+        cell = cells[name]
+        if too_long > 0 and cell.cell_len > least:
+            wanted = max(least, cell.cell_len - too_long)
+            too_long -= cell.cell_len - wanted
+            cell.truncate(wanted, overflow="ellipsis")
+    return Text(" ").join(cells[name] for name in names)
 
 
 @app.command()
@@ -207,10 +245,13 @@ def rebuild(server: Server = "", data: Data = "", as_json: AsJson = False) -> No
 
 
 def _job(client: Client, name: str, as_json: bool) -> None:
-    state = client.post(f"/api/v1/{name}", {} if name == "verify" else None)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=notes, disable=as_json or not notes.is_terminal) as progress:
-        task = progress.add_task(name, total=None)
+    follow_job(client, name, client.post(f"/api/v1/{name}", {} if name == "verify" else None), as_json, name)
+
+
+def follow_job(client: Client, name: str, state: dict[str, Any], as_json: bool, title: str) -> None:
+    """Watch a job of the server to its end, and say what came of it."""
+    with progress_bar(not as_json) as progress:
+        task = progress.add_task(title, total=None)
         while state["state"] == "running":
             time.sleep(0.3)
             state = client.get(f"/api/v1/{name}")
@@ -220,15 +261,15 @@ def _job(client: Client, name: str, as_json: bool) -> None:
     if state["state"] == "failed":
         raise VerificationError(state["error"])
     if not as_json:
-        console.print(Text(f"{name}: done", style="green"))
-        console.print(key_values(list(state["result"].items())))
+        console.print(Text(f"{title}: done", style="green"))
+        console.print(key_values([(name.replace("_", " "), _said(value)) for name, value in state["result"].items()]))
 
 
 @app.command()
 def export(
     query: Annotated[list[str] | None, typer.Argument()] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default standard output.")] = None,
-    format: Annotated[str, typer.Option(help="jsonl, csv, parquet or ocsf.")] = "jsonl",
+    format: Annotated[ExportFormat, typer.Option(help="What to write.")] = ExportFormat.JSONL,
     start: Start = "",
     end: End = "",
     server: Server = "",
@@ -236,12 +277,11 @@ def export(
 ) -> None:
     """Write all matching events to a file."""
     with connect(server, data=data).stream(
-        "/api/v1/export", q=" ".join(query or []), start=start, end=end, format=format
+        "/api/v1/export", q=" ".join(query or []), start=start, end=end, format=format.value
     ) as response:
         sink = sys.stdout.buffer if out is None else out.open("wb")
         written = 0
-        with Progress(TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} bytes"), TimeElapsedColumn(),
-                      console=notes, disable=out is None or not notes.is_terminal) as progress:  # fmt: skip
+        with progress_bar(out is not None, is_bytes=True) as progress:
             task = progress.add_task("export", total=None)
             for chunk in response.iter_bytes():
                 sink.write(chunk)
@@ -263,11 +303,49 @@ def status(server: Server = "", data: Data = "", as_json: AsJson = False) -> Non
         console.print(Text("healthy", style="bold green") if healthy else Text("not healthy", style="bold red"))
         for problem in answer["problems"]:
             console.print(Text.assemble(("  ! ", "red"), inert(problem)))
-        for part in ("ledger", "store", "doors", "process"):
+        for part, pairs in _status_parts(answer):
             console.print(Text(f"\n{part}", style="bold"))
-            console.print(key_values(list(answer[part].items())))
+            console.print(key_values(pairs))
     if not answer["is_healthy"]:
         raise typer.Exit(1)
+
+
+def _status_parts(answer: dict[str, Any]) -> list[tuple[str, list[tuple[str, object]]]]:
+    """The parts of the status with numbers as people say them."""
+    said: dict[str, Callable[[Any], str]] = {
+        "checkpoint_time": short_time, "disk_bytes": bytes_text, "uptime_s": span_text,
+        "resident_mib": lambda mib: f"{mib} MiB", "last_verified": _verified,
+    }  # fmt: skip
+    named = {"checkpoint_time": "checkpoint", "disk_bytes": "disk", "uptime_s": "up for", "resident_mib": "memory"}
+
+    def pairs(part: dict[str, Any]) -> list[tuple[str, object]]:
+        return [
+            (named.get(name, name.replace("_", " ")), said[name](value) if name in said else _said(value))
+            for name, value in part.items()
+        ]
+
+    doors: list[tuple[str, object]] = []
+    for name, (address, is_open, *taken) in answer["doors"].items():
+        count = f"  {taken[0]:,} events" if taken and taken[0] else ""
+        doors.append((name, f"{address}{'' if is_open else '  closed'}{count}"))
+    return [
+        ("ledger", pairs(answer["ledger"])), ("store", pairs(answer["store"])), ("doors", doors),
+        ("process", pairs(answer["process"])),
+    ]  # fmt: skip
+
+
+def _verified(last: dict[str, Any] | None) -> str:
+    if last is None:
+        return "never; muniment verify does it"
+    return f"{short_time(last['at'])}, " + (f"{last['entries']:,} entries hold" if last["holds"] else "FAILED")
+
+
+def _said(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_said, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_said(each)}" for name, each in value.items()) or "none"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else inert(value)
 
 
 @sources_app.command("list")
@@ -277,16 +355,16 @@ def sources_list(server: Server = "", data: Data = "", as_json: AsJson = False) 
     if as_json:
         print_json(answer)
         return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("source", "format", "privacy", "owner", "received", "quarantined", "last heard"):
-        table.add_column(name, justify="right" if name in {"received", "quarantined"} else "left")
-    for s in answer["sources"]:
-        heard = short_time(s["last_heard"]) if s["last_heard"] else "never"
-        table.add_row(s["id"], s["format"], s["privacy"], Text(inert(s["owner"])), f"{s['received']:,}",
-                      f"{s['quarantined']:,}", heard)  # fmt: skip
-    console.print(table)
+    print_table(
+        ("source", "last heard", "received", "bad", "format", "privacy", "owner"),
+        [
+            (s["id"], short_time(s["last_heard"]) if s["last_heard"] else "never", f"{s['received']:,}",
+             f"{s['quarantined']:,}", s["format"], s["privacy"], inert(s["owner"]))
+            for s in answer["sources"]
+        ],
+    )  # fmt: skip
+    if any(s["quarantined"] for s in answer["sources"]):
+        notes.print(Text("bad: quarantined, not understood; see them with: muniment search quarantine:*", style="dim"))
 
 
 @sources_app.command("add")
@@ -331,13 +409,15 @@ def keys_list(server: Server = "", data: Data = "", as_json: AsJson = False) -> 
     if as_json:
         print_json(answer)
         return
-    from rich.table import Table
+    print_table(("id", "made", "role", "sees or sends", "state", "name"), [_key_cells(key) for key in answer["keys"]])
 
-    table = Table("id", "name", "role", "source", "made", "revoked", box=None, pad_edge=False, header_style="bold")
-    for k in answer["keys"]:
-        table.add_row(k["id"], Text(inert(k["name"])), k["role"], k["source"], short_time(k["created_at"]),
-                      short_time(k["revoked_at"]) if k["revoked_at"] else "")  # fmt: skip
-    console.print(table)
+
+def _key_cells(key: dict[str, Any]) -> list[Text | str]:
+    state = f"revoked {short_time(key['revoked_at'])[:10]}" if key["revoked_at"] else "works"
+    return [
+        key["id"], short_time(key["created_at"]), key["role"], inert(key["source"] or key["scope"] or "everything"),
+        Text(state, style="dim" if key["revoked_at"] else "green"), inert(key["name"]),
+    ]  # fmt: skip
 
 
 @keys_app.command("new")
@@ -382,6 +462,8 @@ def login(
     print_json(answer) if as_json else console.print(answer["url"], soft_wrap=True)
 
 
-from muniment.cli import serving as _serving  # noqa: E402  (its commands join `app`, which must exist first)
+from muniment.cli import erasing as _erasing  # noqa: E402  (these join `app`, which must exist first)
+from muniment.cli import serving as _serving  # noqa: E402
 
+app.add_typer(_erasing.erase_app, name="erase")
 _serving.join(app)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from muniment.cli.output import console, inert, key_values, notes, print_json
+from muniment.cli.output import console, inert, key_values, print_json, progress_bar
 from muniment.errors import RejectedError
 
 __all__ = ["explain_file", "verify_evidence_file", "verify_folder"]
@@ -27,8 +26,7 @@ def verify_folder(folder: Path, as_json: bool) -> None:
     """Re-derive a ledger folder; damage is named and ends with exit code 10."""
     from muniment.ledger.check import check_ledger
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=notes, disable=as_json or not notes.is_terminal) as progress:
+    with progress_bar(not as_json) as progress:
         task = progress.add_task("verify", total=None)
         report = check_ledger(folder, progress=lambda done, total: progress.update(task, completed=done, total=total))
     if as_json:

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["console", "event_table", "inert", "key_values", "notes", "print_json", "short_time"]
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
-console = Console(highlight=False, soft_wrap=False)
-notes = Console(stderr=True, highlight=False)
+__all__ = [
+    "bytes_text",
+    "console",
+    "event_cells",
+    "inert",
+    "key_values",
+    "notes",
+    "print_events",
+    "print_json",
+    "print_table",
+    "progress_bar",
+    "short_time",
+    "span_text",
+]
+
+_PIPE_WIDTH = 1_000
+"""A pipe has no edge: nothing is cut there."""
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH)
+notes = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _OUTCOME_STYLE = {"success": "green", "failure": "bold red", "unknown": "dim"}
 
@@ -42,32 +62,77 @@ def print_json(value: object) -> None:
 
 
 def short_time(value: object) -> str:
-    """UTC with milliseconds from RFC 3339 text or UTC nanoseconds."""
+    """UTC from RFC 3339 text or UTC nanoseconds, to the second."""
     if isinstance(value, int):
         return f"{datetime.fromtimestamp(value / 1e9, UTC):%Y-%m-%d %H:%M:%S}"
-    return inert(str(value))[:23].replace("T", " ")
+    return inert(str(value))[:19].replace("T", " ")
 
 
-def event_table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """The usual view of events: when, who, what, on what, outcome, from where, which system."""
-    table = Table(box=None, pad_edge=False, header_style="bold", collapse_padding=True)
-    for name in ("index", "time", "who", "action", "target", "outcome", "from", "source"):
-        table.add_column(name, justify="right" if name == "index" else "left", no_wrap=name in {"index", "time"})
-    for row in rows:
-        outcome = str(row.get("outcome", ""))
-        who = row.get("actor_name") or row.get("actor_email") or row.get("actor_id") or ""
-        target = row.get("target_name") or row.get("target_id") or ""
-        table.add_row(
-            str(row.get("index", "")),
-            short_time(row.get("time", "")),
-            Text(inert(who)),
-            Text(inert(row.get("action", ""))),
-            Text(inert(target)),
-            Text(outcome, style=_OUTCOME_STYLE.get(outcome, "")),
-            Text(_plain_ip(row.get("src_ip", ""))),
-            Text(inert(row.get("source", ""))),
-        )
-    return table
+def print_table(names: Sequence[str], rows: Iterable[Sequence[Text | str]]) -> None:
+    """A table whose rows are one line each: no line is longer than the terminal, times and numbers are never cut.
+
+    What does not fit is taken from the widest of the columns that may be cut, which then end with an ellipsis.
+    """
+    cells = [[each if isinstance(each, Text) else Text(each) for each in row] for row in rows]
+    widths = [max(len(name), *(row[k].cell_len for row in cells), 0) for k, name in enumerate(names)]
+    while sum(widths) + len(names) - 1 > console.width:
+        widest = max((k for k, name in enumerate(names) if name not in _WHOLE), key=lambda k: widths[k], default=None)
+        if widest is None or widths[widest] <= _CELL_MIN:
+            break
+        widths[widest] -= 1
+    _print_row([Text(name, style="bold") for name in names], names, widths)
+    for row in cells:
+        _print_row(row, names, widths)
+
+
+def _print_row(row: Sequence[Text], names: Sequence[str], widths: Sequence[int]) -> None:
+    for cell, name, width in zip(row, names, widths, strict=True):
+        cell.truncate(width, overflow="ellipsis")
+        if name in _NUMBERS:
+            cell.pad_left(width - cell.cell_len)
+        else:
+            cell.pad_right(width - cell.cell_len)
+    line = Text(" ").join(row)
+    line.rstrip()
+    console.print(line, soft_wrap=True)
+
+
+_WHOLE = {"time", "made", "last heard", "id", "outcome", "index", "received", "bad", "state"}
+"""Columns that are of no use when cut."""
+
+_NUMBERS = {"index", "received", "bad"}
+_CELL_MIN = 5
+
+
+def print_events(rows: Iterable[Mapping[str, Any]]) -> None:
+    """The usual view of events: when, who, what, on what, outcome, from where, which system, and the number to show."""
+    rows = list(rows)
+    is_wide = console.width >= _WIDE
+    one_source = len({row.get("source") for row in rows}) <= 1
+    names = ["time", "who", "action", "target", "outcome", *(["from"] if is_wide else []),
+             *(["source"] if is_wide or not one_source else []), "index"]  # fmt: skip
+    print_table(names, [[event_cells(row)[name] for name in names] for row in rows])
+
+
+_WIDE = 100
+"""From this width on a line also says from where and which system."""
+
+
+def event_cells(row: Mapping[str, Any]) -> dict[str, Text]:
+    """One event as the cells of a line."""
+    outcome = str(row.get("outcome", ""))
+    who = row.get("actor_name") or row.get("actor_email") or row.get("actor_id") or ""
+    target = row.get("target_name") or row.get("target_id") or ""
+    return {
+        "time": Text(short_time(row.get("time", ""))),
+        "who": Text(inert(who), style="bold"),
+        "action": Text(inert(row.get("action", ""))),
+        "target": Text(inert(target)),
+        "outcome": Text(inert(outcome), style=_OUTCOME_STYLE.get(outcome, "")),
+        "from": Text(_plain_ip(row.get("src_ip", ""))),
+        "source": Text(inert(row.get("source", ""))),
+        "index": Text(str(row.get("index", "")), style="dim"),
+    }
 
 
 def key_values(pairs: Sequence[tuple[str, object]]) -> Table:
@@ -83,3 +148,31 @@ def key_values(pairs: Sequence[tuple[str, object]]) -> Table:
 def _plain_ip(value: object) -> str:
     text = inert(value)
     return "" if text in {"::", "::ffff:0.0.0.0"} else text.removeprefix("::ffff:")
+
+
+def bytes_text(count: int) -> str:
+    """A number of bytes as people say it."""
+    size, unit = float(count), "bytes"
+    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024 or unit == "TiB":
+            break
+        size /= 1024
+    return f"{count} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+
+
+def span_text(seconds: int) -> str:
+    """A span of time in its two largest units."""
+    days, rest = divmod(seconds, 86_400)
+    hours, rest = divmod(rest, 3_600)
+    minutes, rest = divmod(rest, 60)
+    parts = [f"{n} {unit}" for n, unit in ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")) if n]
+    return " ".join(parts[:2]) or "0 s"
+
+
+def progress_bar(is_wanted: bool, *, is_bytes: bool = False) -> Progress:
+    """A progress bar on standard error, on a terminal only; gone when the work is done."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    middle = [TextColumn("{task.completed:,.0f} bytes")] if is_bytes else [BarColumn(), MofNCompleteColumn()]
+    columns = (TextColumn("{task.description}"), *middle, TimeElapsedColumn())
+    return Progress(*columns, console=notes, transient=True, disable=not is_wanted or not notes.is_terminal)

@@ -1,0 +1,106 @@
+"""Requests to erase a person: one administrator asks, another one approves (four eyes), and only then keys are destroyed.
+
+The person's identifier stands here, and only here, until the erasure is done; then it is overwritten. The ledger gets the
+random subject ids and the reason. Where it stops: two keys in the hands of one person are two identities here; who made
+which key is in the ledger.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from muniment.access.database import METADATA
+from muniment.errors import DeniedError, RejectedError
+
+__all__ = ["Erasure", "Erasures"]
+
+_TABLE = sa.Table(
+    "erasures",
+    METADATA,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("identifier", sa.String(256), nullable=False),
+    sa.Column("source", sa.String(64), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("asked_by", sa.String(128), nullable=False),
+    sa.Column("asked_at", sa.BigInteger, nullable=False),
+    sa.Column("approved_by", sa.String(128), nullable=False),
+    sa.Column("done_at", sa.BigInteger, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """One request. `source` empty: wherever the identifier is known; `done_at` 0: not yet; times in UTC nanoseconds."""
+
+    number: int
+    identifier: str
+    source: str
+    reason: str
+    asked_by: str
+    asked_at: int
+    approved_by: str = ""
+    done_at: int = 0
+
+
+class Erasures:
+    """All requests. Changes are durable when the method returns."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        METADATA.create_all(engine, tables=[_TABLE])
+
+    def ask(self, identifier: str, source: str, reason: str, asked_by: str, now_ns: int) -> Erasure:
+        """Keep a request.
+
+        Raises:
+            RejectedError: the reason names the person, and reasons stay in the ledger for ever.
+        """
+        if identifier.casefold() in reason.casefold():
+            raise RejectedError("leave the person out of it: the reason stays in the ledger for ever", field="reason")
+        values = {
+            "identifier": identifier, "source": source, "reason": reason, "asked_by": asked_by, "asked_at": now_ns,
+            "approved_by": "", "done_at": 0,
+        }  # fmt: skip
+        with self._engine.begin() as connection:
+            made = connection.execute(_TABLE.insert().values(**values))
+        key = made.inserted_primary_key
+        assert key is not None
+        return self.get(int(key[0]))
+
+    def get(self, number: int) -> Erasure:
+        """One request; RejectedError with status 404 when there is none."""
+        with self._engine.connect() as connection:
+            row = connection.execute(sa.select(_TABLE).where(_TABLE.c.number == number)).first()
+        if row is None:
+            raise RejectedError("there is no such erasure", field="number", status=404)
+        return Erasure(**row._mapping)
+
+    def all(self) -> list[Erasure]:
+        """Every request, oldest first."""
+        with self._engine.connect() as connection:
+            return [Erasure(**row._mapping) for row in connection.execute(sa.select(_TABLE).order_by(_TABLE.c.number))]
+
+    def approve(self, number: int, by: str) -> Erasure:
+        """Let a second person approve; may be repeated until the erasure is done, should it have been interrupted.
+
+        Raises:
+            DeniedError: the one who asked cannot approve.
+            RejectedError: it is done already, or there is no such request.
+        """
+        found = self.get(number)
+        if found.asked_by == by:
+            raise DeniedError(
+                "a second administrator has to approve; you have asked for this yourself", permission="admin"
+            )
+        if found.done_at:
+            raise RejectedError("this erasure is done", field="number", status=409)
+        with self._engine.begin() as connection:
+            connection.execute(_TABLE.update().where(_TABLE.c.number == number).values(approved_by=by))
+        return self.get(number)
+
+    def finish(self, number: int, now_ns: int) -> None:
+        """The person is erased: the identifier goes, too."""
+        with self._engine.begin() as connection:
+            connection.execute(_TABLE.update().where(_TABLE.c.number == number).values(identifier="", done_at=now_ns))

@@ -1,0 +1,241 @@
+"""What a person sees: every command at 80 and 140 columns, as transcripts with their stable parts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from tests.cli.terminal import MUNIMENT, Shown, at_terminal
+from tests.live import LiveServer, within
+
+WIDTHS = [80, 140]
+TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+
+
+class Desk:
+    """A terminal beside the live server, with some events of a source of its own."""
+
+    def __init__(self, server: LiveServer) -> None:
+        self.server = server
+        self.environ = {"MUNIMENT_DATA": str(server.folder)}
+        key = server.key_for("cli-shop", "clear")
+        events = [
+            {
+                "action": "invoice.approve-for-payment",
+                "actor": {"id": "u1", "name": "Maximiliane Obermayer-Schlichting"},
+                "targets": [{"type": "invoice", "id": f"i{k}", "name": f"Invoice {k} of a company with a long name"}],
+                "outcome": "failure" if k else "success",
+                "context": {"ip": "203.0.113.77"},
+            }
+            for k in range(3)
+        ]
+        self.index = int(server.send(key, *events)["first_index"])
+        within(5, lambda: len(server.rows("source:cli-shop")) == 3, "not visible")
+
+    def see(self, *words: str, columns: int = 80, interrupt_at: str = "") -> Shown:
+        """At a terminal."""
+        shown = at_terminal(words, columns, self.environ, interrupt_at=interrupt_at)
+        assert "Traceback" not in shown.raw, shown.raw
+        return shown
+
+    def pipe(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Into a pipe."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith("MUNIMENT_") and k != "COLUMNS"}
+        done = subprocess.run(
+            [*MUNIMENT, *words], env=env | self.environ | environ, capture_output=True, text=True, check=False
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+
+@pytest.fixture(scope="module")
+def desk(live_server: LiveServer) -> Desk:
+    return Desk(live_server)
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_search_is_one_line_an_event_time_first_and_number_last_and_dim(desk: Desk, columns: int) -> None:
+    shown = desk.see("search", "source:cli-shop", columns=columns)
+    assert shown.code == 0
+    head, *rows, foot = shown.lines
+    assert head.split() == (
+        ["time", "who", "action", "target", "outcome", "index"]
+        if columns == 80
+        else ["time", "who", "action", "target", "outcome", "from", "source", "index"]
+    )
+    assert len(rows) == 3
+    for number, row in enumerate(reversed(rows)):
+        assert re.match(TIME + r" Maximil\S*", row)
+        assert row.endswith(str(desk.index + number))
+        assert ("failure" if number else "success") in row
+        assert len(row) <= columns
+        assert row == row.rstrip()
+    if columns == 140:
+        assert " 203.0.113.77 cli-shop " in rows[0]
+    assert re.search(rf"\x1b\[2m *{desk.index}\x1b\[0m", shown.raw)
+    assert re.fullmatch(r"3 shown; complete up to index \d+(, \d+ pending)?; \d+ ms", foot)
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+@pytest.mark.parametrize("words", ["sources list", "keys list", "status", "verify", "rebuild", "search -- -source:x", "keys log"])  # fmt: skip
+def test_no_line_is_longer_than_the_terminal(desk: Desk, words: str, columns: int) -> None:
+    shown = desk.see(*words.split(), columns=columns)
+    assert shown.code == 0, shown.lines
+    if words != "keys log":  # keys are to be copied: whole, wherever the line ends
+        assert max(map(len, shown.lines)) <= columns
+
+
+def test_a_pipe_has_no_edge_and_no_colour(desk: Desk) -> None:
+    done = desk.pipe("search", "source:cli-shop")
+    rows = done.stdout.splitlines()[1:]
+    assert (
+        "Maximiliane Obermayer-Schlichting invoice.approve-for-payment Invoice 2 of a company with a long name"
+        in rows[0]
+    )
+    assert "\x1b" not in done.stdout + done.stderr
+    assert done.stderr.startswith("3 shown;")
+
+
+def test_the_tail_shows_lines_as_they_come_and_ends_with_ctrl_c(desk: Desk) -> None:
+    shown = desk.see("tail", "action:log.tail", interrupt_at="log.tail")
+    assert shown.code == 130
+    row = next(line for line in shown.lines if "log.tail" in line)
+    assert re.match(TIME + " ", row)
+    assert len(row) <= 80
+
+
+def test_show_is_fields_then_the_original(desk: Desk) -> None:
+    shown = desk.see("show", str(desk.index))
+    text = "\n".join(shown.lines)
+    assert re.search(r"^index +\d+$", "\n".join(line.rstrip() for line in shown.lines), re.M)
+    assert text.index("action") < text.index("original") < text.index('"targets": [')
+    assert "::" not in text
+
+
+def test_proof_evidence_and_verify_go_together(desk: Desk, tmp_path: Path) -> None:
+    shown = desk.see("proof", str(desk.index))
+    assert shown.lines[0] == "c2sp.org/tlog-proof@v1"
+    evidence = tmp_path / "evidence.zip"
+    done = desk.pipe("proof", str(desk.index), "--evidence", str(evidence))
+    assert done.stderr.strip() == f"written {evidence}; verify with: muniment verify {evidence}"
+    vkey = json.loads(desk.pipe("keys", "log", "--json").stdout)["vkeys"][0]
+    assert desk.pipe("verify", str(evidence), "--vkey", vkey).returncode == 0
+    evidence.write_bytes(evidence.read_bytes()[:-40])
+    assert desk.pipe("verify", str(evidence), "--vkey", vkey).returncode != 0
+
+
+def test_progress_bars_are_for_terminals_only(desk: Desk) -> None:
+    assert "━" in desk.see("verify").raw
+    done = desk.pipe("verify")
+    assert "━" not in done.stdout + done.stderr
+    assert done.stdout.startswith("verify: done\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "search source:cli-shop", "show {index}", "proof {index}", "verify", "rebuild", "status", "sources list",
+        "sources add cli-{width}", "keys list", "keys new x", "keys log", "login cli-{width}",
+    ],
+)  # fmt: skip
+def test_json_is_one_value_that_parses(desk: Desk, words: str) -> None:
+    done = desk.pipe(*words.format(index=desk.index, width=time.time_ns()).split(), "--json")
+    assert done.returncode == 0, done.stderr
+    assert isinstance(json.loads(done.stdout), dict)
+    assert done.stdout.count("\n") == 1
+
+
+def test_the_doctor_says_what_is_right_and_wrong(desk: Desk, tmp_path: Path) -> None:
+    done = desk.pipe("doctor", "--json", "--data", str(tmp_path / "new"))
+    found = json.loads(done.stdout)
+    assert {"Python", "disk", "durable writes", "clock"} <= {each["check"] for each in found["checks"]}
+    assert done.returncode == (0 if found["is_fine"] else 5)
+    assert not (tmp_path / "new").exists()
+
+
+ERRORS = [
+    # words, environment, exit code, what the error says
+    ("search --server http://127.0.0.1:9", {}, 5, "error server: cannot reach http://127.0.0.1:9 ([Errno 111] Connection refused); is it running?"),
+    ("search --server nonsense", {}, 5, "--server http://host:port names another"),
+    ("search --server http://a:b", {}, 5, "write http://host:port"),
+    ("search", {"MUNIMENT_DATA": "/nonexistent"}, 5, "start one with 'muniment serve', or give --server and MUNIMENT_KEY"),
+    ("search", {"MUNIMENT_KEY": "mk_a_b", "MUNIMENT_URL": "{url}"}, 3, "error this API key is not valid"),
+    ("search", {"MUNIMENT_DATA": "/nonexistent", "MUNIMENT_URL": "{url}"}, 3, "error sign in first"),
+    ("search foo(", {}, 2, "  foo(\n     ^\nerror q: this parenthesis is never closed; add )\n  at column 4"),
+    ("show 999999999", {}, 2, "error index: no record with index 999999999 is visible to you"),
+    ("sources add BAD!", {}, 2, "error id: Expected `str` matching regex"),
+    ("keys new x --role king", {}, 2, "error role: "),
+    ("keys revoke nope", {}, 2, "error key: there is no such key"),
+    ("export --format zip", {}, 2, "Invalid value for '--format'"),
+    ("export -o /nonexistent/x", {}, 6, "error /nonexistent/x: No such file or directory"),
+    ("verify /nonexistent", {}, 6, "cannot read /nonexistent: No such file or directory"),
+    ("verify --folder /nonexistent", {}, 10, "absence of proof is a failure"),
+    ("sources test /nonexistent", {}, 2, "cannot read it: No such file or directory"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "environ", "code", "says"), ERRORS, ids=[each[0] for each in ERRORS])
+def test_errors_name_the_fix_and_end_with_their_code(
+    desk: Desk, words: str, environ: dict[str, str], code: int, says: str
+) -> None:
+    done = desk.pipe(*words.split(), **{name: text.format(url=desk.server.url) for name, text in environ.items()})
+    assert says in done.stderr
+    assert done.returncode == code
+    assert done.stdout == ""
+
+
+def test_a_reader_that_goes_away_is_no_error_to_talk_about(desk: Desk) -> None:
+    env = os.environ | desk.environ
+    for words in (
+        ["export", "-o-"],
+        ["search", "--limit", "1000"],
+        ["search", "--json", "--limit", "1000"],
+        ["status"],
+    ):
+        words = [word for word in words if word != "-o-"]
+        with subprocess.Popen([*MUNIMENT, *words], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.read(1)
+            process.stdout.close()
+            said = process.stderr.read().decode()
+        assert "Traceback" not in said, words
+        assert "Exception" not in said, words
+
+
+def test_help_comes_at_once_and_loads_no_client(desk: Desk) -> None:
+    env = os.environ | desk.environ
+    done = subprocess.run(
+        [MUNIMENT[0], "-X", "importtime", *MUNIMENT[1:], "--help"], env=env, capture_output=True, text=True, check=True
+    )
+    loaded = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert not loaded & {
+        "httpx",
+        "rich.progress",
+        "rich.table.x",
+        "starlette",
+        "chdb",
+        "pyarrow",
+        "sqlalchemy",
+        "cryptography",
+    }
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run([*MUNIMENT, "--help"], env=env, capture_output=True, check=True)
+        took.append(time.perf_counter() - began)
+    assert min(took) <= 0.3 * 2  # 0.2 s on an idle core; the cores of tests are busy
+    for command in ("serve", "search", "tail", "show", "proof", "verify", "export", "rebuild", "keys", "sources", "status", "doctor"):  # fmt: skip
+        assert f"\n  {command}" in done.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints(desk: Desk, shell: str) -> None:
+    done = desk.pipe("--show-completion", shell)
+    assert done.returncode == 0
+    assert "muniment" in done.stdout
