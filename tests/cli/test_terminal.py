@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tests.cli.terminal import MUNIMENT, Shown, at_terminal
 from tests.live import LiveServer, within
 

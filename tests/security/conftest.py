@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
+
 from tests.live import LiveServer, live_server, within
 
 __all__ = ["live_server"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tests.live import within
 from tests.security.conftest import Neighbours
 from tests.security.test_routes import OPEN, PAGE, POLICY

@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 import pyarrow as pa
 import pytest
+
 from tests.live import LiveServer, within
 from tests.security.conftest import Neighbours
 

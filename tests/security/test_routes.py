@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from tests.live import LiveServer
 from tests.security.conftest import Neighbours
 

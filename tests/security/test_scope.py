@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from tests.live import LiveServer
 from tests.security.conftest import Neighbours
 
