@@ -117,6 +117,7 @@ class Upkeep:
         """Re-derive the whole ledger, which must have grown out of the checkpoint `since` if one is given."""
 
         def job(progress: Callable[[int, int], None]) -> dict[str, object]:
+            self._server.ledger.wait_until_published()  # all that was acknowledged is looked at
             report = check_ledger(self._server.settings.data_path / "ledger", progress=progress, since=since)
             return report.summary()
 

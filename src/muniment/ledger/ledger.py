@@ -284,6 +284,15 @@ class Ledger:
         """Write tiles, packs and the checkpoint file now."""
         self._shard.publish()
 
+    def wait_until_published(self, timeout_s: float = 5 * PUBLISH_EVERY_S) -> bool:
+        """Wait until tiles and checkpoint file cover what is acknowledged now; False when they do not in time."""
+        size, deadline = self.size, time.monotonic() + timeout_s
+        while self._base + self._shard.published < size:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
     def tighten(self, seconds: float) -> int:
         """Write packs that were made in a hurry again, smaller, for about `seconds`; bytes saved. One caller at a time.
 
