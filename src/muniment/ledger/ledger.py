@@ -458,6 +458,7 @@ def load_signer(files: Folder, origin: str, *, is_new: bool) -> Signer:
 
     Raises:
         ConfigError: others may read the key, or it is no key.
+        VerificationError: it is not the one that was published.
         StorageError: it is missing.
     """
     if files.exists("log.key"):
@@ -472,7 +473,17 @@ def load_signer(files: Folder, origin: str, *, is_new: bool) -> Signer:
             private = b""
         if len(private) != 32:
             raise ConfigError("log.key holds no Ed25519 key", setting="log.key")
-        return Signer(origin, private)
+        signer = Signer(origin, private)
+        published = files.read("log.vkey").strip() if files.exists("log.vkey") else b""
+        if not published:  # the power went between the two files
+            files.write_atomic("log.vkey", signer.vkey.text.encode() + b"\n", is_durable=True)
+        elif published != signer.vkey.text.encode():
+            raise VerificationError(
+                f"{files.local_path('log.key')} is not the key that log.vkey names: one of the two was changed; nothing "
+                "is signed with it. Restore both from a backup",
+                expected=published, computed=signer.vkey.text,
+            )  # fmt: skip
+        return signer
     if not is_new:
         raise StorageError("the shard's key is missing; without it nothing can be signed", path="log.key")
     files.make_folder("")
