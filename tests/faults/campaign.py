@@ -7,13 +7,16 @@ consistent with every checkpoint that was ever released (I3), one entry per (sou
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.faults.disk import Crash, SimulatedDisk
 
 from muniment.errors import AuditError, StorageError
 from muniment.event.ids import uuid7
+from muniment.ledger.check import check_ledger
 from muniment.ledger.folder import Folder
 from muniment.ledger.head import FolderHeadStore
 from muniment.ledger.ledger import Ledger
@@ -103,6 +106,53 @@ def power_cut(call: int, seed: int) -> bool:
     work(ledger, acked, batches=3)
     judge(ledger, acked)
     return True
+
+
+NEW_YEAR_NS = 1_798_761_600_000_000_000
+"""2027-01-01T00:00:00Z, where the half-year and so the shard changes."""
+
+
+def _over_new_year(disk: SimulatedDisk, ledger: Ledger, acked: Acked) -> None:
+    for number in range(4):
+        if number == 2:
+            disk.set_time(NEW_YEAR_NS)
+        batch = entries(number * 30, 30)
+        appended = ledger.append(batch)
+        for k, index in enumerate(appended.indexes):
+            acked.entries[index] = (batch.ids[k], batch.records[k])
+        if number == 3:
+            ledger.publish()
+
+
+def calls_of_a_roll_over() -> int:
+    """How many durable calls the workload around a change of shards makes."""
+    disk = SimulatedDisk(start_ns=NEW_YEAR_NS - 10**9)
+    _over_new_year(disk, start(disk), Acked())
+    return disk.calls
+
+
+def roll_over(call: int, seed: int, *, is_full: bool = False) -> None:
+    """Power cut (or a disk that is full for three calls) at `call` of a workload over a change of shards."""
+    disk, acked = SimulatedDisk(crash_at=-1 if is_full else call, start_ns=NEW_YEAR_NS - 10**9), Acked()
+    if is_full:
+        disk.full_from, disk.full_until = call, call + 3
+    with contextlib.suppress(Crash, AuditError):
+        _over_new_year(disk, start(disk), acked)
+    disk.full_from = disk.full_until = -1
+    found = disk.after_crash(1 if is_full else seed)
+    found.set_time(NEW_YEAR_NS + 10**9)
+    ledger = start(found)
+    for again in range(4):  # nobody knows what of it is there: all of it comes again
+        batch = entries(again * 30, 30)
+        appended = ledger.append(batch)
+        for k, index in enumerate(appended.indexes):
+            assert acked.entries.setdefault(index, (batch.ids[k], batch.records[k])) == (batch.ids[k], batch.records[k])
+    for index, (event_id, record) in acked.entries.items():
+        entry = ledger.entry(index)
+        assert (entry.id, entry.record) == (event_id, record), f"I1: entry {index}"
+    assert len(acked.entries) == 120, "I4: an event stands twice"
+    ledger.publish()
+    assert check_ledger(Path("/ledger"), files=found).shards == len(ledger.shard_folders())
 
 
 def full_disk(call: int, length: int) -> None:
