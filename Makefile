@@ -32,7 +32,7 @@ test: setup-test lint  ## everything CI runs (ROOM=ledger for a part)
 bench: .venv/.test  ## the figures, beside PostgreSQL and SQLite
 	$(BIN)/python -m bench
 
-crash: .venv/.test  ## the long crash campaigns (R1-R7)
+crash: .venv/.test  ## the long crash campaigns (R1 to R5)
 	$(BIN)/python -m tests.faults.campaign --long
 
 fuzz: .venv/.test  ## the long fuzz campaigns (R14)

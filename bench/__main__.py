@@ -157,7 +157,11 @@ def queries(events: int, with_peers: bool) -> None:
         rest_s = _at_rest(running)
         running.stop()
         disk = running.disk_bytes()
-        note(f"bytes an event after {rest_s:.0f} s at rest: ledger + store", f"{disk['ledger'] / size:.0f} + {disk['store'] / size:.0f}", "<= 260")
+        note(
+            f"bytes an event after {rest_s:.0f} s at rest: ledger + store",
+            f"{disk['ledger'] / size:.0f} + {disk['store'] / size:.0f}",
+            "<= 260",
+        )
         _verify(running.folder / "ledger", size)
         note("cold start to the first answer", f"{running.start():.1f} s", "<= 10 s")
     if with_peers:

@@ -112,7 +112,7 @@ def events_sql(table: str) -> str:
         f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(columns)}) ENGINE = MergeTree "
         "PARTITION BY toYYYYMM(received_at) ORDER BY `index` "
         "SETTINGS index_granularity = 8192, merge_max_block_size = 8192, ratio_of_defaults_for_sparse_serialization = 0.9, "
-        "max_bytes_to_merge_at_max_space_in_pool = 4294967296, old_parts_lifetime = 30"
+        "max_bytes_to_merge_at_max_space_in_pool = 4294967296, old_parts_lifetime = 30, max_cleanup_delay_period = 30"
     )
 
 
