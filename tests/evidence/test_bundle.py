@@ -36,7 +36,7 @@ def item(*, is_whole: bool = True) -> EvidenceItem:
     root = Tails().grown(hashes)[0].root()
     note = SIGNER.sign(checkpoint_body(SIGNER.name, 5, root))
     parts = {0: (SALT, RECORD)} | ({1: (PART_SALT, PART)} if is_whole else {})
-    return EvidenceItem(3, leaves[3], encode_proof(3, inclusion_path(read, 3, 5), note), parts)
+    return EvidenceItem(leaves[3], encode_proof(3, inclusion_path(read, 3, 5), note), parts)
 
 
 def rezipped(data: bytes, change: dict[str, bytes | None]) -> bytes:
@@ -54,7 +54,8 @@ def rezipped(data: bytes, change: dict[str, bytes | None]) -> bytes:
 def test_a_whole_file_is_valid_and_a_withheld_part_is_said() -> None:
     data = write_evidence([item()], [SIGNER.vkey.text], {})
     found = verify_evidence(data, [SIGNER.vkey])
-    assert (found.origin, found.size, found.findings[0].verdict) == (SIGNER.name, 5, "valid")
+    assert (found.logs, found.findings[0].verdict) == (((SIGNER.name, 5),), "valid")
+    assert (found.findings[0].origin, found.findings[0].index) == (SIGNER.name, 3)
     found = verify_evidence(write_evidence([item(is_whole=False)], [], {}), [SIGNER.vkey])
     assert (found.findings[0].verdict, found.findings[0].withheld) == ("valid - withheld", (1,))
 
@@ -66,7 +67,7 @@ def test_the_same_input_gives_the_same_bytes() -> None:
 @pytest.mark.parametrize("name", ["leaf", "proof.tlog-proof", "part0.json", "part0.salt", "part1.json"])
 def test_every_changed_byte_of_a_member_is_found(name: str) -> None:
     data = write_evidence([item()], [], {})
-    member = f"events/3/{name}"
+    member = f"events/2026h2/3/{name}"
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         content = archive.read(member)
     for position in range(len(content)):
@@ -79,11 +80,11 @@ def test_every_changed_byte_of_a_member_is_found(name: str) -> None:
 def test_missing_foreign_and_oversized_members_are_refused() -> None:
     data = write_evidence([item()], [], {})
     changes: list[dict[str, bytes | None]] = [
-        {"events/3/leaf": None},
-        {"events/3/proof.tlog-proof": None},
+        {"events/2026h2/3/leaf": None},
+        {"events/2026h2/3/proof.tlog-proof": None},
         {"../../etc/passwd": b"x"},
-        {"events/3/run.py": b"x"},
-        {"events/3/part7.json": b"x"},
+        {"events/2026h2/3/run.py": b"x"},
+        {"events/2026h2/3/part7.json": b"x"},
         {"summary.json": bytes(9 * 1024 * 1024)},
     ]
     for change in changes:
@@ -133,21 +134,26 @@ def test_half_a_part_is_tampered_never_withheld(half: str) -> None:
     """Without its salt, bytes cannot be checked: forged ones must not come back as the record."""
     data = write_evidence([item()], [], {})
     with pytest.raises(VerificationError, match="lacks its"):
-        verify_evidence(rezipped(data, {f"events/3/{half}": None}), [SIGNER.vkey])
-    forged = rezipped(data, {"events/3/part0.json": b"{}", "events/3/part0.salt": None})
+        verify_evidence(rezipped(data, {f"events/2026h2/3/{half}": None}), [SIGNER.vkey])
+    forged = rezipped(data, {"events/2026h2/3/part0.json": b"{}", "events/2026h2/3/part0.salt": None})
     with pytest.raises(VerificationError, match="lacks its salt"):
         verify_evidence(forged, [SIGNER.vkey])
 
 
-def test_a_record_stands_only_under_its_own_number_and_once() -> None:
-    true = item()
-    other = EvidenceItem(4, true.leaf, true.proof, true.parts)
-    for items in ([other], [true, other]):
-        with pytest.raises(VerificationError, match="record 4: the leaf says 3"):
-            verify_evidence(write_evidence(items, [], {}), [SIGNER.vkey])
+@pytest.mark.parametrize("place", ["2026h2/4", "2026h1/3", "3"])
+def test_a_record_stands_only_under_its_own_number_and_log(place: str) -> None:
+    data = write_evidence([item()], [], {})
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist() if name.startswith("events/")}
+    copies = {name.replace("2026h2/3", place): content for name, content in files.items()}
+    for changes in (copies, copies | dict.fromkeys(files)):
+        with pytest.raises(VerificationError, match=f"record {place}: the leaf says 3|does not belong"):
+            verify_evidence(rezipped(data, changes), [SIGNER.vkey])
 
 
-@pytest.mark.parametrize("name", ["events/003/leaf", "events/3/part00.json", "events/3/part01.salt"])
+@pytest.mark.parametrize(
+    "name", ["events/2026h2/003/leaf", "events/2026h2/3/part00.json", "events/2026h2/3/part01.salt"]
+)
 def test_numbers_in_names_have_one_spelling(name: str) -> None:
     data = rezipped(write_evidence([item()], [], {}), {name: b"x"})
     with pytest.raises(VerificationError, match="does not belong"):

@@ -1,4 +1,4 @@
-"""Crash campaigns on the simulated disk: R2 power cuts, R4 full disk, R5 EIO on fsync. `make crash` runs them long.
+"""Crash campaigns: R1 kills, R2 power cuts, R3 flipped bits, R4 full disk, R5 EIO on fsync. `make crash`: the long ones.
 
 Oracle: every acknowledged entry is at its index with its bytes (I1), indexes are contiguous (I2), the tree is
 consistent with every checkpoint that was ever released (I3), one entry per (source, id) (I4).
@@ -7,13 +7,18 @@ consistent with every checkpoint that was ever released (I3), one entry per (sou
 from __future__ import annotations
 
 import argparse
+import contextlib
+import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.faults.disk import Crash, SimulatedDisk
 
 from muniment.errors import AuditError, StorageError
 from muniment.event.ids import uuid7
+from muniment.ledger.check import check_ledger
 from muniment.ledger.folder import Folder
 from muniment.ledger.head import FolderHeadStore
 from muniment.ledger.ledger import Ledger
@@ -105,6 +110,53 @@ def power_cut(call: int, seed: int) -> bool:
     return True
 
 
+NEW_YEAR_NS = 1_798_761_600_000_000_000
+"""2027-01-01T00:00:00Z, where the half-year and so the shard changes."""
+
+
+def _over_new_year(disk: SimulatedDisk, ledger: Ledger, acked: Acked) -> None:
+    for number in range(4):
+        if number == 2:
+            disk.set_time(NEW_YEAR_NS)
+        batch = entries(number * 30, 30)
+        appended = ledger.append(batch)
+        for k, index in enumerate(appended.indexes):
+            acked.entries[index] = (batch.ids[k], batch.records[k])
+        if number == 3:
+            ledger.publish()
+
+
+def calls_of_a_roll_over() -> int:
+    """How many durable calls the workload around a change of shards makes."""
+    disk = SimulatedDisk(start_ns=NEW_YEAR_NS - 10**9)
+    _over_new_year(disk, start(disk), Acked())
+    return disk.calls
+
+
+def roll_over(call: int, seed: int, *, is_full: bool = False) -> None:
+    """Power cut (or a disk that is full for three calls) at `call` of a workload over a change of shards."""
+    disk, acked = SimulatedDisk(crash_at=-1 if is_full else call, start_ns=NEW_YEAR_NS - 10**9), Acked()
+    if is_full:
+        disk.full_from, disk.full_until = call, call + 3
+    with contextlib.suppress(Crash, AuditError):
+        _over_new_year(disk, start(disk), acked)
+    disk.full_from = disk.full_until = -1
+    found = disk.after_crash(1 if is_full else seed)
+    found.set_time(NEW_YEAR_NS + 10**9)
+    ledger = start(found)
+    for again in range(4):  # nobody knows what of it is there: all of it comes again
+        batch = entries(again * 30, 30)
+        appended = ledger.append(batch)
+        for k, index in enumerate(appended.indexes):
+            assert acked.entries.setdefault(index, (batch.ids[k], batch.records[k])) == (batch.ids[k], batch.records[k])
+    for index, (event_id, record) in acked.entries.items():
+        entry = ledger.entry(index)
+        assert (entry.id, entry.record) == (event_id, record), f"I1: entry {index}"
+    assert len(acked.entries) == 120, "I4: an event stands twice"
+    ledger.publish()
+    assert check_ledger(Path("/ledger"), files=found).shards == len(ledger.shard_folders())
+
+
 def full_disk(call: int, length: int) -> None:
     """No space for `length` calls from `call` on: nothing acked is lost, and it goes on when there is space."""
     disk, acked = SimulatedDisk(), Acked()
@@ -159,22 +211,56 @@ def power_cuts(states: int, first_seed: int = 0) -> int:
     return done
 
 
+def roll_overs(seeds: int) -> int:
+    """Every call of a change of shards, cut off with so many seeds and with a full disk; how many states."""
+    calls = calls_of_a_roll_over()
+    for call in range(1, calls + 1):
+        for seed in range(seeds):
+            roll_over(call, seed)
+        roll_over(call, 0, is_full=True)
+    return calls * (seeds + 1)
+
+
 def main() -> None:
-    """Run for long and print figures."""
+    """Run for long, or a part of it, and print figures."""
+    from tests.faults import flips, kills  # they build on this module
+
     parser = argparse.ArgumentParser(prog="python -m tests.faults.campaign", description=__doc__)
     parser.add_argument("--long", action="store_true")
-    parser.add_argument("--states", type=int, default=5_000)
+    parser.add_argument("--only", choices=["R1", "R2", "R3", "R4"], help="R4 stands for R4 and R5")
+    parser.add_argument("--states", type=int, default=0, help="of R2")
+    parser.add_argument("--kills", type=int, default=0, help="of R1")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other states")
     options = parser.parse_args()
-    states = 1_000_000 if options.long else options.states
-    began = time.monotonic()
-    done = power_cuts(states)
-    print(f"R2: {done:,} crash states, 0 violations, {time.monotonic() - began:.0f} s")
-    for call in range(1, 60):
-        for length in (1, 3, 1000):
-            full_disk(call, length)
-        for seed in range(5):
-            failed_sync(call, seed)
-    print("R4: 177 full disks, R5: 295 failed syncs, 0 violations")
+    states = options.states or (1_000_000 if options.long else 5_000)
+    count = options.kills or (5_000 if options.long else 20)
+
+    def timed(name: str, work: Callable[[], str]) -> None:
+        if options.only in (None, name):
+            began = time.monotonic()
+            print(f"{name}: {work()}, 0 violations, {time.monotonic() - began:.0f} s", flush=True)
+
+    def r3() -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            flips.make(Path(folder), 1_000)
+            return f"{flips.flips(Path(folder), options.seed, 0 if options.long else 300):,} flipped bits found"
+
+    def r1() -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            return f"{count:,} kills, {kills.kills(count, Path(folder), options.seed):,} acknowledged entries there"
+
+    def r4() -> str:
+        for call in range(1, 60):
+            for length in (1, 3, 1000):
+                full_disk(call, length)
+            for seed in range(5):
+                failed_sync(call, seed)
+        return f"{59 * 3} full disks, {59 * 5} failed syncs (R5)"
+
+    timed("R1", r1)
+    timed("R2", lambda: f"{power_cuts(states, options.seed):,} crash states, {roll_overs(20):,} at a change of shards")
+    timed("R3", r3)
+    timed("R4", r4)
 
 
 if __name__ == "__main__":

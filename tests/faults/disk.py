@@ -79,6 +79,10 @@ class SimulatedDisk:
             self._poison = StorageError("input/output error")
             raise self._poison
 
+    def set_time(self, now_ns: int) -> None:
+        """Move the clock, forward only."""
+        self._now = max(self._now, now_ns)
+
     # --- Files ----------------------------------------------------------------------------------------------------
 
     def open(self, path: str, *, is_new: bool = False, mode: int = 0o644) -> _Handle:

@@ -1,13 +1,34 @@
 """The short versions of the campaigns; `make crash` runs the long ones."""
 
 import pytest
-from tests.faults.campaign import Acked, calls_of_a_run, failed_sync, full_disk, judge, power_cuts, start, work
+from tests.faults.campaign import (
+    Acked,
+    calls_of_a_roll_over,
+    calls_of_a_run,
+    failed_sync,
+    full_disk,
+    judge,
+    power_cuts,
+    roll_over,
+    start,
+    work,
+)
 from tests.faults.disk import SimulatedDisk
 
 
 @pytest.mark.parametrize("share", range(4))
 def test_power_cuts_at_every_call_lose_nothing_acknowledged(share: int) -> None:
     assert power_cuts(5_000, first_seed=share * 1_000) == 5_000
+
+
+@pytest.mark.parametrize("share", range(3))
+def test_a_change_of_shards_may_be_cut_off_anywhere(share: int) -> None:
+    calls = calls_of_a_roll_over()
+    assert calls > 80
+    for call in range(1 + share, calls + 1, 3):
+        for seed in range(5):
+            roll_over(call, seed)
+        roll_over(call, 0, is_full=True)
 
 
 def test_a_full_disk_loses_nothing_and_is_survived() -> None:

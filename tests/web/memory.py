@@ -235,6 +235,7 @@ class MemoryBackend:
         record = original(self.rows[index]).encode() + (b" " if self.tampered else b"")
         return Proof(
             index,
+            index,
             len(self.rows),
             ORIGIN,
             self._leaves[index],
@@ -336,7 +337,7 @@ def application(backend: MemoryBackend) -> Starlette:
     async def proof(request: Request) -> Response:
         p = await backend.proof(Viewer("", "", "", "", frozenset()), int(request.path_params["index"]))
         b64 = lambda data: base64.b64encode(data).decode()  # noqa: E731
-        return JSONResponse({"index": p.index, "size": p.size, "origin": p.origin, "leaf": b64(p.leaf), "leaf_hash": b64(p.leaf_hash), "inclusion_proof": [b64(h) for h in p.inclusion_proof], "root_hash": b64(p.root_hash), "checkpoint": p.checkpoint, "record": b64(p.record), "record_salt": b64(p.record_salt), "vkeys": [backend.vkey]})  # fmt: skip
+        return JSONResponse({"index": p.index, "leaf_index": p.leaf_index, "size": p.size, "origin": p.origin, "leaf": b64(p.leaf), "leaf_hash": b64(p.leaf_hash), "inclusion_proof": [b64(h) for h in p.inclusion_proof], "root_hash": b64(p.root_hash), "checkpoint": p.checkpoint, "record": b64(p.record), "record_salt": b64(p.record_salt), "vkeys": [backend.vkey]})  # fmt: skip
 
     async def tail(request: Request) -> Response:
         after = int(request.query_params.get("after", "-1"))

@@ -22,7 +22,14 @@ def evidence_bytes(services: Services, indexes: Sequence[int]) -> bytes:
             if opened is not None:
                 plaintext, salt = opened
                 parts[number] = (salt, plaintext)
-        items.append(EvidenceItem(index, entry.leaf, services.ledger.tlog_proof(index), parts))
-        rows.append({"index": index, "source": entry.source, "received_at": rfc3339(entry.received_at)})
-    summary = {"made_at": rfc3339(services.clock()), "origin": services.ledger.origin, "records": rows}
+        items.append(EvidenceItem(entry.leaf, services.ledger.tlog_proof(index), parts))
+        rows.append(
+            {
+                "index": index,
+                "log": services.ledger.origin_of(index),
+                "source": entry.source,
+                "received_at": rfc3339(entry.received_at),
+            }
+        )
+    summary = {"made_at": rfc3339(services.clock()), "records": rows}
     return write_evidence(items, services.ledger.vkeys, summary)

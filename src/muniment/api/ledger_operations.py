@@ -28,7 +28,8 @@ class ProofParams(msgspec.Struct, frozen=True):
 class ProofAnswer(msgspec.Struct, frozen=True):
     """Everything needed to check one record; hashes and leaf in base64. `record` is what commitment 0 covers."""
 
-    index: int
+    index: int  # in the whole ledger
+    leaf_index: int  # in the tree of the log `origin`, which begins anew with each shard
     size: int
     origin: str
     leaf: str
@@ -161,8 +162,9 @@ class Proving:
         entry = self._s.ledger.entry(index)
         return ProofAnswer(
             index=index,
+            leaf_index=proof.index,
             size=proof.size,
-            origin=self._s.ledger.origin,
+            origin=self._s.ledger.origin_of(index),
             leaf=_b64(entry.leaf),
             leaf_hash=_b64(proof.leaf_hash),
             inclusion_proof=[_b64(step) for step in proof.hashes],

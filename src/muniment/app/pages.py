@@ -150,6 +150,7 @@ class PagesBackend:
         p = await self._proving.pieces(self._call("search", index=index))
         return web.Proof(
             index=p.index,
+            leaf_index=p.leaf_index,
             size=p.size,
             origin=p.origin,
             leaf=base64.b64decode(p.leaf),

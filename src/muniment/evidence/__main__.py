@@ -29,11 +29,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 6
     if options.as_json:
         rows = [
-            {"index": f.index, "verdict": f.verdict, "received_at": f.time, "source": f.source} for f in found.findings
+            {"log": f.origin, "index": f.index, "verdict": f.verdict, "received_at": f.time, "source": f.source}
+            for f in found.findings
         ]
-        print(json.dumps({"origin": found.origin, "size": found.size, "records": rows}))
+        print(json.dumps({"logs": [{"origin": origin, "size": size} for origin, size in found.logs], "records": rows}))
     else:
-        print(f"{found.origin}: signed over {found.size} entries")
+        for origin, size in found.logs:
+            print(f"{origin}: signed over {size} entries")
         for f in found.findings:
             held = f" (parts {', '.join(map(str, f.withheld))} withheld)" if f.withheld else ""
             print(f"  record {f.index}: {f.verdict}{held}, received {f.time} from {f.source!a}")

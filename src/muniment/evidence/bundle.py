@@ -1,6 +1,6 @@
 """The evidence file: a zip of data, no code; written from plain values, verified offline.
 
-For each record `events/<index>/`: `leaf` (the bytes the tree hashes), `proof.tlog-proof`, and what was disclosed:
+For each record `events/<shard>/<index>/` (the log's last name and the number in its tree): `leaf` (the bytes the tree hashes), `proof.tlog-proof`, and what was disclosed:
 `part0.json` with `part0.salt` (the record), `part<k>.json` with `part<k>.salt` (personal parts). A part that is not
 there was withheld; its commitment stays in the leaf. `summary.json` is for people and proves nothing; `vkeys.txt` is
 what the log says its keys are, which a verifier compares with the keys it pinned and never believes by itself.
@@ -29,7 +29,7 @@ MEMBER_BYTES_MAX: Final = 8 * 1024 * 1024
 MEMBERS_MAX: Final = 50_000
 TOTAL_BYTES_MAX: Final = 1024 * 1024 * 1024
 _MEMBER = re.compile(
-    r"events/(0|[1-9][0-9]{0,17})/(leaf|proof\.tlog-proof|part(?:0|[1-9][0-9]{0,3})\.(?:json|salt))|summary\.json|vkeys\.txt"
+    r"events/([0-9a-z][0-9a-z.-]{0,31}/(?:0|[1-9][0-9]{0,17}))/(leaf|proof\.tlog-proof|part(?:0|[1-9][0-9]{0,3})\.(?:json|salt))|summary\.json|vkeys\.txt"
 )
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -38,7 +38,6 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 class EvidenceItem:
     """One record to hand out: part number -> (salt, bytes) for everything that is disclosed."""
 
-    index: int
     leaf: bytes
     proof: bytes
     parts: Mapping[int, tuple[bytes, bytes]]
@@ -46,8 +45,12 @@ class EvidenceItem:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One verified record. `verdict` is `valid` or `valid - withheld`; `withheld` names the parts not disclosed."""
+    """One verified record: `index` in the tree of the log `origin`.
 
+    `verdict` is `valid` or `valid - withheld`; `withheld` names the parts not disclosed.
+    """
+
+    origin: str
     index: int
     verdict: str
     time: str
@@ -58,10 +61,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedEvidence:
-    """A whole file that held: who signed, over how many entries, and each record."""
+    """A whole file that held: each log that signed and over how many entries at most, and each record."""
 
-    origin: str
-    size: int
+    logs: tuple[tuple[str, int], ...]
     findings: tuple[Finding, ...] = field(default_factory=tuple)
 
 
@@ -79,7 +81,9 @@ def write_evidence(items: Iterable[EvidenceItem], vkeys: Sequence[str], summary:
         put("summary.json", json.dumps(summary, indent=1, ensure_ascii=False).encode())
         put("vkeys.txt", "".join(f"{vkey}\n" for vkey in vkeys).encode())
         for item in items:
-            folder = f"events/{item.index}"
+            proof = parse_proof(item.proof)
+            origin, _, _ = parse_checkpoint_body(split_note(proof.checkpoint)[0])
+            folder = f"events/{_shard(origin)}/{proof.index}"
             put(f"{folder}/leaf", item.leaf)
             put(f"{folder}/proof.tlog-proof", item.proof)
             for number, (salt, data) in sorted(item.parts.items()):
@@ -98,20 +102,25 @@ def verify_evidence(data: bytes, keys: Sequence[VerifierKey]) -> VerifiedEvidenc
     if not keys:
         raise VerificationError("no key was pinned: a file cannot vouch for itself")
     members = _members(data)
-    by_index: dict[str, dict[str, bytes]] = {}
+    by_place: dict[str, dict[str, bytes]] = {}
     for name, content in members.items():
         match = _MEMBER.fullmatch(name)
         if match and match[1] is not None:
-            by_index.setdefault(match[1], {})[match[2]] = content
-    if not by_index:
+            by_place.setdefault(match[1], {})[match[2]] = content
+    if not by_place:
         raise VerificationError("the file holds no record")
-    findings, origins, sizes = [], set(), []
-    for index in sorted(by_index, key=int):
-        finding, origin, size = _verify_one(int(index), by_index[index], keys)
+    findings: list[Finding] = []
+    logs: dict[str, int] = {}
+    for place in sorted(by_place, key=lambda place: (place.partition("/")[0], int(place.partition("/")[2]))):
+        finding, size = _verify_one(place, by_place[place], keys)
         findings.append(finding)
-        origins.add(origin)
-        sizes.append(size)
-    return VerifiedEvidence(", ".join(sorted(origins)), max(sizes), tuple(findings))
+        logs[finding.origin] = max(size, logs.get(finding.origin, 0))
+    return VerifiedEvidence(tuple(sorted(logs.items())), tuple(findings))
+
+
+def _shard(origin: str) -> str:
+    """The last name of a log's origin, by which records of several shards are told apart."""
+    return origin.rpartition("/")[2]
 
 
 def _members(data: bytes) -> dict[str, bytes]:
@@ -142,22 +151,22 @@ def _members(data: bytes) -> dict[str, bytes]:
     return found
 
 
-def _verify_one(index: int, files: Mapping[str, bytes], keys: Sequence[VerifierKey]) -> tuple[Finding, str, int]:
+def _verify_one(place: str, files: Mapping[str, bytes], keys: Sequence[VerifierKey]) -> tuple[Finding, int]:
     for name in ("leaf", "proof.tlog-proof"):
         if name not in files:
-            raise VerificationError(f"record {index}: {name} is missing")
+            raise VerificationError(f"record {place}: {name} is missing")
     leaf, proof_file = files["leaf"], files["proof.tlog-proof"]
     proof = parse_proof(proof_file)
     claimed, _, _ = parse_checkpoint_body(split_note(proof.checkpoint)[0])
     if claimed not in {key.name for key in keys}:
-        raise VerificationError(f"record {index}: the log {claimed!r} is none that was pinned", computed=claimed)
+        raise VerificationError(f"record {place}: the log {claimed!r} is none that was pinned", computed=claimed)
     checkpoint = verify_proof(proof_file, leaf_hash(leaf), claimed, keys)
-    header = _header(index, leaf)
+    header = _header(place, leaf)
     # The folder's name is not hashed: without this a record could be shown under another's number, or twice.
-    if not header["i"] == proof.index == index:
+    if header["i"] != proof.index or place != f"{_shard(checkpoint.origin)}/{proof.index}":
         raise VerificationError(
-            f"record {index}: the leaf says {header['i']}, the proof {proof.index}",
-            expected=index, computed=proof.index,
+            f"record {place}: the leaf says {header['i']}, the proof {proof.index} of {checkpoint.origin}",
+            expected=place, computed=proof.index,
         )  # fmt: skip
     commitments = [base64.b64decode(text, validate=True) for text in header["c"]]  # type: ignore[attr-defined]
     withheld = []
@@ -168,22 +177,30 @@ def _verify_one(index: int, files: Mapping[str, bytes], keys: Sequence[VerifierK
             continue
         # Half a part cannot be checked, and what cannot be checked must not travel as merely withheld.
         if content is None or salt is None:
-            raise VerificationError(f"record {index}: part {number} lacks its {'bytes' if content is None else 'salt'}")
+            raise VerificationError(f"record {place}: part {number} lacks its {'bytes' if content is None else 'salt'}")
         computed = hashlib.sha256(salt + content).digest()
         if len(salt) != 16 or computed != commitment:
             raise VerificationError(
-                f"record {index}: part {number} is not what the leaf commits to: tampered",
+                f"record {place}: part {number} is not what the leaf commits to: tampered",
                 expected=commitment, computed=computed,
             )  # fmt: skip
     extra = [n for n in files if n.startswith("part") and int(re.sub(r"\D", "", n)) >= len(commitments)]
     if extra:
-        raise VerificationError(f"record {index}: {extra[0]} belongs to no commitment of the leaf")
+        raise VerificationError(f"record {place}: {extra[0]} belongs to no commitment of the leaf")
     verdict = "valid - withheld" if withheld else "valid"
-    finding = Finding(index, verdict, str(header["rt"]), str(header["src"]), files.get("part0.json"), tuple(withheld))
-    return finding, checkpoint.origin, checkpoint.size
+    finding = Finding(
+        checkpoint.origin,
+        proof.index,
+        verdict,
+        str(header["rt"]),
+        str(header["src"]),
+        files.get("part0.json"),
+        tuple(withheld),
+    )
+    return finding, checkpoint.size
 
 
-def _header(index: int, leaf: bytes) -> dict[str, object]:
+def _header(place: str, leaf: bytes) -> dict[str, object]:
     try:
         header = json.loads(leaf)
         if (
@@ -196,4 +213,4 @@ def _header(index: int, leaf: bytes) -> dict[str, object]:
             return header
     except (ValueError, KeyError):
         pass
-    raise VerificationError(f"record {index}: the leaf has no header this verifier knows", evidence=leaf)
+    raise VerificationError(f"record {place}: the leaf has no header this verifier knows", evidence=leaf)

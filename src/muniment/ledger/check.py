@@ -69,7 +69,7 @@ def check_ledger(
         VerificationError: something does not hold; the text names file and range and how to repair it.
     """
     root = Folder(files or LocalFiles(), str(folder.absolute()))
-    names = [name for name in root.list("") if root.exists(f"{name}/log.vkey")]
+    names = [name for name in root.list("") if root.exists(f"{name}/log.vkey") and not _is_unbegun(root.below(name))]
     if not names:
         raise VerificationError(f"{folder}: no shard is there; absence of proof is a failure", computed=None)
     report = Report()
@@ -82,12 +82,17 @@ def check_ledger(
         )  # fmt: skip
     for shard in shards:
         shard.run(since)
-        if previous is not None:
-            shard.check_link(*previous)
+        shard.check_link(*(previous or ("", b"")))
         previous = (shard.origin, shard.note)
         report.shards += 1
         report.origins.append(shard.origin)
     return report
+
+
+def _is_unbegun(shard: Folder) -> bool:
+    """The power went while the shard was being made: it holds nothing and claims nothing."""
+    claims = shard.exists("checkpoint") or shard.exists("final.json") or shard.list("packs")
+    return not claims and not any(shard.read(f"segments/{name}") for name in shard.list("segments"))
 
 
 class _ShardCheck:
@@ -298,15 +303,19 @@ class _ShardCheck:
         raise VerificationError(f"{self._name}: entry {index} is not there")
 
     def check_link(self, origin: str, note: bytes) -> None:
-        """Entry 0 must hold the predecessor's final checkpoint."""
+        """Entry 0 must hold the predecessor's final checkpoint; of the first shard, none (both are empty then)."""
         try:
             metadata = json.loads(self._first_record)["metadata"]
         except (ValueError, KeyError, TypeError):
             metadata = {}
-        if metadata.get("predecessor") != origin or metadata.get("predecessor_checkpoint", "").encode() != note:
+        if not isinstance(metadata, dict):
+            metadata = {}
+        named, held = metadata.get("predecessor", ""), str(metadata.get("predecessor_checkpoint", ""))
+        if named != origin or held.encode() != note:
             raise VerificationError(
-                f"{self._name}: entry 0 does not hold the final checkpoint of {origin}", expected=note,
-                computed=metadata.get("predecessor_checkpoint"),
+                f"{self._name}: entry 0 does not hold the final checkpoint of {origin}" if origin else
+                f"{self._name}: entry 0 follows {named!r}, which is not there; restore that shard from a mirror",
+                expected=note, computed=held,
             )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,9 +73,10 @@ class Ledger:
         self._writing = threading.RLock()
         self._dedup = Dedup()
         self._closed: list[tuple[int, Shard]] = []
-        self._base = 0
+        self._current: tuple[int, Shard] | None = None  # index of its first entry, and the shard that is written
         self._last_append_ns = files.now_ns()
-        self._shard = self._open_shards()
+        shard = self._open_shards()
+        self._current = (sum(closed.size for _, closed in self._closed), shard)
         self._load_dedup()
         self._stopping = threading.Event()
         self._publisher = threading.Thread(target=self._publish_loop, name="ledger-publisher", daemon=True)
@@ -102,22 +103,34 @@ class Ledger:
             store.close()
             raise
 
+    @property
+    def _shard(self) -> Shard:
+        return self._now()[1]
+
+    def _now(self) -> tuple[int, Shard]:
+        """(base, shard): read once where both are needed, they change together."""
+        assert self._current is not None
+        return self._current
+
     def _open_shards(self) -> Shard:
         head = self._head_store.load()
         names = sorted(name for name in self.files.list("") if self.files.exists(f"{name}/segments"))
         if head is None:
-            if names and not _is_unbegun(self.files, names):
+            if names and not (len(names) == 1 and _is_empty(self.files, names[0])):
                 raise VerificationError(
                     f"there are shards ({', '.join(names)}) but no head: the head store was lost or is the wrong one",
                     expected="a head", computed=None,
                 )  # fmt: skip
             return self._begin_shard(shard_name(self.files.now_ns()), None, None)
+        base = 0
         for name in names:
             if name < head.shard:
+                if _is_empty(self.files, name) and not self.files.exists(f"{name}/final.json"):
+                    continue  # a first start that was cut off; below, a shard that was emptied is noticed
                 closed = self._open_closed(name)
-                self._closed.append((self._base, closed))
-                self._base += closed.size
-            elif name > head.shard:
+                self._closed.append((base, closed))
+                base += closed.size
+            elif name > head.shard and not _is_empty(self.files, name):  # an empty one is a roll-over that was cut off
                 raise VerificationError(
                     f"shard {name} is newer than the head's {head.shard}: the head store is an old copy"
                 )
@@ -125,7 +138,17 @@ class Ledger:
         signer = load_signer(sub, f"{self._base_origin}/{head.shard}", is_new=False)
         shard = recover_shard(sub, self._head_store, head, signer, static_bundles=self._static_bundles)
         if shard.size == 0:
-            self._append_shard_open(shard, None)
+            self._append_shard_open(shard, self._closed[-1][1] if self._closed else None)
+        previous = ""
+        for each in [*(closed for _, closed in self._closed), shard]:
+            named = predecessor_of(each.entry(0).record)
+            if named != previous:
+                raise VerificationError(
+                    f"{each.name}: its first entry follows {named or 'nothing'}, the folder has {previous or 'nothing'} "
+                    "before it; restore the missing shard from a mirror",
+                    expected=named, computed=previous,
+                )  # fmt: skip
+            previous = each.signer.name
         return shard
 
     def _open_closed(self, name: str) -> Shard:
@@ -167,26 +190,32 @@ class Ledger:
         shard.append(Entries([OWN_SOURCE], [event_id], [None], [now], [data], [()]), now)
 
     def _roll_shard(self, name: str) -> None:
-        """`shard.close` in the old shard, a new key and shard, `shard.open` in it."""
-        old = self._shard
+        """`shard.close` in the old shard, a new key and shard, `shard.open` in it.
+
+        It may fail anywhere: until the new shard is open the old one stays the current one, takes nothing more, and
+        the next append goes on from where this one stopped.
+        """
+        base, old = self._now()
         successor = f"{self._base_origin}/{name}"
         sub = _sub(self.files, name)
         sub.make_folder("")
         signer = load_signer(sub, successor, is_new=True)
-        self._append_own(old, "shard.close", {"successor": successor, "successor_vkey": signer.vkey.text})
-        old.publish()
+        metadata: dict[str, object] = {"successor": successor, "successor_vkey": signer.vkey.text}
+        if not _is_closed(old, metadata):
+            self._append_own(old, "shard.close", metadata)
+        old.seal()
         head = self._head_store.load()
         assert head is not None
         final = {"size": head.size, "root": head.root.hex(), "time_ns": head.time_ns}
         old.files.write_atomic("final.json", json.dumps(final).encode(), is_durable=True)
+        new = self._begin_shard(name, head, old)
+        self._closed.append((base, old))
+        self._current = (base + old.size, new)
         old.close()
-        self._closed.append((self._base, old))
-        self._base += old.size
-        self._shard = self._begin_shard(name, head, old)
 
     def _load_dedup(self) -> None:
         """Fingerprints of everything there, from the id and source columns of packs and from frames."""
-        for base, shard in [*self._closed, (self._base, self._shard)]:
+        for base, shard in [*self._closed, self._now()]:
             found = list(packed_prints(shard.files))
             if found:
                 prints = np.concatenate(found)
@@ -206,9 +235,10 @@ class Ledger:
             name = shard_name(now)
             if name > self._shard.name:
                 self._roll_shard(name)
+                now = self.files.now_ns()
             prints = fingerprints(_id_bytes(entries.ids), entries.sources)
             known = self._duplicates(entries, prints)
-            shard, base = self._shard, self._base
+            base, shard = self._now()
             if not known:
                 first, hashes = shard.append(entries, now)
                 self._dedup.add(prints, base + first)
@@ -224,7 +254,7 @@ class Ledger:
         self, entries: Entries, prints: np.ndarray[tuple[int], np.dtype[np.uint64]], known: dict[int, int], now: int
     ) -> Appended:
         kept = [k for k in range(len(entries)) if k not in known]
-        shard, base = self._shard, self._base
+        base, shard = self._now()
         fresh: dict[int, tuple[int, bytes]] = {}
         if kept:
             part = Entries(*([column[k] for k in kept] for column in (
@@ -287,7 +317,7 @@ class Ledger:
     def wait_until_published(self, timeout_s: float = 5 * PUBLISH_EVERY_S) -> bool:
         """Wait until tiles and checkpoint file cover what is acknowledged now; False when they do not in time."""
         size, deadline = self.size, time.monotonic() + timeout_s
-        while self._base + self._shard.published < size:
+        while (current := self._now())[0] + current[1].published < size:
             if time.monotonic() >= deadline:
                 return False
             time.sleep(0.02)
@@ -324,7 +354,8 @@ class Ledger:
     @property
     def size(self) -> int:
         """Entries in all shards."""
-        return self._base + self._shard.size
+        base, shard = self._now()
+        return base + shard.size
 
     @property
     def origin(self) -> str:
@@ -348,8 +379,9 @@ class Ledger:
 
     def _locate(self, index: int) -> tuple[Shard, int, int]:
         """(shard, index in its tree, base)."""
-        if index >= self._base:
-            return self._shard, index - self._base, self._base
+        base, shard = self._now()
+        if index >= base:
+            return shard, index - base, base
         base, shard = next((b, s) for b, s in reversed(self._closed) if b <= index)
         return shard, index - base, base
 
@@ -393,6 +425,10 @@ class Ledger:
         """The hashes alone; `size` is a size of the entry's shard, default the newest."""
         shard, local, _ = self._locate(index)
         return shard.inclusion_hashes(local, shard.size if size is None else size)
+
+    def origin_of(self, index: int) -> str:
+        """The log an entry is in: a shard's origin line."""
+        return self._locate(index)[0].signer.name
 
     def consistency_proof(self, size1: int, size2: int) -> list[bytes]:
         """Between two sizes of the current shard."""
@@ -442,11 +478,29 @@ class Ledger:
         return [shard.name for _, shard in self._closed] + [self._shard.name]
 
 
-def _is_unbegun(files: Folder, names: Sequence[str]) -> bool:
-    """Was the power cut while the very first shard was being made? Then it holds no entry that could be lost."""
-    shard = files.below(names[0])
-    segments = [shard.read(f"segments/{name}") for name in shard.list("segments")]
-    return len(names) == 1 and not shard.list("packs") and not any(segments)
+def _is_empty(files: Folder, name: str) -> bool:
+    """Was the power cut while the shard was being made? Then it holds no entry that could be lost."""
+    shard = files.below(name)
+    return not shard.list("packs") and not any(shard.read(f"segments/{each}") for each in shard.list("segments"))
+
+
+def _is_closed(shard: Shard, metadata: Mapping[str, object]) -> bool:
+    """Is the shard's last entry the `shard.close` with this metadata?"""
+    record = shard.entry(shard.size - 1).record
+    try:
+        last = json.loads(record or b"")
+    except ValueError:
+        return False
+    return isinstance(last, dict) and last.get("action") == "shard.close" and last.get("metadata") == metadata
+
+
+def predecessor_of(record: bytes | None) -> str:
+    """The origin of the shard before, as the record of a `shard.open` names it; empty for the first shard."""
+    try:
+        metadata = json.loads(record or b"")["metadata"]
+        return str(metadata.get("predecessor", ""))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
 
 
 def _sub(files: Folder, name: str) -> Folder:

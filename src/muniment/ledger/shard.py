@@ -68,6 +68,7 @@ class Shard:
         self.tiles = TileReader(files)
         self._packs = PackReader(files)
         self._lock = threading.Condition()
+        self._publishing = threading.Lock()  # the publisher, and a writer that closes the shard
         self._frames: list[Frame] = list(frames)  # not yet packed, in order
         self._unpublished: list[FullTile] = list(unpublished)
         self.tiles.hold(unpublished)
@@ -78,6 +79,7 @@ class Shard:
         self._segment_bytes = 0
         self._poison = ""
         self._published = 0
+        self._is_sealed = False
         self._partials: list[str] = []
         body = checkpoint_body(signer.name, tails.size, tails.root())
         self._state = _State(tails, head, signer.sign(body))
@@ -223,6 +225,22 @@ class Shard:
 
     def publish(self) -> None:
         """Step (5): tiles, packs, the public checkpoint. Idempotent; safe to be cut off anywhere."""
+        with self._publishing:
+            self._publish()
+
+    def seal(self) -> None:
+        """Publish, and make durable what no pack will: the shard takes nothing more and is not published again."""
+        with self._publishing:
+            self._publish()
+            for path in self._partials:
+                self.files.sync_file(path)
+            for number in range(self._packed // TILE_WIDTH, self._published // TILE_WIDTH):
+                self.files.sync_file(tile_path(0, number))
+            self._is_sealed = True
+
+    def _publish(self) -> None:
+        if self._is_sealed:
+            return  # writing again what is durable would make it less so
         with self._lock:
             state, full = self._state, list(self._unpublished)
         for level, number, data in full:

@@ -102,9 +102,13 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Everything needed to check one record. `record` are the bytes that commitment 0 covers, with its salt."""
+    """Everything needed to check one record. `record` are the bytes that commitment 0 covers, with its salt.
+
+    `index` is the record's number in the ledger, `leaf_index` the one in the tree of the log `origin`.
+    """
 
     index: int
+    leaf_index: int
     size: int
     origin: str
     leaf: bytes

@@ -50,7 +50,7 @@ class Verdict:
 def folds(proof: Proof) -> Iterator[Fold]:
     """The way from the leaf to the root, level by level."""
     node = hashlib.sha256(b"\x00" + proof.leaf).digest()
-    fn, sn = proof.index, proof.size - 1
+    fn, sn = proof.leaf_index, proof.size - 1
     for level, sibling in enumerate(proof.inclusion_proof):
         if fn & 1 or fn == sn:
             node = hashlib.sha256(b"\x01" + sibling + node).digest()
@@ -75,7 +75,7 @@ def verdict(proof: Proof, event_id: str) -> Verdict:
     commitment = hashlib.sha256(proof.record_salt + proof.record).hexdigest()
     steps = (
         Step("Record", "The stored record and its salt hash to the first commitment in the leaf", commitment == head.commitment, head.commitment, commitment),
-        Step("Leaf", "The leaf names this index and this event id", head.index == proof.index and (not event_id or head.event_id == event_id), f"{proof.index} {event_id}", f"{head.index} {head.event_id}"),
+        Step("Leaf", "The leaf names this index and this event id", head.index == proof.leaf_index and (not event_id or head.event_id == event_id), f"{proof.leaf_index} {event_id}", f"{head.index} {head.event_id}"),
         Step("Leaf hash", "SHA-256 of a zero byte and the leaf is the hash the ledger stores", leaf_hash == proof.leaf_hash, proof.leaf_hash.hex(), leaf_hash.hex()),
         Step("Path", f"{len(path)} sibling hashes lead from the leaf to the root the checkpoint states", _is_length_right(proof) and root == stated_root, stated_root, root),
         Step("Size", "The checkpoint covers exactly the tree the path was made for", stated_size == str(proof.size) and note[0] == proof.origin, f"{proof.origin} {proof.size}", f"{note[0]} {stated_size}"),
@@ -90,10 +90,10 @@ def verdict(proof: Proof, event_id: str) -> Verdict:
 
 def _is_length_right(proof: Proof) -> bool:
     """A path has exactly one length for an index and a size; surplus or missing hashes are an error."""
-    if not 0 <= proof.index < proof.size:
+    if not 0 <= proof.leaf_index < proof.size:
         return False
-    n_inner = (proof.index ^ (proof.size - 1)).bit_length()
-    return len(proof.inclusion_proof) == n_inner + (proof.index >> n_inner).bit_count()
+    n_inner = (proof.leaf_index ^ (proof.size - 1)).bit_length()
+    return len(proof.inclusion_proof) == n_inner + (proof.leaf_index >> n_inner).bit_count()
 
 
 @dataclass(frozen=True, slots=True)

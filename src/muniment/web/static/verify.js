@@ -44,11 +44,11 @@ async function check(proof) {
   const leaf = bytes(proof.leaf), head = JSON.parse(new TextDecoder().decode(leaf));
   const commitment = await sha(bytes(proof.record_salt), bytes(proof.record));
   const leafHash = await sha(ZERO, leaf);
-  const root = await rootOf(proof.index, proof.size, leafHash, proof.inclusion_proof.map(bytes));
+  const root = await rootOf(proof.leaf_index, proof.size, leafHash, proof.inclusion_proof.map(bytes));
   const lines = proof.checkpoint.split("\n");
   const steps = [
     ["The record hashes to the leaf's commitment", same(commitment, bytes(head.c[0]))],
-    ["The leaf names this index", head.i === proof.index],
+    ["The leaf names this index", head.i === proof.leaf_index],
     [`${proof.inclusion_proof.length} hashes lead to the checkpoint's root`, same(root, bytes(lines[2]))],
     ["The checkpoint covers this tree", lines[1] === String(proof.size) && lines[0] === proof.origin],
   ];
