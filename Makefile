@@ -22,8 +22,8 @@ demo: setup  ## a running server with a believable company, and a login link
 	$(BIN)/muniment demo
 
 lint: .venv/.test
-	$(BIN)/ruff check src tests bench examples
-	$(BIN)/ruff format --check src tests bench examples
+	$(BIN)/ruff check src tests bench examples tools fuzz
+	$(BIN)/ruff format --check src tests bench examples tools fuzz
 	$(BIN)/mypy
 
 test: setup-test lint  ## everything CI runs (ROOM=ledger for a part)

@@ -35,13 +35,13 @@ CHANGES_MAX = 400
 Row = dict[str, Any]
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """What a verifier says of something that does not hold."""
 
 
 def demand(is_true: object, words: str) -> None:
     if not is_true:
-        raise Refused(words)
+        raise RefusedError(words)
 
 
 # --- leaf.md ----------------------------------------------------------------------------------------------------------
@@ -51,7 +51,7 @@ def unb64(text: str) -> bytes:
     try:
         data = base64.b64decode(text, validate=True)
     except ValueError:
-        raise Refused("no base64") from None
+        raise RefusedError("no base64") from None
     demand(base64.b64encode(data).decode() == text, "another spelling of base64")
     return data
 
@@ -106,7 +106,7 @@ def open_part(part: dict[str, str], key: bytes) -> tuple[bytes, bytes]:
     try:
         plaintext = AESGCM(okm[16:48]).decrypt(bytes(12), unhex(part["ciphertext"]), commitment)
     except InvalidTag:
-        raise Refused("the part does not open") from None
+        raise RefusedError("the part does not open") from None
     demand(sha256(okm[:16], plaintext) == commitment, "the part is not what was committed to")
     demand(json.loads(plaintext)["s"] == part["subject"], "the part is another person's")
     return okm[:16], plaintext
@@ -141,7 +141,7 @@ def open_checkpoint(note: bytes) -> tuple[int, bytes]:
     try:
         note.decode()
     except UnicodeDecodeError:
-        raise Refused("not UTF-8") from None
+        raise RefusedError("not UTF-8") from None
     demand(not re.search(rb"[\x00-\x09\x0b-\x1f]", note), "control characters")
     text, empty, block = note.rpartition(b"\n\n")
     demand(empty and block.endswith(b"\n"), "no signatures")
@@ -155,7 +155,7 @@ def open_checkpoint(note: bytes) -> tuple[int, bytes]:
             try:
                 key.verify(signature[4:], text + b"\n")
             except InvalidSignature:
-                raise Refused("the signature does not hold") from None
+                raise RefusedError("the signature does not hold") from None
             is_signed = True
     demand(is_signed, "not signed by the log")
     lines = text.decode().split("\n")
@@ -319,10 +319,10 @@ def check_evidence(data: bytes) -> dict[int, tuple[list[int], bytes | None]]:
                 content = archive.read(info)
                 if match[1]:
                     records.setdefault(match[1], {})[match[2]] = content
-    except Refused:
+    except RefusedError:
         raise
     except Exception as error:  # whatever the zip reader says of damaged bytes
-        raise Refused(str(error)) from error
+        raise RefusedError(str(error)) from error
     demand(records, "no record")
     found: dict[int, tuple[list[int], bytes | None]] = {}
     for files in records.values():
@@ -386,7 +386,7 @@ def test_every_vector_holds(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(FILES.keys() - {"evidence.zip"}))
 def test_no_vector_holds_with_one_bit_changed(name: str) -> None:
     for changed in changes(name, FILES[name]):
-        with pytest.raises((Refused, KeyError, ValueError)):
+        with pytest.raises((RefusedError, KeyError, ValueError)):
             check(name, changed)
 
 
@@ -409,7 +409,7 @@ def test_no_member_of_the_evidence_file_holds_with_one_bit_changed() -> None:
     for name, content in members().items():
         if name.startswith("events/"):
             for changed in changes(name, content):
-                with pytest.raises(Refused):
+                with pytest.raises(RefusedError):
                     check_evidence(rezipped({name: changed}))
 
 
@@ -419,7 +419,7 @@ def test_a_bit_changed_anywhere_in_the_evidence_file_changes_no_finding() -> Non
     for changed in changes("evidence.zip", FILES["evidence.zip"]):
         try:
             assert check_evidence(changed) == true
-        except Refused:
+        except RefusedError:
             refused += 1
     assert refused > CHANGES_MAX / 2
     assert check_evidence(rezipped({"summary.json": b"{}", "vkeys.txt": b"x+y+z"})) == true
@@ -430,7 +430,7 @@ def test_withheld_parts_are_said_and_half_a_part_is_refused() -> None:
     assert {index: withheld for index, (withheld, _) in found.items()} == {1: [], 4: [1], 258: []}
     halves = [name for name in members() if "/part" in name]
     for name in halves:
-        with pytest.raises(Refused, match="half a part"):
+        with pytest.raises(RefusedError, match="half a part"):
             check_evidence(rezipped({name: None}))
 
 
