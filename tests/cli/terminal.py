@@ -40,6 +40,7 @@ def at_terminal(
     pid, screen = pty.fork()
     if pid == 0:
         os.read(ready, 1)  # the size is set first
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever started us may ignore it, as a shell's background job
         os.execvpe(MUNIMENT[0], [*MUNIMENT, *words], env)
     fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     os.write(go, b"x")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -521,14 +522,11 @@ def load_signer(files: Folder, origin: str, *, is_new: bool) -> Signer:
                 f"{files.local_path('log.key')} may be read by others; chmod 600 it, better: rotate it",
                 setting="log.key",
             )
-        try:
-            private = bytes.fromhex(files.read("log.key").decode("ascii").strip())
-        except ValueError:
-            private = b""
-        if len(private) != 32:
-            raise ConfigError("log.key holds no Ed25519 key", setting="log.key")
-        signer = Signer(origin, private)
-        published = files.read("log.vkey").strip() if files.exists("log.vkey") else b""
+        text = files.read("log.key").removesuffix(b"\n")
+        if not re.fullmatch(rb"[0-9a-f]{64}", text):
+            raise ConfigError("log.key holds no Ed25519 key: 64 hex digits, lower case", setting="log.key")
+        signer = Signer(origin, bytes.fromhex(text.decode()))
+        published = files.read("log.vkey").removesuffix(b"\n") if files.exists("log.vkey") else b""
         if not published:  # the power went between the two files
             files.write_atomic("log.vkey", signer.vkey.text.encode() + b"\n", is_durable=True)
         elif published != signer.vkey.text.encode():
