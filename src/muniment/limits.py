@@ -199,7 +199,14 @@ PROJECTOR_BLOCK_BYTES_MAX: Final = 32 * MIB
 """One insert in bytes, for sources with large events."""
 
 PROJECTOR_WAIT_MS: Final = 300
-"""How long an event waits for company before it is inserted; visible p99 stays far below 2 s."""
+"""How long an event waits for company before it is inserted, at least."""
+
+PROJECTOR_WAIT_MAX_MS: Final = 800
+"""And at most; visible p99 stays below 2 s."""
+
+PROJECTOR_WAIT_WRITES: Final = 10
+"""Between the two: this many times what the last insert took, so that a trickle of events of many formats costs a tenth
+of a core and not half of one."""
 
 LATE_S: Final = 300
 """An event that says it happened more than five minutes before we received it is marked late."""

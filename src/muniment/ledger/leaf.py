@@ -61,14 +61,19 @@ def build_leaves(
     """The leaves of consecutive entries."""
     found: list[bytes] = []
     append = found.append
+    last_us, last_source, rt, src = -1, "", "", ""
     for index, (event_id, us, sq, source, salt, record, sealed) in enumerate(
         zip(ids, received_us, sqs, sources, salts, records, parts, strict=True), first
     ):
+        if us != last_us:  # a batch has one time and mostly one source
+            last_us, rt = us, time_text(us)
+        if source != last_source:
+            last_source, src = source, json_text(source)
         c = b2a_base64(sha256(salt + record).digest(), newline=False).decode()
         if sealed:
             c = '","'.join([c, *(b2a_base64(part.commitment, newline=False).decode() for part in sealed)])
         append(
-            f'{{"c":["{c}"],"i":{index},"id":"{event_id}","rt":"{time_text(us)}","sq":{"null" if sq is None else sq},'
-            f'"src":{json_text(source)},"v":1}}'.encode()
+            f'{{"c":["{c}"],"i":{index},"id":"{event_id}","rt":"{rt}","sq":{"null" if sq is None else sq},'
+            f'"src":{src},"v":1}}'.encode()
         )
     return found

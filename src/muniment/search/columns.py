@@ -61,7 +61,7 @@ COLUMNS: Final[Mapping[str, Column]] = {
         _few("action", "what was done: noun.verb"),
         _few("outcome", "success, failure or unknown"),
         _few("status_detail", "why it ended so"),
-        _text("message", "the event in a sentence"),
+        Column("message", "text", "String", "the event in a sentence", "ZSTD(3)"),
         _few("actor_id", "who did it: id"),
         _few("actor_name", "who did it: name"),
         _few("actor_email", "who did it: address"),

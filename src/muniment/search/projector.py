@@ -24,7 +24,9 @@ from muniment.limits import (
     PROJECTOR_BLOCK_EVENTS_MAX,
     PROJECTOR_QUEUE_BYTES_MAX,
     PROJECTOR_START_FILL_MAX,
+    PROJECTOR_WAIT_MAX_MS,
     PROJECTOR_WAIT_MS,
+    PROJECTOR_WAIT_WRITES,
 )
 from muniment.search.blocks import Block, LedgerReader, Unsealer, join, ledger_blocks
 from muniment.search.engine import Engine, Node
@@ -98,6 +100,7 @@ class Projector:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._last_problem = ""
+        self._wait_s = PROJECTOR_WAIT_MS / 1_000
 
     @property
     def watermark(self) -> int:
@@ -216,7 +219,7 @@ class Projector:
         with self._wake:
             if not self._wake.wait_for(lambda: self._queue or self._stopping, _RETRY_S):
                 return None
-            due = time.monotonic() + PROJECTOR_WAIT_MS / 1_000
+            due = time.monotonic() + self._wait_s
             while not self._stopping and not self._is_full() and (left := due - time.monotonic()) > 0:
                 self._wake.wait(left)
             taken: list[Block] = []
@@ -243,6 +246,7 @@ class Projector:
     def _write(self, block: Block) -> None:
         """Steps (3) to (5) for one block that starts at the watermark."""
         with self._writing:
+            began = time.monotonic()
             problem: StorageError | BusyError | None = None
             for replica in self._replicas:
                 if not replica.is_up or replica.next >= block.end:
@@ -257,6 +261,8 @@ class Projector:
             if done < block.end:
                 raise problem or StorageError("no node of a shard of the search store answers")
             self._complete_to_time = block.received_at[-1]
+            wanted_ms = PROJECTOR_WAIT_WRITES * (time.monotonic() - began) * 1_000
+            self._wait_s = min(max(wanted_ms, PROJECTOR_WAIT_MS), PROJECTOR_WAIT_MAX_MS) / 1_000
             self._move(done, tell=True)
 
     def _complete(self) -> int:

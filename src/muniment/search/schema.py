@@ -99,7 +99,7 @@ def events_sql(table: str) -> str:
         for column in COLUMNS.values()
     ]
     columns += [
-        "rest String CODEC(ZSTD(1))",
+        "rest String CODEC(ZSTD(3))",
         f"record String ALIAS {record_sql()}",
         f"words String ALIAS {words_sql()}",
         "INDEX by_time time TYPE minmax GRANULARITY 1",
