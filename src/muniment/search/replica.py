@@ -2,7 +2,7 @@
 
 Rules: the node itself is the watermark. Before anything is inserted whose fate is unknown (a restart, an error, a
 kill -9 in the middle of a block) the node is asked which indexes it has, and only the missing ones are sent. An
-insert is atomic per format and month; nothing is ever deleted. A record whose mapping fails is found by halving and
+insert is atomic per month; nothing is ever deleted. A record whose mapping fails is found by halving and
 stored with the reason under `quarantine`; the stream goes on.
 """
 
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from muniment.errors import BusyError, StorageError
 from muniment.search.blocks import Block, as_arrow
 from muniment.search.engine import Engine, Node
-from muniment.search.schema import MappingSet, create_landing, migrate_node
+from muniment.search.schema import MappingSet, create_landing, gathered_sql, migrate_node
 
 __all__ = ["BIN", "Replica"]
 
@@ -51,7 +51,7 @@ class Replica:
     def prepare(self) -> None:
         """Make tables and landing; raises StorageError when the node is away."""
         migrate_node(self.engine, self.node)
-        self._landing = create_landing(self.engine, self.node, self.mappings, self.table, self._prefix)
+        self._landing = create_landing(self.engine, self.node, self.mappings, self._prefix)
         rows = self.engine.query(f"SELECT count(), max(`index`) FROM {self.table}", node=self.node).rows
         self.unsure_below = int(rows[0][1]) + 1 if rows[0][0] else 0
         self.is_up = True
@@ -134,15 +134,18 @@ class Replica:
             part = block.slice(start, end)
             if len(part.records) == 1:
                 reason = f"mapping failed: {str(error)[:200]}"
+                self._empty("mapped")
                 rows = as_arrow(part, lambda _: "unmapped", reason)
                 self.engine.insert(self.node, f"{self._landing}_unmapped", rows)
+                self._gather(1)
             else:
                 middle = (start + end) // 2
                 self._insert(part.slice(start, middle))
                 self._insert(part.slice(middle, end))
 
     def _send(self, block: Block) -> None:
-        """One insert per format in the block; rows recognised by content pass the staging table first."""
+        """Each format's rows through its mapping, then all of them in one insert."""
+        self._empty("mapped")
         rows = as_arrow(block, lambda source: self.mappings.format_of(self._source_format(source)))
         formats = rows.column("format")
         by_content = [name for name in pc.unique(formats).to_pylist() if name in self.mappings.recognise]
@@ -153,10 +156,12 @@ class Replica:
             self.engine.insert(self.node, f"{self._landing}_{name}", part)
         if by_content:
             self._send_staged(rows.filter(is_auto))
+        self._gather(rows.num_rows)
 
     def _send_staged(self, rows: pa.Table) -> None:
+        """Rows whose format their content names."""
         staged = f"{self._landing}_staged"
-        self.engine.command(f"TRUNCATE TABLE {staged}", node=self.node)
+        self._empty("staged")
         self.engine.insert(self.node, f"{self._landing}_auto", rows)
         found = self.engine.query(f"SELECT DISTINCT format FROM {staged} ORDER BY format", node=self.node).rows
         for (name,) in found:
@@ -165,13 +170,22 @@ class Replica:
                 {"format": name},
                 node=self.node,
             )
-        self.engine.command(f"TRUNCATE TABLE {staged}", node=self.node)
+        self._empty("staged")
+
+    def _gather(self, count: int) -> None:
+        self.engine.command(gathered_sql(self._landing, self.table), {"n": count}, node=self.node)
+        self._empty("mapped")
+
+    def _empty(self, name: str) -> None:
+        self.engine.command(f"TRUNCATE TABLE {self._landing}_{name}", node=self.node)
 
 
 _NOT_THE_DATA = (
     "Code: 241", "Code: 243", "Code: 252", "Code: 209", "Code: 210", "Code: 516", "Code: 60.", "Code: 81.", "Code: 999",
+    "Code: 395",
 )  # fmt: skip
-"""Memory, disk, too many parts, network, password, no table, no database, keeper: the same rows may pass later."""
+"""Memory, disk, too many parts, network, password, no table, no database, keeper, rows lost by a restart: the same rows
+may pass later."""
 
 
 def _is_about_the_data(error: Exception) -> bool:

@@ -3,8 +3,10 @@
 Rules: the same statements run on chDB and on every ClickHouse node; a migration runs once per node, in order, and is
 never edited after release; landing tables hold nothing (engine Null) and are made anew when a mapping changes.
 
-A landing table takes a block of its format and its view makes the columns; `auto` first finds each row's format. A row's record is stored without what its columns already say (`columns.RESTORED`); the column `record` puts
-it together again on reading.
+A landing table takes a block of its format and its view makes the columns; `auto` first finds each row's format. What
+the views make is gathered (`<start>_mapped`), so that a block of many formats is one insert into `events`. A row's
+record is stored without what its columns already say (`columns.RESTORED`); the column `record` puts it together again
+on reading.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ __all__ = [
     "create_landing",
     "drop_landing",
     "events_sql",
+    "gathered_sql",
     "migrate",
     "migrate_node",
     "record_sql",
@@ -162,31 +165,35 @@ _LANDING_COLUMNS = (
     "`index` UInt64, id String, source LowCardinality(String), format LowCardinality(String), "
     "received_at DateTime64(6, 'UTC'), record String, is_raw UInt8, quarantine String"
 )
-_PASSED = ("index", "id", "source", "format", "received_at")
-_PASSED_SQL = ("`index`", "toUUIDOrZero(id)", "source", "format", "received_at")
+_MAPPED_COLUMNS = ", ".join([*(f"`{column.name}` {column.sql_type}" for column in COLUMNS.values()), "rest String"])
 
 
 def _mapped_select(mapping: Mapped, landing: str) -> str:
-    """All columns of a format's rows, from its landing table."""
+    """All columns of a format's rows, from its landing table. Few levels: each is planned again for every block."""
     kept = ("`index`", "id", "source", "format", "received_at", "record", "is_raw", "quarantine")
-    names, values = list(_PASSED), list(_PASSED_SQL)
+    values = {
+        "id": "toUUIDOrZero(m.id)",
+        "quarantine": "if(m.quarantine != '', m.quarantine, if(startsWith(m.record, '{\"$quarantine\"'), "
+        "JSONExtractString(m.record, '$quarantine', 'reason'), ''))",
+    }
+    for name in ("index", "source", "format", "received_at"):
+        values[name] = f"m.`{name}`"
     for column in COLUMNS.values():
-        if column.name in _PASSED or column.name in ("late", "quarantine"):
+        if column.name in values or column.name == "late":
             continue
-        names.append(column.name)
-        is_mapped = column.name in mapping.columns
-        values.append(f"CAST({column.name}, '{_cast(column.sql_type)}')" if is_mapped else _default(column.kind))
-    inner = ", ".join(f"{value} AS c_{name}" for name, value in zip(names, values, strict=True))
-    outer = ", ".join(f"c_{name} AS `{name}`" for name in names if name != "time")
-    columns = ", ".join([*(f"`{each}`" for each in COLUMNS), "rest"])
+        if column.name not in mapping.columns:
+            values[column.name] = _default(column.kind)
+        elif column.kind == "text":  # a String already; the target makes it what it wants
+            values[column.name] = f"m.{column.name}"
+        else:
+            values[column.name] = f"CAST(m.{column.name}, '{_cast(column.sql_type)}')"
+    values["time"] = f"if(toUnixTimestamp64Micro({values['time']}) = 0, m.received_at, {values['time']})"
+    values["late"] = f"dateDiff('second', {values['time']}, m.received_at) > {LATE_S}"
+    inner = ", ".join(f"{values[name]} AS `{name}`" for name in COLUMNS)
+    columns = ", ".join(f"`{name}`" for name in COLUMNS)
     return (
-        f"SELECT {columns} FROM (SELECT *, {_rest_sql()} AS rest FROM (SELECT {outer}, "
-        "if(toUnixTimestamp64Micro(c_time) = 0, c_received_at, c_time) AS time, "
-        f"dateDiff('second', time, received_at) > {LATE_S} AS late, "
-        "if(quarantine != '', quarantine, "
-        "if(startsWith(record, '{\"$quarantine\"'), JSONExtractString(record, '$quarantine', 'reason'), '')) "
-        "AS quarantine, record, is_raw FROM "
-        f"(SELECT {inner}, record, is_raw, quarantine FROM ({mapping.select_sql(landing, kept)}))))"
+        f"SELECT {columns}, {_rest_sql()} AS rest FROM (SELECT {inner}, m.record AS record, m.is_raw AS is_raw "
+        f"FROM ({mapping.select_sql(landing, kept)}) AS m)"
     )
 
 
@@ -216,11 +223,11 @@ class _Unmapped:
         return f"SELECT {', '.join(passthrough)} FROM {table_sql}"
 
 
-def create_landing(engine: Engine, node: Node, mappings: MappingSet, table: str, prefix: str = "landing") -> str:
-    """Make the landing tables that fill `table` with these mappings; returns the start of their names.
+def create_landing(engine: Engine, node: Node, mappings: MappingSet, prefix: str = "landing") -> str:
+    """Make the landing tables of these mappings; returns the start of their names.
 
-    `<start>_<format>` takes rows of a format; `<start>_auto` names the format of each row and leaves it in
-    `<start>_staged`. A table for each format, because the engine reads a mapping's SQL again for every insert
+    `<start>_<format>` takes rows of a format and leaves their columns in `<start>_mapped`, from where `gathered_sql`
+    moves them; `<start>_auto` names the format of each row and leaves it in `<start>_staged`. A table for each format, because the engine reads a mapping's SQL again for every insert
     (measured: 50 ms), and one block rarely holds more than a few. The names hold a digest of the statements, so
     unchanged mappings cost nothing and two versions never mix.
     """
@@ -231,16 +238,17 @@ def create_landing(engine: Engine, node: Node, mappings: MappingSet, table: str,
     chosen = "".join(f"format = '{name}', {sql}, " for name, sql in sorted(mappings.recognise.items()))
     known = ", ".join(f"'{name}'" for name in views)
     chosen_sql = f"if((multiIf({chosen} format) AS found) IN ({known}), found, '{mappings.fallback}')"
-    digest = hashlib.sha256(repr((views, chosen_sql, table, _LANDING_COLUMNS)).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(repr((views, chosen_sql, _MAPPED_COLUMNS, _LANDING_COLUMNS)).encode()).hexdigest()[:12]
     landing = f"{prefix}_{digest}"
     present = {str(row[0]) for row in engine.query("SHOW TABLES", node=node).rows}
     if f"{landing}_done" in present:
         return landing
     drop_landing(engine, node, prefix)
+    engine.command(f"CREATE TABLE {landing}_mapped ({_MAPPED_COLUMNS}) ENGINE = Memory", node=node)
     for name, select in views.items():
         engine.command(f"CREATE TABLE {landing}_{name} ({_LANDING_COLUMNS}) ENGINE = Null", node=node)
         sql = select.replace("{landing}", landing)
-        engine.command(f"CREATE MATERIALIZED VIEW {landing}_{name}_view TO {table} AS {sql}", node=node)
+        engine.command(f"CREATE MATERIALIZED VIEW {landing}_{name}_view TO {landing}_mapped AS {sql}", node=node)
     if chosen:
         engine.command(f"CREATE TABLE {landing}_auto ({_LANDING_COLUMNS}) ENGINE = Null", node=node)
         engine.command(f"CREATE TABLE {landing}_staged ({_LANDING_COLUMNS}) ENGINE = Memory", node=node)
@@ -251,6 +259,15 @@ def create_landing(engine: Engine, node: Node, mappings: MappingSet, table: str,
         )
     engine.command(f"CREATE TABLE {landing}_done (version UInt8) ENGINE = Null", node=node)
     return landing
+
+
+def gathered_sql(landing: str, table: str) -> str:
+    """Moves what a block became into `table`, all {n:UInt64} rows or none: a node that was started again has lost them."""
+    columns = ", ".join([*(f"`{name}`" for name in COLUMNS), "rest"])
+    return (
+        f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {landing}_mapped "
+        f"WHERE throwIf((SELECT count() FROM {landing}_mapped) != {{n:UInt64}}, 'rows of a block were lost') = 0"
+    )
 
 
 def drop_landing(engine: Engine, node: Node, prefix: str) -> None:

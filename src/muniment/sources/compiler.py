@@ -8,6 +8,7 @@ case that holds and each pattern's groups cost one pass however many columns use
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ _SEVERITIES = {
     6: "fatal",
     99: "other",
 }
+_QUOTED = re.compile(r"'(?:[^'\\\\]|\\\\.)*'|`[^`]*`")
+_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _NUMERIC_CALLS = ("class", "activity", "severity")
 
 
@@ -48,13 +51,25 @@ class CompiledMapping:
         """A SELECT of `passthrough` and all columns from rows of (record, received_at, source, ...).
 
         The way to use a mapping: shared sub-expressions stand once, by name, so that the engine reads a few KiB of
-        SQL for a batch. `columns` says the same column by column, each complete in itself and many times as long.
+        SQL for a batch. A step that uses others stands one SELECT above them, or the engine would put their whole text
+        in the place of each name. `columns` says the same column by column, each complete in itself and many times as
+        long.
         """
-        kept = ", ".join([*passthrough, *self.columns])
-        steps = ", ".join(f"{sql} AS {name}" for name, sql in self.steps.items())
-        extract = f"JSONExtract(record, {quote(self.tuple_type)}) AS t"
-        through = ", ".join(passthrough) + ", " if passthrough else ""
-        return f"SELECT {kept} FROM (SELECT {through}{steps} FROM (SELECT *, {extract} FROM {table_sql}))"
+        found = f"SELECT *, JSONExtract(record, {quote(self.tuple_type)}) AS t FROM {table_sql}"
+        levels = _levels(self.steps)
+        for level in range(max(levels.values(), default=-1) + 1):
+            steps = ", ".join(f"{sql} AS {name}" for name, sql in self.steps.items() if levels[name] == level)
+            found = f"SELECT *, {steps} FROM ({found})"
+        return f"SELECT {', '.join([*passthrough, *self.columns])} FROM ({found})"
+
+
+def _levels(steps: Mapping[str, str]) -> dict[str, int]:
+    """How many SELECTs below it each step needs: one more than the deepest step it names."""
+    levels: dict[str, int] = {}
+    for name, sql in steps.items():
+        named = _NAME.findall(_QUOTED.sub("", sql))
+        levels[name] = max((levels[other] + 1 for other in named if other in levels), default=0)
+    return levels
 
 
 def compile_entry(entry: Entry) -> CompiledMapping:
