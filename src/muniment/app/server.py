@@ -14,6 +14,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -49,7 +50,7 @@ from muniment.app.pages import PagesBackend
 from muniment.app.status import Status
 from muniment.app.upkeep import Upkeep
 from muniment.config import Settings
-from muniment.errors import AuditError, DeniedError, RejectedError
+from muniment.errors import AuditError, ConfigError, DeniedError, RejectedError
 from muniment.event.model import Arrival
 from muniment.ingest.admission import Admission, Quota, TrustedProxies
 from muniment.ingest.http_doors import routes as door_routes
@@ -95,6 +96,7 @@ class Server:
         self._closing: contextlib.ExitStack = contextlib.ExitStack()
         self._changed = threading.Condition()
         self.loop: asyncio.AbstractEventLoop | None = None
+        self.start_problem: AuditError | None = None
         self._change_waiters: set[asyncio.Event] = set()
 
     def open(self) -> None:
@@ -247,24 +249,33 @@ class Server:
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self.loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as stack:
-            self.syslog = SyslogServer(
-                self._syslog_listeners(),
-                self.intake.submit,
-                clock_ns=self.clock,
-                on_loss=self.upkeep.syslog_loss,
-                on_refused=self.upkeep.syslog_refused,
-            )
-            await self.syslog.start()
-            stack.push_async_callback(self.syslog.stop)
-            if self.settings.otlp_grpc_port >= 0:
-                otlp_grpc = OtlpGrpcDoor(self.door_context)
-                self.otlp_grpc_port = await otlp_grpc.start(self.settings.host, self.settings.otlp_grpc_port)
-                stack.push_async_callback(otlp_grpc.stop)
+            try:
+                await self._listen(stack)
+            except AuditError as error:  # told by `run` in one line, not by the web server with its whole stack
+                self.start_problem = error
+                logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+                raise
             upkeep = asyncio.create_task(self.upkeep.run())
             stack.callback(upkeep.cancel)
             await self.recorder.record("server.start", SYSTEM, targets=[{"type": "ledger", "id": self.ledger.origin}])
             yield
             await self.recorder.record("server.stop", SYSTEM, targets=[{"type": "ledger", "id": self.ledger.origin}])
+
+    async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
+        """Open the doors that are not HTTP."""
+        self.syslog = SyslogServer(
+            self._syslog_listeners(),
+            self.intake.submit,
+            clock_ns=self.clock,
+            on_loss=self.upkeep.syslog_loss,
+            on_refused=self.upkeep.syslog_refused,
+        )
+        await self.syslog.start()
+        stack.push_async_callback(self.syslog.stop)
+        if self.settings.otlp_grpc_port >= 0:
+            otlp_grpc = OtlpGrpcDoor(self.door_context)
+            self.otlp_grpc_port = await otlp_grpc.start(self.settings.host, self.settings.otlp_grpc_port)
+            stack.push_async_callback(otlp_grpc.stop)
 
     def _syslog_listeners(self) -> list[ListenerSettings]:
         s = self.settings
@@ -400,6 +411,7 @@ def run(settings: Settings, when_ready: Callable[[Server], None] | None = None) 
     """Open, serve until SIGINT or SIGTERM, close."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     server = Server(settings)
+    listening = _listening(settings.host, settings.port)
     server.open()
     try:
         server.write_cli_file()
@@ -409,12 +421,37 @@ def run(settings: Settings, when_ready: Callable[[Server], None] | None = None) 
             ssl_certfile=settings.tls_cert or None, ssl_keyfile=settings.tls_key or None, ws="none", backlog=1024,
         )  # fmt: skip
         web_server = uvicorn.Server(config)
-        uvloop.run(_serve(web_server, server, when_ready))
+        uvloop.run(_serve(web_server, server, listening, when_ready))
+    except SystemExit:  # how the web server says that it could not start
+        if server.start_problem is not None:
+            raise server.start_problem from None
+        raise
     finally:
         server.close()
+        listening.close()
 
 
-async def _serve(web_server: Any, server: Server, when_ready: Callable[[Server], None] | None) -> None:
+def _listening(host: str, port: int) -> socket.socket:
+    """The address of HTTP, taken; nobody can connect before somebody listens on it.
+
+    Raises:
+        ConfigError: another program has it, or this machine does not.
+    """
+    taken = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind((host, port))
+    except OSError as error:
+        taken.close()
+        raise ConfigError(
+            f"{host}:{port} cannot be had ({error.strerror}); MUNIMENT_PORT names another port", setting="port"
+        ) from error
+    return taken
+
+
+async def _serve(
+    web_server: Any, server: Server, listening: socket.socket, when_ready: Callable[[Server], None] | None
+) -> None:
     async def announce() -> None:
         while not web_server.started:  # noqa: ASYNC110  (the server offers no event to wait for)
             await asyncio.sleep(0.02)
@@ -426,7 +463,7 @@ async def _serve(web_server: Any, server: Server, when_ready: Callable[[Server],
                 print(f"first login (works once): {server.login_url()}", flush=True)
 
     announcing = asyncio.create_task(announce())
-    await web_server.serve()
+    await web_server.serve(sockets=[listening])
     announcing.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await announcing

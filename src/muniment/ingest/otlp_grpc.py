@@ -64,7 +64,10 @@ class OtlpGrpcDoor:
                 else self._server.add_insecure_port(address)
             )
         except RuntimeError as error:
-            raise ConfigError(f"cannot listen on {address}", setting="otlp_grpc_port") from error
+            raise ConfigError(
+                f"{address} cannot be had; MUNIMENT_OTLP_GRPC_PORT names another port, -1 none",
+                setting="otlp_grpc_port",
+            ) from error
         await self._server.start()
         return int(bound)
 

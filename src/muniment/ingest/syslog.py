@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from muniment.errors import ConfigError
 from muniment.event.model import Arrival
 from muniment.ingest.syslog_batch import Counters, Doorway
 from muniment.ingest.syslog_origin import ListenerSettings
@@ -44,10 +45,23 @@ class SyslogServer:
         ]
 
     async def start(self) -> None:
-        """Bind every listener; when one cannot bind, none is left open."""
+        """Bind every listener; when one cannot bind, none is left open.
+
+        Raises:
+            ConfigError: a port cannot be had.
+        """
         try:
             for listener in self.listeners:
-                await listener.start()
+                try:
+                    await listener.start()
+                except OSError as error:
+                    s = listener.settings
+                    name = f"syslog_{s.transport}_port"
+                    raise ConfigError(
+                        f"{s.host}:{s.port} cannot be had ({error.strerror}); MUNIMENT_{name.upper()} names another "
+                        "port, -1 none",
+                        setting=name,
+                    ) from error
         except BaseException:
             await self.stop(deadline_s=0)
             raise
