@@ -33,15 +33,16 @@ HOUR_NS: Final = 3_600 * SECOND_NS
 
 @dataclass(frozen=True, slots=True)
 class SimulationPlan:
-    """Where to send and as whom: `keys` maps each source id to its key; rates in events per second at full presence."""
+    """Where to send and as whom: `keys` maps each source id to its key; `per_second`: events at full presence, yesterday as now;
+    nothing from before `since_ns` is sent."""
 
     url: str
     syslog_host: str
     syslog_tcp_port: int
     keys: Mapping[str, str]
     seed: int = 1
-    per_second: float = 40.0
-    backfill_per_second: float = 2.0
+    per_second: float = 4.0
+    since_ns: int = 0
     seconds: float | None = None
 
 
@@ -65,14 +66,17 @@ class _Simulation:
             await self._live(http, start)
 
     async def _backfill(self, http: httpx.AsyncClient, now: int) -> None:
-        """The last day, thinner than live, with every incident once at its own hour."""
-        activity = Activity(self._company, seed=self._plan.seed + 1, per_second=self._plan.backfill_per_second)
-        start = now - BACKFILL_HOURS * HOUR_NS
-        actions = list(activity.between(start, now))
+        """The last day, hour by hour, with every incident once at its own hour."""
+        activity = Activity(self._company, seed=self._plan.seed, per_second=self._plan.per_second)
+        start = max(now - BACKFILL_HOURS * HOUR_NS, self._plan.since_ns)
+        planned: list[Action] = []
         for number, incident in enumerate(INCIDENTS):
             begin = start + (2 + 3 * number) * HOUR_NS + self._rng.randrange(HOUR_NS)
-            actions += incident.make(self._company, self._rng, begin)
-        await self._send(http, sorted((a for a in actions if a.at_ns < now), key=lambda a: a.at_ns))
+            planned += incident.make(self._company, self._rng, begin)
+        for hour in range(start, now, HOUR_NS):
+            end = min(hour + HOUR_NS, now)
+            actions = [*activity.between(hour, end), *(a for a in planned if hour <= a.at_ns < end)]
+            await self._send(http, sorted(actions, key=lambda a: a.at_ns))
 
     async def _live(self, http: httpx.AsyncClient, start: int) -> None:
         activity = Activity(self._company, seed=self._plan.seed, per_second=self._plan.per_second)
