@@ -119,7 +119,7 @@ def test_keys_move_open_and_return_and_stay_silent_while_typing(page: object, ba
         page.evaluate("[...document.querySelectorAll('#rows tbody tr')].findIndex(r=>r.classList.contains('is-at'))")
         == 1
     )  # type: ignore[attr-defined]
-    page.keyboard.press("Enter")  # type: ignore[attr-defined]
+    page.keyboard.press("o")  # type: ignore[attr-defined]
     page.wait_for_url("**/events/**")  # type: ignore[attr-defined]
     page.keyboard.press("Escape")  # type: ignore[attr-defined]
     page.wait_for_url("**/?when=all")  # type: ignore[attr-defined]

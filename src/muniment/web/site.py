@@ -22,8 +22,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from muniment.errors import AuditError, BusyError, DeniedError, RejectedError, StorageError
-from muniment.limits import PAGE_FORM_BYTES_MAX
+from muniment.limits import PAGE_FORM_BYTES_MAX, PAGE_PINS_MAX
 from muniment.web.backend import Backend, Horizon, Viewer
+from muniment.web.fields import PINNABLE
 from muniment.web.shown import plain, shown
 from muniment.web.times import ago, clock_text, utc_text, zone_of
 
@@ -46,12 +47,16 @@ _YEAR_S: Final = 31_536_000
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How this browser wants its pages. `theme`: auto, light or dark; `has_keys`: single-key shortcuts are on."""
+    """How this browser wants its pages. `theme`: auto, light or dark; `has_keys`: single-key shortcuts are on.
+
+    `pins`: fields whose most frequent values stand first.
+    """
 
     theme: str
     zone_name: str
     zone: tzinfo
     has_keys: bool
+    pins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,11 @@ class Site:
             "UTC" if zone is zone_of("UTC") else name,
             zone,
             request.cookies.get("muniment_keys", "on") != "off",
+            tuple(
+                dict.fromkeys(
+                    n for n in request.cookies.get("muniment_pins", "").split(".")[:PAGE_PINS_MAX] if n in PINNABLE
+                )
+            ),
         )
 
     def shell(self, request: Request, title: str, section: str, **more: Any) -> Shell:
