@@ -79,6 +79,10 @@ class Address:
         """The same page over another range."""
         return replace(self, when=when, cursor="", is_live=False).url()
 
+    def zoomed(self, when: str) -> str:
+        """The same page over a part of the picture, which always shows when events happened."""
+        return replace(self, when=when, cursor="", is_live=False, is_received=False).url()
+
     def with_columns(self, columns: Sequence[str]) -> str:
         """The same page with other columns."""
         return replace(self, columns=tuple(columns)).url()
