@@ -262,6 +262,7 @@ def test_every_pair_of_text_and_ground_has_the_contrast_of_aa_in_both_themes(cli
             for ground in ("bg", "paper", "hover", "tint", "bad-tint"):
                 assert _contrast(theme[ink], theme[ground]) >= 4.5, (ink, ground)
         assert _contrast(theme["on-accent"], theme["accent"]) >= 4.5
+        assert min(_contrast(theme[bar], theme["paper"]) for bar in ("bar", "bar2", "bad")) >= 3, "bars of the histogram"
 
 
 def _contrast(a: str, b: str) -> float:

@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 __all__ = [
@@ -52,6 +53,12 @@ def chips(q: str) -> list[Chip]:
     >>> [c.text for c in chips('a:b OR c:d')]
     ['(a:b OR c:d)']
     """
+    return list(_chips(q))
+
+
+@lru_cache(512)
+def _chips(q: str) -> tuple[Chip, ...]:
+    """Kept, because every link of a page is made from the same few queries."""
     parts = _parts(q)
     if "OR" in parts:
         parts = [f"({q.strip()})"]
@@ -73,7 +80,7 @@ def chips(q: str) -> list[Chip]:
                 len(found), text, name if is_field else "", _unquoted(value if is_field else body), text.startswith("-")
             )
         )
-    return found
+    return tuple(found)
 
 
 def without(q: str, at: int) -> str:
