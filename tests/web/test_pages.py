@@ -8,7 +8,7 @@ import pytest
 from memory import NOW_NS, MemoryBackend, application, company, event
 from starlette.testclient import TestClient
 
-from muniment.web.backend import Viewer
+from muniment.web.backend import Page, Viewer
 from muniment.web.proving import verdict
 
 PAGES = [
@@ -262,7 +262,25 @@ def test_every_pair_of_text_and_ground_has_the_contrast_of_aa_in_both_themes(cli
             for ground in ("bg", "paper", "hover", "tint", "bad-tint"):
                 assert _contrast(theme[ink], theme[ground]) >= 4.5, (ink, ground)
         assert _contrast(theme["on-accent"], theme["accent"]) >= 4.5
-        assert min(_contrast(theme[bar], theme["paper"]) for bar in ("bar", "bar2", "bad")) >= 3, "bars of the histogram"
+        assert min(_contrast(theme[bar], theme["paper"]) for bar in ("bar", "bar2", "bad")) >= 3, (
+            "bars of the histogram"
+        )
+
+
+def test_what_nobody_foresaw_shows_a_number_that_stands_in_the_log_and_no_inner_words(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Failing(MemoryBackend):
+        async def search(self, *given: object, **named: object) -> Page:
+            raise RuntimeError("inner words")
+
+    answer = _client(Failing()).get("/")
+    number = re.search(r'Number <span class="mono">([0-9a-f]{12})<', answer.text)
+    assert answer.status_code == 500
+    assert number
+    assert number[1] in caplog.text
+    assert "inner words" in caplog.text
+    assert "inner words" not in answer.text
 
 
 def _contrast(a: str, b: str) -> float:
