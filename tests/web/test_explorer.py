@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from memory import MemoryBackend, serving
+from memory import NOW_NS, MemoryBackend, serving
 
 CHROMIUM = os.environ.get("MUNIMENT_TEST_CHROMIUM", "/usr/bin/chromium")
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs a Chromium")
 ARGS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync".split()
 Open = Callable[..., Any]
+_MIDNIGHT = NOW_NS - NOW_NS % (86_400 * 10**9)
 
 
 @pytest.fixture(scope="module")
@@ -267,3 +268,31 @@ def test_what_has_the_focus_is_always_to_be_seen(opened: Open) -> None:
         )
         assert has_ring, what
         assert is_there, what
+
+
+def test_failed_logins_of_one_person_yesterday_take_five_clicks_or_two_after_typing(
+    opened: Open, backend: MemoryBackend
+) -> None:
+    person = next(
+        r["actor_name"] for r in reversed(backend.rows) if r["outcome"] == "failure" and r["time"] < _MIDNIGHT
+    )
+    page = opened("/")
+    for click in (
+        "#time > summary",
+        ".presets >> text=Yesterday",
+        ".legend .key.is-failure",
+        ".facet >> a.v:has-text('user.login')",
+        f".facet >> a.v:has-text('{person}')",
+    ):
+        page.click(click)
+    page.wait_for_url("**actor_name**")
+    by_mouse = page.locator("#rows tbody tr").count()
+    page.goto("/")
+    page.fill("#q", f'actor:"{person}" action:*.login outcome:failure')
+    page.keyboard.press("Enter")
+    page.wait_for_url("**outcome**")
+    page.click("#time > summary")
+    page.click(".presets >> text=Yesterday")
+    page.wait_for_url("**when=yesterday")
+    assert page.locator("#rows tbody tr").count() == by_mouse > 0
+    assert set(page.locator("#rows td[data-label=Actor] a").all_inner_texts()) == {person}
