@@ -137,8 +137,10 @@ class SearchPages:
         picture = chart(found, page.horizon.complete_to_time, page.horizon.pending, look.zone) if found else None
         if picture and picture.total and not all(bar.total for bar in picture.bars):
             everything = Wanted("", picture.start, picture.end)
-            silent = await self._backend.histogram(viewer, everything, buckets=_BUCKETS, by="outcome")
-            picture = replace(picture, gaps=gaps(silent, look.zone))
+            silent = found
+            if wanted.q and found:
+                silent = await self._backend.histogram(viewer, everything, buckets=_BUCKETS, by="outcome")
+            picture = replace(picture, gaps=gaps(silent, look.zone) if silent else ())
         nothing = None if page.rows else await why_nothing(self._backend, viewer, address, covered, look)
         return base.view(page=page, picture=picture, values=values, nothing=nothing)
 
