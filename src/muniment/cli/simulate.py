@@ -41,7 +41,7 @@ class SimulationPlan:
     syslog_tcp_port: int
     keys: Mapping[str, str]
     seed: int = 1
-    per_second: float = 4.0
+    per_second: float = 5.0
     since_ns: int = 0
     seconds: float | None = None
 
