@@ -75,11 +75,29 @@ class Unsealer(Protocol):
 
 
 def ledger_blocks(ledger: LedgerReader, unsealer: Unsealer | None, start: int, end: int) -> Iterator[Block]:
-    """Clear blocks of [start, end) from the ledger, each small enough for one insert."""
+    """Clear blocks of [start, end) from the ledger, each one good insert.
+
+    The ledger yields batches as they came: a trickle is thousands of small ones, and an insert costs the same for one
+    entry as for thousands, so small ones that follow each other are joined.
+    """
+    waiting: list[Block] = []
+    n_events = n_bytes = 0
     for stored in ledger.blocks(start, end):
         records = unsealer.unseal(stored.records, stored.parts) if unsealer else stored.records
         block = Block(stored.first, stored.ids, stored.sources, stored.received_at, records).slice(start, end)
-        yield from cut(block)
+        for part in cut(block):
+            size = part.n_bytes
+            is_too_much = (
+                n_events + len(part.records) > PROJECTOR_BLOCK_EVENTS_MAX or n_bytes + size > PROJECTOR_BLOCK_BYTES_MAX
+            )
+            if waiting and is_too_much:
+                yield join(waiting)
+                waiting, n_events, n_bytes = [], 0, 0
+            waiting.append(part)
+            n_events += len(part.records)
+            n_bytes += size
+    if waiting:
+        yield join(waiting)
 
 
 def cut(block: Block) -> Iterator[Block]:
