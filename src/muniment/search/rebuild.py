@@ -21,7 +21,7 @@ from muniment.search.schema import drop_landing, events_sql
 
 __all__ = ["Difference", "compare", "rebuild"]
 
-_GROUP = 256
+_GROUP = 64
 _PREFIX = "rebuild"
 _NEXT = "events_next"
 Progress = Callable[[int, int], None]
@@ -90,14 +90,12 @@ def _compared(engine: Engine, block: Block) -> Iterator[Difference]:
     ).rows
     stored = {int(part): (int(n), int(digest)) for part, n, digest in rows}
     hashes = np.fromiter(map(_hash, _lines(block)), np.uint64, len(block.records))
-    parts = np.arange(block.first, block.end) // _GROUP
-    for part in range(int(parts[0]), int(parts[-1]) + 1):
-        mine = hashes[parts == part]
-        expected = (len(mine), int(np.bitwise_xor.reduce(mine)))
-        found = stored.get(part, (0, 0))
-        if found != expected:
-            start = max(block.first, part * _GROUP)
-            yield Difference(start, min(block.end, (part + 1) * _GROUP), expected[0], found[0])
+    starts = [block.first, *range((block.first // _GROUP + 1) * _GROUP, block.end, _GROUP)]
+    digests = np.bitwise_xor.reduceat(hashes, [start - block.first for start in starts])
+    for start, end, digest in zip(starts, [*starts[1:], block.end], digests, strict=True):
+        found = stored.get(start // _GROUP, (0, 0))
+        if found != (end - start, int(digest)):
+            yield Difference(start, end, end - start, found[0])
 
 
 def _lines(block: Block) -> Iterator[bytes]:
