@@ -1,14 +1,17 @@
 """Sends the simulated company's events through the real doors: HTTP, syslog over TCP and UDP, OTLP.
 
 A process of its own, a client like any other: it holds one key per source and resends until acknowledged. First it
-sends the working day so far (its events are late and marked so), then it goes on live, and starts an incident now and
-then. The seed makes the company; the clock makes the day.
+sends the working day so far (its events are late and marked so), or what is missing of it since an earlier run, then it
+goes on live, and starts an incident now and then. The seed makes the company; the clock makes the day. It ends with the
+server that started it, however that ends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import random
 import time
 from collections import defaultdict
@@ -29,11 +32,15 @@ BATCH: Final = 500
 BACKFILL_HOURS: Final = 24
 INCIDENT_EVERY_S: Final = 240
 HOUR_NS: Final = 3_600 * SECOND_NS
+PARENT_EVERY_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class SimulationPlan:
-    """Where to send and as whom: `keys` maps each source id to its key; rates in events per second at full presence."""
+    """Where to send and as whom: `keys` maps each source id to its key; rates in events per second at full presence.
+
+    `since_ns` is when an earlier run sent its last event, 0 for none; `parent` the process to end with, 0 for none.
+    """
 
     url: str
     syslog_host: str
@@ -43,6 +50,8 @@ class SimulationPlan:
     per_second: float = 40.0
     backfill_per_second: float = 2.0
     seconds: float | None = None
+    since_ns: int = 0
+    parent: int = 0
 
 
 def simulate(plan: SimulationPlan) -> None:
@@ -61,17 +70,31 @@ class _Simulation:
         limits = httpx.Limits(max_connections=16)
         async with httpx.AsyncClient(base_url=self._plan.url, limits=limits, timeout=60, trust_env=False) as http:
             start = time.time_ns()
-            await self._backfill(http, start)
-            await self._live(http, start)
+            work = asyncio.create_task(self._work(http, start))
+            while not work.done() and not self._is_orphan():
+                await asyncio.wait([work], timeout=PARENT_EVERY_S)
+            work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+
+    async def _work(self, http: httpx.AsyncClient, start: int) -> None:
+        await self._backfill(http, start)
+        await self._live(http, start)
+
+    def _is_orphan(self) -> bool:
+        """Was the server that started us killed? A killed process cannot end its children."""
+        return self._plan.parent != 0 and os.getppid() != self._plan.parent
 
     async def _backfill(self, http: httpx.AsyncClient, now: int) -> None:
-        """The last day, thinner than live, with every incident once at its own hour."""
+        """The last day, thinner than live, with every incident once at its own hour; only what is not there yet."""
         activity = Activity(self._company, seed=self._plan.seed + 1, per_second=self._plan.backfill_per_second)
-        start = now - BACKFILL_HOURS * HOUR_NS
+        day = now - BACKFILL_HOURS * HOUR_NS
+        start = max(day, self._plan.since_ns)
         actions = list(activity.between(start, now))
         for number, incident in enumerate(INCIDENTS):
-            begin = start + (2 + 3 * number) * HOUR_NS + self._rng.randrange(HOUR_NS)
-            actions += incident.make(self._company, self._rng, begin)
+            begin = day + (2 + 3 * number) * HOUR_NS + self._rng.randrange(HOUR_NS)
+            if begin >= start:
+                actions += incident.make(self._company, self._rng, begin)
         await self._send(http, sorted((a for a in actions if a.at_ns < now), key=lambda a: a.at_ns))
 
     async def _live(self, http: httpx.AsyncClient, start: int) -> None:
