@@ -230,6 +230,9 @@ PAGE_ROWS: Final = 50
 PAGE_COLUMNS_MAX: Final = 12
 """Chosen columns; more do not fit any screen."""
 
+PAGE_PINS_MAX: Final = 8
+"""Fields one reader pins beside the rows; each is one more count for every page."""
+
 API_BODY_BYTES_MAX: Final = 256 * KIB
 """A request to the API is a few hundred bytes; events come in through the doors."""
 

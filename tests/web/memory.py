@@ -8,11 +8,17 @@ import fnmatch
 import hashlib
 import json
 import random
+import re
+import socket
+import threading
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.applications import Starlette
@@ -38,6 +44,7 @@ from muniment.web.backend import (
     Wanted,
 )
 from muniment.web.query_text import chips
+from muniment.web.rows import time_ns
 from muniment.web.times import utc_text
 
 NOW_NS = 1_795_419_600 * 10**9
@@ -310,6 +317,11 @@ def _matches(q: str, row: Mapping[str, Any]) -> bool:
     if " OR " in q:
         return any(_matches(part, row) for part in q.split(" OR "))
     for chip in chips(q):
+        bound = re.fullmatch(r"received_at(>=|<)(.+)", chip.text)
+        if bound:
+            if (row["received_at"] >= time_ns(bound[2])) != (bound[1] == ">="):
+                return False
+            continue
         values = (
             [str(row.get(n, "")).lower() for n in _ALIAS.get(chip.field, (chip.field,))]
             if chip.field
@@ -334,6 +346,13 @@ def application(backend: MemoryBackend) -> Starlette:
         ]
         return JSONResponse({"suggestions": found})
 
+    async def search(request: Request) -> Response:
+        columns = [n for n in request.query_params["columns"].split(",") if n != "record"]
+        found = [backend.rows[int(n)] for n in re.findall(r"\d+", request.query_params["q"])]
+        return JSONResponse(
+            {"rows": [{n: row.get(n, "") for n in columns} | {"record": original(row)} for row in found]}
+        )
+
     async def proof(request: Request) -> Response:
         p = await backend.proof(Viewer("", "", "", "", frozenset()), int(request.path_params["index"]))
         b64 = lambda data: base64.b64encode(data).decode()  # noqa: E731
@@ -354,7 +373,26 @@ def application(backend: MemoryBackend) -> Starlette:
 
     api = [
         Route("/api/v1/complete", complete),
+        Route("/api/v1/search", search),
         Route("/api/v1/events/{index}/proof", proof),
         Route("/api/v1/tail", tail),
     ]
     return Starlette(routes=[*api, *routes(backend)])
+
+
+@contextmanager
+def serving(backend: MemoryBackend) -> Iterator[str]:
+    """The same over a socket, for a browser; its address."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    config = uvicorn.Config(application(backend), port=port, log_level="error", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until = time.monotonic() + 10
+    while not server.started and time.monotonic() < until:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join(5)

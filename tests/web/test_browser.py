@@ -1,15 +1,11 @@
 """The pages in a real browser: hostile log text in every field runs nowhere; scripts, keys and proof work."""
 
 import os
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
-from memory import NOW_NS, MemoryBackend, application, company, event
+from memory import NOW_NS, MemoryBackend, company, event, serving
 
 CHROMIUM = os.environ.get("MUNIMENT_TEST_CHROMIUM", "/usr/bin/chromium")
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -44,20 +40,8 @@ def backend() -> MemoryBackend:
 
 @pytest.fixture(scope="module")
 def base(backend: MemoryBackend) -> Iterator[str]:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    server = uvicorn.Server(
-        uvicorn.Config(application(backend), port=port, log_level="error", timeout_graceful_shutdown=1)
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    until = time.monotonic() + 10
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join(5)
+    with serving(backend) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +103,7 @@ def test_keys_move_open_and_return_and_stay_silent_while_typing(page: object, ba
         page.evaluate("[...document.querySelectorAll('#rows tbody tr')].findIndex(r=>r.classList.contains('is-at'))")
         == 1
     )  # type: ignore[attr-defined]
-    page.keyboard.press("Enter")  # type: ignore[attr-defined]
+    page.keyboard.press("o")  # type: ignore[attr-defined]
     page.wait_for_url("**/events/**")  # type: ignore[attr-defined]
     page.keyboard.press("Escape")  # type: ignore[attr-defined]
     page.wait_for_url("**/?when=all")  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ import pytest
 from memory import NOW_NS, MemoryBackend, application, company, event
 from starlette.testclient import TestClient
 
-from muniment.web.backend import Viewer
+from muniment.web.backend import Page, Viewer
 from muniment.web.proving import verdict
 
 PAGES = [
@@ -98,7 +98,7 @@ def test_an_unknown_field_suggests_the_nearest(client: TestClient) -> None:
 def test_nothing_found_says_what_each_part_removes_and_what_is_near(client: TestClient) -> None:
     text = client.get("/", params={"q": "outcome:failure action:door.open"}).text
     assert "Nothing matches" in text
-    assert "without action:door.open" in text
+    assert 'events<span class="sr"> without action:door.open</span>' in text
     assert (
         re.search(r"Nearest before: <a", client.get("/", params={"q": "outcome:failure", "when": "1970-01-02"}).text)
         is None
@@ -183,3 +183,114 @@ def test_every_record_of_every_small_tree_has_a_proof_that_holds() -> None:
             assert verdict(proof, backend.rows[index]["id"]).is_valid
             longer = replace(proof, inclusion_proof=[*proof.inclusion_proof, bytes(32)])
             assert not verdict(longer, backend.rows[index]["id"]).is_valid
+
+
+def test_a_name_that_is_only_part_of_a_value_is_offered_in_a_form_that_finds_it(client: TestClient) -> None:
+    text = client.get("/", params={"q": "outcome:success actor:ann", "when": "7d"}).text
+    assert "Did you mean" in text
+    assert '<a class="mono" href="/?q=outcome:success%20actor:%2Aann%2A&amp;when=7d">' in text
+
+
+def test_of_several_parts_the_one_that_finds_nothing_alone_stands_out(client: TestClient) -> None:
+    text = client.get("/", params={"q": "outcome:failure action:door.open actor:ghost", "when": "7d"}).text
+    table = text.split('class="list parts"')[1].split("</table>")[0]
+    alone = dict(re.findall(r'<td class="mono">([^<]+)</td><td class="num r([ a-z]*)">', table))
+    assert alone == {"outcome:failure": "", "action:door.open": " none", "actor:ghost": " none"}
+
+
+def test_a_facet_is_searched_and_a_pinned_field_stands_first(client: TestClient, backend: MemoryBackend) -> None:
+    assert client.get("/?when=7d&within.actor_name=kel").headers["location"] == "/?when=7d&find=actor_name:kel"
+    found = client.get("/?when=7d&find=actor_name:kel").text.split('id="facet-actor_name"')[1].split("</section>")[0]
+    assert "Ann Keller" in found
+    assert "Jun Li" not in found
+    answer = client.post("/look", data={"csrf": "csrf-of-the-tests", "pin": "device_name", "back": "/?when=7d"})
+    assert answer.headers["location"] == "/?when=7d"
+    assert "muniment_pins=device_name;" in answer.headers["set-cookie"]
+    pinned = TestClient(
+        application(backend),
+        cookies={"muniment_session": backend.session, "muniment_pins": "device_name.no_such.record"},
+    )
+    assert re.findall(r'id="facet-(\w+)"', pinned.get("/?when=7d").text)[:2] == ["device_name", "outcome"]
+
+
+def test_a_silence_of_everybody_is_drawn_as_a_gap_and_a_rare_event_is_not() -> None:
+    minutes = [k for k in range(180) if not 60 <= k < 100]
+    rows = [
+        event(n, NOW_NS - (180 - k) * 60 * 10**9, source="s", action="file.read", actor_id="u")
+        for n, k in enumerate(minutes)
+    ]
+    rows[10]["outcome"] = rows[-3]["outcome"] = "failure"
+    backend = MemoryBackend(rows=[])
+    backend.rows.extend(rows)
+    drawn = re.compile(r'<rect class="gap" x="([\d.]+)%" width="([\d.]+)%".*?<title>([^<]*)')
+    for q in ("", "action:file.read", "outcome:failure"):
+        gaps = drawn.findall(_client(backend).get("/", params={"when": "3h", "q": q}).text)
+        assert [(round(float(x)), round(float(width))) for x, width, _ in gaps] == [(33, 22)]
+        assert "Nothing was recorded" in gaps[0][2]
+
+
+def test_a_range_of_receipt_finds_what_came_late() -> None:
+    row = event(0, NOW_NS - 3 * 86_400 * 10**9, source="s", action="file.read", actor_id="u", late=True)
+    backend = MemoryBackend(rows=[])
+    backend.rows.append(row | {"received_at": NOW_NS - 60 * 10**9})
+    client = _client(backend)
+    assert 'data-index="0"' not in client.get("/?when=1h").text
+    late = client.get("/?when=1h&by=received").text
+    assert 'data-index="0"' in late
+    assert "Last hour, received" in late
+    assert "/api/v1/export?q=received_at%3E%3D" in late
+
+
+def test_the_reader_is_told_that_looking_is_recorded_and_where(client: TestClient) -> None:
+    assert '<a class="wide-only" href="/?q=source:muniment%20actor_id:p-1"' in client.get("/").text
+
+
+def test_without_scripts_the_lock_of_a_row_leads_to_the_check(client: TestClient) -> None:
+    lock = re.search(r'<a class="lock" href="([^"]+)"', client.get("/?when=7d").text)
+    assert lock
+    assert "holds" in client.get(lock[1]).text
+
+
+def test_every_pair_of_text_and_ground_has_the_contrast_of_aa_in_both_themes(client: TestClient) -> None:
+    address = re.search(r'href="(/static/[^"]+muniment.css)"', client.get("/").text)
+    assert address
+    blocks = re.findall(r"--bg:.*?--bar2: #\w+", client.get(address[1]).text, re.S)
+    assert len(blocks) == 3
+    for block in blocks:
+        theme = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6})\b", block))
+        for ink in ("ink", "soft", "accent", "bad", "warn"):
+            for ground in ("bg", "paper", "hover", "tint", "bad-tint"):
+                assert _contrast(theme[ink], theme[ground]) >= 4.5, (ink, ground)
+        assert _contrast(theme["on-accent"], theme["accent"]) >= 4.5
+        assert min(_contrast(theme[bar], theme["paper"]) for bar in ("bar", "bar2", "bad")) >= 3, (
+            "bars of the histogram"
+        )
+
+
+def test_what_nobody_foresaw_shows_a_number_that_stands_in_the_log_and_no_inner_words(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Failing(MemoryBackend):
+        async def search(self, *given: object, **named: object) -> Page:
+            raise RuntimeError("inner words")
+
+    answer = _client(Failing()).get("/")
+    number = re.search(r'Number <span class="mono">([0-9a-f]{12})<', answer.text)
+    assert answer.status_code == 500
+    assert number
+    assert number[1] in caplog.text
+    assert "inner words" in caplog.text
+    assert "inner words" not in answer.text
+
+
+def _contrast(a: str, b: str) -> float:
+    """WCAG 2.1: the ratio of two relative luminances."""
+
+    def light(text: str) -> float:
+        digits = text[1:] if len(text) == 7 else "".join(c * 2 for c in text[1:])
+        parts = [int(digits[k : k + 2], 16) / 255 for k in (0, 2, 4)]
+        red, green, blue = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    dark, bright = sorted((light(a), light(b)))
+    return (bright + 0.05) / (dark + 0.05)

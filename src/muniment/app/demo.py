@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from muniment.app.server import Server, run
@@ -97,7 +98,7 @@ def _write_plan(server: Server) -> Path:
         "syslog_host": server.settings.host,
         "syslog_tcp_port": server.syslog.ports()["tcp"],
         "keys": keys,
-        "since_ns": max((server.registry.counters(system.id).last_heard for system in SYSTEMS), default=0),
+        "since_ns": _last_of_others(server),
         "parent": os.getpid(),
     }
     path = server.settings.data_path / "demo-plan.json"
@@ -105,6 +106,12 @@ def _write_plan(server: Server) -> Path:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(plan, file)
     return path
+
+
+def _last_of_others(server: Server) -> int:
+    """When the newest event of an earlier run happened, in nanoseconds; 0 when there is none."""
+    rows = server.search.search("-source:muniment", limit=1, columns=["time"]).rows
+    return int(datetime.fromisoformat(str(rows[0]["time"])).timestamp() * 1e9) if rows else 0
 
 
 def _greet(server: Server, moved: list[str]) -> None:

@@ -15,6 +15,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -414,6 +415,7 @@ async def _on_audit_error(_: Request, error: Exception) -> Response:
 def run(settings: Settings, when_ready: Callable[[Server], None] | None = None) -> None:
     """Open, serve until SIGINT or SIGTERM, close."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, _end)  # the web server stops first, then raises the signal again
     server = Server(settings)
     listening = _listening(settings.host, settings.port)
     server.open()
@@ -433,6 +435,11 @@ def run(settings: Settings, when_ready: Callable[[Server], None] | None = None) 
     finally:
         server.close()
         listening.close()
+
+
+def _end(number: int, _: object) -> None:
+    """Leave through every `finally`, as Ctrl+C does: a default SIGTERM would leave the ledger's last words unpublished."""
+    sys.exit(128 + number)
 
 
 def _listening(host: str, port: int) -> socket.socket:

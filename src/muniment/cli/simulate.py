@@ -37,20 +37,17 @@ PARENT_EVERY_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class SimulationPlan:
-    """Where to send and as whom: `keys` maps each source id to its key; rates in events per second at full presence.
-
-    `since_ns` is when an earlier run sent its last event, 0 for none; `parent` the process to end with, 0 for none.
-    """
+    """Where to send and as whom: `keys` maps each source id to its key; `per_second`: events at full presence, yesterday as now;
+    nothing from before `since_ns` is sent. `parent` is the process to end with, 0 for none."""
 
     url: str
     syslog_host: str
     syslog_tcp_port: int
     keys: Mapping[str, str]
     seed: int = 1
-    per_second: float = 40.0
-    backfill_per_second: float = 2.0
-    seconds: float | None = None
+    per_second: float = 5.0
     since_ns: int = 0
+    seconds: float | None = None
     parent: int = 0
 
 
@@ -86,16 +83,17 @@ class _Simulation:
         return self._plan.parent != 0 and os.getppid() != self._plan.parent
 
     async def _backfill(self, http: httpx.AsyncClient, now: int) -> None:
-        """The last day, thinner than live, with every incident once at its own hour; only what is not there yet."""
-        activity = Activity(self._company, seed=self._plan.seed + 1, per_second=self._plan.backfill_per_second)
-        day = now - BACKFILL_HOURS * HOUR_NS
-        start = max(day, self._plan.since_ns)
-        actions = list(activity.between(start, now))
+        """The last day, hour by hour, with every incident once at its own hour."""
+        activity = Activity(self._company, seed=self._plan.seed, per_second=self._plan.per_second)
+        start = max(now - BACKFILL_HOURS * HOUR_NS, self._plan.since_ns)
+        planned: list[Action] = []
         for number, incident in enumerate(INCIDENTS):
-            begin = day + (2 + 3 * number) * HOUR_NS + self._rng.randrange(HOUR_NS)
-            if begin >= start:
-                actions += incident.make(self._company, self._rng, begin)
-        await self._send(http, sorted((a for a in actions if a.at_ns < now), key=lambda a: a.at_ns))
+            begin = start + (2 + 3 * number) * HOUR_NS + self._rng.randrange(HOUR_NS)
+            planned += incident.make(self._company, self._rng, begin)
+        for hour in range(start, now, HOUR_NS):
+            end = min(hour + HOUR_NS, now)
+            actions = [*activity.between(hour, end), *(a for a in planned if hour <= a.at_ns < end)]
+            await self._send(http, sorted(actions, key=lambda a: a.at_ns))
 
     async def _live(self, http: httpx.AsyncClient, start: int) -> None:
         activity = Activity(self._company, seed=self._plan.seed, per_second=self._plan.per_second)

@@ -116,7 +116,7 @@ def _describe(rng: random.Random, company: Company, system: System, person: Pers
     if system.shape in {"okta", "github", "otlp"}:
         table = {"okta": _OKTA, "github": _GITHUB, "otlp": _SERVICES}[system.shape]
         verb = rng.choices(table, [row[1] for row in table])[0][0]
-        target = rng.choice(company.customers) if system.shape == "otlp" else f"{rng.choice(_REPOS)}"
+        target = rng.choice({"okta": _APPS, "github": _REPOS, "otlp": company.customers}[system.shape])
         return Action(system, at_ns, verb, person, "object", target, target, outcome, ip)
     if system.shape == "cloudtrail":
         verb, service, _ = rng.choices(_AWS, [row[2] for row in _AWS])[0]
@@ -145,6 +145,7 @@ _REPOS: Final = tuple(
     f"larkfield/{name}"
     for name in ["shop", "payments", "stock", "infra", "web", "docs", "mobile", "billing", "data", "ml"]
 )
+_APPS: Final = ("Mail", "CRM", "Helpdesk", "Payroll", "People portal", "Wiki", "Files", "VPN", "Code", "Cloud console")
 _DOORS: Final = ("Zurich main", "Zurich server room", "Lisbon main", "Toronto main", "Singapore main")
 
 

@@ -1,7 +1,7 @@
 """Where the bars of the histogram stand: positions in per cent across, pixels down. Pure.
 
 Failures stand at the bottom of each bar, where small numbers can be compared. What the store has not seen yet is a
-region of its own, never zero.
+region of its own, never zero; so is a stretch in which nothing at all was recorded, not even a heartbeat.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
+from muniment.limits import HEARTBEAT_S
 from muniment.web.backend import Series
 from muniment.web.times import clock_text, utc_text
 
-__all__ = ["HEIGHT", "Bar", "Chart", "Tick", "chart"]
+__all__ = ["HEIGHT", "Bar", "Chart", "Gap", "Tick", "chart", "gaps"]
 
 HEIGHT: Final = 96
 """Of the bars, in pixels."""
@@ -55,6 +56,15 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """A stretch in which nobody sent anything and the ledger itself was silent: unknown, not zero."""
+
+    x: float
+    width: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
     """Everything the picture needs. `unseen_x`: from here to the right nothing is complete; 100 when all is seen."""
 
@@ -67,6 +77,30 @@ class Chart:
     start: int
     end: int
     step_ns: int
+    gaps: tuple[Gap, ...] = ()
+
+
+def gaps(everything: Series, zone: tzinfo) -> tuple[Gap, ...]:
+    """Where nothing was recorded for longer than an idle ledger stays silent (`HEARTBEAT_S`)."""
+    totals = [sum(counts) for counts in zip(*everything.series.values(), strict=True)]
+    span, step = max(1, everything.end - everything.start), everything.step_ns
+    found: list[Gap] = []
+    at = 0
+    while at < len(totals):
+        run = at
+        while run < len(totals) and not totals[run]:
+            run += 1
+        first, last = everything.start + at * step, min(everything.start + run * step, everything.end)
+        if last - first >= 2 * HEARTBEAT_S * 10**9:
+            words = "Before the first record" if not any(totals[:at]) else "Nothing was recorded"
+            if not any(totals[run:]):
+                words = "Nothing recorded after this"
+            label = f"{words}: {clock_text(first, zone, 'minute')} to {clock_text(last, zone, 'minute')}"
+            found.append(
+                Gap(round(100 * (first - everything.start) / span, 3), round(100 * (last - first) / span, 3), label)
+            )
+        at = max(run, at + 1)
+    return tuple(found)
 
 
 def chart(found: Series, complete_to_ns: int, pending: int, zone: tzinfo) -> Chart:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["DEFAULT_COLUMNS", "FACETS", "FIELDS", "GROUPS", "ROW_COLUMNS", "Field", "field_of"]
+__all__ = ["DEFAULT_COLUMNS", "FACETS", "FIELDS", "GROUPS", "PINNABLE", "ROW_COLUMNS", "Field", "field_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,11 @@ FACETS: Final = (
     "severity",
     "class_name",
 )
+
+PINNABLE: Final = tuple(
+    row.column for row in _ROWS if row.is_filter and row.style in {"text", "mono"} and row.column not in {"id", "late"}
+)
+"""Fields whose values can be counted for the list beside the rows."""
 
 DEFAULT_COLUMNS: Final = ("actor_name", "action", "src_ip", "source")
 

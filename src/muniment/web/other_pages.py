@@ -9,10 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from muniment.errors import AuditError, DeniedError
+from muniment.limits import PAGE_PINS_MAX
 from muniment.web.address import Address
 from muniment.web.backend import SavedSearch, SourceStatus, Status, Viewer
 from muniment.web.connect import Snippet, snippets
-from muniment.web.fields import FIELDS, GROUPS, Field
+from muniment.web.fields import FIELDS, GROUPS, PINNABLE, Field
 from muniment.web.site import Site, redirect
 from muniment.web.times import absolute, ago, clock_text, parse_range, span_text
 
@@ -217,7 +218,7 @@ class OtherPages:
         return answer
 
     async def look(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
-        """Keep a preference in this browser: theme, zone, shortcuts."""
+        """Keep a preference in this browser: theme, zone, shortcuts, a pinned field (pinned again: no more)."""
         answer = redirect(fields.get("back", "/"))
         allowed = {
             "theme": r"auto|light|dark",
@@ -230,6 +231,14 @@ class OtherPages:
                     f"muniment_{name}", fields[name].replace("/", "~"), max_age=_YEAR_S, path="/", httponly=True, samesite="strict",
                     secure=request.url.scheme == "https",
                 )  # fmt: skip
+        pin = fields.get("pin", "")
+        if pin in PINNABLE:
+            pins = self._site.look(request).pins
+            kept = [p for p in pins if p != pin] if pin in pins else [*pins, pin][-PAGE_PINS_MAX:]
+            answer.set_cookie(
+                "muniment_pins", ".".join(kept), max_age=_YEAR_S, path="/", httponly=True, samesite="strict",
+                secure=request.url.scheme == "https",
+            )  # fmt: skip
         return answer
 
 

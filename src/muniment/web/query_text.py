@@ -11,9 +11,13 @@ import difflib
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
-__all__ = ["Chip", "chips", "excluding", "including", "inverted", "quoted", "suggested_fix", "without"]
+__all__ = [
+    "Chip", "adding", "chips", "excluding", "has_top_or", "including", "inverted", "loosened", "quoted", "replaced",
+    "suggested_fix", "without",
+]  # fmt: skip
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*")
 _WORDS: Final = frozenset({"AND", "OR", "NOT", "TO"})
@@ -49,6 +53,12 @@ def chips(q: str) -> list[Chip]:
     >>> [c.text for c in chips('a:b OR c:d')]
     ['(a:b OR c:d)']
     """
+    return list(_chips(q))
+
+
+@lru_cache(512)
+def _chips(q: str) -> tuple[Chip, ...]:
+    """Kept, because every link of a page is made from the same few queries."""
     parts = _parts(q)
     if "OR" in parts:
         parts = [f"({q.strip()})"]
@@ -70,7 +80,7 @@ def chips(q: str) -> list[Chip]:
                 len(found), text, name if is_field else "", _unquoted(value if is_field else body), text.startswith("-")
             )
         )
-    return found
+    return tuple(found)
 
 
 def without(q: str, at: int) -> str:
@@ -81,6 +91,37 @@ def without(q: str, at: int) -> str:
 def inverted(q: str, at: int) -> str:
     """The query with part `at` turned around."""
     return " ".join(_turned(chip) if chip.at == at else chip.text for chip in chips(q))
+
+
+def replaced(q: str, at: int, text: str) -> str:
+    """The query with part `at` written anew; nothing removes it.
+
+    >>> replaced("a:b c:d", 1, "c:x OR c:y")
+    'a:b (c:x OR c:y)'
+    """
+    anew = " ".join(chip.text for chip in chips(text))
+    return " ".join(part for chip in chips(q) if (part := anew if chip.at == at else chip.text))
+
+
+def adding(q: str, text: str) -> str:
+    """The query with more parts, each once."""
+    parts = [chip.text for chip in chips(q)]
+    return " ".join([*parts, *[chip.text for chip in chips(text) if chip.text not in parts]])
+
+
+def has_top_or(q: str) -> bool:
+    """Does `OR` stand at the top level, so that more parts need brackets around it?"""
+    return "OR" in _parts(q)
+
+
+def loosened(chip: Chip) -> str:
+    """The part, found anywhere inside the value: what a person usually meant who wrote a first name. Else nothing.
+
+    >>> loosened(chips("actor:anna")[0]), loosened(chips('"two words"')[0])
+    ('actor:*anna*', '')
+    """
+    is_plain = chip.field and not chip.is_negated and re.fullmatch(r"[\w@. +-]{2,128}", chip.value)
+    return f"{chip.field}:*{re.sub(' +', '*', chip.value.strip())}*" if is_plain else ""
 
 
 def including(q: str, field: str, value: str) -> str:

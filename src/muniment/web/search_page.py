@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -12,17 +13,28 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from muniment.errors import RejectedError
-from muniment.limits import PAGE_ROWS
+from muniment.limits import PAGE_QUERY_CHARS_MAX, PAGE_ROWS
+from muniment.web import query_text
 from muniment.web.address import Address
-from muniment.web.backend import Door, Horizon, Page, Series, SourceStatus, Viewer, Wanted
-from muniment.web.chart import Chart, chart
-from muniment.web.connect import Snippet, snippets
-from muniment.web.fields import FACETS, FIELDS, ROW_COLUMNS, Field
-from muniment.web.query_text import Chip, chips, suggested_fix
-from muniment.web.rows import Row, rows
+from muniment.web.backend import Page, Series, Viewer, Wanted
+from muniment.web.chart import Chart, chart, gaps
+from muniment.web.fields import FACETS, FIELDS, PINNABLE, ROW_COLUMNS
+from muniment.web.nothing import why_nothing
+from muniment.web.query_text import Chip, adding, chips, loosened, suggested_fix
+from muniment.web.rows import rows
+from muniment.web.search_view import (
+    ChipView,
+    Choice,
+    ColumnView,
+    Facet,
+    FacetValue,
+    Nothing,
+    QueryError,
+    SearchView,
+)
 from muniment.web.shown import plain
 from muniment.web.site import HEADERS, Look, Site, redirect
-from muniment.web.times import PRESETS, Range, absolute, clock_text, parse_range, span_text
+from muniment.web.times import PRESETS, Range, absolute, clock_text, parse_range, span_text, utc_text
 
 __all__ = ["SearchPages"]
 
@@ -34,116 +46,6 @@ _EXPORTS: Final = (
     ("parquet", "Parquet", "typed columns for analysis"),
     ("ocsf", "OCSF", "the common schema, JSON lines"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ChipView:
-    """A part of the query with what a click can do to it."""
-
-    chip: Chip
-    remove: str
-    invert: str
-
-
-@dataclass(frozen=True, slots=True)
-class QueryError:
-    """Where the query is wrong. `fix_url` is empty when no correction suggests itself."""
-
-    before: str
-    wrong: str
-    after: str
-    column: int | None
-    reason: str
-    fix: str
-    fix_url: str
-
-
-@dataclass(frozen=True, slots=True)
-class FacetValue:
-    """One value of a facet. `share` in per cent of the facet's largest."""
-
-    text: str
-    count: int
-    share: float
-    include: str
-    exclude: str
-    is_chosen: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Facet:
-    """A field with its most frequent values."""
-
-    field: Field
-    name: str
-    values: tuple[FacetValue, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A link with words; `is_now`: it is the state of this page."""
-
-    text: str
-    label: str
-    url: str
-    is_now: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnView:
-    """A column of the table and what can be done with it."""
-
-    field: Field
-    left: str
-    right: str
-    remove: str
-
-
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """No rows: why, and ways out. `removals`: the query without one part, and how much that finds."""
-
-    removals: tuple[tuple[str, int, str], ...]
-    nearest: tuple[tuple[str, str, str], ...]
-    wider: tuple[tuple[str, str], ...]
-    late: tuple[SourceStatus, ...]
-    is_ever: bool
-    snippets: tuple[Snippet, ...]
-    doors: tuple[Door, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SearchView:
-    """Everything the search page shows."""
-
-    address: Address
-    covered: Range
-    chips: tuple[ChipView, ...]
-    error: QueryError | None
-    time_error: str
-    warnings: tuple[tuple[str, str, str], ...]
-    presets: tuple[Choice, ...]
-    window: tuple[Choice, ...]
-    absolute_url: str
-    from_value: str
-    to_value: str
-    zone_name: str
-    chart: Chart | None
-    facets: tuple[Facet, ...]
-    columns: tuple[ColumnView, ...]
-    all_columns: tuple[tuple[Field, bool], ...]
-    rows: tuple[Row, ...]
-    next_url: str
-    first_url: str
-    live_url: str
-    order_url: str
-    exports: tuple[tuple[str, str, str], ...]
-    took_ms: float
-    horizon: Horizon | None
-    last_index: int
-    hidden: tuple[tuple[str, str], ...]
-    nothing: Nothing | None
-    fields: tuple[str, ...]
 
 
 class SearchPages:
@@ -160,7 +62,7 @@ class SearchPages:
             return redirect(tidy)
         address = Address.of(request.query_params)
         look = self._site.look(request)
-        view = await self._view(viewer, address, look)
+        view = await self._view(viewer, address, look, request.query_params.get("open", ""))
         shell = self._site.shell(
             request,
             plain(address.q) or "Search",
@@ -185,7 +87,7 @@ class SearchPages:
                 {
                     "index": row.index, "url": row.url, "date": row.date, "clock": row.clock, "time": row.time,
                     "outcome": row.outcome, "pieces": [[p.kind, plain(p.text)] for p in row.pieces],
-                    "cells": [[c.field.column, c.field.style, plain(c.text), c.include] for c in row.cells],
+                    "cells": [[c.field.label, c.field.style, plain(c.text), c.include, c.exclude] for c in row.cells],
                 }
                 for row in shown_rows
             ],
@@ -196,7 +98,7 @@ class SearchPages:
     def _tidied(self, request: Request) -> str:
         """Forms send `from` and `to`, ticked columns and `add.<field>`; addresses are made of `when`, `cols` and `q`."""
         p = request.query_params
-        extra = [name for name in p if name in {"from", "to", "col", "typed"} or name.startswith("add.")]
+        extra = [n for n in p if n in {"from", "to", "col", "typed"} or n.startswith(("add.", "part.", "within."))]
         if not extra:
             return ""
         address = Address.of(p)
@@ -210,98 +112,90 @@ class SearchPages:
             address = replace(address, columns=(*kept, *[c for c in chosen if c not in kept]))
         url = replace(address, cursor="").url()
         for name in extra:
-            if name.startswith("add.") and p[name].strip():
-                url = address.including(name[4:], p[name].strip())
+            kind, _, rest = name.partition(".")
+            if kind == "add" and p[name].strip():
+                url = address.including(rest, p[name].strip())
+            elif kind == "part" and rest.isascii() and rest.isdigit():
+                url = address.rewritten(int(rest), p[name][:PAGE_QUERY_CHARS_MAX])
+            elif kind == "within":
+                url = address.finding(rest, p[name].strip())
         return url
 
-    async def _view(self, viewer: Viewer, address: Address, look: Look) -> SearchView:
+    async def _view(self, viewer: Viewer, address: Address, look: Look, opened: str) -> SearchView:
         now = self._backend.now_ns()
         time_error = ""
         try:
             covered = parse_range(address.when, now, look.zone)
         except RejectedError as error:
             time_error, covered = error.reason, parse_range("24h", now, look.zone)
-        wanted = Wanted(address.q, covered.start, None if covered.is_open else covered.end)
-        base = _Base(address, covered, look, time_error, now)
+        wanted = Wanted(*address.asked(covered))
+        base = _Base(address, covered, look, time_error, now, opened if opened.isascii() and opened.isdigit() else "")
         try:
-            page, found, values = await self._read(viewer, address, wanted, covered, look)
+            page, found, values = await self._read(viewer, address, wanted, look)
         except RejectedError as error:
             return base.view(error=_query_error(address, error))
         picture = chart(found, page.horizon.complete_to_time, page.horizon.pending, look.zone) if found else None
-        nothing = None if page.rows else await self._nothing(viewer, address, covered, look, page.horizon)
+        if picture and picture.total and not all(bar.total for bar in picture.bars):
+            everything = Wanted("", picture.start, picture.end)
+            silent = found
+            if wanted.q and found:
+                silent = await self._backend.histogram(viewer, everything, buckets=_BUCKETS, by="outcome")
+            picture = replace(picture, gaps=gaps(silent, look.zone) if silent else ())
+        nothing = None if page.rows else await why_nothing(self._backend, viewer, address, covered, look)
         return base.view(page=page, picture=picture, values=values, nothing=nothing)
 
     async def _read(
-        self, viewer: Viewer, address: Address, wanted: Wanted, covered: Range, look: Look
+        self, viewer: Viewer, address: Address, wanted: Wanted, look: Look
     ) -> tuple[Page, Series | None, Mapping[str, Sequence[tuple[str, int]]]]:
         now = self._backend.now_ns()
         columns = list(dict.fromkeys([*ROW_COLUMNS, *address.columns]))
         rows_wanted = self._backend.search(
             viewer, wanted, limit=PAGE_ROWS, cursor=address.cursor or None, order=address.order, columns=columns
         )
-        if covered.start is None:
-            # Everything: the picture starts at the first event there is.
+        counted = self._values(viewer, address, wanted, look)
+        if wanted.start is None:
+            # Everything, or a range of receipt: the picture starts at the first event there is.
             page, oldest, values = await asyncio.gather(
                 rows_wanted,
                 self._backend.search(viewer, wanted, limit=1, cursor=None, order="asc", columns=["time"]),
-                self._backend.facets(viewer, wanted, list(FACETS), limit=_FACET_VALUES),
+                counted,
             )
             first = rows(oldest.rows, replace(address, columns=()), look.zone) if oldest.rows else []
             start = parse_range(f"{first[0].time}/now", now, look.zone).start if first else None
             if start is None:
                 return page, None, values
-            span = Wanted(address.q, start, now)
+            span = Wanted(wanted.q, start, now)
             return page, await self._backend.histogram(viewer, span, buckets=_BUCKETS, by="outcome"), values
-        span = Wanted(address.q, covered.start, covered.end)
+        span = Wanted(wanted.q, wanted.start, now if wanted.end is None else wanted.end)
         page, found, values = await asyncio.gather(
-            rows_wanted,
-            self._backend.histogram(viewer, span, buckets=_BUCKETS, by="outcome"),
-            self._backend.facets(viewer, wanted, list(FACETS), limit=_FACET_VALUES),
+            rows_wanted, self._backend.histogram(viewer, span, buckets=_BUCKETS, by="outcome"), counted
         )
         return page, found, values
 
-    async def _nothing(self, viewer: Viewer, address: Address, covered: Range, look: Look, horizon: Horizon) -> Nothing:
-        """Why there are no rows: what each part removes, the nearest match outside, who is late."""
-        status, sources = await asyncio.gather(self._backend.status(viewer), self._backend.sources(viewer))
-        now = self._backend.now_ns()
-        is_ever = any(source.received for source in sources if source.id != "muniment")
-        parts = chips(address.q)[:6]
-        start, end = covered.start or 0, covered.end
-        counts = await asyncio.gather(
-            *[
-                self._backend.histogram(viewer, Wanted(_less(address, chip), start, end), buckets=1, by="outcome")
-                for chip in parts
-            ]
+    async def _values(
+        self, viewer: Viewer, address: Address, wanted: Wanted, look: Look
+    ) -> Mapping[str, Sequence[tuple[str, int]]]:
+        """The most frequent values beside the rows; of the facet being searched, those that hold the text."""
+        names = list(dict.fromkeys([*look.pins, *FACETS]))
+        sought, _, text = address.find.partition(":")
+        name = next((n for n in names if sought in {n, FIELDS[n].query}), "")
+        if not name or not text:
+            return await self._backend.facets(viewer, wanted, names, limit=_FACET_VALUES)
+        # The store narrows words down by itself; an address it cannot, so the most frequent hundred are looked through.
+        pattern = loosened(Chip(0, "", name, text, False)) if FIELDS[name].query != "ip" else ""
+        narrowed = replace(wanted, q=adding(wanted.q, pattern))
+        values, within = await asyncio.gather(
+            self._backend.facets(viewer, wanted, [n for n in names if n != name], limit=_FACET_VALUES),
+            self._backend.facets(viewer, narrowed, [name], limit=100),
         )
-        removals = tuple(
-            (chip.text, sum(sum(v) for v in found.series.values()), address.without(chip.at))
-            for chip, found in zip(parts, counts, strict=True)
-        )
-        earlier, later = await asyncio.gather(
-            self._backend.search(viewer, Wanted(address.q, None, start), limit=1, cursor=None, order="desc", columns=list(ROW_COLUMNS)),
-            self._backend.search(viewer, Wanted(address.q, end, None), limit=1, cursor=None, order="asc", columns=list(ROW_COLUMNS)),
-        )  # fmt: skip
-        nearest = []
-        for words, page in (("Nearest before", earlier), ("Nearest after", later)):
-            for row in rows(page.rows, address, look.zone):
-                hour = parse_range(f"{row.time}/now", 2**62, look.zone).start or 0
-                around = absolute(max(0, hour - 1_800 * 10**9), hour + 1_800 * 10**9)
-                nearest.append((words, f"{row.date} {row.clock}", address.with_when(around)))
-        wider = tuple(
-            (label, address.with_when(text))
-            for text, label in (("7d", "Last 7 days"), ("30d", "Last 30 days"), ("all", "Everything"))
-            if text != covered.text
-        )
-        late = tuple(s for s in sources if s.rhythm_s and s.last_heard and now - s.last_heard > s.rhythm_s * 10**9)
-        return Nothing(removals, tuple(nearest), wider, late, is_ever, snippets(status.doors), tuple(status.doors))
-
-
-def _less(address: Address, chip: Chip) -> str:
-    return " ".join(other.text for other in chips(address.q) if other.at != chip.at)
+        held = [pair for pair in within.get(name, ()) if text.lower() in pair[0].lower()][: 3 * _FACET_VALUES]
+        return {n: held if n == name else values.get(n, ()) for n in names}
 
 
 def _query_error(address: Address, error: RejectedError) -> QueryError:
     q, column = address.q, error.column
+    if column and address.is_received and query_text.has_top_or(q):
+        column -= 1  # the bracket that `asked` put before it
     fix = str(getattr(error, "fix", "") or "") or suggested_fix(q, column, _names())
     at = min(column if column is not None else len(q), len(q))
     end = at
@@ -334,6 +228,7 @@ class _Base:
     look: Look
     time_error: str
     now: int
+    opened: str
 
     def view(
         self,
@@ -350,18 +245,28 @@ class _Base:
         return SearchView(
             address=a,
             covered=self.covered,
-            chips=tuple(ChipView(chip, a.without(chip.at), a.inverted(chip.at)) for chip in chips(a.q)),
+            chips=tuple(
+                ChipView(chip, a.without(chip.at), a.inverted(chip.at), a.set_aside(chip.at)) for chip in chips(a.q)
+            ),
+            set_aside=tuple(
+                ChipView(chip, a.forgotten(chip.at), enable=a.taken_back(chip.at)) for chip in chips(a.off)
+            ),
             error=error,
             time_error=self.time_error,
             warnings=tuple(_warning(a, text) for text in (page.warnings if page else ())),
             presets=tuple(Choice(text, label, a.with_when(text), text == self.covered.text) for text, label in PRESETS),
             window=self._window(),
             absolute_url=a.with_when(absolute(start, self.covered.end)),
+            absolute_words=f"{clock_text(start, zone, 'minute')} to {clock_text(self.covered.end, zone, 'minute')}",
+            clock_url=a.toggled_clock(),
+            command=_command(a, start, self.covered.end),
+            open_url=f"/events/{self.opened}{a.url('')}" if self.opened else "",
+            unpinned=tuple(FIELDS[n] for n in PINNABLE if n not in self.look.pins and n not in FACETS),
             from_value=clock_text(start, zone)[:19].replace(" ", "T"),
             to_value=clock_text(self.covered.end, zone)[:19].replace(" ", "T"),
             zone_name=self.look.zone_name,
             chart=picture,
-            facets=_facets(a, values or {}),
+            facets=_facets(a, values or {}, self.look.pins),
             columns=tuple(
                 ColumnView(
                     FIELDS[c],
@@ -412,10 +317,22 @@ def _warning(address: Address, text: str) -> tuple[str, str, str]:
     return text, fix if fix != address.q else "", address.with_q(fix) if fix else ""
 
 
-def _facets(address: Address, values: Mapping[str, Sequence[tuple[str, int]]]) -> tuple[Facet, ...]:
+def _command(address: Address, start: int, end: int) -> str:
+    """The same search for a shell."""
+    q, first, last = address.asked(Range("", "", start, end, False))
+    words = ["muniment", "search", shlex.quote(q)]
+    words += ["--from", "1970-01-01" if first is None else utc_text(first)]
+    words += ["--to", utc_text(last)] if last is not None else []
+    return " ".join(words)
+
+
+def _facets(
+    address: Address, values: Mapping[str, Sequence[tuple[str, int]]], pins: Sequence[str]
+) -> tuple[Facet, ...]:
     chosen = {(chip.field, chip.value) for chip in chips(address.q) if not chip.is_negated}
     found = []
-    for name in FACETS:
+    sought_name, _, sought = address.find.partition(":")
+    for name in dict.fromkeys([*pins, *FACETS]):
         field = FIELDS[name]
         query = field.query or name
         listed = [
@@ -424,7 +341,8 @@ def _facets(address: Address, values: Mapping[str, Sequence[tuple[str, int]]]) -
             if text not in {"", "::"}
         ]
         top = max((n for _, n in listed), default=0)
-        if listed:
+        is_sought = bool(sought) and sought_name in {name, query}
+        if listed or is_sought or (name in pins and values):
             items = tuple(
                 FacetValue(
                     text,
@@ -436,7 +354,10 @@ def _facets(address: Address, values: Mapping[str, Sequence[tuple[str, int]]]) -
                 )
                 for text, n in listed
             )
-            found.append(Facet(field, query, items))
+            found.append(
+                Facet(field, query, items, name in pins, len(items) >= _FACET_VALUES, sought if is_sought else "",
+                      address.finding("", ""))
+            )  # fmt: skip
     return tuple(found)
 
 

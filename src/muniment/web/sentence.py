@@ -64,7 +64,8 @@ def sentence(row: Mapping[str, object]) -> list[Piece]:
     pieces = [Piece("actor", actor)]
     if _text(row, "on_behalf_of"):
         pieces += [Piece("plain", "on behalf of"), Piece("actor", _text(row, "on_behalf_of"))]
-    pieces.append(Piece("verb", f"tried to {_BASE.get(verb, verb)}" if is_failure else _past(verb)))
+    is_refusal = verb == "denied"  # the action says already how it ended
+    pieces.append(Piece("verb", f"tried to {_BASE.get(verb, verb)}" if is_failure and not is_refusal else _past(verb)))
     target = _text(row, "target_name") or _text(row, "target_id")
     place = _text(row, "dst_host") or _text(row, "app")
     if verb in _INTRANSITIVE:
@@ -72,6 +73,8 @@ def sentence(row: Mapping[str, object]) -> list[Piece]:
         pieces += (
             [Piece("plain", "to" if verb in {"login", "logon"} else "of"), Piece("target", where)] if where else []
         )
+    elif _text(row, "target_type") == "ledger":  # what Muniment says about itself; its log's long name says nothing
+        pieces.append(Piece("plain", f"the {noun}"))
     else:
         pieces += [Piece("plain", noun)] if noun else []
         pieces += [Piece("target", target)] if target and target != actor else []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from muniment.errors import AuditError, BusyError, DeniedError, RejectedError, StorageError
-from muniment.limits import PAGE_FORM_BYTES_MAX
+from muniment.limits import PAGE_FORM_BYTES_MAX, PAGE_PINS_MAX
 from muniment.web.backend import Backend, Horizon, Viewer
+from muniment.web.fields import PINNABLE
 from muniment.web.shown import plain, shown
 from muniment.web.times import ago, clock_text, utc_text, zone_of
 
@@ -42,16 +44,21 @@ HEADERS: Final = {
 }
 _MEDIA: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
 _YEAR_S: Final = 31_536_000
+_log = logging.getLogger("muniment.web")
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How this browser wants its pages. `theme`: auto, light or dark; `has_keys`: single-key shortcuts are on."""
+    """How this browser wants its pages. `theme`: auto, light or dark; `has_keys`: single-key shortcuts are on.
+
+    `pins`: fields whose most frequent values stand first.
+    """
 
     theme: str
     zone_name: str
     zone: tzinfo
     has_keys: bool
+    pins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +129,11 @@ class Site:
             "UTC" if zone is zone_of("UTC") else name,
             zone,
             request.cookies.get("muniment_keys", "on") != "off",
+            tuple(
+                dict.fromkeys(
+                    n for n in request.cookies.get("muniment_pins", "").split(".")[:PAGE_PINS_MAX] if n in PINNABLE
+                )
+            ),
         )
 
     def shell(self, request: Request, title: str, section: str, **more: Any) -> Shell:
@@ -147,6 +159,8 @@ class Site:
                 return await work(request, viewer)
             except AuditError as error:
                 return self.refusal(request, error)
+            except Exception as error:
+                return self.failure(request, error)
 
         return endpoint
 
@@ -196,6 +210,19 @@ class Site:
             problem = Problem(
                 503, "The disk refuses", str(error), "An operator must look at the disk now.", "", request_id
             )
+        if problem.status >= 500:
+            _log.warning("page %s refused, number %s: %s", request.url.path, request_id, error)
+        return self.render("problem.html", self.shell(request, problem.heading, ""), problem, problem.status)
+
+    def failure(self, request: Request, error: Exception) -> Response:
+        """The page for what nobody foresaw: its words stay in the server's log, under the number the page shows."""
+        number = secrets.token_hex(6)
+        _log.error("page %s failed, number %s", request.url.path, number, exc_info=error)
+        words = "This page could not be made. Nothing that was recorded is affected by it."
+        advice = (
+            "Load it again. If that does not help, give an administrator this number: it stands in the server's log."
+        )
+        problem = Problem(500, "Something went wrong", words, advice, "", number)
         return self.render("problem.html", self.shell(request, problem.heading, ""), problem, problem.status)
 
     def static_file(self, request: Request) -> Response:

@@ -32,6 +32,7 @@ PRESETS: Final = (
     ("yesterday", "Yesterday"),
     ("mtd", "This month so far"),
     ("last month", "Last month"),
+    ("last quarter", "Last quarter"),
     ("all", "Everything"),
 )
 _LABELS: Final = dict(PRESETS)
@@ -98,12 +99,16 @@ def _named(words: str, now_ns: int, zone: tzinfo) -> Range | None:
     if words in {"mtd", "month to date", "this month"}:
         first = datetime.combine(now.date().replace(day=1), time(), zone)
         return Range("mtd", _LABELS["mtd"], _ns(first), now_ns, True)
-    if words == "last month":
+    if words in {"last month", "last quarter"}:
         last = now.date().replace(day=1)
+        if words == "last quarter":
+            last = last.replace(month=last.month - (last.month - 1) % 3)
         first_day = (last - timedelta(days=1)).replace(day=1)
+        if words == "last quarter":
+            first_day = date(first_day.year, first_day.month - 2, 1)
         return Range(
             words,
-            "Last month",
+            _LABELS[words],
             _ns(datetime.combine(first_day, time(), zone)),
             _ns(datetime.combine(last, time(), zone)),
             False,

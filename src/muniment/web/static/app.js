@@ -4,8 +4,11 @@ import { startKeys } from "./keys.js";
 import { startCompletion } from "./complete.js";
 import { startHistogram } from "./histogram.js";
 import { startLive } from "./live.js";
+import { startPalette } from "./palette.js";
+import { startPanel } from "./panel.js";
+import { startSelect } from "./select.js";
 import { startVerify } from "./verify.js";
 import { startSmall } from "./small.js";
 
 document.documentElement.classList.add("has-js");
-for (const start of [startSmall, startKeys, startCompletion, startHistogram, startLive, startVerify]) start();
+for (const start of [startSmall, startKeys, startCompletion, startHistogram, startLive, startVerify, startPanel, startSelect, startPalette]) start();

@@ -20,6 +20,7 @@ export function startCompletion() {
   };
   const take = (k) => {
     const s = found[k];
+    if (s.kind === "recent") { input.value = s.text; hide(); find("#search").requestSubmit(); return; }
     const text = s.text + (s.kind === "field" || s.text.endsWith(":") ? "" : " ");
     input.setRangeText(text, s.start, Math.max(s.end, s.start), "end");
     hide(); input.focus(); ask();
@@ -28,11 +29,12 @@ export function startCompletion() {
     clearTimeout(timer);
     timer = setTimeout(async () => {
       const mine = ++asked;
+      const recent = input.value.trim() ? [] : history_().slice(0, 5).map((text) => ({ text, kind: "recent", detail: "asked before", start: 0, end: 0 }));
       try {
         const url = `/api/v1/complete?text=${encodeURIComponent(input.value)}&column=${input.selectionStart}`;
         const answer = await fetch(url, { headers: { accept: "application/json" } });
         if (!answer.ok || mine !== asked || document.activeElement !== input) return hide();
-        found = (await answer.json()).suggestions.slice(0, 12);
+        found = [...recent, ...(await answer.json()).suggestions].slice(0, 12);
       } catch { return hide(); }
       list.replaceChildren(...found.map((s, k) => {
         const item = make("li", { id: `q-option-${k}`, role: "option", "aria-selected": "false" }, s.text, make("span", {}, s.detail));
@@ -43,6 +45,7 @@ export function startCompletion() {
     }, 90);
   };
   input.addEventListener("input", ask);
+  input.addEventListener("focus", () => { if (!input.value.trim() && history_().length) ask(); });
   input.addEventListener("blur", hide);
   input.addEventListener("keydown", (event) => {
     if (event.ctrlKey && (event.key === "ArrowUp" || event.key === "ArrowDown")) {

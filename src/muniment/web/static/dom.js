@@ -7,3 +7,16 @@ export function make(name, attributes = {}, ...children) {
 }
 export const find = (selector, from = document) => from.querySelector(selector);
 export const all = (selector, from = document) => [...from.querySelectorAll(selector)];
+
+let saying = 0;
+// A line for everybody, screen readers too; gone after a while.
+export function say(text) {
+  const place = find("#said");
+  place.textContent = text;
+  clearTimeout(saying);
+  saying = setTimeout(() => (place.textContent = ""), 4000);
+}
+export function copy(text, what) {
+  return (navigator.clipboard?.writeText(text) ?? Promise.reject(new Error("no clipboard"))).then(
+    () => say(`${what} copied`), () => say("This browser does not let pages copy"));
+}

@@ -29,7 +29,7 @@ export function startHistogram() {
   function go(a, b) {
     const at = (x) => { const ms = Number((start + ((end - start) * BigInt(Math.round(x * 1e6))) / 1000000n) / 1000000n); return new Date(ms).toISOString(); };
     const url = new URL(location.href);
-    for (const name of ["cursor", "live"]) url.searchParams.delete(name);
+    for (const name of ["cursor", "live", "open", "by"]) url.searchParams.delete(name);
     url.searchParams.set("when", `${at(a)}/${at(b)}`);
     location.href = url;
   }

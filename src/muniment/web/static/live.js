@@ -62,19 +62,34 @@ function tableRow(row) {
   const time = make("time", { datetime: row.time }, make("span", { class: "d" }, row.date), " ", row.clock);
   const open = make("a", { class: "open", href: row.url });
   row.pieces.forEach(([kind, text], k) => open.append(...(k ? [" "] : []), make("span", { class: `p-${kind}` }, text)));
-  const cells = row.cells.map(([name, style, text, include]) =>
-    make("td", { class: `c-${style}`, "data-label": name }, text ? (include ? make("a", { href: include }, text) : text) : make("span", { class: "nil" }, "–")));
+  const cells = row.cells.map(([name, style, text, include, exclude]) =>
+    make("td", { class: `c-${style}`, "data-label": name }, text ? (include ? make("a", { href: include, "data-exclude": exclude }, text) : text) : make("span", { class: "nil" }, "–")));
   return make("tr", { "data-index": row.index, class: "is-new" },
-    make("td", { class: "c-time" }, make("a", { href: row.url, tabindex: "-1" }, time)),
-    make("td", { class: "c-what" }, mark(row.outcome), open), ...cells);
+    make("td", { class: "c-time" }, make("input", { type: "checkbox", class: "pick js", "aria-label": `Select record ${row.index}` }), make("a", { href: row.url, tabindex: "-1" }, time)),
+    make("td", { class: "c-what" }, mark(row.outcome), open), ...cells, make("td", { class: "c-proof" }, lock(row.index)));
+}
+
+const SPACE = "http://www.w3.org/2000/svg";
+function icon(path) {
+  const svg = document.createElementNS(SPACE, "svg"), line = document.createElementNS(SPACE, "path");
+  for (const [k, v] of Object.entries({ class: "icon", width: 14, height: 14, viewBox: "0 0 16 16", fill: "none", stroke: "currentColor", "stroke-width": 1.8, "stroke-linecap": "round", "aria-hidden": "true" })) svg.setAttribute(k, v);
+  line.setAttribute("d", path);
+  svg.append(line);
+  return svg;
+}
+
+function lock(index) {
+  const link = make("a", { class: "lock", href: `/events/${index}/proof`, "data-proof": `/api/v1/events/${index}/proof?format=json`, title: "Sealed in the ledger; press to check it here" },
+    icon("M5.4 7V5.2a2.6 2.6 0 0 1 5.2 0V7"), make("span", { class: "sr" }, `Check the proof of record ${index}`));
+  const body = document.createElementNS(SPACE, "rect");
+  for (const [k, v] of Object.entries({ x: 3.4, y: 7, width: 9.2, height: 6.4, rx: 1.4 })) body.setAttribute(k, v);
+  link.firstChild.prepend(body);
+  return link;
 }
 
 function mark(outcome) {
-  const name = outcome in PATHS ? outcome : "unknown", space = "http://www.w3.org/2000/svg";
-  const svg = document.createElementNS(space, "svg"), path = document.createElementNS(space, "path");
-  for (const [k, v] of Object.entries({ class: "icon", width: 14, height: 14, viewBox: "0 0 16 16", fill: "none", stroke: "currentColor", "stroke-width": 1.8, "stroke-linecap": "round", "aria-hidden": "true" })) svg.setAttribute(k, v);
-  path.setAttribute("d", PATHS[name]);
-  svg.append(path);
+  const name = outcome in PATHS ? outcome : "unknown";
+  const svg = icon(PATHS[name]);
   return make("span", { class: `outcome is-${name}`, title: outcome }, svg, make("span", { class: "word" }, outcome));
 }
 

@@ -1,5 +1,5 @@
 // The proof checked in this browser: fetched as data, every hash computed here, nothing believed from the server's verdict.
-import { find, make } from "./dom.js";
+import { find, make, say } from "./dom.js";
 
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 const join = (...parts) => { const all = new Uint8Array(parts.reduce((n, p) => n + p.length, 0)); let at = 0; for (const p of parts) { all.set(p, at); at += p.length; } return all; };
@@ -9,12 +9,43 @@ const same = (a, b) => hex(a) === hex(b);
 const ZERO = Uint8Array.of(0), ONE = Uint8Array.of(1);
 
 export function startVerify() {
-  const link = find("[data-verify]");
+  armVerify(document);
+  find("#rows")?.addEventListener("click", (event) => {
+    const lock = event.target.closest("a.lock");
+    if (!lock || event.ctrlKey || event.metaKey || event.shiftKey || !globalThis.crypto?.subtle) return;
+    event.preventDefault();
+    proveRow(lock.closest("tr"));
+  });
+}
+
+// The lock of a row: fetched, computed, and told by shape and words. True, false, or null when it could not be told.
+export async function proveRow(row) {
+  const lock = find("a.lock", row), index = row.dataset.index;
+  if (!lock || !globalThis.crypto?.subtle) { if (lock) location.href = lock.href; return null; }
+  lock.setAttribute("aria-busy", "true");
+  let verdict = null;
+  try {
+    const answer = await fetch(lock.dataset.proof);
+    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+    const { steps } = await check(await answer.json(), Number(index));
+    verdict = steps.some(([, ok]) => ok === false) ? false : steps.every(([, ok]) => ok === true) ? true : null;
+    say(verdict ? `Record ${index}: the proof holds, computed in this browser` : verdict === false ? `Record ${index}: the proof does NOT hold` : `Record ${index}: the hashes hold; the signature could not be checked here`);
+  } catch (error) { say(`Record ${index} could not be verified: ${error.message}`); }
+  lock.removeAttribute("aria-busy");
+  lock.classList.add(verdict ? "is-proved" : verdict === false ? "is-broken" : "is-unsure");
+  lock.title = verdict ? "The proof holds, computed in this browser" : verdict === false ? "The proof does not hold" : "Not fully checked; press to try again";
+  find(".sr", lock).textContent = `${lock.title}: record ${index}`;
+  find("path", lock)?.setAttribute("d", verdict ? "M5.4 10l1.9 1.9 3.4-3.6M5.4 7V5.2a2.6 2.6 0 0 1 5.2 0V7" : verdict === false ? "M6 8.6l4 3.4M10 8.6l-4 3.4M5.4 7V5.2a2.6 2.6 0 0 1 5.2 0" : "M5.4 7V5.2a2.6 2.6 0 0 1 5.2 0V7");
+  return verdict;
+}
+
+export function armVerify(from) {
+  const link = find("[data-verify]", from);
   if (!link || !globalThis.crypto?.subtle) return;
   link.textContent = "Verify in this browser";
   link.addEventListener("click", async (event) => {
     event.preventDefault();
-    const place = find("#verify");
+    const place = find("#verify", link.closest(".proof"));
     place.replaceChildren(make("p", { class: "muted" }, "Computing…"));
     try {
       const answer = await fetch(link.dataset.verify);
@@ -40,7 +71,7 @@ async function rootOf(index, size, leafHash, path) {
   return node;
 }
 
-async function check(proof) {
+async function check(proof, asked = proof.index) {
   const leaf = bytes(proof.leaf), head = JSON.parse(new TextDecoder().decode(leaf));
   const commitment = await sha(bytes(proof.record_salt), bytes(proof.record));
   const leafHash = await sha(ZERO, leaf);
@@ -48,7 +79,7 @@ async function check(proof) {
   const lines = proof.checkpoint.split("\n");
   const steps = [
     ["The record hashes to the leaf's commitment", same(commitment, bytes(head.c[0]))],
-    ["The leaf names this index", head.i === proof.leaf_index],
+    ["The leaf names this index", head.i === proof.leaf_index && proof.index === asked],
     [`${proof.inclusion_proof.length} hashes lead to the checkpoint's root`, same(root, bytes(lines[2]))],
     ["The checkpoint covers this tree", lines[1] === String(proof.size) && lines[0] === proof.origin],
   ];
