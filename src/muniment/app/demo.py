@@ -21,7 +21,7 @@ __all__ = ["run_demo"]
 _FORMATS = {"okta": "okta", "github": "github", "cloudtrail": "aws_cloudtrail", "sdk": "muniment", "otlp": "json"}
 
 
-def run_demo(settings: Settings, seconds: float | None = None) -> None:
+def run_demo(settings: Settings, seconds: float | None = None, pace: float = 5.0) -> None:
     """Serve, start the simulation as a process of its own, print the login link; stop both together.
 
     A usual port that another program on this machine has is no reason to end: the demo then takes one 10,000 higher,
@@ -31,7 +31,7 @@ def run_demo(settings: Settings, seconds: float | None = None) -> None:
     children: list[subprocess.Popen[bytes]] = []
 
     def when_ready(server: Server) -> None:
-        plan = _write_plan(server)
+        plan = _write_plan(server, pace)
         children.append(subprocess.Popen([sys.executable, "-m", "muniment", "simulate", str(plan)]))
         _greet(server, moved)
         if seconds is not None:
@@ -74,7 +74,7 @@ def _is_free(host: str, port: int, *, is_udp: bool) -> bool:
     return True
 
 
-def _write_plan(server: Server) -> Path:
+def _write_plan(server: Server, pace: float) -> Path:
     """Sources with fresh keys for this run, and where to send; readable by this user only."""
     keys = {}
     for system in SYSTEMS:
@@ -99,6 +99,7 @@ def _write_plan(server: Server) -> Path:
         "syslog_tcp_port": server.syslog.ports()["tcp"],
         "keys": keys,
         "since_ns": _last_of_others(server),
+        "per_second": pace,
         "parent": os.getpid(),
     }
     path = server.settings.data_path / "demo-plan.json"

@@ -44,11 +44,12 @@ def demo(
     data: Annotated[str, typer.Option("--data", help="Data folder of the demo.")] = "var/demo",
     port: Port = None,
     seconds: Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None,
+    pace: Annotated[float, typer.Option(min=0.05, max=200, help="Events per second when everybody is at work.")] = 5.0,
 ) -> None:
     """A running server with a simulated company sending live through the real doors, and a login link."""
     from muniment.app import run_demo
 
-    run_demo(load_settings(flags={"data": data, "port": port}), seconds)
+    run_demo(load_settings(flags={"data": data, "port": port}), seconds, pace)
 
 
 def simulate(plan: Path) -> None:
