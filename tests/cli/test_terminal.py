@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from muniment.sources.connect import WAYS
 from tests.cli.terminal import MUNIMENT, Shown, at_terminal
 from tests.live import LiveServer, within
 
@@ -123,9 +125,19 @@ def test_proof_evidence_and_verify_go_together(desk: Desk, tmp_path: Path) -> No
     assert shown.lines[0] == "c2sp.org/tlog-proof@v1"
     evidence = tmp_path / "evidence.zip"
     done = desk.pipe("proof", str(desk.index), "--evidence", str(evidence))
-    assert done.stderr.strip() == f"written {evidence}; verify with: muniment verify {evidence}"
     vkey = json.loads(desk.pipe("keys", "log", "--json").stdout)["vkeys"][0]
-    assert desk.pipe("verify", str(evidence), "--vkey", vkey).returncode == 0
+    command = f"muniment verify {evidence} --vkey '{vkey}'"
+    assert done.stderr == f"written {evidence}; it verifies anywhere, with the log's public key:\n  {command}\n"
+    assert desk.pipe(*shlex.split(command)[1:]).returncode == 0  # as it stands there
+    unpinned = desk.pipe("verify", str(evidence))
+    assert unpinned.stdout == (
+        "NOT VERIFIED: no key was pinned: a file cannot vouch for itself; give --vkey KEY, which 'muniment keys log' prints\n"
+    )
+    assert unpinned.returncode == 10
+    assert json.loads(desk.pipe("verify", str(evidence), "--json").stdout)["verdict"] == "unverified"
+    bad_key = desk.pipe("verify", str(evidence), "--vkey", "nonsense")
+    assert bad_key.stdout.startswith("NOT VERIFIED: ")
+    assert bad_key.returncode == 5
     evidence.write_bytes(evidence.read_bytes()[:-40])
     assert desk.pipe("verify", str(evidence), "--vkey", vkey).returncode != 0
 
@@ -141,7 +153,8 @@ def test_progress_bars_are_for_terminals_only(desk: Desk) -> None:
     "words",
     [
         "search source:cli-shop", "show {index}", "proof {index}", "verify", "rebuild", "status", "sources list",
-        "sources add cli-{width}", "keys list", "keys new x", "keys log", "login cli-{width}",
+        "sources add cli-{width}", "sources add otel-{width} --for otel", "sources key cli-shop", "sources connect",
+        "sources connect rsyslog", "export source:cli-shop -o /dev/null", "keys list", "keys new x", "keys log", "login cli-{width}",
     ],
 )  # fmt: skip
 def test_json_is_one_value_that_parses(desk: Desk, words: str) -> None:
@@ -169,8 +182,13 @@ ERRORS = [
     ("search", {"MUNIMENT_DATA": "/nonexistent", "MUNIMENT_URL": "{url}"}, 3, "error sign in first"),
     ("search foo(", {}, 2, "  foo(\n     ^\nerror q: this parenthesis is never closed; add )\n  at column 4"),
     ("show 999999999", {}, 2, "error index: no record with index 999999999 is visible to you"),
-    ("sources add BAD!", {}, 2, "error id: Expected `str` matching regex"),
-    ("keys new x --role king", {}, 2, "error role: "),
+    ("sources add BAD!", {}, 2, "error id: write lower-case letters, digits, '.', '_' and '-', first a letter or digit"),
+    ("sources add x --for nonsense", {}, 2, "error for: there is no 'nonsense'; there are curl, rsyslog,"),
+    ("sources add x --for rsyslog", {}, 2, "needs no source of its own: muniment sources connect rsyslog"),
+    ("sources connect nonsense", {}, 2, "error sender: there is no 'nonsense'; there are curl, rsyslog,"),
+    ("sources key nonsense", {}, 2, "error "),
+    ("keys new x --role king", {}, 2, "'king' is not one of 'reader', 'administrator'"),
+    ("export --json", {}, 2, "name one with --out"),
     ("keys revoke nope", {}, 2, "error key: there is no such key"),
     ("export --format zip", {}, 2, "Invalid value for '--format'"),
     ("export -o /nonexistent/x", {}, 6, "error /nonexistent/x: No such file or directory"),
@@ -233,6 +251,91 @@ def test_help_comes_at_once_and_loads_no_client(desk: Desk) -> None:
     assert min(took) <= 0.3 * 2  # 0.2 s on an idle core; the cores of tests are busy
     for command in ("serve", "search", "tail", "show", "proof", "verify", "export", "rebuild", "keys", "sources", "status", "doctor"):  # fmt: skip
         assert f"\n  {command}" in done.stdout
+
+
+def test_a_new_source_says_where_to_send_and_its_line_works_when_pasted(desk: Desk) -> None:
+    name = f"cli-new-{time.time_ns()}"
+    done = desk.pipe("sources", "add", name)
+    key = re.search(r"mk_\S+", done.stdout)
+    assert key
+    assert desk.server.url in done.stdout
+    assert desk.server.door("otlp-grpc") in done.stdout
+    pasted = done.stdout.partition("try it\n")[2].partition("\n\n")[0]
+    answer = subprocess.run(["sh", "-c", pasted], capture_output=True, text=True, check=True)
+    assert '"accepted":1' in answer.stdout
+    assert desk.server.one(f"source:{name}")["action"] == "document.delete"
+
+
+@pytest.mark.parametrize("sender", [way.id for way in WAYS])
+def test_what_is_to_be_pasted_stands_alone_and_names_the_door(desk: Desk, sender: str) -> None:
+    done = desk.pipe("sources", "connect", sender, "--key", "mk_mine")
+    text = done.stdout
+    host, _, port = desk.server.door("syslog-tcp").rpartition(":")
+    if sender in {"rsyslog", "syslog-ng"}:
+        assert port in text
+        assert host in text
+        assert "source 'syslog'" in done.stderr
+    else:
+        assert desk.server.url.removeprefix("http://") in text
+        assert "mk_mine" in text
+    assert "mk_YOUR_KEY" not in text
+    shown = desk.see("sources", "connect", sender)
+    assert all(line in [each.rstrip() for each in shown.lines] for line in shown.lines[:3])
+    assert "\x1b" not in done.stdout
+
+
+def test_a_text_for_one_sender_can_be_redirected_with_its_key_in_it(desk: Desk) -> None:
+    name = f"cli-otel-{time.time_ns()}"
+    done = desk.pipe("sources", "add", name, "--for", "otel-python")
+    assert "its key is in the text" in done.stderr
+    compile(done.stdout, "pasted", "exec")
+    assert "mk_YOUR_KEY" not in done.stdout
+    another = desk.pipe("sources", "key", name, "--for", "otel").stdout
+    assert another.startswith("export OTEL_")
+    assert re.findall(r"mk_\w+?_", another) != re.findall(r"mk_\w+?_", done.stdout)
+
+
+def test_an_export_is_whole_or_not_there(desk: Desk, tmp_path: Path) -> None:
+    out = tmp_path / "export.jsonl"
+    done = desk.pipe("export", "source:cli-shop", "--out", str(out), "--json")
+    assert json.loads(done.stdout) == {"written": str(out), "bytes": out.stat().st_size, "format": "jsonl"}
+    assert len(out.read_text("utf-8").splitlines()) == 3
+    before = out.read_bytes()
+    assert desk.pipe("export", "broken(", "--out", str(out)).returncode == 2
+    assert out.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["export.jsonl"]
+
+
+def test_the_status_says_where_every_door_is_and_which_process_it_is(desk: Desk) -> None:
+    done = desk.pipe("status")
+    for path in ("/v1/events", "/v1/logs", "/_bulk", "/services/collector", "/loki/api/v1/push", "/v1/cloudevents"):
+        assert re.search(rf"^\S+ +{desk.server.url}{path}", done.stdout, re.M)
+    pid = (desk.server.folder / "pid").read_text("ascii").strip()
+    assert re.search(rf"^pid +{pid} *$", done.stdout, re.M)
+    assert "muniment sources connect" in done.stderr
+
+
+def test_the_doctor_knows_the_ports_of_its_own_server(desk: Desk) -> None:
+    done = desk.pipe("doctor", "--json", MUNIMENT_PORT=str(desk.server.port))
+    port = next(each for each in json.loads(done.stdout)["checks"] if each["check"] == "port")
+    assert port["is_fine"]
+    assert "where the server of this folder listens" in port["detail"]
+
+
+def test_a_line_of_text_without_an_action_shows_what_it_says(desk: Desk) -> None:
+    key = desk.server.key_for("cli-text", "clear")
+    desk.server.send(key, {"message": "the lights went out", "action": ""})
+    desk.server.one("source:cli-text")
+    assert "the lights went out" in desk.pipe("search", "source:cli-text").stdout
+
+
+def test_beside_a_demo_the_missing_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "var/demo").mkdir(parents=True)
+    (tmp_path / "var/demo/cli.json").write_text("{}")
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MUNIMENT_")}
+    done = subprocess.run([*MUNIMENT, "search"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 5
+    assert "a demo runs here: add --data var/demo" in done.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -208,7 +208,7 @@ def test_s8_no_name_becomes_a_path(live_server: LiveServer, key: str) -> None:
         assert re.fullmatch(r'attachment; filename="muniment-[0-9a-f]{8}\.jsonl"', answer.headers.get("content-disposition", "")) or answer.status_code == 400  # fmt: skip
     after = {path for path in above.rglob("*") if live_server.folder not in path.parents}
     assert after == before
-    assert {path.name for path in live_server.folder.iterdir()} <= {"ledger", "keys", "head", "store", "cli.json", "demo-plan.json", "muniment.db", "muniment.db-wal", "muniment.db-shm", "head.db", "head.db-wal", "head.db-shm"}  # fmt: skip
+    assert {path.name for path in live_server.folder.iterdir()} <= {"ledger", "keys", "head", "store", "cli.json", "pid", "demo-plan.json", "muniment.db", "muniment.db-wal", "muniment.db-shm", "head.db", "head.db-wal", "head.db-shm"}  # fmt: skip
 
 
 def test_s10_canaries_in_every_place_stay_out_of_logs_and_files(live_server: LiveServer, key: str) -> None:

@@ -24,6 +24,7 @@ from starlette.routing import Route
 from muniment.access.policy import Identity, require
 from muniment.errors import HTTP_STATUS, AuditError, BusyError, DeniedError, RejectedError, StorageError
 from muniment.limits import API_BODY_BYTES_MAX
+from muniment.sources.registry import SOURCE_ID
 
 __all__ = [
     "HEADERS",
@@ -273,6 +274,8 @@ def _misfit(error: msgspec.ValidationError, where: str) -> RejectedError:
     """What does not fit, under the name of the field it is about."""
     text, _, place = str(error).partition(" - at ")
     match = re.search(r"`\$\.?([a-z_]*)", place)
+    if "matching regex" in text and SOURCE_ID.pattern in text:
+        text = "write lower-case letters, digits, '.', '_' and '-', first a letter or digit, 64 at most"
     return RejectedError(text, field=match[1] if match and match[1] else where)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from muniment.app.server import Server, run
-from muniment.config import Settings
+from muniment.config import SETTINGS, Settings
 from muniment.drills.company import SYSTEMS
 
 __all__ = ["run_demo"]
@@ -20,15 +21,19 @@ __all__ = ["run_demo"]
 _FORMATS = {"okta": "okta", "github": "github", "cloudtrail": "aws_cloudtrail", "sdk": "muniment", "otlp": "json"}
 
 
-def run_demo(settings: Settings, seconds: float | None = None) -> None:
-    """Serve, start the simulation as a process of its own, print the login link; stop both together."""
-    settings = replace(settings, origin="larkfield.example/audit/demo")
+def run_demo(settings: Settings, seconds: float | None = None, pace: float = 5.0) -> None:
+    """Serve, start the simulation as a process of its own, print the login link; stop both together.
+
+    A usual port that another program on this machine has is no reason to end: the demo then takes one 10,000 higher,
+    and says so.
+    """
+    settings, moved = _on_free_ports(replace(settings, origin="larkfield.example/audit/demo"))
     children: list[subprocess.Popen[bytes]] = []
 
     def when_ready(server: Server) -> None:
-        plan = _write_plan(server)
+        plan = _write_plan(server, pace)
         children.append(subprocess.Popen([sys.executable, "-m", "muniment", "simulate", str(plan)]))
-        _greet(server)
+        _greet(server, moved)
         if seconds is not None:
             timer = threading.Timer(seconds, os.kill, (os.getpid(), 2))
             timer.daemon = True
@@ -42,7 +47,34 @@ def run_demo(settings: Settings, seconds: float | None = None) -> None:
             child.wait(10)
 
 
-def _write_plan(server: Server) -> Path:
+def _on_free_ports(settings: Settings) -> tuple[Settings, list[str]]:
+    """The same settings with usual ports that are taken moved up, and a sentence for each; named ports stay."""
+    moved = []
+    for name in ("port", "otlp_grpc_port", "syslog_udp_port", "syslog_tcp_port"):
+        usual = port = getattr(settings, name)
+        if usual != SETTINGS[name].default:
+            continue
+        while not _is_free(settings.host, port, is_udp=name == "syslog_udp_port") and port + 10_000 < 65_536:
+            port += 10_000
+        if port != usual:
+            settings = replace(settings, **{name: port})
+            moved.append(f"{usual} is taken by another program: {name} is {port} here")
+    return settings, moved
+
+
+def _is_free(host: str, port: int, *, is_udp: bool) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM if is_udp else socket.SOCK_STREAM) as probe:
+        if not is_udp:  # a port whose last connections are still fading is free
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _write_plan(server: Server, pace: float) -> Path:
     """Sources with fresh keys for this run, and where to send; readable by this user only."""
     keys = {}
     for system in SYSTEMS:
@@ -67,6 +99,8 @@ def _write_plan(server: Server) -> Path:
         "syslog_tcp_port": server.syslog.ports()["tcp"],
         "keys": keys,
         "since_ns": _last_of_others(server),
+        "per_second": pace,
+        "parent": os.getpid(),
     }
     path = server.settings.data_path / "demo-plan.json"
     path.unlink(missing_ok=True)
@@ -81,16 +115,20 @@ def _last_of_others(server: Server) -> int:
     return int(datetime.fromisoformat(str(rows[0]["time"])).timestamp() * 1e9) if rows else 0
 
 
-def _greet(server: Server) -> None:
+def _greet(server: Server, moved: list[str]) -> None:
+    data = server.settings.data
     lines = [
         "",
         "  Muniment is running, and a simulated company of 300 people is at work in it.",
         "",
         f"  open:     {server.login_url()}",
-        "            (works once; for another: .venv/bin/muniment login --data " + server.settings.data + ")",
-        f"  search:   .venv/bin/muniment search --data {server.settings.data} 'action:user.* outcome:failure'",
-        f"  send:     .venv/bin/muniment sources add my-app --format muniment --data {server.settings.data}",
-        "  stop:     Ctrl+C",
+        f"            (works once; for another: .venv/bin/muniment login --data {data})",
+        f"  search:   .venv/bin/muniment search --data {data} 'action:user.* outcome:failure'",
+        f"  send:     .venv/bin/muniment sources add my-app --data {data}",
+        f"  connect:  .venv/bin/muniment sources connect rsyslog --data {data}",
+        f"  stop:     Ctrl+C; pull the plug: kill -9 {os.getpid()}",
         "",
+        *(f"  note: {each}" for each in moved),
+        *([""] if moved else []),
     ]
     print("\n".join(lines), flush=True)

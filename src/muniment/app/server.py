@@ -334,7 +334,8 @@ class Server:
     # --- running --------------------------------------------------------------------------------------------------
 
     def write_cli_file(self) -> None:
-        """`cli.json` in the data folder (0600): where this server is, with an administrator's key made for this run."""
+        """`cli.json` in the data folder (0600): where this server is, with an administrator's key made for this run;
+        and `pid`, which process it is."""
         key, text = self.keys.create("command line on this machine", "administrator", self.clock())
         self._closing.callback(lambda: self.keys.revoke(key.id, self.clock()))
         path = self.settings.data_path / "cli.json"
@@ -344,6 +345,9 @@ class Server:
             json.dump({"url": self.settings.base_url, "key": text}, file)
         temporary.replace(path)
         self._closing.callback(path.unlink, missing_ok=True)
+        process = self.settings.data_path / "pid"
+        process.write_text(f"{os.getpid()}\n", "ascii")
+        self._closing.callback(process.unlink, missing_ok=True)
 
     def login_url(self, person: str = "admin", name: str = "Administrator", role: str = "administrator") -> str:
         """A one-time login link."""

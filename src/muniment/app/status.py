@@ -79,6 +79,7 @@ class Status:
             "doors": doors,
             "process": {
                 "version": __version__,
+                "pid": os.getpid(),
                 "uptime_s": (s.clock() - s.started_at) // 10**9,
                 "resident_mib": _resident_bytes() // 2**20,
                 "pending_events": pipeline.pending_events,

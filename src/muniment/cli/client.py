@@ -107,11 +107,13 @@ def connect(server: str = "", key: str = "", data: str = "") -> Client:
             found = json.loads(file.read_text("utf-8"))
         except (OSError, ValueError):
             if not server:
-                raise ConfigError(
-                    f"no server found: {file} is not there; start one with 'muniment serve', or give --server and "
-                    "MUNIMENT_KEY",
-                    setting="server",
-                ) from None
+                demo = Path("var/demo")
+                here = (
+                    f"a demo runs here: add --data {demo}"
+                    if (demo / "cli.json").exists()
+                    else "start one with 'muniment serve', or give --server and MUNIMENT_KEY"
+                )
+                raise ConfigError(f"no server found: {file} is not there; {here}", setting="server") from None
             found = {}
         server, key = server or found.get("url", ""), key or found.get("key", "")
     headers = {"Authorization": f"Bearer {key}"} if key else {}

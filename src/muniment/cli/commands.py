@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,14 +41,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-sources_app = typer.Typer(help="Systems that send events, and what their events become.", no_args_is_help=True)
 keys_app = typer.Typer(help="API keys: list, make, revoke.", no_args_is_help=True)
-app.add_typer(sources_app, name="sources")
-app.add_typer(keys_app, name="keys")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Server = Annotated[str, typer.Option("--server", help="URL of the server.", envvar="MUNIMENT_URL")]
 Data = Annotated[str, typer.Option("--data", help="Data folder of a server on this machine.", envvar="MUNIMENT_DATA")]
+
+
+class Role(StrEnum):
+    """What a key or a person may do."""
+
+    READER = "reader"
+    ADMINISTRATOR = "administrator"
 
 
 class ExportFormat(StrEnum):
@@ -126,7 +130,7 @@ def search(
 def _horizon(answer: dict[str, Any], count: int) -> None:
     horizon = answer["horizon"]
     more = ", more with --limit" if answer["cursor"] else ""
-    pending = f", {horizon['pending']} pending" if horizon["pending"] else ""
+    pending = f", {horizon['pending']:,} pending" if horizon["pending"] else ""
     notes.print(
         Text(
             f"{count} shown{more}; complete up to index {horizon['complete_to_index']}{pending}; {answer['took_ms']:.0f} ms",
@@ -203,8 +207,15 @@ def proof(
     """A record's proof: shown, or written to a file that verifies offline."""
     client = connect(server, data=data)
     if evidence is not None:
-        evidence.write_bytes(client.raw("/api/v1/evidence", indexes=str(index)))
-        notes.print(f"written {evidence}; verify with: muniment verify {evidence}")
+        content = client.raw("/api/v1/evidence", indexes=str(index))
+        evidence.write_bytes(content)
+        vkeys = client.get("/api/v1/log-keys")["vkeys"]
+        if as_json:
+            print_json({"written": str(evidence), "bytes": len(content), "vkeys": vkeys})
+            return
+        pinned = " ".join(f"--vkey '{vkey}'" for vkey in vkeys)
+        notes.print(f"written {evidence}; it verifies anywhere, with the log's public key:")
+        notes.print(f"  muniment verify {evidence} {pinned}")
     elif as_json:
         print_json(client.get(f"/api/v1/events/{index}/proof", format="json"))
     else:
@@ -213,7 +224,10 @@ def proof(
             sys.stdout.write(text.decode())
         else:
             out.write_bytes(text)
-            notes.print(f"written {out}")
+            notes.print(
+                f"written {out}: the path from the record's leaf to the checkpoint, for a c2sp.org/tlog-proof reader"
+            )
+            notes.print(f"with the record itself, to be verified here: muniment proof {index} --evidence FILE.zip")
 
 
 @app.command()
@@ -267,29 +281,53 @@ def follow_job(client: Client, name: str, state: dict[str, Any], as_json: bool, 
 
 @app.command()
 def export(
-    query: Annotated[list[str] | None, typer.Argument()] = None,
+    query: Annotated[list[str] | None, typer.Argument(help="Only events that match; none: all.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default standard output.")] = None,
     format: Annotated[ExportFormat, typer.Option(help="What to write.")] = ExportFormat.JSONL,
     start: Start = "",
     end: End = "",
     server: Server = "",
     data: Data = "",
+    as_json: Annotated[bool, typer.Option("--json", help="With --out: say what was written as JSON.")] = False,
 ) -> None:
-    """Write all matching events to a file."""
+    """Write all matching events to a file, whole or not at all."""
+    if as_json and out is None:
+        raise RejectedError("says what was written to a file; name one with --out", field="--json")
     with connect(server, data=data).stream(
         "/api/v1/export", q=" ".join(query or []), start=start, end=end, format=format.value
     ) as response:
-        sink = sys.stdout.buffer if out is None else out.open("wb")
-        written = 0
-        with progress_bar(out is not None, is_bytes=True) as progress:
-            task = progress.add_task("export", total=None)
+        if out is None:
             for chunk in response.iter_bytes():
+                sys.stdout.buffer.write(chunk)
+            return
+        written = _write_whole(out, response.iter_bytes(), is_shown=not as_json)
+    if as_json:
+        print_json({"written": str(out), "bytes": written, "format": format.value})
+    else:
+        notes.print(f"written {out}, {written:,} bytes")
+
+
+def _write_whole(out: Path, chunks: Iterator[bytes], *, is_shown: bool) -> int:
+    """Into a file beside it first: a half export is never mistaken for a whole one. What is no file is written into."""
+    is_plain = out.is_file() or not out.exists()
+    part = out.with_name(f".{out.name}.part") if is_plain else out
+    written = 0
+    try:
+        with part.open("wb") as sink, progress_bar(is_shown, is_bytes=True) as progress:
+            task = progress.add_task("export", total=None)
+            for chunk in chunks:
                 sink.write(chunk)
                 written += len(chunk)
                 progress.update(task, completed=written)
-        if out is not None:
-            sink.close()
-            notes.print(f"written {out}, {written:,} bytes")
+        if is_plain:
+            part.replace(out)
+    except BaseException as error:
+        if is_plain:
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(part):
+            error.filename = str(out)
+        raise
+    return written
 
 
 @app.command()
@@ -306,6 +344,7 @@ def status(server: Server = "", data: Data = "", as_json: AsJson = False) -> Non
         for part, pairs in _status_parts(answer):
             console.print(Text(f"\n{part}", style="bold"))
             console.print(key_values(pairs))
+        notes.print(Text("\nwhat to paste into a sender: muniment sources connect", style="dim"))
     if not answer["is_healthy"]:
         raise typer.Exit(1)
 
@@ -314,7 +353,7 @@ def _status_parts(answer: dict[str, Any]) -> list[tuple[str, list[tuple[str, obj
     """The parts of the status with numbers as people say them."""
     said: dict[str, Callable[[Any], str]] = {
         "checkpoint_time": short_time, "disk_bytes": bytes_text, "uptime_s": span_text,
-        "resident_mib": lambda mib: f"{mib} MiB", "last_verified": _verified,
+        "resident_mib": lambda mib: f"{mib} MiB", "last_verified": _verified, "pid": str,
     }  # fmt: skip
     named = {"checkpoint_time": "checkpoint", "disk_bytes": "disk", "uptime_s": "up for", "resident_mib": "memory"}
 
@@ -327,11 +366,18 @@ def _status_parts(answer: dict[str, Any]) -> list[tuple[str, list[tuple[str, obj
     doors: list[tuple[str, object]] = []
     for name, (address, is_open, *taken) in answer["doors"].items():
         count = f"  {taken[0]:,} events" if taken and taken[0] else ""
-        doors.append((name, f"{address}{'' if is_open else '  closed'}{count}"))
+        doors.append((name, f"{address}{_PATHS.get(name, '')}{'' if is_open else '  closed'}{count}"))
     return [
         ("ledger", pairs(answer["ledger"])), ("store", pairs(answer["store"])), ("doors", doors),
         ("process", pairs(answer["process"])),
     ]  # fmt: skip
+
+
+_PATHS = {
+    "http": "/v1/events", "otlp-http": "/v1/logs", "elastic": "/_bulk", "hec": "/services/collector",
+    "loki": "/loki/api/v1/push", "journal": "/upload", "cloudevents": "/v1/cloudevents",
+}  # fmt: skip
+"""Where below the server's address an HTTP door is."""
 
 
 def _verified(last: dict[str, Any] | None) -> str:
@@ -346,60 +392,6 @@ def _said(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_said(each)}" for name, each in value.items()) or "none"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else inert(value)
-
-
-@sources_app.command("list")
-def sources_list(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
-    """All sources: what they are, how much they sent, when they were last heard."""
-    answer = connect(server, data=data).get("/api/v1/sources")
-    if as_json:
-        print_json(answer)
-        return
-    print_table(
-        ("source", "last heard", "received", "bad", "format", "privacy", "owner"),
-        [
-            (s["id"], short_time(s["last_heard"]) if s["last_heard"] else "never", f"{s['received']:,}",
-             f"{s['quarantined']:,}", s["format"], s["privacy"], inert(s["owner"]))
-            for s in answer["sources"]
-        ],
-    )  # fmt: skip
-    if any(s["quarantined"] for s in answer["sources"]):
-        notes.print(Text("bad: quarantined, not understood; see them with: muniment search quarantine:*", style="dim"))
-
-
-@sources_app.command("add")
-def sources_add(
-    id: str,
-    format: Annotated[str, typer.Option(help="Catalogue entry, or auto.")] = "auto",
-    privacy: Annotated[str, typer.Option(help="sealed or clear; empty: the server's default.")] = "",
-    owner: str = "",
-    title: str = "",
-    server: Server = "",
-    data: Data = "",
-    as_json: AsJson = False,
-) -> None:
-    """Add a source and print its key, once."""
-    body = {"id": id, "format": format, "privacy": privacy, "owner": owner, "title": title}
-    answer = connect(server, data=data).post("/api/v1/sources", body)
-    if as_json:
-        print_json(answer)
-        return
-    console.print(f"source {id} added; its key, shown this once:\n\n  {answer['key']}\n")
-    console.print("try it:", style="dim")
-    url = server or connect(server, data=data).http.base_url
-    console.print(
-        f"  curl -H 'Authorization: Bearer {answer['key']}' {str(url).rstrip('/')}/v1/events \\\n"
-        '    -d \'{"action":"document.delete","actor":{"id":"anna"},"targets":[{"type":"document","id":"9"}]}\'',
-        soft_wrap=True,
-    )
-
-
-@sources_app.command("test")
-def sources_test(file: Path, format: str = "auto", as_json: AsJson = False) -> None:
-    """Show what the events in a file become, without sending them."""
-    from muniment.cli.offline import explain_file
-
-    explain_file(file, format, as_json)
 
 
 @keys_app.command("list")
@@ -423,14 +415,14 @@ def _key_cells(key: dict[str, Any]) -> list[Text | str]:
 @keys_app.command("new")
 def keys_new(
     name: str,
-    role: Annotated[str, typer.Option(help="reader or administrator.")] = "reader",
+    role: Annotated[Role, typer.Option(help="What it may do.")] = Role.READER,
     scope: Annotated[str, typer.Option(help="A query ANDed into every search of this key.")] = "",
     server: Server = "",
     data: Data = "",
     as_json: AsJson = False,
 ) -> None:
     """A reading key; printed once."""
-    answer = connect(server, data=data).post("/api/v1/keys", {"name": name, "role": role, "scope": scope})
+    answer = connect(server, data=data).post("/api/v1/keys", {"name": name, "role": role.value, "scope": scope})
     print_json(answer) if as_json else console.print(answer["key"])
 
 
@@ -451,19 +443,22 @@ def keys_log(server: Server = "", data: Data = "", as_json: AsJson = False) -> N
 @app.command()
 def login(
     person: Annotated[str, typer.Argument(help="Who the link is for.")] = "admin",
-    name: str = "Administrator",
-    role: str = "administrator",
+    name: Annotated[str, typer.Option(help="Their name, for people.")] = "Administrator",
+    role: Annotated[Role, typer.Option(help="What they may do.")] = Role.ADMINISTRATOR,
     server: Server = "",
     data: Data = "",
     as_json: AsJson = False,
 ) -> None:
     """A one-time login link for a person."""
-    answer = connect(server, data=data).post("/api/v1/links", {"person": person, "name": name, "role": role})
+    answer = connect(server, data=data).post("/api/v1/links", {"person": person, "name": name, "role": role.value})
     print_json(answer) if as_json else console.print(answer["url"], soft_wrap=True)
 
 
 from muniment.cli import erasing as _erasing  # noqa: E402  (these join `app`, which must exist first)
 from muniment.cli import serving as _serving  # noqa: E402
+from muniment.cli import sources as _sources  # noqa: E402
 
+app.add_typer(_sources.sources_app, name="sources")
+app.add_typer(keys_app, name="keys")
 app.add_typer(_erasing.erase_app, name="erase")
 _serving.join(app)

@@ -123,6 +123,8 @@ def event_cells(row: Mapping[str, Any]) -> dict[str, Text]:
     outcome = str(row.get("outcome", ""))
     who = row.get("actor_name") or row.get("actor_email") or row.get("actor_id") or ""
     target = row.get("target_name") or row.get("target_id") or ""
+    if not target and not row.get("action"):  # a line of text that says no more than it says
+        target = str(row.get("message", "")).strip()
     return {
         "time": Text(short_time(row.get("time", ""))),
         "who": Text(inert(who), style="bold"),

@@ -16,11 +16,12 @@ from rich.text import Text
 
 from muniment.cli.output import console, inert, key_values, print_json
 from muniment.config import SETTINGS, Settings, load_settings, setting_origins
+from muniment.errors import AuditError
 
 __all__ = ["join"]
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.", envvar="MUNIMENT_CONFIG")]
-DataFolder = Annotated[str | None, typer.Option("--data", help="Data folder.", envvar="MUNIMENT_DATA")]
+DataFolder = Annotated[str | None, typer.Option("--data", help="Data folder; else MUNIMENT_DATA, else var.")]
 Port = Annotated[int | None, typer.Option("--port", help="Port of pages, API and HTTP doors.")]
 
 
@@ -43,11 +44,12 @@ def demo(
     data: Annotated[str, typer.Option("--data", help="Data folder of the demo.")] = "var/demo",
     port: Port = None,
     seconds: Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None,
+    pace: Annotated[float, typer.Option(min=0.05, max=200, help="Events per second when everybody is at work.")] = 5.0,
 ) -> None:
     """A running server with a simulated company sending live through the real doors, and a login link."""
     from muniment.app import run_demo
 
-    run_demo(load_settings(flags={"data": data, "port": port}), seconds)
+    run_demo(load_settings(flags={"data": data, "port": port}), seconds, pace)
 
 
 def simulate(plan: Path) -> None:
@@ -77,7 +79,7 @@ def doctor(
     else:
         for name, fine, detail in checks:
             mark = ("ok    ", "green") if fine else ("wrong ", "bold red")
-            console.print(Text.assemble(mark, (f"{name}: ", "bold"), inert(detail)))
+            console.print(Text.assemble(mark, (f"{name}: ", "bold"), inert(detail)), soft_wrap=True)
         console.print(Text("\nsettings", style="bold"))
         console.print(key_values([(name, f"{row['value']}  ({row['from']})") for name, row in effective.items()]))
     if not is_fine:
@@ -86,6 +88,7 @@ def doctor(
 
 def _checks(settings: Settings) -> list[tuple[str, bool, str]]:
     folder = settings.data_path
+    own = _own_doors(folder)
     return [
         ("Python", sys.version_info >= (3, 11), sys.version.split()[0]),
         _check_cpu(),
@@ -94,7 +97,7 @@ def _checks(settings: Settings) -> list[tuple[str, bool, str]]:
         _check_sync(folder),
         _check_clock(),
         *(
-            _check_port(settings.host, getattr(settings, name), name)
+            _check_port(settings.host, getattr(settings, name), name, own)
             for name in ("port", "otlp_grpc_port", "syslog_tcp_port", "syslog_udp_port", "syslog_tls_port")
         ),
     ]
@@ -148,13 +151,30 @@ def _check_clock() -> tuple[str, bool, str]:
     return "clock", 2026 <= year < 2100, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _check_port(host: str, port: int, name: str) -> tuple[str, bool, str]:
+def _own_doors(folder: Path) -> set[str]:
+    """Where the server of this data folder listens, if one runs."""
+    if not (folder / "cli.json").exists():
+        return set()
+    from muniment.cli.client import connect
+
+    try:
+        status = connect(data=str(folder)).get("/api/v1/status")
+    except AuditError:
+        return set()
+    return {address.rpartition("//")[2] for address, is_open, *_ in status["doors"].values() if is_open}
+
+
+def _check_port(host: str, port: int, name: str, own: set[str]) -> tuple[str, bool, str]:
     if port <= 0:
         return name, True, "off" if port < 0 else "any free port"
+    if f"{host}:{port}" in own:
+        return name, True, f"{host}:{port}, where the server of this folder listens"
     kind = socket.SOCK_DGRAM if name.endswith("udp_port") else socket.SOCK_STREAM
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as probe:
+        if kind == socket.SOCK_STREAM:  # as the server does: a port whose last connections are still fading is free
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            return name, False, f"{host}:{port}: {error.strerror} (fine if this server is running)"
+            return name, False, f"{host}:{port}: {error.strerror}; MUNIMENT_{name.upper()} names another"
     return name, True, f"{host}:{port} is free"

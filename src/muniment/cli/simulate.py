@@ -1,14 +1,17 @@
 """Sends the simulated company's events through the real doors: HTTP, syslog over TCP and UDP, OTLP.
 
 A process of its own, a client like any other: it holds one key per source and resends until acknowledged. First it
-sends the working day so far (its events are late and marked so), then it goes on live, and starts an incident now and
-then. The seed makes the company; the clock makes the day.
+sends the working day so far (its events are late and marked so), or what is missing of it since an earlier run, then it
+goes on live, and starts an incident now and then. The seed makes the company; the clock makes the day. It ends with the
+server that started it, however that ends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import random
 import time
 from collections import defaultdict
@@ -29,12 +32,13 @@ BATCH: Final = 500
 BACKFILL_HOURS: Final = 24
 INCIDENT_EVERY_S: Final = 240
 HOUR_NS: Final = 3_600 * SECOND_NS
+PARENT_EVERY_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class SimulationPlan:
     """Where to send and as whom: `keys` maps each source id to its key; `per_second`: events at full presence, yesterday as now;
-    nothing from before `since_ns` is sent."""
+    nothing from before `since_ns` is sent. `parent` is the process to end with, 0 for none."""
 
     url: str
     syslog_host: str
@@ -44,6 +48,7 @@ class SimulationPlan:
     per_second: float = 5.0
     since_ns: int = 0
     seconds: float | None = None
+    parent: int = 0
 
 
 def simulate(plan: SimulationPlan) -> None:
@@ -62,8 +67,20 @@ class _Simulation:
         limits = httpx.Limits(max_connections=16)
         async with httpx.AsyncClient(base_url=self._plan.url, limits=limits, timeout=60, trust_env=False) as http:
             start = time.time_ns()
-            await self._backfill(http, start)
-            await self._live(http, start)
+            work = asyncio.create_task(self._work(http, start))
+            while not work.done() and not self._is_orphan():
+                await asyncio.wait([work], timeout=PARENT_EVERY_S)
+            work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+
+    async def _work(self, http: httpx.AsyncClient, start: int) -> None:
+        await self._backfill(http, start)
+        await self._live(http, start)
+
+    def _is_orphan(self) -> bool:
+        """Was the server that started us killed? A killed process cannot end its children."""
+        return self._plan.parent != 0 and os.getppid() != self._plan.parent
 
     async def _backfill(self, http: httpx.AsyncClient, now: int) -> None:
         """The last day, hour by hour, with every incident once at its own hour."""

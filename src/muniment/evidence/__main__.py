@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from muniment.errors import EXIT_CODE, AuditError
+from muniment.errors import EXIT_CODE, AuditError, ConfigError
 from muniment.evidence.bundle import verify_evidence
 from muniment.merkle.note import VerifierKey
 
@@ -22,7 +22,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         found = verify_evidence(options.file.read_bytes(), [VerifierKey.parse(text) for text in options.vkey])
     except AuditError as error:
-        print(json.dumps({"verdict": "tampered", "reason": str(error)}) if options.as_json else f"NOT VALID: {error}")
+        # Without a good key nothing was looked at: that says nothing about the file.
+        is_unverified = not options.vkey or isinstance(error, ConfigError)
+        reason = str(error) + ("" if options.vkey else "; give --vkey KEY, which 'muniment keys log' prints")
+        verdict, words = ("unverified", "NOT VERIFIED") if is_unverified else ("tampered", "NOT VALID")
+        print(json.dumps({"verdict": verdict, "reason": reason}) if options.as_json else f"{words}: {reason}")
         return next(EXIT_CODE[kind] for kind in type(error).__mro__ if kind in EXIT_CODE)
     except OSError as error:
         print(f"cannot read {options.file}: {error.strerror}", file=sys.stderr)

@@ -1,0 +1,194 @@
+"""`muniment sources`: who sends, another key for one, what to paste into a shipper, and what samples become."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from muniment.cli.output import console, inert, key_values, notes, print_json, print_table, short_time
+from muniment.errors import RejectedError
+from muniment.sources.connect import KEY_PLACEHOLDER, WAYS, Snippet, snippets
+
+if TYPE_CHECKING:
+    from muniment.cli.client import Client
+
+__all__ = ["sources_app"]
+
+sources_app = typer.Typer(help="Systems that send events, and how to connect them.", no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Server = Annotated[str, typer.Option("--server", help="URL of the server.", envvar="MUNIMENT_URL")]
+Data = Annotated[str, typer.Option("--data", help="Data folder of a server on this machine.", envvar="MUNIMENT_DATA")]
+_IDS = ", ".join(way.id for way in WAYS)
+For = Annotated[str, typer.Option("--for", metavar="SENDER", help=f"Print only what to paste, with the key: {_IDS}.")]
+
+
+def _connect(server: str, data: str) -> Client:
+    from muniment.cli.client import connect
+
+    return connect(server, data=data)
+
+
+@sources_app.command("list")
+def sources_list(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """All sources: what they are, how much they sent, when they were last heard."""
+    answer = _connect(server, data).get("/api/v1/sources")
+    if as_json:
+        print_json(answer)
+        return
+    print_table(
+        ("source", "last heard", "received", "bad", "format", "privacy", "owner"),
+        [
+            (s["id"], short_time(s["last_heard"]) if s["last_heard"] else "never", f"{s['received']:,}",
+             f"{s['quarantined']:,}", s["format"], s["privacy"], inert(s["owner"]))
+            for s in answer["sources"]
+        ],
+    )  # fmt: skip
+    if any(s["quarantined"] for s in answer["sources"]):
+        notes.print(Text("bad: quarantined, not understood; see them with: muniment search quarantine:*", style="dim"))
+
+
+@sources_app.command("add")
+def sources_add(
+    id: Annotated[str, typer.Argument(help="Lower-case letters, digits, . _ -")],
+    format: Annotated[str, typer.Option(help="Catalogue entry, or auto.")] = "auto",
+    privacy: Annotated[str, typer.Option(help="sealed or clear; empty: the server's default.")] = "",
+    owner: Annotated[str, typer.Option(help="Who answers for it.")] = "",
+    title: Annotated[str, typer.Option(help="Its name for people.")] = "",
+    sender: For = "",
+    server: Server = "",
+    data: Data = "",
+    as_json: AsJson = False,
+) -> None:
+    """Add a source and print its key, once, with where to send and what to paste."""
+    client = _connect(server, data)
+    _check_has_key(sender)
+    body = {"id": id, "format": format, "privacy": privacy, "owner": owner, "title": title}
+    _print_key(client, id, client.post("/api/v1/sources", body), sender, as_json, f"source {id} added")
+
+
+@sources_app.command("key")
+def sources_key(id: str, sender: For = "", server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """Another key for a source, when one was lost; the old ones work until they are revoked."""
+    client = _connect(server, data)
+    _check_has_key(sender)
+    _print_key(client, id, client.post(f"/api/v1/sources/{id}/keys"), sender, as_json, f"another key for {id}")
+
+
+@sources_app.command("connect")
+def sources_connect(
+    sender: Annotated[str, typer.Argument(metavar="[SENDER]", help=f"One of {_IDS}; none: list them.")] = "",
+    key: Annotated[str, typer.Option(help="The key of the source, to stand in the text.")] = KEY_PLACEHOLDER,
+    server: Server = "",
+    data: Data = "",
+    as_json: AsJson = False,
+) -> None:
+    """What to paste into a shipper, with this server's addresses. Nothing is changed."""
+    found = _snippets(_connect(server, data), key)
+    if not sender:
+        if as_json:
+            print_json({"senders": [_as_dict(each) for each in found]})
+        else:
+            console.print(key_values([(each.id, each.words) for each in found]))
+            notes.print(
+                Text(
+                    "one of them: muniment sources connect ID; with a key: muniment sources add NAME --for ID",
+                    style="dim",
+                )
+            )
+        return
+    snippet = _of(found, sender)
+    if as_json:
+        print_json(_as_dict(snippet))
+        return
+    _print_snippet(snippet)
+    if KEY_PLACEHOLDER in snippet.text:
+        notes.print(f"{KEY_PLACEHOLDER} is a source's key: muniment sources add NAME --for {sender}", style="dim")
+    elif not _has_key(sender):
+        notes.print(Text("what comes is source 'syslog', or what syslog_networks or a certificate names", style="dim"))
+
+
+@sources_app.command("test")
+def sources_test(
+    file: Path,
+    format: Annotated[str, typer.Option(help="Catalogue entry, or auto.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Show what the events in a file become, without sending them."""
+    from muniment.cli.offline import explain_file
+
+    explain_file(file, format, as_json)
+
+
+def _print_key(client: Client, id: str, answer: dict[str, Any], sender: str, as_json: bool, title: str) -> None:
+    if as_json and not sender:
+        print_json(answer)
+        return
+    found = _snippets(client, answer["key"])
+    if sender:
+        snippet = _of(found, sender)
+        if as_json:
+            print_json(answer | {"snippet": _as_dict(snippet)})
+            return
+        notes.print(Text(f"{title}; its key is in the text", style="dim"))
+        _print_snippet(snippet)
+        return
+    doors = _doors(client)
+    console.print(f"{title}; its key, shown this once:\n\n  {answer['key']}\n", soft_wrap=True)
+    console.print(Text("where to send", style="bold"))
+    for name, door in (("HTTP", "http"), ("OTLP over gRPC", "otlp-grpc")):
+        if door in doors:
+            console.print(f"  {name}: {doors[door]}", soft_wrap=True)
+    console.print(Text("\ntry it", style="bold"))
+    _print_snippet(_of(found, "curl"))
+    others = ", ".join(each.id for each in found if each.id != "curl")
+    console.print(Text(f"\nother senders: muniment sources connect SENDER --key KEY\n({others})", style="dim"))
+
+
+def _check_has_key(sender: str) -> None:
+    """Before a source is made: syslog senders show no key, so a source of their own would never be heard."""
+    if sender and sender not in {way.id for way in WAYS}:
+        raise RejectedError(f"there is no {sender!r}; there are {_IDS}", field="for")
+    if sender and not _has_key(sender):
+        raise RejectedError(
+            f"{sender} shows no key and needs no source of its own: muniment sources connect {sender}", field="for"
+        )
+
+
+def _has_key(sender: str) -> bool:
+    return any(way.id == sender and way.has_key for way in WAYS)
+
+
+def _doors(client: Client) -> dict[str, str]:
+    status = client.get("/api/v1/status")
+    return {name: address for name, (address, is_open, *_) in status["doors"].items() if is_open}
+
+
+def _snippets(client: Client, key: str) -> tuple[Snippet, ...]:
+    return snippets(_doors(client), key)
+
+
+def _of(found: tuple[Snippet, ...], sender: str) -> Snippet:
+    for each in found:
+        if each.id == sender:
+            return each
+    if any(way.id == sender for way in WAYS):
+        raise RejectedError(f"the door that {sender} needs is closed on this server", field="sender")
+    raise RejectedError(f"there is no {sender!r}; there are {_IDS}", field="sender")
+
+
+def _print_snippet(snippet: Snippet) -> None:
+    """As it is, to be pasted or redirected into a file: no line is broken, nothing is coloured."""
+    console.print(Text(snippet.text), soft_wrap=True)
+
+
+def _as_dict(snippet: Snippet) -> dict[str, str]:
+    return {
+        "id": snippet.id,
+        "title": snippet.title,
+        "words": snippet.words,
+        "language": snippet.language,
+        "text": snippet.text,
+    }
