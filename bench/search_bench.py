@@ -1,6 +1,6 @@
 """The search store alone: insert cost, bytes, memory, and the six queries of the issue on N believable events.
 
-    python bench/search_bench.py [--events 1000000] [--store /some/folder] [--keep]
+    python bench/search_bench.py [--events 1000000] [--store /some/folder]
 
 Prints p50 (warm) beside the goals. The events go in through the projector's own path (landing, mapping, indexes), in
 blocks of 20,000; nothing is prepared outside it.

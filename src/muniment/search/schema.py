@@ -102,14 +102,14 @@ def events_sql(table: str) -> str:
         for column in COLUMNS.values()
     ]
     columns += [
-        "rest String CODEC(ZSTD(3))",
+        "rest String CODEC(ZSTD(5))",
         f"record String ALIAS {record_sql()}",
         f"words String ALIAS {words_sql()}",
         "INDEX by_time time TYPE minmax GRANULARITY 1",
         "INDEX by_received received_at TYPE minmax GRANULARITY 1",
         "INDEX by_id id TYPE bloom_filter(0.005) GRANULARITY 1",
         "INDEX by_request lower(request_id) TYPE bloom_filter(0.005) GRANULARITY 1",
-        f"INDEX by_words {words_sql()} TYPE tokenbf_v1(65536, 3, 0) GRANULARITY 1",
+        f"INDEX by_words {words_sql()} TYPE tokenbf_v1(57344, 3, 0) GRANULARITY 1",
     ]
     return (
         f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(columns)}) ENGINE = MergeTree "
