@@ -8,6 +8,7 @@ for pair in chromium:chromium rsyslogd:rsyslog openssl:openssl npm:npm; do
     PATH="$PATH:/usr/sbin" command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
 [ -e /usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_gtls.so ] || missing="$missing rsyslog-gnutls"
+[ -e /usr/lib/x86_64-linux-gnu/rsyslog/omelasticsearch.so ] || missing="$missing rsyslog-elasticsearch"
 [ -e /usr/lib/postgresql/15/bin/postgres ] || missing="$missing postgresql-15"
 [ -e /lib/systemd/systemd-journal-upload ] || missing="$missing systemd-journal-remote"
 if [ -n "$missing" ]; then

@@ -25,7 +25,7 @@ def addressed(language: str, server: LiveServer, key: str) -> str:
 
 
 def test_the_page_has_one_snippet_per_way() -> None:
-    assert set(SNIPPETS) == {"sh", "rsyslog", "syslog-ng", "python"}
+    assert set(SNIPPETS) == {"sh", "rsyslog", "rsyslog-bulk", "syslog-ng", "python"}
 
 
 def test_the_curl_line_is_acknowledged_and_found(live_server: LiveServer) -> None:
@@ -47,9 +47,10 @@ def test_the_python_program_is_found(live_server: LiveServer, tmp_path: Path) ->
 
 
 @pytest.mark.skipif(RSYSLOGD is None, reason="no rsyslogd: apt-get install rsyslog")
-def test_rsyslog_accepts_its_lines(tmp_path: Path) -> None:
+@pytest.mark.parametrize("language", ["rsyslog", "rsyslog-bulk"])
+def test_rsyslog_accepts_its_lines(tmp_path: Path, language: str) -> None:
     config = tmp_path / "rsyslog.conf"
-    config.write_text(SNIPPETS["rsyslog"].replace("/var/spool/rsyslog", str(tmp_path)).replace("HOST", "127.0.0.1"))
+    config.write_text(SNIPPETS[language].replace("/var/spool/rsyslog", str(tmp_path)).replace("HOST", "127.0.0.1"))
     done = subprocess.run(
         [str(RSYSLOGD), "-N1", "-f", str(config)], capture_output=True, text=True, check=False, timeout=30
     )

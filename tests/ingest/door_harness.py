@@ -63,6 +63,7 @@ class MemoryLog:
     batches: list[int] = field(default_factory=list)
     offered: int = 0
     fail_append: Exception | None = None
+    failed: int = 0
     fail_protect: Callable[[Sequence[Arrival]], None] = lambda arrivals: None
     append_s: float = 0.0
     known: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -98,6 +99,7 @@ class MemoryLog:
             if self.append_s:
                 time.sleep(self.append_s)  # stands for the fsync
             if self.fail_append is not None:
+                self.failed += 1
                 raise self.fail_append
             indexes, duplicate = [], []
             for place, key in enumerate(zip(entries.sources, entries.ids, strict=True)):
@@ -177,7 +179,8 @@ def make_harness(quota: Quota | None = None, proxies: Sequence[str] = (), **opti
 def served(harness: Harness, **options: object) -> Iterator[Harness]:
     """The doors on a real uvicorn server, in a thread of its own."""
     bound = socket.socket()
-    bound.bind(("127.0.0.1", 0))
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(("127.0.0.1", harness.port))
     harness.port = bound.getsockname()[1]
     config = uvicorn.Config(Doors(harness.ctx), lifespan="off", log_level="warning", access_log=False, **options)  # type: ignore[arg-type]
     server = uvicorn.Server(config)

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import httpx
 import orjson
 import pytest
 from door_harness import TOKEN, Harness, make_harness, served, until
+
+from muniment.errors import BusyError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -49,6 +52,33 @@ def test_the_opensearch_client_sends_bulk(server: Harness) -> None:
     assert client.info()["cluster_name"] == "muniment"
     assert helpers.bulk(client, [{"_index": "audit", "n": n} for n in range(20)]) == (20, [])
     assert len(server.log.records) == 20
+
+
+def test_elasticsearch_clients_see_a_refusal_and_send_again(server: Harness) -> None:
+    """A refusal is plain text; both clients take it for what its status says, and retry by themselves when told to."""
+    from elasticsearch import ApiError, Elasticsearch
+    from opensearchpy import OpenSearch, TransportError
+
+    operations = [{"index": {"_index": "a"}}, {"n": 1}]
+    server.log.fail_append = BusyError("full", retry_after_ms=1_000)
+    with pytest.raises(ApiError) as refused:
+        Elasticsearch(server.url, basic_auth=("x", TOKEN), max_retries=0).bulk(operations=operations)
+    assert refused.value.status_code == 429
+    with pytest.raises(TransportError) as refused_too:
+        OpenSearch(server.url, http_auth=("x", TOKEN), max_retries=0).bulk(body=operations)
+    assert refused_too.value.status_code == 429
+    failed = server.log.failed
+
+    def mend() -> None:
+        until(lambda: server.log.failed > failed)
+        server.log.fail_append = None
+
+    mender = threading.Thread(target=mend)
+    mender.start()
+    client = Elasticsearch(server.url, basic_auth=("x", TOKEN), max_retries=50, retry_on_status=(429,))
+    assert client.bulk(operations=operations)["errors"] is False
+    mender.join()
+    assert len(server.log.records) == 1
 
 
 def test_splunk_handler_sends_events(server: Harness) -> None:

@@ -3,9 +3,10 @@
 # usage: get_syslog_ng.sh [folder]; does nothing when the folder already has it.
 set -eu
 folder="${1:-.cache/syslog-ng}"
-[ ! -x "$folder/root/usr/sbin/syslog-ng" ] || exit 0
+[ ! -e "$folder/root/usr/lib/syslog-ng/3.38/libhttp.so" ] || exit 0
+rm -rf "$folder"
 mkdir -p "$folder/packages" "$folder/unpacking"
-packages="syslog-ng-core libivykis0 libnet1 libwrap0 libjson-c5 libpcre3 libglib2.0-0"
+packages="syslog-ng-core syslog-ng-mod-http libivykis0 libnet1 libwrap0 libjson-c5 libpcre3 libglib2.0-0"
 cd "$folder/packages"
 # shellcheck disable=SC2086
 apt-get -o APT::Sandbox::User=root -qq download $packages 2>/dev/null || {

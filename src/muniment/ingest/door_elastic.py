@@ -4,9 +4,9 @@ Filebeat, Logstash, Vector, Fluent Bit, rsyslog and the client libraries first a
 is active, and for templates and policies; each answer is as small as they accept, every stub is `{}`. Every answer
 carries `X-Elastic-Product`, without which clients since 7.14 refuse to talk.
 
-Fluent Bit looks for the characters `"errors":false`, so the answer is compact and in that key order. A refused
-request is refused whole, with its HTTP status *and* one 429 or 503 item per action: Vector looks at the first only,
-rsyslog at the second only.
+Fluent Bit looks for the characters `"errors":false`, so the answer is compact and in that key order. What can be sent
+again is refused whole, with 429 or 503, and in plain text: rsyslog before 8.2604 does not look at the status, gives up
+what a JSON answer calls an error, and sends again what it cannot read (its pull request 6746).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from muniment.errors import BusyError, RejectedError, StorageError
-from muniment.ingest.http_request import Answer, Request, failure_of, json_answer, receive, seal
+from muniment.errors import BusyError, RejectedError
+from muniment.ingest.http_request import Answer, Request, failure_of, json_answer, receive, seal, text_answer
 from muniment.wire.bulk import BulkItem, BulkRequest, decode_bulk
 from muniment.wire.jsonl import unmark
 from muniment.wire.records import Records
@@ -126,10 +126,7 @@ async def _bulk(request: Request, index: str) -> Answer:
     ids: Sequence[str] = ()
     is_duplicate: Sequence[bool] = ()
     if found.records:
-        try:
-            ack = await seal(request, found, DOOR)
-        except (BusyError, StorageError) as error:
-            return _refused_items(error, items)
+        ack = await seal(request, found, DOOR)
         ids, is_duplicate = ack.ids, ack.is_duplicate
     is_short = bool(request.query("filter_path"))
     answers = [_item(item, found, ids, is_duplicate, is_short=is_short) for item in items]
@@ -153,15 +150,6 @@ def _item(
     return {item.action: {"_index": item.index, "_id": event_id, "status": status, "result": result}}
 
 
-def _refused_items(error: Exception, items: Sequence[BulkItem]) -> Answer:
-    status, words, headers = failure_of(error)
-    status = 429 if isinstance(error, BusyError) else 503
-    detail = {"type": "es_rejected_execution_exception", "reason": words}
-    answers = [{item.action: {"_index": item.index, "status": status, "error": detail}} for item in items]
-    body = {"took": 0, "errors": True, "items": answers, "error": detail, "status": status}
-    return json_answer(status, body, (*_PRODUCT, *headers))
-
-
 async def _document(request: Request, index: str, event_id: str) -> Answer:
     action = b'{"create":{}}\n'
     found = await receive(request, lambda body: decode_bulk(action + _one_line(body), door=DOOR).found)
@@ -180,10 +168,13 @@ def _one_line(body: bytes) -> bytes:
 
 
 def refuse(request: Request, error: Exception) -> Answer:
-    """Elasticsearch's error object."""
+    """Elasticsearch's error object for good; plain text for what can be sent again."""
     status, words, headers = failure_of(error)
+    if status >= 429:
+        status = 429 if isinstance(error, BusyError) else 500 if status == 500 else 503
+        return text_answer(status, words, (*_PRODUCT, *headers))
     kind = {401: "security_exception", 403: "security_exception", 413: "content_too_long_exception"}.get(
-        status, "illegal_argument_exception" if status < 429 else "es_rejected_execution_exception"
+        status, "illegal_argument_exception"
     )
     detail = {"type": kind, "reason": words}
     return json_answer(status, {"error": {"root_cause": [detail], **detail}, "status": status}, (*_PRODUCT, *headers))

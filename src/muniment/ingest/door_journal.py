@@ -12,7 +12,7 @@ import asyncio
 from contextlib import aclosing
 
 from muniment.errors import RejectedError
-from muniment.ingest.http_request import Answer, Request, failure_of, seal
+from muniment.ingest.http_request import Answer, Request, failure_of, seal, text_answer
 from muniment.limits import JOURNAL_BATCH_ENTRIES, JOURNAL_PAUSE_MS, MIB
 from muniment.wire.journal_export import JournalExport
 from muniment.wire.records import Records
@@ -81,4 +81,4 @@ def _join(waiting: Records, found: Records) -> None:
 def refuse(request: Request, error: Exception) -> Answer:
     """Plain text, which systemd-journal-upload prints."""
     status, words, headers = failure_of(error)
-    return Answer(status, words.encode() + b"\n", "text/plain; charset=utf-8", headers)
+    return text_answer(status, words, headers)

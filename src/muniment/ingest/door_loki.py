@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from muniment.errors import RejectedError
 from muniment.ingest.decode import decode_snappy_block
-from muniment.ingest.http_request import Answer, Request, failure_of, receive, seal
+from muniment.ingest.http_request import Answer, Request, failure_of, receive, seal, text_answer
 from muniment.wire.loki import decode_loki_json, decode_loki_protobuf
 from muniment.wire.records import Records
 
@@ -56,4 +56,4 @@ async def ready(request: Request) -> Answer:
 def refuse(request: Request, error: Exception) -> Answer:
     """Plain text. Loki's senders retry 429 and 5xx, and drop on every other status."""
     status, words, headers = failure_of(error)
-    return Answer(status, words.encode() + b"\n", "text/plain; charset=utf-8", headers)
+    return text_answer(status, words, headers)

@@ -34,6 +34,7 @@ __all__ = [
     "receive",
     "seal",
     "send_answer",
+    "text_answer",
 ]
 
 _DRAIN_BYTES: Final = 8 * MIB
@@ -213,6 +214,11 @@ def _retry_after(retry_after_ms: int) -> tuple[bytes, bytes]:
 def json_answer(status: int, value: object, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:
     """An answer holding compact JSON."""
     return Answer(status, orjson.dumps(value), headers=headers)
+
+
+def text_answer(status: int, words: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Answer:
+    """An answer that is one line of plain text."""
+    return Answer(status, words.encode() + b"\n", "text/plain; charset=utf-8", headers)
 
 
 async def send_answer(send: Any, answer: Answer, *, is_head: bool = False) -> None:
