@@ -172,10 +172,10 @@ def queries(events: int, with_peers: bool) -> None:
 
 
 def _at_rest(running: RunningServer, longest_s: float = 900.0) -> float:
-    """Wait until merges and packs are done: nothing on disk has become less for half a minute. Seconds it took."""
+    """Wait until merges and packs are done: nothing on disk has become less for longer than outdated parts are kept. Seconds it took."""
     began = time.monotonic()
     least, since = sum(running.disk_bytes().values()), began
-    while time.monotonic() - since < 35 and time.monotonic() - began < longest_s:
+    while time.monotonic() - since < 75 and time.monotonic() - began < longest_s:
         time.sleep(5)
         now = sum(running.disk_bytes().values())
         if now < least * 0.999:
