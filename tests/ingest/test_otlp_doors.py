@@ -93,6 +93,16 @@ def test_both_encodings_give_the_same_record_and_their_own_empty_answer(server: 
     assert otel["traceId"] == "5b8efff798038103d269b633813fc60c"  # type: ignore[index]
 
 
+@pytest.mark.parametrize("content", [orjson.dumps(EXPORT), _protobuf(EXPORT)], ids=["json", "protobuf"])
+def test_an_export_in_chunks_of_unknown_length(server: Harness, content: bytes) -> None:
+    """As OpenTelemetry for JavaScript sends."""
+    pieces = (content[at : at + 100] for at in range(0, len(content), 100))
+    answer = httpx.post(server.url + "/v1/logs", content=pieces, headers=BEARER)
+    assert "content-length" not in answer.request.headers
+    assert answer.status_code == 200
+    assert len(server.log.records) == 1
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [

@@ -83,6 +83,20 @@ def test_vector(http: httpx.Client, server: Harness) -> None:
     assert answer.json()["errors"] is False
 
 
+def test_winston_waits_for_health_and_sends_more_than_needed(http: httpx.Client, server: Harness) -> None:
+    """Vendored content types, and keys in the action that only a real cluster would use."""
+    health = http.get("/_cluster/health?timeout=5s&wait_for_nodes=1&wait_for_status=yellow", headers=BASIC)
+    assert health.json()["status"] == "green"
+    assert http.head("/_index_template/template_app-logs", headers=BASIC).status_code == 200
+    body = b'{"create":{"_index":"logs-app-default","pipeline":null,"require_alias":false}}\n{"severity":"info"}\n'
+    for version in (b"8", b"9"):
+        sent = {**BASIC, "Content-Type": f"application/vnd.elasticsearch+x-ndjson; compatible-with={version.decode()}"}
+        answer = http.post("/_bulk?timeout=5s", content=body, headers=sent)
+        assert answer.json()["errors"] is False
+        assert answer.headers["x-elastic-product"] == "Elasticsearch"
+    assert server.log.records == [b'{"severity":"info"}'] * 2
+
+
 def test_fluent_bit_looks_for_characters(http: httpx.Client) -> None:
     body = b'{"create":{"_index":"fluent-bit","_type":"_doc"}}\n{"@timestamp":"2026-11-23T06:00:00Z","log":"x"}\n'
     answer = http.post("/_bulk", content=body, headers={**BASIC, "Content-Type": "application/x-ndjson"})
