@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs from Debian what the tests drive for real: shippers, PostgreSQL, a browser, and the ClickHouse test node.
+# Installs what the tests drive for real: shippers, PostgreSQL and a browser from Debian, JavaScript clients and the
+# ClickHouse test node through npm.
 set -eu
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 mkdir -p .cache
@@ -19,6 +20,12 @@ fi
 if [ ! -e .cache/clickhouse/node_modules/@chdb/lib-linux-x64-gnu ]; then
     mkdir -p .cache/clickhouse
     (cd .cache/clickhouse && npm install --silent --no-fund --no-audit --prefix . '@chdb/lib-linux-x64-gnu@26.7.3-stable.1')
+fi
+if ! cmp -s tests/system/js/package-lock.json .cache/js/installed; then
+    mkdir -p .cache/js
+    cp tests/system/js/package.json tests/system/js/package-lock.json .cache/js/
+    (cd .cache/js && npm ci --silent --no-fund --no-audit --ignore-scripts)
+    cp tests/system/js/package-lock.json .cache/js/installed
 fi
 sh tests/system/get_syslog_ng.sh .cache/syslog-ng
 touch .cache/.test-system

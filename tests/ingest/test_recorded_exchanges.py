@@ -88,7 +88,7 @@ def test_winston_waits_for_health_and_sends_more_than_needed(http: httpx.Client,
     health = http.get("/_cluster/health?timeout=5s&wait_for_nodes=1&wait_for_status=yellow", headers=BASIC)
     assert health.json()["status"] == "green"
     assert http.head("/_index_template/template_app-logs", headers=BASIC).status_code == 200
-    body = b'{"create":{"_index":"logs-app-default","pipeline":null,"require_alias":false}}\n{"severity":"info"}\n'
+    body = b'{"create":{"_index":"logs-app-default","pipeline":null},"attempts":0}\n{"severity":"info"}\n'
     for version in (b"8", b"9"):
         sent = {**BASIC, "Content-Type": f"application/vnd.elasticsearch+x-ndjson; compatible-with={version.decode()}"}
         answer = http.post("/_bulk?timeout=5s", content=body, headers=sent)

@@ -2,7 +2,8 @@
 
 Pure. Blank lines between are skipped (rsyslog sends them). The document line is the record as sent; `_id` is the
 producer's event id. A document that is no JSON object is quarantined and counts as received. An action line that
-cannot be read leaves no way to tell documents from actions, so the whole body is refused, as Elasticsearch does.
+cannot be read leaves no way to tell documents from actions, so the whole body is refused, as Elasticsearch does; other
+keys beside the action are ignored.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from muniment.wire.records import Records, producer_id
 __all__ = ["BulkItem", "BulkRequest", "decode_bulk"]
 
 _WHITESPACE = b" \t\r"
+_ACTIONS = {"index", "create", "update", "delete"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +85,10 @@ def _action(text: bytes, number: int, default_index: str) -> tuple[str, str, str
         line = orjson.loads(text)
     except orjson.JSONDecodeError:
         line = None
-    if type(line) is not dict or len(line) != 1:
-        raise RejectedError("malformed action/metadata line, expected one action", field=f"line {number}")
-    (action, meta), *_ = line.items()
-    if action not in {"index", "create", "update", "delete"} or type(meta) is not dict:
+    actions = _ACTIONS & line.keys() if type(line) is dict else set()  # winston-elasticsearch adds keys of its own
+    if len(actions) != 1 or type(meta := line[action := actions.pop()]) is not dict:
         raise RejectedError(
-            "malformed action/metadata line, expected index, create, update or delete", field=f"line {number}"
+            "malformed action/metadata line, expected one of index, create, update, delete", field=f"line {number}"
         )
     index = meta.get("_index")
     event_id = producer_id(meta.get("_id"))
