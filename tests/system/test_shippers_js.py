@@ -17,6 +17,11 @@ MODULES = Path(__file__).parents[2] / ".cache" / "js" / "node_modules"
 pytestmark = pytest.mark.skipif(NODE is None or not MODULES.exists(), reason="no clients: sh deploy/test-system.sh")
 
 
+def _node_version() -> int:
+    said = subprocess.run([str(NODE), "--version"], capture_output=True, text=True, check=True).stdout
+    return int(said.removeprefix("v").partition(".")[0])
+
+
 @pytest.mark.parametrize(
     ("client", "door"),
     [
@@ -30,6 +35,8 @@ pytestmark = pytest.mark.skipif(NODE is None or not MODULES.exists(), reason="no
 )
 def test_a_javascript_client_sends_its_lines(client: str, door: str) -> None:
     assert NODE is not None
+    if client == "elasticsearch" and _node_version() < 20:
+        pytest.skip("@elastic/elasticsearch 9 wants Node 20, Debian 12 has 18")
     script = Path(__file__).with_name("js") / "send.cjs"
     with served(make_harness()) as harness:
         done = subprocess.run(
