@@ -87,6 +87,11 @@ class Newcomer:
             )  # fmt: skip
         return words
 
+    def pid(self) -> str:
+        """Of the server, when it runs."""
+        file = self.folder / "var/demo/pid"
+        return file.read_text("ascii").strip() if file.exists() else "none"
+
     def waits(self, look: Callable[[], T | None], complaint: str, seconds: float) -> T:
         """For something to be there."""
         deadline = time.monotonic() + seconds
@@ -158,8 +163,11 @@ def _type_line(newcomer: Newcomer, line: str) -> None:
         code, said = newcomer.types(pasted)
         assert '"accepted":1' in said
     else:
+        pid = newcomer.pid()
         code, said = newcomer.types(line)
         assert code == 0, said
+        if line.startswith("kill -9"):
+            newcomer.waits(lambda: not Path(f"/proc/{pid}/fd").exists() or None, "the server does not die", 30)
         if line.startswith("python -m muniment.evidence"):
             assert "record 0: valid" in said
             _change_one_byte(newcomer, line)

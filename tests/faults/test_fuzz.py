@@ -1,0 +1,14 @@
+"""The fuzz campaign in short: every parser is there, and mutated bytes meet nothing but our typed errors."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_mutated_bytes_meet_only_typed_errors() -> None:
+    command = [sys.executable, str(ROOT / "fuzz/run.py"), "--parser", "all", "--seconds", "0.3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(" executions, slowest ") >= 18
