@@ -167,12 +167,20 @@ def _type_line(newcomer: Newcomer, line: str) -> None:
         code, said = newcomer.types(line)
         assert code == 0, said
         if line.startswith("kill -9"):
-            newcomer.waits(lambda: not Path(f"/proc/{pid}/fd").exists() or None, "the server does not die", 30)
+            newcomer.waits(lambda: _is_dead(pid) or None, "the server does not die", 30)
         if line.startswith("python -m muniment.evidence"):
             assert "record 0: valid" in said
             _change_one_byte(newcomer, line)
         if line == "muniment verify":
             assert "verify: done" in said
+
+
+def _is_dead(pid: str) -> bool:
+    """Gone, or a zombie: its connections are closed."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def _is_yesterday_in(newcomer: Newcomer) -> bool:
