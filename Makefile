@@ -27,7 +27,7 @@ lint: .venv/.test
 	$(BIN)/mypy
 
 test: setup-test lint  ## everything CI runs (ROOM=ledger for a part)
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile tests/$(ROOM)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --hypothesis-profile=ci tests/$(ROOM)
 
 bench: .venv/.test  ## the figures, beside PostgreSQL and SQLite
 	$(BIN)/python -m bench
@@ -35,8 +35,9 @@ bench: .venv/.test  ## the figures, beside PostgreSQL and SQLite
 crash: .venv/.test  ## the long crash campaigns (R1 to R5)
 	$(BIN)/python -m tests.faults.campaign --long
 
-fuzz: .venv/.test  ## the long fuzz campaigns (R14)
+fuzz: setup-test  ## the long fuzz campaigns (R14), and the property tests with new examples
 	$(BIN)/python fuzz/run.py --parser all --seconds $(or $(SECONDS),600)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m hypothesis --hypothesis-profile=default tests
 
 lock:  ## refresh the locked requirements
 	sh deploy/lock.sh

@@ -201,8 +201,8 @@ def _resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def campaign(name: str, seconds: float, seed: int) -> int:
-    """Fuzz one target for a while; the exit code."""
+def campaign(name: str, seconds: float, seed: int, executions_max: int = sys.maxsize) -> int:
+    """Fuzz one target for a while, or so many times if that is sooner; the exit code."""
     make, corpus = TARGETS[name]
     run = make()
     if name in {"syslog", "framing"}:
@@ -213,7 +213,7 @@ def campaign(name: str, seconds: float, seed: int) -> int:
     check(run, corpus[0])  # imports and caches are not growth
     before, n, slowest = _resident(), 0, 0.0
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end and n < executions_max:
         data = mutated(random_, corpus)
         start = time.process_time()
         wrong = check(run, data)
@@ -238,12 +238,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--parser", default="all", choices=["all", *TARGETS])
     parser.add_argument("--seconds", type=float, default=20.0, help="for each parser")
+    parser.add_argument("--executions", type=int, default=sys.maxsize, help="at most, for each parser")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--input", type=Path, help="run this one input instead")
     options = parser.parse_args()
     if options.parser != "all":
         if options.input is None:
-            return campaign(options.parser, options.seconds, options.seed)
+            return campaign(options.parser, options.seconds, options.seed, options.executions)
         signal.signal(signal.SIGALRM, _too_slow)
         wrong = check(TARGETS[options.parser][0](), options.input.read_bytes())
         print(wrong or "fine")
@@ -251,7 +252,7 @@ def main() -> int:
     print(f"seed {options.seed}", flush=True)
     failed = 0
     for name in TARGETS:  # a process each: one target's memory is not another's
-        each = ("--seconds", str(options.seconds), "--seed", str(options.seed))
+        each = ("--seconds", str(options.seconds), "--seed", str(options.seed), "--executions", str(options.executions))
         command = [sys.executable, __file__, "--parser", name, *each]
         failed |= subprocess.run(command, check=False).returncode
     return int(failed != 0)

@@ -279,6 +279,20 @@ def test_promtail_pushes_snappy_protobuf(http: httpx.Client, server: Harness, co
     assert second["line_b64"] == "/w=="  # type: ignore[index]
 
 
+def test_a_line_sent_twice_counts_once_the_last_time(http: httpx.Client, server: Harness) -> None:
+    """Found by `make fuzz`: two lines in one entry, neither of them UTF-8."""
+    for lines, kept in (
+        ((b"\xff", b"\xfe"), {"line_b64": "/g=="}),
+        ((b"\xff", b"x"), {"line": "x"}),
+        ((b"", b"\xff"), {"line_b64": "/w=="}),
+    ):
+        entry = b"".join(length_delimited(2, line) for line in lines)
+        message = length_delimited(1, length_delimited(1, b"{}") + length_delimited(2, entry))
+        body = bytes(cramjam.snappy.compress_raw(message))
+        assert http.post("/loki/api/v1/push", content=body, headers=BASIC).status_code == 204
+        assert server.log.documents()[-1] == {"loki": {"stream": {}, "ts": "0", **kept}}
+
+
 @pytest.mark.parametrize("size", [123, 123 - 1, 124])
 def test_a_snappy_block_may_begin_with_a_brace(http: httpx.Client, server: Harness, size: int) -> None:
     """The first byte is the size, and 123 is `{`."""

@@ -79,8 +79,7 @@ def decode_loki_protobuf(message: bytes, *, door: str) -> Records:
 
 
 def _entry(head: dict[str, Any], entry: bytes) -> bytes:
-    ts = 0
-    loki: dict[str, Any] = {**head, "ts": "", "line": ""}
+    ts, line = 0, b""
     metadata: dict[str, str] = {}
     for number, value in fields_of(entry):
         if number == 1:
@@ -89,16 +88,15 @@ def _entry(head: dict[str, Any], entry: bytes) -> bytes:
             if type(seconds) is int and type(nanos) is int:
                 ts = (seconds - (1 << 64) if seconds >> 63 else seconds) * 1_000_000_000 + nanos
         elif number == 2:
-            raw = _message(value)
-            try:
-                loki["line"] = raw.decode()
-            except UnicodeDecodeError:
-                del loki["line"]
-                loki["line_b64"] = base64.b64encode(raw).decode()
+            line = _message(value)  # sent twice, the last one counts, as everywhere in protobuf
         elif number == 3:
             pair = dict(fields_of(_message(value)))
             metadata[_text(pair.get(1, b""))] = _text(pair.get(2, b""))
-    loki["ts"] = str(ts)
+    loki: dict[str, Any] = {**head, "ts": str(ts)}
+    try:
+        loki["line"] = line.decode()
+    except UnicodeDecodeError:
+        loki["line_b64"] = base64.b64encode(line).decode()
     if metadata:
         loki["metadata"] = metadata
     return orjson.dumps({"loki": loki})
