@@ -1,4 +1,5 @@
-"""Crash campaigns: R1 kills, R2 power cuts, R3 flipped bits, R4 full disk, R5 EIO on fsync. `make crash`: the long ones.
+"""Crash campaigns: R1 kills, R2 power cuts, R3 flipped bits, R4 full disk, R5 EIO on fsync, R6 damage, R7 rollback.
+`make crash` runs the long ones.
 
 Oracle: every acknowledged entry is at its index with its bytes (I1), indexes are contiguous (I2), the tree is
 consistent with every checkpoint that was ever released (I3), one entry per (source, id) (I4).
@@ -12,6 +13,7 @@ import multiprocessing
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -236,11 +238,11 @@ def roll_overs(seeds: int) -> int:
 
 def main() -> None:
     """Run for long, or a part of it, and print figures."""
-    from tests.faults import flips, kills  # they build on this module
+    from tests.faults import damage, flips, kills  # they build on this module
 
     parser = argparse.ArgumentParser(prog="python -m tests.faults.campaign", description=__doc__)
     parser.add_argument("--long", action="store_true")
-    parser.add_argument("--only", choices=["R1", "R2", "R3", "R4"], help="R4 stands for R4 and R5")
+    parser.add_argument("--only", choices=["R1", "R2", "R3", "R4", "R6", "R7"], help="R4 stands for R4 and R5")
     parser.add_argument("--states", type=int, default=0, help="of R2")
     parser.add_argument("--kills", type=int, default=0, help="of R1")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes of R2")
@@ -275,10 +277,25 @@ def main() -> None:
         done = power_cuts_at_once(states, options.seed, options.jobs)
         return f"{done:,} crash states, {roll_overs(20):,} at a change of shards"
 
+    def r6() -> str:
+        with tempfile.TemporaryDirectory() as name:
+            folder, found = Path(name), Counter[str]()
+            for entries_, cases in ((1_000, 4_500), (70_000, 500)) if options.long else ((1_000, 200),):
+                damage.make(folder / str(entries_), entries_)
+                found += damage.damages(folder / str(entries_), folder / "work", cases, options.seed)
+            return f"{found['named']:,} damaged files named, {found['harmless']:,} without harm"
+
+    def r7() -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            done = damage.rollbacks(Path(folder), 1_000 if options.long else 50, options.seed)
+            return f"{done:,} older copies under a newer head refused"
+
     timed("R1", r1)
     timed("R2", r2)
     timed("R3", r3)
     timed("R4", r4)
+    timed("R6", r6)
+    timed("R7", r7)
 
 
 if __name__ == "__main__":

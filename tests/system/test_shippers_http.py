@@ -44,7 +44,7 @@ def omelasticsearch_config(folder: Path, port: int) -> Path:
     path = folder / "rsyslog.conf"
     path.write_text(f"""
 global(workDirectory="{folder}/work")
-module(load="imfile" mode="inotify")
+module(load="imfile" mode="polling" pollingInterval="1")
 module(load="omelasticsearch")
 template(name="event" type="list" option.jsonf="on") {{
   property(outname="@timestamp" name="timereported" dateFormat="rfc3339" format="jsonf")

@@ -26,6 +26,7 @@ __all__ = ["Upkeep", "Verified"]
 _log = logging.getLogger("muniment.upkeep")
 _EVERY_S: Final = 5.0
 _REJECTIONS_EVERY_S: Final = 60.0
+_FIRST_CHECK_S: Final = 3_600.0
 _NIGHTLY_S: Final = 86_400.0
 _ACTOR: Final[Mapping[str, str]] = {"type": "system", "id": "muniment", "name": "Muniment"}
 
@@ -62,7 +63,7 @@ class Upkeep:
         """Until cancelled."""
         next_rejections = next_nightly = 0.0
         loop = asyncio.get_running_loop()
-        next_nightly = loop.time() + _NIGHTLY_S
+        next_nightly = loop.time() + _FIRST_CHECK_S  # also a server that is started anew every day is checked
         while True:
             await asyncio.sleep(_EVERY_S)
             try:
@@ -119,7 +120,7 @@ class Upkeep:
         def job(progress: Callable[[int, int], None]) -> dict[str, object]:
             self._server.ledger.wait_until_published()  # all that was acknowledged is looked at
             report = check_ledger(self._server.settings.data_path / "ledger", progress=progress, since=since)
-            return report.summary()
+            return report.summary() | {"subject_keys": self._server.subject_keys.check()}
 
         return job
 

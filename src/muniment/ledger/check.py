@@ -69,7 +69,7 @@ def check_ledger(
         VerificationError: something does not hold; the text names file and range and how to repair it.
     """
     root = Folder(files or LocalFiles(), str(folder.absolute()))
-    names = [name for name in root.list("") if root.exists(f"{name}/log.vkey") and not _is_unbegun(root.below(name))]
+    names = [name for name in root.list("") if _is_shard(root.below(name))]
     if not names:
         raise VerificationError(f"{folder}: no shard is there; absence of proof is a failure", computed=None)
     report = Report()
@@ -89,10 +89,10 @@ def check_ledger(
     return report
 
 
-def _is_unbegun(shard: Folder) -> bool:
-    """The power went while the shard was being made: it holds nothing and claims nothing."""
+def _is_shard(shard: Folder) -> bool:
+    """It holds or claims something; not one whose making was cut off by the power."""
     claims = shard.exists("checkpoint") or shard.exists("final.json") or shard.list("packs")
-    return not claims and not any(shard.read(f"segments/{name}") for name in shard.list("segments"))
+    return bool(claims) or any(shard.read(f"segments/{name}") for name in shard.list("segments"))
 
 
 class _ShardCheck:

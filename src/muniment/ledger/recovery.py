@@ -47,16 +47,14 @@ def recover_shard(
     Raises:
         VerificationError: the folder is behind the head, or differs from it; nothing was changed.
     """
-    packed = _packed(files)
-    tails = tails_at(TileReader(files), packed)
-    found = _replay(files, tails, packed, head)
-    if found.tails.size < head.size:
-        where = f"{found.torn[0]} is damaged at byte {found.torn[1]}" if found.torn else "the segments end there"
+    try:
+        packed = _packed(files)
+        found = _replay(files, tails_at(TileReader(files), packed), packed, head)
+        _check_complete(found, head)
+    except VerificationError as error:
         raise VerificationError(
-            f"the head says {head.size} entries, the folder holds {found.tails.size}: {where}. Entries "
-            f"[{found.tails.size}, {head.size}) are lost or rolled back; restore them from a mirror, do not start over",
-            expected=head.size, computed=found.tails.size,
-        )  # fmt: skip
+            f"{head.shard}: {error}", expected=error.expected, computed=error.computed, evidence=error.evidence
+        ) from error
     if found.torn:
         path, at = found.torn
         appender = files.open_append(path, is_new=False)
@@ -80,6 +78,16 @@ def recover_shard(
         static_bundles=static_bundles,
         unpublished=found.full,
     )
+
+
+def _check_complete(found: _Found, head: Head) -> None:
+    if found.tails.size < head.size:
+        where = f"{found.torn[0]} is damaged at byte {found.torn[1]}" if found.torn else "the segments end there"
+        raise VerificationError(
+            f"the head says {head.size} entries, the folder holds {found.tails.size}: {where}. Entries "
+            f"[{found.tails.size}, {head.size}) are lost or rolled back; restore them from a mirror, do not start over",
+            expected=head.size, computed=found.tails.size,
+        )  # fmt: skip
 
 
 def tails_at(tiles: TileReader, size: int) -> Tails:

@@ -1,7 +1,8 @@
 """One key a person: made when first seen, wrapped at rest, destroyed on erasure.
 
-A subject key K (256 random bits) is stored wrapped (AES key wrap, RFC 3394) under the tenant key, a file of mode 0600
-made at the first start. The table finds a person by HMAC-SHA256 over the normalised identifier, so it holds no names;
+A subject key K (256 random bits) is stored wrapped (AES key wrap, RFC 3394) under a key of its row, which HMAC-SHA256
+derives from the tenant key (a file of mode 0600 made at the first start) and the rest of the row: a row that was changed
+anywhere opens no more. The table finds a person by HMAC-SHA256 over the normalised identifier, so it holds no names;
 e-mail addresses mean the same person in every source, any other identifier only within its source.
 
 Durable: `subjects()` returns after the new keys are committed (WAL, synchronous=FULL, one connection, one lock).
@@ -18,9 +19,11 @@ import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
@@ -72,15 +75,25 @@ class KeyStore:
         """Open or make `subjects.db` and `tenant.key` in `folder`.
 
         Raises:
-            ConfigError: the key file is readable by others or not 32 bytes, or is missing beside an existing table.
+            ConfigError: the key file is readable by others or not 32 bytes; or one of the two is missing.
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        table, key_file = folder / "subjects.db", folder / "tenant.key"
-        if not key_file.exists() and table.exists():
+        table, key_file, begun = folder / "subjects.db", folder / "tenant.key", folder / "tenant.key.new"
+        if not key_file.exists() and table.exists() and not begun.exists():
             raise ConfigError(
-                "the tenant key is missing; without it the subject keys cannot be read", setting=str(key_file)
+                "the tenant key is missing; without it the subject keys cannot be read, restore it",
+                setting=str(key_file),
             )
-        tenant_key = _tenant_key(key_file)
+        if key_file.exists() and not table.exists():
+            raise ConfigError(
+                "the key table is missing; without it nothing that was sealed can be read, restore it from its own "
+                f"backup. (If nothing was ever sealed: remove {key_file.name}.)",
+                setting=str(table),
+            )
+        is_first = not key_file.exists()
+        if is_first:  # the key gets its name last, so that a first start that is cut off can begin again
+            _make_key(begun)
+        tenant_key = _tenant_key(begun if is_first else key_file)
         try:
             connection = sqlite3.connect(table, isolation_level=None, check_same_thread=False)
             os.chmod(table, 0o600)
@@ -92,7 +105,15 @@ class KeyStore:
                 "mmap_size=0",
             ):
                 connection.execute(f"PRAGMA {pragma}").fetchall()
+            if (
+                not is_first
+                and not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'subject_key'").fetchone()
+            ):
+                raise StorageError("the key table is empty; restore it from its own backup", path=str(table))
             connection.executescript(_TABLE)
+            if is_first:
+                begun.rename(key_file)
+                _fsync(folder)
         except (sqlite3.Error, OSError) as error:
             raise StorageError(f"cannot open the key table: {error}", path=str(table)) from error
         return cls(connection, tenant_key, table)
@@ -126,12 +147,10 @@ class KeyStore:
         with self._lock:
             key = self._by_subject.get(subject)
             if key is None:
-                row = self._connection.execute(
-                    "SELECT wrapped FROM subject_key WHERE subject = ?", (subject,)
-                ).fetchone()
+                row = self._one("SELECT lookup, subject, scope, wrapped FROM subject_key WHERE subject = ?", subject)
                 if row is None:
                     return None
-                key = self._unwrap(row[0])
+                key = self._unwrap(*row)
                 _remember(self._by_subject, subject, key)
             return key
 
@@ -182,15 +201,14 @@ class KeyStore:
         new: list[tuple[bytes, bytes, str, bytes]] = []
         made: dict[bytes, SubjectKey] = {}
         for lookup, names in missing.items():
-            row = self._connection.execute(
-                "SELECT subject, wrapped FROM subject_key WHERE lookup = ?", (lookup,)
-            ).fetchone()
+            row = self._one("SELECT lookup, subject, scope, wrapped FROM subject_key WHERE lookup = ?", lookup)
             if row is not None:
-                made[lookup] = SubjectKey(row[0], self._unwrap(row[1]))
+                made[lookup] = SubjectKey(row[1], self._unwrap(*row))
                 continue
             made[lookup] = SubjectKey(secrets.token_bytes(16), secrets.token_bytes(_KEY_BYTES))
-            scope = scope_of(names[0][1], names[0][0])
-            new.append((lookup, made[lookup].subject, scope, aes_key_wrap(self._wrapping, made[lookup].key)))
+            subject, scope = made[lookup].subject, scope_of(names[0][1], names[0][0])
+            wrapped = aes_key_wrap(self._row_key(lookup, subject, scope), made[lookup].key)
+            new.append((lookup, subject, scope, wrapped))
         if new:
             self._insert(new)
         for lookup, names in missing.items():
@@ -213,11 +231,45 @@ class KeyStore:
         text = f"{scope_of(identifier, source)}\n{normalise(identifier)}"
         return hmac.digest(self._index, text.encode("utf-8", "surrogatepass"), "sha256")
 
-    def _unwrap(self, wrapped: bytes) -> bytes:
+    def _row_key(self, lookup: bytes, subject: bytes, scope: str) -> bytes:
+        row = len(lookup).to_bytes(2, "big") + lookup + len(subject).to_bytes(2, "big") + subject + scope.encode()
+        return hmac.digest(self._wrapping, row, "sha256")
+
+    def _unwrap(self, lookup: bytes, subject: bytes, scope: str, wrapped: bytes) -> bytes:
         try:
-            return aes_key_unwrap(self._wrapping, wrapped)
-        except InvalidUnwrap as error:
-            raise StorageError("a subject key does not open under the tenant key", path=str(self._path)) from error
+            return aes_key_unwrap(self._row_key(lookup, subject, scope), wrapped)
+        except (InvalidUnwrap, TypeError, AttributeError, ValueError) as error:  # a damaged row may be of any type
+            raise StorageError(
+                "a subject key does not open under the tenant key: its row in the key table, or the tenant key, was "
+                "changed; restore both from their own backup",
+                path=str(self._path),
+            ) from error
+
+    def _one(self, statement: str, value: bytes) -> tuple[bytes, bytes, str, bytes] | None:
+        try:
+            row: tuple[bytes, bytes, str, bytes] | None = self._connection.execute(statement, (value,)).fetchone()
+        except sqlite3.Error as error:
+            raise StorageError(f"cannot read the key table: {error}", path=str(self._path)) from error
+        return row
+
+    def check(self) -> int:
+        """Look at every row; how many there are. Several seconds for a million persons.
+
+        Raises:
+            StorageError: the table is damaged, or a row of it was changed.
+        """
+        with closing(sqlite3.connect(f"file:{quote(str(self._path.absolute()))}?mode=ro", uri=True)) as reader:
+            try:
+                (found,) = reader.execute("PRAGMA integrity_check(1)").fetchone()
+                if found != "ok":
+                    raise StorageError(f"the key table is damaged: {found}; restore it", path=str(self._path))
+                n = 0
+                for row in reader.execute("SELECT lookup, subject, scope, wrapped FROM subject_key"):
+                    self._unwrap(*row)
+                    n += 1
+                return n
+            except sqlite3.Error as error:
+                raise StorageError(f"the key table is damaged: {error}; restore it", path=str(self._path)) from error
 
 
 def _remember(cache: OrderedDict[_K, _V], key: _K, value: _V) -> None:
@@ -226,17 +278,29 @@ def _remember(cache: OrderedDict[_K, _V], key: _K, value: _V) -> None:
         cache.popitem(last=False)
 
 
+def _make_key(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(_KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        _fsync(path.parent)
+    except OSError as error:
+        raise StorageError(f"cannot make the tenant key: {error}", path=str(path)) from error
+
+
+def _fsync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _tenant_key(path: Path) -> bytes:
     try:
-        if not path.exists():
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(_KEY_BYTES))
-                file.flush()
-                os.fsync(file.fileno())
-            folder = os.open(path.parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
         if path.stat().st_mode & 0o077:
             raise ConfigError("others may read the tenant key; set its mode to 0600", setting=str(path))
         key = path.read_bytes()
