@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -51,7 +52,7 @@ from muniment.app.pages import PagesBackend
 from muniment.app.status import Status
 from muniment.app.upkeep import Upkeep
 from muniment.config import Settings
-from muniment.errors import AuditError, ConfigError, DeniedError, RejectedError
+from muniment.errors import AuditError, ConfigError, DeniedError, RejectedError, StorageError
 from muniment.event.model import Arrival
 from muniment.ingest.admission import Admission, Quota, TrustedProxies
 from muniment.ingest.http_doors import routes as door_routes
@@ -62,7 +63,7 @@ from muniment.ingest.syslog import ListenerSettings, SyslogServer
 from muniment.ledger.ledger import Ledger
 from muniment.privacy.keys import KeyStore
 from muniment.privacy.protector import Protector
-from muniment.search.engine import open_engine
+from muniment.search.engine import Engine, open_engine, set_aside
 from muniment.search.mappings import mapping_set
 from muniment.search.projector import Projector
 from muniment.search.saved import SavedSearches
@@ -98,6 +99,7 @@ class Server:
         self._changed = threading.Condition()
         self.loop: asyncio.AbstractEventLoop | None = None
         self.start_problem: AuditError | None = None
+        self.store_problem = ""
         self._change_waiters: set[asyncio.Event] = set()
 
     def open(self) -> None:
@@ -137,7 +139,7 @@ class Server:
         self.protector = Protector(self.registry, self.subject_keys, s.origin, has_worker=s.seal_worker)
         self._closing.callback(self.protector.close)
         # (5)
-        self.engine = open_engine(s.store_url)
+        self.engine = self._open_store()
         self._closing.callback(self.engine.close)
         mappings = mapping_set(self.catalogue)
         self.projector = Projector(self.engine, self.ledger, self.protector, mappings, self.registry.format_of)
@@ -161,6 +163,19 @@ class Server:
             self.upkeep.remember()
         except AuditError as error:  # counters are for people; the store being away must not keep the doors shut
             _log.warning("counters of earlier runs are not known: %s", error)
+
+    def _open_store(self) -> Engine:
+        """The search store; one that does not open is set aside, and a new one fills up from the ledger."""
+        try:
+            return open_engine(self.settings.store_url)
+        except StorageError as error:
+            now = datetime.fromtimestamp(self.clock() / 1e9, UTC)
+            aside = set_aside(self.settings.store_url, f"{now:%Y%m%dT%H%M%S}")
+            if not aside:
+                raise
+            _log.error("the search store does not open and is now %s; a new one fills up from the ledger", aside)
+            self.store_problem = f"it did not open and was set aside as {aside}: {error}"
+            return open_engine(self.settings.store_url)
 
     def close(self) -> None:
         """Drain and close, in the reverse order of opening."""

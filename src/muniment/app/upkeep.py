@@ -26,6 +26,7 @@ __all__ = ["Upkeep", "Verified"]
 _log = logging.getLogger("muniment.upkeep")
 _EVERY_S: Final = 5.0
 _REJECTIONS_EVERY_S: Final = 60.0
+_MEND_EVERY_S: Final = 60.0
 _FIRST_CHECK_S: Final = 3_600.0
 _NIGHTLY_S: Final = 86_400.0
 _ACTOR: Final[Mapping[str, str]] = {"type": "system", "id": "muniment", "name": "Muniment"}
@@ -61,7 +62,9 @@ class Upkeep:
 
     async def run(self) -> None:
         """Until cancelled."""
-        next_rejections = next_nightly = 0.0
+        next_rejections = next_nightly = next_mend = 0.0
+        if self._server.store_problem:
+            self._noticed.append(("store.damage", {"what": self._server.store_problem}))
         loop = asyncio.get_running_loop()
         next_nightly = loop.time() + _FIRST_CHECK_S  # also a server that is started anew every day is checked
         while True:
@@ -74,6 +77,9 @@ class Upkeep:
                 if self._server.ledger.heartbeat_due(self._server.clock()):
                     await self._record("ledger.heartbeat", {"size": self._server.ledger.size})
                 await self._tighten()
+                if loop.time() >= next_mend and self._is_store_suspect():
+                    next_mend = loop.time() + _MEND_EVERY_S
+                    self._server.jobs.start("store-mend", self._mend_job())
                 if loop.time() >= next_nightly:
                     next_nightly = loop.time() + _NIGHTLY_S
                     self._server.jobs.start("index-check", self._index_check_job())
@@ -167,15 +173,34 @@ class Upkeep:
 
         return job
 
+    def _is_store_suspect(self) -> bool:
+        """A read met damage, and nobody is at work on the store."""
+        is_busy = any(self._server.jobs.is_running(name) for name in ("store-mend", "index-check", "rebuild"))
+        return not is_busy and any(node.is_suspect for node in self._server.engine.nodes)
+
+    def _mend_job(self) -> Job:
+        """Check the files of the store, and read from the ledger again what was lost with a broken one."""
+
+        def job(progress: Callable[[int, int], None]) -> dict[str, object]:
+            broken = self._server.projector.mend(progress)
+            for node, part, why in broken:
+                self._noticed.append(("store.damage", {"what": f"{node}: part {part} was made anew: {why}"[:1_000]}))
+            return {"broken_parts": len(broken)}
+
+        return job
+
     def _index_check_job(self) -> Job:
+        mend = self._mend_job()
+
         def job(progress: Callable[[int, int], None]) -> dict[str, object]:
             s = self._server
+            mended = mend(progress)
             end = s.projector.horizon().complete_to_index + 1
             differing = list(compare(s.engine, s.ledger, s.protector, end, progress))
             if differing:
                 ranges = [[each.start, each.end, each.in_ledger, each.in_store] for each in differing[:100]]
                 self._noticed.append(("store.differs", {"ranges": ranges}))
-            return {"differing_ranges": len(differing)}
+            return mended | {"differing_ranges": len(differing)}
 
         return job
 

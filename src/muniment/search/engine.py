@@ -11,12 +11,14 @@ With a cluster, host number i holds shard `i % shards`; we write to each host ou
 
 from __future__ import annotations
 
+import fcntl
 import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -33,7 +35,7 @@ from muniment.limits import (
     SEARCH_TIMEOUT_MS,
 )
 
-__all__ = ["Engine", "Node", "Rows", "open_engine"]
+__all__ = ["Engine", "Node", "Rows", "open_engine", "set_aside"]
 
 _DATABASE = "muniment"
 _EMBEDDED_OPTIONS: Mapping[str, int] = {
@@ -71,6 +73,12 @@ _WRITE_SETTINGS: Mapping[str, int | str] = {
     "query_plan_enable_optimizations": 0,
     "compile_expressions": 0,
 }
+_DAMAGE_CODES = (
+    "CHECKSUM_DOESNT_MATCH", "CORRUPTED_DATA", "CANNOT_READ_ALL_DATA", "ATTEMPT_TO_READ_AFTER_EOF", "CANNOT_DECOMPRESS",
+    "UNKNOWN_FORMAT_VERSION", "UNKNOWN_COMPRESSION_METHOD", "UNKNOWN_CODEC", "TOO_LARGE_SIZE_COMPRESSED",
+    "FILE_DOESNT_EXIST", "NO_FILE_IN_DATA_PART", "BAD_SIZE_OF_FILE_IN_DATA_PART", "SEEK_POSITION_OUT_OF_BOUND",
+    "SIZES_OF_COLUMNS_DOESNT_MATCH", "INCORRECT_DATA",
+)  # fmt: skip
 _TIMEOUT_CODES = ("TIMEOUT_EXCEEDED", "TOO_SLOW", "QUERY_WAS_CANCELLED", "MEMORY_LIMIT_EXCEEDED")
 
 
@@ -90,6 +98,7 @@ class Node:
     shard: int
     connect: Callable[[Mapping[str, int | str]], Any]
     is_shared: bool  # one connection serves many threads (HTTP); chDB connections serve one call at a time
+    is_suspect: bool = False  # a read met what looks like damage: its parts should be checked
     _readers: queue.LifoQueue[Any] = field(default_factory=queue.LifoQueue)
     _made: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -221,6 +230,20 @@ class Engine:
             else:
                 _insert_from_memory(client, table, rows)
 
+    def broken_parts(self, node: Node, table: str) -> list[tuple[str, str]]:
+        """Read every file of every part of a table against its checksum; (part, what is wrong) of those that fail."""
+        with _errors(node), node.reader() as client:
+            said = client.command(
+                f"CHECK TABLE {table} SETTINGS check_query_single_value_result = 0, max_execution_time = 0"
+            )
+        text = said if isinstance(said, str) else "\t".join(map(str, said))
+        lines = (line.split("\t", 2) for line in text.split("\n") if line)
+        return [(line[0], line[2]) for line in lines if len(line) == 3 and line[1] == "0"]
+
+    def drop_part(self, node: Node, table: str, part: str) -> None:
+        """Remove a part and its rows."""
+        self.command(f"ALTER TABLE {table} DROP PART {{part:String}}", {"part": part}, node=node)
+
     def close(self) -> None:
         """Close every connection."""
         for node in self.nodes:
@@ -231,7 +254,7 @@ class Engine:
         order = (node,) if node else self.nodes[self._first :] + self.nodes[: self._first]
         for each in order:
             try:
-                with _errors(each), each.reader() as client:
+                with _errors(each), _damage(each), each.reader() as client:
                     return run(client)
             except StorageError as error:  # this node is away: the next may have the same rows
                 if not self.cluster or "Code:" in str(error):
@@ -272,8 +295,51 @@ def _errors(node: Node) -> Iterator[None]:
         raise StorageError(f"search store: {error}", path=node.name) from error
 
 
+@contextmanager
+def _damage(node: Node) -> Iterator[None]:
+    """A read that met damage: the node is noted for a check, the reader told to come again."""
+    try:
+        yield
+    except ClickHouseError as error:
+        if not any(code in str(error) for code in _DAMAGE_CODES):
+            raise
+        node.is_suspect = True
+        raise BusyError(
+            "a part of the search store cannot be read; it is checked, and made anew from the ledger where it is damaged",
+            retry_after_ms=10_000,
+        ) from error
+
+
+def set_aside(url: str, now: str) -> str:
+    """Rename the folder of an embedded store that does not open, so that a new one can be made; where it is now.
+
+    Empty when that is not what to do: it is no embedded store, it is not there, or another process has it open.
+    """
+    path = Path(url.removeprefix("chdb://"))
+    if not url.startswith("chdb://") or not path.is_dir() or not any(path.iterdir()):
+        return ""
+    try:
+        with (path / "status").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        return ""
+    aside = path.with_name(f"{path.name}.damaged-{now}")
+    try:
+        path.rename(aside)
+    except OSError as error:
+        raise StorageError(f"cannot set the damaged search store aside: {error}", path=str(path)) from error
+    return str(aside)
+
+
 def open_engine(url: str) -> Engine:
-    """Open the store named by `url`; creates its database when there is none."""
+    """Open the store named by `url`; creates its database when there is none.
+
+    Raises:
+        ConfigError: the URL is of no known kind.
+        StorageError: it does not open.
+    """
     if url.startswith("chdb://"):
         return _open_embedded(url.removeprefix("chdb://"))
     if url.startswith("clickhouse://"):
@@ -293,7 +359,7 @@ def _open_embedded(path: str) -> Engine:
         return client
 
     node = Node(name=path, shard=0, connect=connect, is_shared=False)
-    with node.writer():  # fails here, with the path, when another process has it
+    with _errors(node), node.writer():  # fails here, with the path, when another process has it
         pass
     return Engine([node])
 

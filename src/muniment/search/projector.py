@@ -96,6 +96,7 @@ class Projector:
         self._writing = threading.RLock()
         self._listeners: list[Callable[[int, int], None]] = []
         self._next = 0
+        self._hole: tuple[int, int] | None = None  # (index, time): rows from here on were lost and are being read again
         self._complete_to_time = 0
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -105,7 +106,8 @@ class Projector:
     @property
     def watermark(self) -> int:
         """Every index below it is in the store."""
-        return self._next
+        hole = self._hole
+        return self._next if hole is None else min(self._next, hole[0])
 
     @property
     def last_problem(self) -> str:
@@ -114,8 +116,9 @@ class Projector:
 
     def horizon(self) -> Horizon:
         """Up to where results are complete, now."""
-        done, size = self._next, self.ledger.size
-        return Horizon(done - 1, self._complete_to_time, max(size, done), max(0, size - done))
+        hole, done, size = self._hole, self.watermark, self.ledger.size
+        time_ns = self._complete_to_time if hole is None else hole[1]
+        return Horizon(done - 1, time_ns, max(size, done), max(0, size - done))
 
     def subscribe(self, listener: Callable[[int, int], None]) -> None:
         """Call `listener(start, end)` after each new range is readable, in order, from the projector's thread."""
@@ -314,6 +317,44 @@ class Projector:
         except (StorageError, BusyError) as error:
             replica.is_up = False
             self._last_problem = str(error)
+
+    def mend(self, progress: Callable[[int, int], None] = lambda done, size: None) -> list[tuple[str, str, str]]:
+        """Check every file of the store; parts that are broken are dropped and their rows read from the ledger again.
+
+        Until they are back, results say that they are complete only up to the first of them. Returns (node, part,
+        what was wrong) for each. Raises StorageError when a node is away; what is missing then is filled at its return.
+        """
+        found: list[tuple[str, str, str]] = []
+        for replica in self._replicas:
+            replica.node.is_suspect = False
+            broken = self.engine.broken_parts(replica.node, replica.table)
+            found += [(replica.node.name, part, why) for part, why in broken]
+            if not broken:
+                continue
+            _log.error("search store: broken parts: %s", broken)
+            with self._writing:
+                for part, _ in broken:
+                    self.engine.drop_part(replica.node, replica.table, part)
+                missing = replica.missing(replica.next)
+                self._open_hole(missing)
+            total, done = sum(end - start for start, end in missing), 0
+            for start, end in missing:
+                for block in self._from_ledger(start, end):
+                    with self._writing:
+                        replica.fill(block)
+                    done += len(block.records)
+                    progress(done, total)
+        self._hole = None
+        return found
+
+    def _open_hole(self, missing: Sequence[tuple[int, int]]) -> None:
+        """Results are complete up to the first missing row, until `mend` is through."""
+        if not missing:
+            return
+        first = missing[0][0]
+        if self._hole is None or first < self._hole[0]:
+            block = next(iter(self._from_ledger(max(0, first - 1), first + 1)))
+            self._hole = (first, block.received_at[0] if first else 0)
 
     def rebuild(self, progress: Callable[[int, int], None] = lambda done, size: None) -> int:
         """Make the store anew from the ledger; see `rebuild`."""
