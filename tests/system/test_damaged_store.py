@@ -67,6 +67,13 @@ def test_a_part_that_cannot_be_read_is_read_from_the_ledger_again(stopped: LiveS
     assert stopped.get("/api/v1/status")["store"]["pending"] <= 5
 
 
+def test_the_list_of_what_was_set_up_is_found_again(stopped: LiveServer) -> None:
+    for path in (stopped.folder / "store").rglob("all_*/primary.cidx"):
+        path.write_bytes(bytes(path.stat().st_size))
+    stopped.start()
+    assert within(90, lambda: _found(stopped) == SENT, "the rows are not back")
+
+
 def test_a_store_that_does_not_open_is_set_aside_and_made_anew(stopped: LiveServer) -> None:
     (next((stopped.folder / "store").rglob("migrations.sql"))).write_bytes(bytes(100))
     stopped.start()

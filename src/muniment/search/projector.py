@@ -96,7 +96,7 @@ class Projector:
         self._writing = threading.RLock()
         self._listeners: list[Callable[[int, int], None]] = []
         self._next = 0
-        self._hole: tuple[int, int] | None = None  # (index, time): rows from here on were lost and are being read again
+        self._holes: dict[int, tuple[int, int]] = {}  # by thread: (index, time) from where it reads lost rows again
         self._complete_to_time = 0
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -106,8 +106,7 @@ class Projector:
     @property
     def watermark(self) -> int:
         """Every index below it is in the store."""
-        hole = self._hole
-        return self._next if hole is None else min(self._next, hole[0])
+        return min([self._next, *(index for index, _ in self._holes.copy().values())])
 
     @property
     def last_problem(self) -> str:
@@ -116,8 +115,8 @@ class Projector:
 
     def horizon(self) -> Horizon:
         """Up to where results are complete, now."""
-        hole, done, size = self._hole, self.watermark, self.ledger.size
-        time_ns = self._complete_to_time if hole is None else hole[1]
+        size = self.ledger.size
+        done, time_ns = min([(self._next, self._complete_to_time), *self._holes.copy().values()])
         return Horizon(done - 1, time_ns, max(size, done), max(0, size - done))
 
     def subscribe(self, listener: Callable[[int, int], None]) -> None:
@@ -302,6 +301,7 @@ class Projector:
             if fill_max is not None and sum(end - start for start, end in missing) > fill_max:
                 replica.next = missing[0][0]
             else:
+                self._open_hole(missing)
                 for start, end in missing:
                     for block in self._from_ledger(start, end):
                         replica.fill(block)
@@ -317,6 +317,8 @@ class Projector:
         except (StorageError, BusyError) as error:
             replica.is_up = False
             self._last_problem = str(error)
+        finally:
+            self._holes.pop(threading.get_ident(), None)
 
     def mend(self, progress: Callable[[int, int], None] = lambda done, size: None) -> list[tuple[str, str, str]]:
         """Check every file of the store; parts that are broken are dropped and their rows read from the ledger again.
@@ -327,34 +329,45 @@ class Projector:
         found: list[tuple[str, str, str]] = []
         for replica in self._replicas:
             replica.node.is_suspect = False
-            broken = self.engine.broken_parts(replica.node, replica.table)
-            found += [(replica.node.name, part, why) for part, why in broken]
-            if not broken:
-                continue
-            _log.error("search store: broken parts: %s", broken)
-            with self._writing:
-                for part, _ in broken:
-                    self.engine.drop_part(replica.node, replica.table, part)
-                missing = replica.missing(replica.next)
-                self._open_hole(missing)
-            total, done = sum(end - start for start, end in missing), 0
+            for table in ("migrations", replica.table):  # without the first, tables are made anew and filled again
+                broken = self.engine.broken_parts(replica.node, table)
+                if broken:
+                    _log.error("search store: %s: broken parts: %s", table, broken)
+                    found += [(replica.node.name, part, why) for part, why in broken]
+                    self._replace(replica, table, [part for part, _ in broken], progress)
+        return found
+
+    def _replace(
+        self, replica: Replica, table: str, parts: Sequence[str], progress: Callable[[int, int], None]
+    ) -> None:
+        with self._writing:
+            for part in parts:
+                self.engine.drop_part(replica.node, table, part)
+            if table != replica.table:
+                replica.is_up = False  # looked at again by the projector's thread
+                return
+            missing = replica.missing(replica.next)
+            self._open_hole(missing)
+        total, done = sum(end - start for start, end in missing), 0
+        try:
             for start, end in missing:
                 for block in self._from_ledger(start, end):
                     with self._writing:
                         replica.fill(block)
                     done += len(block.records)
                     progress(done, total)
-        self._hole = None
-        return found
+        except BaseException:
+            replica.is_up = False  # the rest is filled by the projector's thread
+            raise
+        finally:
+            self._holes.pop(threading.get_ident(), None)
 
     def _open_hole(self, missing: Sequence[tuple[int, int]]) -> None:
-        """Results are complete up to the first missing row, until `mend` is through."""
-        if not missing:
-            return
-        first = missing[0][0]
-        if self._hole is None or first < self._hole[0]:
+        """Results are complete up to the first missing row only, until it is back."""
+        if missing and missing[0][0] < self._next:
+            first = missing[0][0]
             block = next(iter(self._from_ledger(max(0, first - 1), first + 1)))
-            self._hole = (first, block.received_at[0] if first else 0)
+            self._holes[threading.get_ident()] = (first, block.received_at[0] if first else 0)
 
     def rebuild(self, progress: Callable[[int, int], None] = lambda done, size: None) -> int:
         """Make the store anew from the ledger; see `rebuild`."""
