@@ -1,0 +1,328 @@
+"""Conditions as functions over one event, and many rules over a batch: a prefilter names the few that may match.
+
+The prefilter looks for literal texts of all rules at once (hyperscan, one pass over each event's bytes), so the cost of a
+rule that does not match does not grow with their number; what it names is decided by the condition itself. A rule from
+which no literal follows is tried on every event.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Any
+
+import hyperscan
+import orjson
+import re2
+
+from muniment.detect.condition import (
+    Address,
+    All,
+    AnyOf,
+    Compare,
+    Condition,
+    Exists,
+    IsNull,
+    No,
+    Regex,
+    SameAs,
+    Text,
+    TimePart,
+    Wild,
+)
+from muniment.detect.rules import Rule
+
+__all__ = ["Event", "Matcher", "compiled", "literals"]
+
+Test = Callable[["Event"], bool]
+_MISSING: tuple[()] = ()
+_OPERATE: Mapping[str, Callable[[float, float], bool]] = {
+    "<": lambda a, b: a < b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    ">=": lambda a, b: a >= b,
+    "!=": lambda a, b: a != b,
+}
+
+
+class Event:
+    """One event as a rule sees it: fields by dotted name, in nested objects or flat, as texts."""
+
+    __slots__ = ("_document", "_folded", "_names", "_plain", "_text")
+
+    def __init__(self, document: Mapping[str, Any], names: Mapping[str, str] | None = None) -> None:
+        """`names` gives the path of a field where it is not the field's own name."""
+        self._document = document
+        self._names = names or {}
+        self._plain: dict[str, tuple[str, ...] | None] = {}
+        self._folded: dict[str, tuple[str, ...]] = {}
+        self._text: str | None = None
+
+    def has(self, field: str) -> bool:
+        """Is the field there, be it null?"""
+        return self._values(field) is not None
+
+    def plain(self, field: str) -> tuple[str, ...]:
+        """Its values as texts; none when it is missing or null."""
+        return self._values(field) or _MISSING
+
+    def folded(self, field: str) -> tuple[str, ...]:
+        """The same in lower case."""
+        found = self._folded.get(field)
+        if found is None:
+            found = self._folded[field] = tuple(value.lower() for value in self.plain(field))
+        return found
+
+    @property
+    def text(self) -> str:
+        """Every text in the event, a line each."""
+        if self._text is None:
+            self._text = "\n".join(_texts(self._document))
+        return self._text
+
+    def _values(self, field: str) -> tuple[str, ...] | None:
+        if field in self._plain:
+            return self._plain[field]
+        found: list[Any] = []
+        is_there = _collect(self._document, self._names.get(field, field), found)
+        values = tuple(_as_text(value) for value in found if value is not None) if is_there else None
+        self._plain[field] = values
+        return values
+
+
+def _collect(document: Any, path: str, into: list[Any]) -> bool:
+    """Values at a dotted path, through lists, with or without dots in the keys."""
+    if isinstance(document, list):
+        return sum(_collect(each, path, into) for each in document) > 0  # all of them, not the first only
+    if not isinstance(document, Mapping):
+        return False
+    if path in document:
+        value = document[path]
+        into.extend(value if isinstance(value, list) else (value,))
+        return True
+    at = path.find(".")
+    while at > 0:
+        inner = document.get(path[:at])
+        if inner is not None and _collect(inner, path[at + 1 :], into):
+            return True
+        at = path.find(".", at + 1)
+    return False
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is True or value is False:
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return orjson.dumps(value).decode()
+
+
+def _texts(value: Any) -> Iterable[str]:
+    if isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
+    elif value is not None:
+        yield _as_text(value)
+
+
+def compiled(condition: Condition) -> Test:
+    """The condition as a function."""
+    match condition:
+        case All(parts):
+            tests = [compiled(part) for part in parts]
+            return lambda event: all(test(event) for test in tests)
+        case AnyOf(parts):
+            tests = [compiled(part) for part in parts]
+            return lambda event: any(test(event) for test in tests)
+        case No(part):
+            inner = compiled(part)
+            return lambda event: not inner(event)
+        case Text():
+            return _text_test(condition)
+        case Regex(field, pattern):
+            search = re2.compile(pattern).search
+            if field is None:
+                return lambda event: search(event.text) is not None
+            return lambda event: any(search(value) is not None for value in event.plain(field))
+        case Compare(field, operator, number):
+            holds = _OPERATE[operator]
+            return lambda event: any(
+                (found := _number(value)) is not None and holds(found, number) for value in event.plain(field)
+            )
+        case Address(field, network):
+            return lambda event: any(_is_inside(value, network) for value in event.plain(field))
+        case IsNull(field):
+            return lambda event: not any(event.plain(field))
+        case Exists(field, is_wanted):
+            return lambda event: event.has(field) is is_wanted
+        case SameAs():
+            return _same_test(condition)
+        case TimePart(field, unit, number):
+            return lambda event: any(_part_of(value, unit) == number for value in event.plain(field))
+
+
+def _text_test(test: Text) -> Test:
+    """The usual shapes (whole, begins, ends, contains) without a pattern."""
+    field, parts = test.field, test.parts if test.is_cased else tuple(_folded(part) for part in test.parts)
+    if field is None:
+        found = _search(parts, is_whole=False)
+        if test.is_cased:
+            return lambda event: found(event.text)
+        return lambda event: found(event.text.lower())
+    found = _search(parts, is_whole=True)
+    if test.is_cased:
+        return lambda event: any(found(value) for value in event.plain(field))
+    return lambda event: any(found(value) for value in event.folded(field))
+
+
+def _folded(part: str | Wild) -> str | Wild:
+    return part.lower() if isinstance(part, str) else part
+
+
+def _search(parts: tuple[str | Wild, ...], *, is_whole: bool) -> Callable[[str], bool]:
+    match parts:
+        case ():
+            return lambda value: value == ""
+        case (str() as only,):
+            return (lambda value: value == only) if is_whole else (lambda value: only in value)
+        case (Wild.MANY,):
+            return lambda value: True
+        case (str() as head, Wild.MANY) if is_whole:
+            return lambda value: value.startswith(head)
+        case (Wild.MANY, str() as tail) if is_whole:
+            return lambda value: value.endswith(tail)
+        case (Wild.MANY, str() as inner, Wild.MANY):
+            return lambda value: inner in value
+    pattern = "".join(
+        re.escape(part) if isinstance(part, str) else ".*" if part is Wild.MANY else "." for part in parts
+    )
+    expression = re2.compile(f"(?s)^(?:{pattern})$" if is_whole else f"(?s){pattern}")
+    return lambda value: expression.search(value) is not None
+
+
+def _number(value: str) -> float | None:
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _is_inside(value: str, network: Any) -> bool:
+    try:
+        address = ip_address(value.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    address = mapped if mapped is not None and network.version == 4 else address
+    return address.version == network.version and address in network
+
+
+def _same_test(test: SameAs) -> Test:
+    def same(a: str, b: str) -> bool:
+        if test.is_start and test.is_end:
+            return b in a
+        if test.is_start:
+            return a.startswith(b)
+        return a.endswith(b) if test.is_end else a == b
+
+    return lambda event: any(same(a, b) for a in event.folded(test.field) for b in event.folded(test.other))
+
+
+def _part_of(value: str, unit: str) -> int | None:
+    number = _number(value)
+    try:
+        if number is not None:
+            time = datetime.fromtimestamp(number / 1_000 if number > 1e11 else number, UTC)
+        else:
+            time = datetime.fromisoformat(value)
+            time = time.astimezone(UTC) if time.tzinfo else time
+    except (ValueError, OverflowError, OSError):
+        return None
+    return time.isocalendar().week if unit == "week" else int(getattr(time, unit))
+
+
+# --- the prefilter ----------------------------------------------------------------------------------------------------
+
+_SAFE = re.compile(r"[A-Za-z0-9_ .:;,=()/@#$%&*+!?<>|{}\[\]~^'`-]{3,}")
+"""Runs of characters that stand for themselves in JSON text without needless escapes."""
+
+
+def literals(condition: Condition) -> frozenset[bytes] | None:
+    """Texts (lower case) of which one must stand in an event's JSON for the condition to hold; None: nothing follows."""
+    match condition:
+        case All(parts):
+            found = [each for each in map(literals, parts) if each is not None]
+            return max(found, key=_worth, default=None)
+        case AnyOf(parts):
+            every = [literals(part) for part in parts]
+            return None if None in every else frozenset[bytes]().union(*(each for each in every if each is not None))
+        case Text(_, parts):
+            runs = [run for part in parts if isinstance(part, str) for run in _SAFE.findall(part)]
+            return frozenset([max(runs, key=len).lower().encode()[:64]]) if runs else None
+        case _:
+            return None
+
+
+def _unescaped(record: bytes) -> bytes:
+    """The record without escapes that hide plain characters (`\\u0063md`, `\\/`): nobody slips past by spelling."""
+    return orjson.dumps(orjson.loads(record)) if b"\\u" in record or b"\\/" in record else record
+
+
+def _worth(texts: frozenset[bytes]) -> tuple[int, int]:
+    """Longer and fewer texts name fewer events."""
+    return min(map(len, texts)) if texts else 99, -len(texts)
+
+
+class Matcher:
+    """Many rules over batches of events. Not thread-safe: one for each thread."""
+
+    def __init__(self, rules: Sequence[Rule], names: Mapping[str, str] | None = None) -> None:
+        """`names` gives the path of a field where it is not the field's own name."""
+        self.rules = rules
+        self._names = names or {}
+        self._tests = [compiled(rule.condition) for rule in rules]
+        self._always: list[int] = []
+        by_text: dict[bytes, list[int]] = defaultdict(list)
+        for number, rule in enumerate(rules):
+            texts = literals(rule.condition)
+            if texts is None:
+                self._always.append(number)
+            else:
+                for text in texts:
+                    by_text[text].append(number)
+        self._rules_of = list(by_text.values())
+        self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK) if by_text else None
+        if self._database is not None:
+            flags = hyperscan.HS_FLAG_CASELESS | hyperscan.HS_FLAG_SINGLEMATCH
+            self._database.compile(
+                expressions=[re.escape(text) for text in by_text], ids=list(range(len(by_text))), elements=len(by_text),
+                flags=[flags] * len(by_text),
+            )  # fmt: skip
+            self._scratch = hyperscan.Scratch(self._database)
+
+    def match(self, records: Sequence[bytes]) -> list[tuple[int, int]]:
+        """(record, rule) for every match, by position; records are JSON objects."""
+        found: list[tuple[int, int]] = []
+        hits: list[int] = []
+
+        def hit(identity: int, _start: int, _end: int, _flags: int, _context: object) -> None:
+            hits.append(identity)
+
+        for position, record in enumerate(records):
+            if self._database is not None:
+                hits.clear()
+                self._database.scan(_unescaped(record), match_event_handler=hit, scratch=self._scratch)
+            numbers = {number for identity in hits for number in self._rules_of[identity]}
+            numbers.update(self._always)
+            if numbers:
+                event = Event(orjson.loads(record), self._names)
+                found += [(position, number) for number in sorted(numbers) if self._tests[number](event)]
+        return found
