@@ -35,6 +35,9 @@ from muniment.detect.condition import (
 )
 from muniment.detect.rules import Rule
 
+_BIG = re2.Options()
+_BIG.max_mem = 64 << 20
+
 __all__ = ["Event", "Matcher", "compiled", "literals"]
 
 Test = Callable[["Event"], bool]
@@ -140,8 +143,8 @@ def compiled(condition: Condition) -> Test:
             tests = [compiled(part) for part in parts]
             return lambda event: all(test(event) for test in tests)
         case AnyOf(parts):
-            tests = [compiled(part) for part in parts]
-            return lambda event: any(test(event) for test in tests)
+            tests = [*_grouped(parts), *(compiled(part) for part in parts if _shape(part) is None)]
+            return tests[0] if len(tests) == 1 else lambda event: any(test(event) for test in tests)
         case No(part):
             inner = compiled(part)
             return lambda event: not inner(event)
@@ -167,6 +170,52 @@ def compiled(condition: Condition) -> Test:
             return _same_test(condition)
         case TimePart(field, unit, number):
             return lambda event: any(_part_of(value, unit) == number for value in event.plain(field))
+
+
+def _shape(condition: Condition) -> str | None:
+    """How a test for one of several texts can be joined with its like: whole, start, end, inner; None: it cannot."""
+    if not isinstance(condition, Text) or condition.field is None:
+        return None
+    match condition.parts:
+        case (str(),):
+            return "whole"
+        case (str(), Wild.MANY):
+            return "start"
+        case (Wild.MANY, str()):
+            return "end"
+        case (Wild.MANY, str(), Wild.MANY):
+            return "inner"
+    return None
+
+
+def _grouped(parts: Iterable[Condition]) -> Iterable[Test]:
+    """One test for all texts of a field and shape among alternatives: lists of a hundred names are common."""
+    groups: dict[tuple[str, str, bool], list[str]] = defaultdict(list)
+    for part in parts:
+        if isinstance(part, Text) and part.field is not None and (shape := _shape(part)) is not None:
+            text = next(each for each in part.parts if isinstance(each, str))
+            groups[shape, part.field, part.is_cased].append(text if part.is_cased else text.lower())
+    for (shape, field, is_cased), texts in groups.items():
+        yield _group_test(shape, field, is_cased, texts)
+
+
+def _group_test(shape: str, field: str, is_cased: bool, texts: list[str]) -> Test:
+    many = tuple(texts)
+    if shape == "whole":
+        wanted = frozenset(texts)
+        found: Callable[[str], bool] = wanted.__contains__
+    elif shape == "start":
+        found = lambda value: value.startswith(many)  # noqa: E731
+    elif shape == "end":
+        found = lambda value: value.endswith(many)  # noqa: E731
+    elif len(many) < 4:
+        found = lambda value: any(text in value for text in many)  # noqa: E731
+    else:
+        search = re2.compile("|".join(map(re.escape, many)), _BIG).search
+        found = lambda value: search(value) is not None  # noqa: E731
+    if is_cased:
+        return lambda event: any(map(found, event.plain(field)))
+    return lambda event: any(map(found, event.folded(field)))
 
 
 def _text_test(test: Text) -> Test:
@@ -251,8 +300,8 @@ def _part_of(value: str, unit: str) -> int | None:
 
 # --- the prefilter ----------------------------------------------------------------------------------------------------
 
-_SAFE = re.compile(r"[A-Za-z0-9_ .:;,=()/@#$%&*+!?<>|{}\[\]~^'`-]{3,}")
-"""Runs of characters that stand for themselves in JSON text without needless escapes."""
+_SAFE = re.compile(r"[ -~]{3,}")
+"""Runs of characters with one spelling in JSON text that has no needless escapes."""
 
 
 def literals(condition: Condition) -> frozenset[bytes] | None:
@@ -266,7 +315,7 @@ def literals(condition: Condition) -> frozenset[bytes] | None:
             return None if None in every else frozenset[bytes]().union(*(each for each in every if each is not None))
         case Text(_, parts):
             runs = [run for part in parts if isinstance(part, str) for run in _SAFE.findall(part)]
-            return frozenset([max(runs, key=len).lower().encode()[:64]]) if runs else None
+            return frozenset([orjson.dumps(max(runs, key=len).lower())[1:-1]]) if runs else None
         case _:
             return None
 
