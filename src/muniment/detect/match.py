@@ -33,6 +33,7 @@ from muniment.detect.condition import (
     TimePart,
     Wild,
 )
+from muniment.detect.logsources import Kind
 from muniment.detect.rules import Rule
 
 _BIG = re2.Options()
@@ -78,6 +79,19 @@ class Event:
         if found is None:
             found = self._folded[field] = tuple(value.lower() for value in self.plain(field))
         return found
+
+    def _chosen(self, kind: Kind) -> tuple[Sequence[int], Mapping[int, Sequence[int]]]:
+        """Of the rules about such events: those to try on each, and those to try when a text was met."""
+        chosen = self._by_kind.get(kind)
+        if chosen is None:
+            wanted = {number for number, rule in enumerate(self.rules) if kind.has(rule.logsource)}
+            by_hit = {
+                identity: kept
+                for identity, numbers in enumerate(self._rules_of)
+                if (kept := [number for number in numbers if number in wanted])
+            }
+            chosen = self._by_kind[kind] = ([number for number in self._always if number in wanted], by_hit)
+        return chosen
 
     @property
     def text(self) -> str:
@@ -339,6 +353,7 @@ class Matcher:
         self._names = names or {}
         self._tests = [compiled(rule.condition) for rule in rules]
         self._always: list[int] = []
+        self._by_kind: dict[Kind, tuple[Sequence[int], Mapping[int, Sequence[int]]]] = {}
         by_text: dict[bytes, list[int]] = defaultdict(list)
         for number, rule in enumerate(rules):
             texts = literals(rule.condition)
@@ -357,8 +372,10 @@ class Matcher:
             )  # fmt: skip
             self._scratch = hyperscan.Scratch(self._database)
 
-    def match(self, records: Sequence[bytes]) -> list[tuple[int, int]]:
-        """(record, rule) for every match, by position; records are JSON objects."""
+    def match(self, records: Sequence[bytes], kinds: Sequence[Kind] | None = None) -> list[tuple[int, int]]:
+        """(record, rule) for every match, by position. Records are JSON objects; `kinds` says what each is, so that
+        only rules about such events are tried (None: all are).
+        """
         found: list[tuple[int, int]] = []
         hits: list[int] = []
 
@@ -369,9 +386,26 @@ class Matcher:
             if self._database is not None:
                 hits.clear()
                 self._database.scan(_unescaped(record), match_event_handler=hit, scratch=self._scratch)
-            numbers = {number for identity in hits for number in self._rules_of[identity]}
-            numbers.update(self._always)
+            if kinds is None:
+                numbers = {number for identity in hits for number in self._rules_of[identity]}
+                numbers.update(self._always)
+            else:
+                always, by_hit = self._chosen(kinds[position])
+                numbers = set(always).union(*(by_hit[identity] for identity in hits if identity in by_hit))
             if numbers:
                 event = Event(orjson.loads(record), self._names)
                 found += [(position, number) for number in sorted(numbers) if self._tests[number](event)]
         return found
+
+    def _chosen(self, kind: Kind) -> tuple[Sequence[int], Mapping[int, Sequence[int]]]:
+        """Of the rules about such events: those to try on each, and those to try when a text was met."""
+        chosen = self._by_kind.get(kind)
+        if chosen is None:
+            wanted = {number for number, rule in enumerate(self.rules) if kind.has(rule.logsource)}
+            by_hit = {
+                identity: kept
+                for identity, numbers in enumerate(self._rules_of)
+                if (kept := [number for number in numbers if number in wanted])
+            }
+            chosen = self._by_kind[kind] = ([number for number in self._always if number in wanted], by_hit)
+        return chosen

@@ -1,0 +1,79 @@
+"""Which of Sigma's log sources an event belongs to: product, categories and services, in Sigma's words.
+
+For Windows they follow from channel and event id, as Sigma's documentation of log sources has it; the names of channels
+are pySigma's. For everything else a source's format says it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from sigma.pipelines.common import windows_logsource_mapping
+
+from muniment.detect.rules import LogSource
+
+__all__ = ["Kind", "windows_kind"]
+
+_SYSMON = "microsoft-windows-sysmon/operational"
+_POWERSHELL = "microsoft-windows-powershell/operational"
+_CLASSIC = "windows powershell"
+_CATEGORIES: Mapping[str, Mapping[str, tuple[int, ...]]] = {
+    _SYSMON: {
+        "process_creation": (1,), "file_change": (2,), "network_connection": (3,), "sysmon_status": (4, 16),
+        "process_termination": (5,), "driver_load": (6,), "image_load": (7,), "create_remote_thread": (8,),
+        "raw_access_thread": (9,), "process_access": (10,), "file_event": (11,), "registry_add": (12,),
+        "registry_delete": (12,), "registry_set": (13,), "registry_rename": (14,), "registry_event": (12, 13, 14),
+        "create_stream_hash": (15,), "pipe_created": (17, 18), "wmi_event": (19, 20, 21), "dns_query": (22,),
+        "file_delete": (23, 26), "clipboard_capture": (24,), "process_tampering": (25,), "file_block_executable": (27,),
+        "file_block_shredding": (28,), "file_executable_detected": (29,), "sysmon_error": (255,),
+    },
+    _POWERSHELL: {"ps_module": (4103,), "ps_script": (4104,)},
+    "powershellcore/operational": {"ps_module": (4103,), "ps_script": (4104,)},
+    _CLASSIC: {"ps_classic_start": (400,), "ps_classic_provider_start": (600,), "ps_classic_script": (800,)},
+    "security": {"process_creation": (4688,)},
+    "microsoft-windows-kernel-file/analytic": {"file_access": (12,), "file_rename": (19, 27), "file_delete": (26,)},
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What an event is, to Sigma. Hashable, and few: rules are chosen once for each."""
+
+    product: str = ""
+    categories: frozenset[str] = frozenset()
+    services: frozenset[str] = frozenset()
+
+    def has(self, source: LogSource) -> bool:
+        """Is a rule with this log source about such events? What it leaves open, it does not care for."""
+        return (
+            source.product in {"", self.product}
+            and (not source.category or source.category in self.categories)
+            and (not source.service or source.service in self.services)
+        )
+
+
+def _services() -> dict[str, frozenset[str]]:
+    """Service names by channel, in lower case."""
+    found: dict[str, set[str]] = {}
+    for service, channels in windows_logsource_mapping.items():
+        for channel in [channels] if isinstance(channels, str) else channels:
+            found.setdefault(channel.lower(), set()).add(service)
+    return {channel: frozenset(services) for channel, services in found.items()}
+
+
+_SERVICES = _services()
+
+
+@lru_cache(maxsize=4_096)
+def windows_kind(channel: str, event_id: str) -> Kind:
+    """The kind of a Windows event by its channel and id.
+
+    >>> sorted(windows_kind("Microsoft-Windows-Sysmon/Operational", "1").categories)
+    ['process_creation']
+    """
+    name = channel.lower()
+    by_category = _CATEGORIES.get(name, {})
+    categories = {category for category, ids in by_category.items() if event_id.isdigit() and int(event_id) in ids}
+    return Kind("windows", frozenset(categories), _SERVICES.get(name, frozenset()))
