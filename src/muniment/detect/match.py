@@ -80,19 +80,6 @@ class Event:
             found = self._folded[field] = tuple(value.lower() for value in self.plain(field))
         return found
 
-    def _chosen(self, kind: Kind) -> tuple[Sequence[int], Mapping[int, Sequence[int]]]:
-        """Of the rules about such events: those to try on each, and those to try when a text was met."""
-        chosen = self._by_kind.get(kind)
-        if chosen is None:
-            wanted = {number for number, rule in enumerate(self.rules) if kind.has(rule.logsource)}
-            by_hit = {
-                identity: kept
-                for identity, numbers in enumerate(self._rules_of)
-                if (kept := [number for number in numbers if number in wanted])
-            }
-            chosen = self._by_kind[kind] = ([number for number in self._always if number in wanted], by_hit)
-        return chosen
-
     @property
     def text(self) -> str:
         """Every text in the event, a line each."""
@@ -164,11 +151,11 @@ def compiled(condition: Condition) -> Test:
             return lambda event: not inner(event)
         case Text():
             return _text_test(condition)
-        case Regex(field, pattern):
+        case Regex(where, pattern):
             search = re2.compile(pattern).search
-            if field is None:
+            if where is None:
                 return lambda event: search(event.text) is not None
-            return lambda event: any(search(value) is not None for value in event.plain(field))
+            return lambda event: any(search(value) is not None for value in event.plain(where))
         case Compare(field, operator, number):
             holds = _OPERATE[operator]
             return lambda event: any(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
+import yaml
 
 from muniment.errors import RejectedError
 
@@ -66,6 +66,7 @@ def _build(node: yaml.Node, rows: list[str], name: str) -> Any:
             items.append(_build(child, rows, name))
             items.lines.append(child.start_mark.line + 1)
         return items
+    assert isinstance(node, yaml.MappingNode)
     mapping = LocatedDict()
     mapping.line = node.start_mark.line + 1
     if node.flow_style:
