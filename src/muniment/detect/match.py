@@ -359,9 +359,9 @@ class Matcher:
             )  # fmt: skip
             self._scratch = hyperscan.Scratch(self._database)
 
-    def match(self, records: Sequence[bytes], kinds: Sequence[Kind] | None = None) -> list[tuple[int, int]]:
+    def match(self, records: Sequence[bytes], kinds: Sequence[Kind | None] = ()) -> list[tuple[int, int]]:
         """(record, rule) for every match, by position. Records are JSON objects; `kinds` says what each is, so that
-        only rules about such events are tried (None: all are).
+        only rules about such events are tried; without one, or with None, all are.
         """
         found: list[tuple[int, int]] = []
         hits: list[int] = []
@@ -373,11 +373,12 @@ class Matcher:
             if self._database is not None:
                 hits.clear()
                 self._database.scan(_unescaped(record), match_event_handler=hit, scratch=self._scratch)
-            if kinds is None:
+            kind = kinds[position] if kinds else None
+            if kind is None:
                 numbers = {number for identity in hits for number in self._rules_of[identity]}
                 numbers.update(self._always)
             else:
-                always, by_hit = self._chosen(kinds[position])
+                always, by_hit = self._chosen(kind)
                 numbers = set(always).union(*(by_hit[identity] for identity in hits if identity in by_hit))
             if numbers:
                 event = Event(orjson.loads(record), self._names)

@@ -1,0 +1,130 @@
+"""`muniment rules`: read Sigma rules as the server will, and run them over events in a file. Needs no server."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from muniment.cli.output import console, inert, notes, print_json, print_table
+from muniment.errors import RejectedError
+
+if TYPE_CHECKING:
+    from muniment.detect.logsources import Kind
+    from muniment.detect.rules import Loaded, Rule
+
+__all__ = ["rules_app"]
+
+rules_app = typer.Typer(help="Sigma rules: what can be run, and what they find in a file.", no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of *.yml.", show_default=False)]
+_STYLES = {"critical": "bold red", "high": "red", "medium": "yellow"}
+_LEVELS = ("critical", "high", "medium", "low", "informational")
+
+
+@rules_app.command("check")
+def check(paths: Paths, as_json: AsJson = False) -> None:
+    """Read rules and say which cannot be run, and why. Exit code 2 when there are any."""
+    loaded = _load(paths)
+    if as_json:
+        refused = [{"file": r.file, "title": r.title, "reason": r.reason} for r in loaded.refused]
+        remarks = [{"file": rule.file, "remark": text} for rule in loaded.rules for text in rule.remarks]
+        print_json({"rules": len(loaded.rules), "refused": refused, "remarks": remarks})
+    else:
+        for each in loaded.refused:
+            console.print(
+                Text.assemble((inert(each.file), "bold"), "  ", inert(each.title), "\n  ", (inert(each.reason), "red"))
+            )
+        for rule in loaded.rules:
+            for text in rule.remarks:
+                notes.print(Text(f"{inert(rule.file)}: {inert(text)} (it runs all the same)", style="dim"))
+        by_level = Counter(rule.level.lower() for rule in loaded.rules)
+        levels = ", ".join(f"{by_level[level]:,} {level}" for level in _LEVELS if by_level[level])
+        console.print(
+            f"{len(loaded.rules):,} can be run{f' ({levels})' if levels else ''}, {len(loaded.refused):,} cannot"
+        )
+    if loaded.refused:
+        raise typer.Exit(2)
+
+
+@rules_app.command("test")
+def try_out(
+    paths: Paths,
+    events: Annotated[Path, typer.Option("--events", help="JSON events, one on a line.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Run rules over the events of a file. Windows events meet the rules of their channel, others meet all."""
+    from muniment.detect.match import Matcher
+
+    loaded = _load(paths)
+    matcher = Matcher(loaded.rules)
+    found, n = _matches(matcher, events)
+    if as_json:
+        rows = [{"line": line, "rule": rule.id, "title": rule.title, "level": rule.level, "author": rule.author, "file": rule.file}
+                for line, rule in found]  # fmt: skip
+        print_json({"events": n, "rules": len(loaded.rules), "refused": len(loaded.refused), "matches": rows})
+        return
+    if found:
+        print_table(
+            ("line", "level", "rule", "author"),
+            [
+                (
+                    str(line),
+                    Text(rule.level.lower(), _STYLES.get(rule.level.lower(), "")),
+                    inert(rule.title),
+                    inert(rule.author),
+                )
+                for line, rule in found
+            ],
+        )
+    console.print(f"matches: {len(found):,}, events: {n:,}, rules: {len(loaded.rules):,}")
+    if loaded.refused:
+        notes.print(f"cannot be run: {len(loaded.refused):,}; muniment rules check says why", style="yellow")
+
+
+def _load(paths: Sequence[Path]) -> Loaded:
+    from muniment.detect.rules import load_rules
+
+    files = [file for path in paths for file in (sorted(path.rglob("*.y*ml")) if path.is_dir() else [path])]
+    if not files:
+        raise RejectedError("no rule file (*.yml) is there", field=", ".join(map(str, paths)))
+    return load_rules((str(file), _read(file).decode("utf-8", "replace")) for file in files)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise RejectedError(f"cannot read it: {error.strerror}", field=str(file)) from error
+
+
+def _matches(matcher: Any, events: Path) -> tuple[list[tuple[int, Rule]], int]:
+    import orjson
+
+    lines, records, kinds = [], list[bytes](), list["Kind | None"]()
+    for number, line in enumerate(_read(events).split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            document = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise RejectedError(f"line {number} is not JSON: {error}", field=str(events)) from error
+        if not isinstance(document, dict):
+            raise RejectedError(f"line {number} is not a JSON object", field=str(events))
+        lines.append(number)
+        records.append(line)
+        kinds.append(next(_kinds(document), None))
+    found = matcher.match(records, kinds)
+    return [(lines[position], matcher.rules[rule]) for position, rule in found], len(records)
+
+
+def _kinds(document: dict[str, Any]) -> Iterator[Kind]:
+    from muniment.detect.logsources import windows_kind
+
+    channel, event_id = document.get("Channel"), document.get("EventID")
+    if isinstance(channel, str) and isinstance(event_id, int | str):
+        yield windows_kind(channel, str(event_id))

@@ -1,0 +1,62 @@
+"""`muniment rules` without a server: what cannot be run is said, what matches is shown with its author."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from tests.cli.terminal import MUNIMENT
+
+RULE = """title: Shell from a web server
+id: 271de298-cc0e-4842-acd8-079a0a99ea65
+author: Anna Example
+level: high
+logsource: {product: windows, category: process_creation}
+detection:
+  selection: {ParentImage|endswith: '\\w3wp.exe', Image|endswith: '\\cmd.exe'}
+  condition: selection
+"""
+EVENT = {"Channel": "Microsoft-Windows-Sysmon/Operational", "EventID": 1, "Image": "C:\\Windows\\cmd.exe", "ParentImage": "C:\\W3WP.exe"}  # fmt: skip
+
+
+def _run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*MUNIMENT, "rules", *words], capture_output=True, text=True, check=False)
+
+
+def test_check_names_the_rule_and_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "good.yml").write_text(RULE)
+    (tmp_path / "old.yml").write_text(RULE.replace("condition: selection", "condition: selection | count() > 5"))
+    done = _run("check", str(tmp_path))
+    assert done.returncode == 2
+    assert "old.yml" in done.stdout
+    assert "1 can be run (1 high), 1 cannot" in done.stdout
+    (refused,) = json.loads(_run("check", str(tmp_path), "--json").stdout)["refused"]
+    assert refused["title"] == "Shell from a web server"
+    (tmp_path / "old.yml").unlink()
+    assert _run("check", str(tmp_path)).returncode == 0
+
+
+def test_matches_are_shown_with_their_author(tmp_path: Path) -> None:
+    (tmp_path / "good.yml").write_text(RULE)
+    elsewhere = EVENT | {"EventID": 11}
+    (tmp_path / "events.jsonl").write_text("\n".join(map(json.dumps, [elsewhere, EVENT])) + "\n")
+    words = ("test", str(tmp_path / "good.yml"), "--events", str(tmp_path / "events.jsonl"))
+    done = _run(*words)
+    assert done.returncode == 0, done.stderr
+    assert "Anna Example" in done.stdout
+    assert "1 matches in 2 events by 1 rules" in done.stdout
+    (match,) = json.loads(_run(*words, "--json").stdout)["matches"]
+    assert (match["line"], match["level"], match["author"]) == (2, "high", "Anna Example")
+
+
+def test_what_is_no_event_is_named(tmp_path: Path) -> None:
+    (tmp_path / "good.yml").write_text(RULE)
+    (tmp_path / "events.jsonl").write_text('{"a":1}\n[1]\n')
+    done = _run("test", str(tmp_path / "good.yml"), "--events", str(tmp_path / "events.jsonl"))
+    assert done.returncode == 2
+    assert "line 2 is not a JSON object" in done.stderr
+    assert (
+        "no rule file" in _run("check", str(tmp_path / "nothing")).stderr
+        or _run("check", str(tmp_path / "nothing")).returncode == 2
+    )
