@@ -17,6 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "privacy": {"event", "ledger"},
     "sources": {"event", "privacy"},
     "search": {"event", "sources"},
+    "detect": {"event", "sources", "search"},
     "access": {"event"},
     "evidence": {"merkle"},
     "drills": {"event"},
@@ -24,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ingest": {"event", "wire", "ledger", "privacy", "sources", "search", "access"},
     "api": {"event", "merkle", "ledger", "privacy", "sources", "search", "access", "evidence", "ingest", "config"},
     "web": {"event", "merkle", "ledger", "sources", "search", "access", "evidence"},
-    "cli": {"event", "merkle", "ledger", "evidence", "sources", "drills"},
+    "cli": {"event", "merkle", "ledger", "evidence", "sources", "drills", "detect"},
     "config": set(),
 }
 WIRED_BY_APP = {"app", "__main__"}
