@@ -63,8 +63,7 @@ class Upkeep:
     async def run(self) -> None:
         """Until cancelled."""
         next_rejections = next_nightly = next_mend = 0.0
-        if self._server.store_problem:
-            self._noticed.append(("store.damage", {"what": self._server.store_problem}))
+        await asyncio.to_thread(self._note_damage)
         loop = asyncio.get_running_loop()
         next_nightly = loop.time() + _FIRST_CHECK_S  # also a server that is started anew every day is checked
         while True:
@@ -85,6 +84,18 @@ class Upkeep:
                     self._server.jobs.start("index-check", self._index_check_job())
             except AuditError as error:
                 _log.error("upkeep: %s", error)
+
+    def _note_damage(self) -> None:
+        """What was wrong with the store when it was opened."""
+        if self._server.store_problem:
+            self._noticed.append(("store.damage", {"what": self._server.store_problem}))
+        try:
+            for node in self._server.engine.nodes:
+                for part, why in self._server.engine.take_detached(node):
+                    what = f"{node.name}: part {part} could not be read at the start ({why}) and was made anew"
+                    self._noticed.append(("store.damage", {"what": what}))
+        except AuditError as error:  # the projector says the same, and goes on trying
+            _log.warning("what the store set aside is not known: %s", error)
 
     def _collect_rejections(self) -> None:
         for r in self._server.admission.take_rejections():

@@ -240,6 +240,21 @@ class Engine:
         lines = (line.split("\t", 2) for line in text.split("\n") if line)
         return [(line[0], line[2]) for line in lines if len(line) == 3 and line[1] == "0"]
 
+    def take_detached(self, node: Node) -> list[tuple[str, str]]:
+        """Parts the engine itself set aside as broken when it started, which are removed by this; (part, why)."""
+        rows = self.query(
+            "SELECT table, name, reason FROM system.detached_parts "
+            "WHERE database = currentDatabase() AND startsWith(reason, 'broken')",
+            node=node,
+        ).rows
+        for table, part, _ in rows:
+            self.command(
+                f"ALTER TABLE `{table}` DROP DETACHED PART {{part:String}} SETTINGS allow_drop_detached = 1",
+                {"part": part},
+                node=node,
+            )
+        return [(str(part), str(reason)) for _, part, reason in rows]
+
     def drop_part(self, node: Node, table: str, part: str) -> None:
         """Remove a part and its rows."""
         self.command(f"ALTER TABLE {table} DROP PART {{part:String}}", {"part": part}, node=node)
