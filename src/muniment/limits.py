@@ -39,7 +39,7 @@ BATCH_BYTES_MAX: Final = 8 * MIB
 BATCH_WAIT_MS: Final = 50
 """ARCHITECTURE section 2: a batch closes at 50 ms, 5,000 events or its bytes; one fdatasync per batch."""
 
-PENDING_BYTES_MAX: Final = 96 * MIB
+PENDING_BYTES_MAX: Final = 48 * MIB
 """What doors may hold un-acknowledged in memory. Past it they answer BusyError (R12: RSS stays bounded)."""
 
 PACK_ENTRIES: Final = 65_536
@@ -70,6 +70,9 @@ STORAGE_RETRY_MS: Final = 5_000
 
 BODY_THREAD_BYTES: Final = 64 * KIB
 """Bodies above are decoded off the event loop (a 64 KiB body takes about 0.3 ms), so others keep being answered."""
+
+BODY_ROOM_WAIT_MS: Final = 500
+"""How long a body above BODY_THREAD_BYTES waits, unread, for room under PENDING_BYTES_MAX before it is refused."""
 
 BODY_CHUNK_BYTES: Final = 1 * MIB
 """Step of decompression: bounds and ratio are looked at after each."""

@@ -3,6 +3,7 @@ inside a body that is taken is sealed in parts and marked, behind every door tha
 
 import base64
 import gzip
+import threading
 from collections.abc import Iterator
 
 import httpx
@@ -10,7 +11,7 @@ import orjson
 import pytest
 from door_harness import TOKEN, Harness, make_harness, served
 
-from muniment.limits import RECORD_BYTES_MAX
+from muniment.limits import PENDING_BYTES_MAX, RECORD_BYTES_MAX
 
 BASIC = {"Authorization": "Basic " + base64.b64encode(f"x:{TOKEN}".encode()).decode()}
 LARGE = "x" * (RECORD_BYTES_MAX + 1_000)
@@ -79,3 +80,19 @@ def test_an_oversized_event_among_good_ones_is_kept_in_parts_and_marked(
     assert {part["$quarantine"]["reason"] for part in parts} == {"oversized"}  # type: ignore[index]
     assert LARGE in "".join(str(part["$raw"]) for part in parts)
     assert all(len(record) <= RECORD_BYTES_MAX for record in server.log.records)
+
+
+def test_a_large_body_waits_for_room_unread_and_small_ones_pass() -> None:
+    held = [PENDING_BYTES_MAX]
+    with served(make_harness(held_bytes=lambda: held[0])) as server:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        large, small = b'{"a":"%s"}' % (b"x" * 100_000), b'{"a":1}'
+        with httpx.Client(base_url=server.url, headers=headers, timeout=30, trust_env=False) as http:
+            refused = http.post("/v1/events", content=b"not even JSON" * 10_000)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            assert http.post("/v1/events", content=small).status_code == 200
+            threading.Timer(0.2, lambda: held.__setitem__(0, 0)).start()
+            assert http.post("/v1/events", content=large).status_code == 200
+            held[0] = 0
+        assert len(server.log.records) == 2
+        assert server.ctx.reading.n_bytes == 0

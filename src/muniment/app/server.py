@@ -191,7 +191,9 @@ class Server:
             quota_of=lambda _: Quota(events_per_s=float(self.settings.source_events_per_s)),
             proxies=proxies,
         )
-        self.door_context = DoorContext(self.intake, self.admission, self.clock, trouble=self.status.trouble)
+        self.door_context = DoorContext(
+            self.intake, self.admission, self.clock, lambda: self.pipeline.held_bytes, trouble=self.status.trouble
+        )
 
         def client_ip(request: Request) -> str:
             headers = {name.lower(): value for name, value in request.headers.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -21,7 +22,14 @@ from muniment.event.model import Arrival
 from muniment.ingest.admission import Admission, credential_of
 from muniment.ingest.decode import decode_content
 from muniment.ingest.pipeline import Ack
-from muniment.limits import BODY_BYTES_MAX, BODY_THREAD_BYTES, MIB, STORAGE_RETRY_MS
+from muniment.limits import (
+    BODY_BYTES_MAX,
+    BODY_ROOM_WAIT_MS,
+    BODY_THREAD_BYTES,
+    MIB,
+    PENDING_BYTES_MAX,
+    STORAGE_RETRY_MS,
+)
 from muniment.wire.records import Records
 
 __all__ = [
@@ -43,11 +51,20 @@ _DRAIN_BYTES: Final = 8 * MIB
 _DRAIN_S: Final = 2.0
 """One that announced a body and sends none is not waited for longer."""
 
+_ROOM_LOOK_S: Final = 0.1
+
 
 class Submits(Protocol):
     """The pipeline as doors see it: on return the arrival is durable and under a signed checkpoint."""
 
     async def submit(self, arrival: Arrival) -> Ack: ...
+
+
+@dataclass(slots=True)
+class Reading:
+    """Bytes of bodies that were let in and have not reached the pipeline yet. Of one event loop."""
+
+    n_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +78,8 @@ class DoorContext:
     pipeline: Submits
     admission: Admission
     now_ns: Callable[[], int]
+    held_bytes: Callable[[], int] = lambda: 0  # what waits in the pipeline
+    reading: Reading = field(default_factory=lambda: Reading())
     trouble: Callable[[], str] = lambda: ""
     elastic_version: str = "8.19.0"
     is_query_token_allowed: bool = False
@@ -162,14 +181,35 @@ def _too_large() -> RejectedError:
 
 
 async def receive(request: Request, parse: Callable[[bytes], Records]) -> Records:
-    """The records of a request's body, decoded and parsed by `parse`; large bodies on a worker thread."""
-    body = await request.body()
-    encoding = request.headers.get("content-encoding", "")
-    if encoding or len(body) > BODY_THREAD_BYTES:
-        return await asyncio.get_running_loop().run_in_executor(
-            None, lambda: parse(decode_content(body, encoding) if encoding else body)
-        )
-    return parse(body)
+    """The records of a request's body, decoded and parsed by `parse`; large bodies on a worker thread.
+
+    Raises:
+        BusyError: there is no room for a large body; it was not looked at, so that an overload costs little.
+    """
+    ctx, declared = request.ctx, request.headers.get("content-length", "")
+    n_bytes = min(int(declared), BODY_BYTES_MAX) if declared.isdigit() else 0
+    if n_bytes > BODY_THREAD_BYTES:
+        await _wait_for_room(ctx, n_bytes)
+    ctx.reading.n_bytes += n_bytes  # held from its first byte on
+    try:
+        body = await request.body()
+        encoding = request.headers.get("content-encoding", "")
+        if encoding or len(body) > BODY_THREAD_BYTES:
+            return await asyncio.get_running_loop().run_in_executor(
+                None, lambda: parse(decode_content(body, encoding) if encoding else body)
+            )
+        return parse(body)
+    finally:
+        ctx.reading.n_bytes -= n_bytes
+
+
+async def _wait_for_room(ctx: DoorContext, n_bytes: int) -> None:
+    """While there is no room a body stays with its sender, for a moment; a single one always finds room."""
+    deadline = time.monotonic() + BODY_ROOM_WAIT_MS / 1_000
+    while (held := ctx.held_bytes() + ctx.reading.n_bytes) and held + n_bytes > PENDING_BYTES_MAX:
+        if time.monotonic() >= deadline:
+            raise BusyError(f"{held} bytes wait to be sealed, more than {PENDING_BYTES_MAX} are not held")
+        await asyncio.sleep(_ROOM_LOOK_S)
 
 
 async def seal(request: Request, found: Records, door: str) -> Ack:

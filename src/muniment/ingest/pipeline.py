@@ -183,6 +183,11 @@ class Pipeline:
                 bool(self._stop_reason or self._is_closing),
             )
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes taken and not yet acknowledged; a glance, without a lock."""
+        return self._held_bytes
+
     async def submit(self, arrival: Arrival) -> Ack:
         """Wait until `arrival` is in the ledger.
 
