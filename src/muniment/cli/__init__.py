@@ -8,6 +8,7 @@ __all__ = ["main"]
 def main() -> None:
     """The entry point of the `muniment` command; errors leave with the exit codes of `errors.EXIT_CODE`."""
     import os
+    import signal
     import sys
 
     from muniment.cli.commands import app, report
@@ -27,3 +28,5 @@ def main() -> None:
     except OSError as error:
         report(StorageError(f"{error.strerror}", path=str(error.filename or "")))
         sys.exit(EXIT_CODE[StorageError])
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl+C has nothing left to end
