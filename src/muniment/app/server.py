@@ -1,7 +1,7 @@
 """Settings in, a running server out.
 
 Order of opening, each step refusing what looks wrong: (1) folder and database, (2) sources and keys, (3) ledger (fails
-closed), (4) protector, (5) store and projector, (6) pipeline, (7) doors, API and pages, (8) listeners. Closing runs
+closed), (4) protector, (5) store and projector, (6) pipeline, (7) detection, (8) doors, API and pages, (9) listeners. Closing runs
 backwards, so that whatever was accepted is acknowledged before the ledger closes.
 """
 
@@ -19,9 +19,10 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -52,6 +53,11 @@ from muniment.app.pages import PagesBackend
 from muniment.app.status import Status
 from muniment.app.upkeep import Upkeep
 from muniment.config import Settings
+from muniment.detect.alerts import SOURCE as ALERTS_SOURCE
+from muniment.detect.alerts import AlertBook
+from muniment.detect.detector import Detector
+from muniment.detect.logsources import kind_of_entry, taxonomy_of
+from muniment.detect.rulebook import RuleBook
 from muniment.errors import AuditError, ConfigError, DeniedError, RejectedError, StorageError
 from muniment.event.model import Arrival
 from muniment.ingest.admission import Admission, Quota, TrustedProxies
@@ -70,7 +76,7 @@ from muniment.search.saved import SavedSearches
 from muniment.search.service import SearchService
 from muniment.sources.catalogue import load
 from muniment.sources.ocsf import to_ocsf
-from muniment.sources.registry import SourceRegistry
+from muniment.sources.registry import AUTO, SourceRegistry
 from muniment.web import routes as page_routes
 
 __all__ = ["Server", "openapi", "run"]
@@ -81,6 +87,9 @@ _READERS: Final = 8
 
 _SYSLOG_SOURCE: Final = "syslog"
 """Where syslog from senders that no certificate or network names goes."""
+
+_ALERT_WRITE_S: Final = 30.0
+"""An alert that is not in the ledger by then is made again with the next step of detection."""
 
 _ALL_METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
@@ -103,7 +112,7 @@ class Server:
         self._change_waiters: set[asyncio.Event] = set()
 
     def open(self) -> None:
-        """Steps (1) to (6). Raises ConfigError, StorageError or VerificationError; what was opened is closed again."""
+        """Steps (1) to (7). Raises ConfigError, StorageError or VerificationError; what was opened is closed again."""
         try:
             self._open()
         except BaseException:
@@ -121,9 +130,12 @@ class Server:
         self.keys = KeyRing(self.database)
         self.erasures = Erasures(self.database)
         self.doorkeeper = Doorkeeper(self.database, s.session_hours * 3_600 * 10**9)
-        for source, title in ((OWN_SOURCE, "Muniment itself"), (_SYSLOG_SOURCE, "Syslog senders without a name")):
+        for source, title, fmt in (
+            (OWN_SOURCE, "Muniment itself", "muniment"),
+            (ALERTS_SOURCE, "Alerts", "alert"),
+            (_SYSLOG_SOURCE, "Syslog senders without a name", AUTO),
+        ):
             if self.registry.get(source) is None:
-                fmt = "muniment" if source == OWN_SOURCE else "auto"
                 policy = "clear" if source == OWN_SOURCE else s.privacy_default
                 self.registry.add(
                     source, title=title, format=fmt, privacy=policy, owner="operations", now_ns=self.clock()
@@ -152,6 +164,7 @@ class Server:
         self.pipeline = Pipeline(self.protector, self.ledger, self.projector)
         self.pipeline.start()
         self._closing.callback(self.pipeline.close)
+        self._open_detection()
         self.intake = Intake(self.pipeline, self.registry)
         self.recorder = Recorder(self.intake, self.clock)
         self.readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
@@ -163,6 +176,31 @@ class Server:
             self.upkeep.remember()
         except AuditError as error:  # counters are for people; the store being away must not keep the doors shut
             _log.warning("counters of earlier runs are not known: %s", error)
+
+    def _open_detection(self) -> None:
+        """Step (7): rules over what the store holds; alerts go the way of every record."""
+        folders = [Path(part.strip()) for part in self.settings.rules.split(",") if part.strip()]
+        self.rules = RuleBook(folders, self.database, self.clock)
+        self.alerts = AlertBook(self._write_alerts, self.clock)
+        formats = {
+            name: (kind_of_entry(entry.sigma), taxonomy_of(entry.sigma))
+            for name, entry in self.catalogue.items()
+            if entry.sigma
+        }
+        self.detector = Detector(
+            self.engine, self.projector, self.rules, self.alerts, formats, self.clock, self._told_by_detection
+        )
+        self.projector.subscribe(self.detector.wake)
+        self.detector.start()
+        self._closing.callback(self.detector.close)
+
+    def _write_alerts(self, records: Sequence[bytes], ids: Sequence[str]) -> None:
+        """Alerts into the ledger; they are there when this returns."""
+        arrival = Arrival(ALERTS_SOURCE, "internal", self.clock(), records, ids)
+        self.pipeline.submit_nowait_threadsafe(arrival).result(_ALERT_WRITE_S)
+
+    def _told_by_detection(self, action: str, found: dict[str, object]) -> None:
+        self.upkeep.notice(action, found)
 
     def _open_store(self) -> Engine:
         """The search store; one that does not open is set aside, and a new one fills up from the ledger."""
@@ -184,7 +222,7 @@ class Server:
     # --- HTTP -----------------------------------------------------------------------------------------------------
 
     def application(self) -> Starlette:
-        """Step (7): doors first, then API, tiles and pages, as one ASGI application."""
+        """Step (8): doors first, then API, tiles and pages, as one ASGI application."""
         proxies = TrustedProxies([part.strip() for part in self.settings.trusted_proxies.split(",") if part.strip()])
         self.admission = Admission(
             _KeyAuthenticator(self.keys),

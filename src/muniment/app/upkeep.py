@@ -60,6 +60,10 @@ class Upkeep:
         """A connection was turned away or closed by us."""
         self._server.admission.reject("", "syslog", reason)
 
+    def notice(self, action: str, found: dict[str, object]) -> None:
+        """Something to write down, from any thread."""
+        self._noticed.append((action, found))
+
     async def run(self) -> None:
         """Until cancelled."""
         next_rejections = next_nightly = next_mend = 0.0

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
+from typing import Any
 
 import msgspec
 import re2
@@ -45,12 +46,14 @@ _OPTIONAL = (
     "recognise",
     "personal",
     "secrets",
+    "sigma",
     "let",
     "fields",
     "cases",
     "notes",
 )
 _PERSONAL_KEYS = {"path", "text", "pattern", "subject", "kind"}
+_SIGMA_KEYS = {"product", "category", "service", "fields", "prefixes"}
 _SAMPLE_KEYS = {"name", "origin", "licence", "received_at", "record", "expect"}
 _RANK = 50
 
@@ -109,6 +112,7 @@ class Entry:
     samples: tuple[Sample, ...]
     file: str
     notes: str = ""
+    sigma: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Catalogue(Mapping[str, Entry]):
@@ -183,7 +187,25 @@ class _Reader:
             samples=tuple(self._samples(raw)),
             file=self.file,
             notes=str(raw.get("notes", "")),
+            sigma=self._sigma(raw),
         )
+
+    def _sigma(self, raw: LocatedDict) -> dict[str, Any]:
+        """Which of Sigma's log sources the events are, and where the fields of its taxonomy stand."""
+        if "sigma" not in raw:
+            return {}
+        given, line = raw["sigma"], raw.lines["sigma"]
+        if not isinstance(given, LocatedDict):
+            raise self.error("sigma is a mapping", line)
+        self._keys(given, _SIGMA_KEYS, "sigma")
+        fields = given.get("fields", LocatedDict())
+        if not isinstance(fields, LocatedDict):
+            raise self.error("sigma's fields are a mapping of name: path", given.lines["fields"])
+        for name, paths in fields.items():
+            for path in [paths] if isinstance(paths, str) else paths:
+                if not isinstance(path, str) or (path.startswith("$") and path[1:] not in COLUMNS):
+                    raise self.error(f"{name}: expected a path or a $column, got {path!r}", fields.lines[name])
+        return dict(given)
 
     def _mapping(self, raw: LocatedDict) -> Rules:
         times = raw["time"] if isinstance(raw["time"], list) else [raw["time"]]
