@@ -309,6 +309,31 @@ RULE_BUDGET_SHARE: Final = 0.1
 BACKTEST_HITS_MAX: Final = 1_000
 """Events a back-test lists; it counts all."""
 
+# --- response -------------------------------------------------------------------------------------------------------
+BLOCK_PREVIEW_DAYS: Final = 30
+"""How far back a preview looks: a month has every rhythm of work in it."""
+
+BLOCK_TICKET_S: Final = 600
+"""How long a preview may be acted on: who succeeds from an address changes by the hour."""
+
+BLOCK_HOURS_MAX: Final = 24 * 90
+"""The longest block. Addresses change hands; what must stay out for ever belongs into a firewall's own rules."""
+
+BLOCK_RANGE_V4_BITS_MIN: Final = 16
+"""The widest IPv4 range in one block, 65,536 addresses: a mistyped /8 is a continent."""
+
+BLOCK_RANGE_V6_BITS_MIN: Final = 32
+"""The widest IPv6 range in one block: what one provider gets."""
+
+BLOCK_VALUE_CHARS_MAX: Final = 320
+"""An account or key id; the longest e-mail address."""
+
+BLOCK_VALUES_SHOWN: Final = 10
+"""Accounts, sources and actions a preview names."""
+
+BLOCKS_ACTIVE_MAX: Final = 10_000
+"""Blocks at a time. nginx reads so many deny lines in 20 ms; more are ranges."""
+
 # --- notes, proofs and evidence ---------------------------------------------------------------------------------
 NOTE_BYTES_MAX: Final = 1 * MIB
 """A signed note. 64 ML-DSA-44 lines of 3.3 KB are 210 KB; the body of a checkpoint is some hundred bytes."""

@@ -39,6 +39,7 @@ from muniment.access.keys import KeyRing
 from muniment.access.policy import Identity, require
 from muniment.access.sessions import Doorkeeper
 from muniment.api.admin_operations import admin_operations
+from muniment.api.detection_operations import detection_operations
 from muniment.api.erasure_operations import erasure_operations
 from muniment.api.gate import SessionGate
 from muniment.api.jobs import Jobs
@@ -46,6 +47,7 @@ from muniment.api.ledger_operations import ledger_operations
 from muniment.api.openapi import openapi_document
 from muniment.api.operations import HEADERS, Operation, no_such_path, problem_response, routes
 from muniment.api.recorder import OWN_SOURCE, Recorder
+from muniment.api.response_operations import response_operations
 from muniment.api.search_operations import search_operations
 from muniment.api.services import Services
 from muniment.app.page_records import recorded_pages
@@ -69,6 +71,8 @@ from muniment.ingest.syslog import ListenerSettings, SyslogServer
 from muniment.ledger.ledger import Ledger
 from muniment.privacy.keys import KeyStore
 from muniment.privacy.protector import Protector
+from muniment.respond.blocks import Blocks
+from muniment.respond.preview import Tickets
 from muniment.search.engine import Engine, open_engine, set_aside
 from muniment.search.mappings import mapping_set
 from muniment.search.projector import Projector
@@ -190,6 +194,8 @@ class Server:
         self.detector = Detector(
             self.engine, self.projector, self.rules, self.alerts, formats, self.clock, self._told_by_detection
         )
+        self.blocks = Blocks(self.database)
+        self.tickets = Tickets(secrets.token_bytes(32))
         self.projector.subscribe(self.detector.wake)
         self.detector.start()
         self._closing.callback(self.detector.close)
@@ -260,7 +266,8 @@ class Server:
             clock=self.clock, status=self.status.report, verify=self.upkeep.verify_job, rebuild=self.upkeep.rebuild_job,
             forget_credentials=self.admission.forget, open_part=self.protector.open_part, horizon=self.projector.horizon, signatures=self.ledger.signatures,
             wait_for_change=self._wait_for_change, note_verify=self.upkeep.note_verify, keys_changed=self._keys_changed,
-            erasures=self.erasures, subjects_of=self.subject_keys.find, erase_subject=self.protector.erase_subject,
+            erasures=self.erasures, subjects_of=self.subject_keys.find, erase_subject=self.protector.erase_subject, rules=self.rules, alerts=self.alerts, detector=self.detector,
+            blocks=self.blocks, tickets=self.tickets, engine=self.engine,
         )  # fmt: skip
 
     def _denied(self, operation: str, error: DeniedError) -> None:
@@ -444,6 +451,8 @@ def _operations(services: Services) -> list[Operation]:
         *ledger_operations(services),
         *admin_operations(services),
         *erasure_operations(services),
+        *detection_operations(services),
+        *response_operations(services),
     ]
 
 
