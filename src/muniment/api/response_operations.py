@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from muniment.api.operations import HEADERS, Call, Empty, Operation
 from muniment.api.services import Services
-from muniment.errors import RejectedError
+from muniment.errors import DeniedError, RejectedError
 from muniment.respond.block import Allowed, Block, canonical, network_of
 from muniment.respond.feeds import FEEDS, etag, rendered, stix_objects
 from muniment.respond.preview import Hits, effect, hits
@@ -95,8 +95,17 @@ class BlockAnswer(msgspec.Struct, frozen=True):
     last_us: int = 0
 
 
+class FetchAnswer(msgspec.Struct, frozen=True):
+    """Who fetched a feed last, and when (ns)."""
+
+    feed: str
+    by: str
+    at: int
+
+
 class BlockListAnswer(msgspec.Struct, frozen=True):
     blocks: list[BlockAnswer]
+    fetches: list[FetchAnswer] = []
 
 
 class AllowBody(msgspec.Struct, frozen=True):
@@ -122,16 +131,14 @@ class CheckAnswer(msgspec.Struct, frozen=True):
     until: int = 0
 
 
-class FeedParams(msgspec.Struct, frozen=True):
-    pass
-
-
 def response_operations(services: Services) -> list[Operation]:
     """The operations over `services`."""
     r = Responding(services)
     conflict = frozenset({409})
     feeds = tuple(sorted({feed.media_type for feed in FEEDS.values()}))
     return [
+        Operation("GET", "/api/v1/entities/{kind}/{value}", "entity", "What came from an address, account or key in thirty days",
+                  "alerts", r.entity, answer=PreviewAnswer, tag="response"),
         Operation("POST", "/api/v1/blocks/preview", "block_preview", "What a block would have hit in thirty days",
                   "block", r.preview, body=PreviewBody, answer=PreviewAnswer, tag="response"),
         Operation("GET", "/api/v1/blocks", "blocks", "Every block, newest first", "alerts", r.blocks,
@@ -175,16 +182,24 @@ class Responding:
             user_agent=call.user_agent, metadata=metadata, reason=reason,
         )  # fmt: skip
 
-    async def look(self, call: Call[Any, Any], kind: str, value: str) -> tuple[Hits, str]:
-        """What a block would have hit, and the ticket for it; recorded."""
+    async def _look(self, call: Call[Any, Any], action: str, kind: str, value: str) -> Hits:
         known, text = canonical(kind, value)
         offices = self._s.blocks.offices(known, text)
         found = await self._blocking(lambda: hits(self._s.engine, known, text, self._s.clock(), offices))
-        await self._record(call, "block.preview", known, text, events=found.events, successes=found.successes)
-        return found, self._s.tickets.issue(known, text, call.identity.id, self._s.clock())
+        await self._record(call, action, known, text, events=found.events, successes=found.successes)
+        return found
+
+    async def entity(self, call: Call[Empty, Empty]) -> PreviewAnswer:
+        if call.identity.scope:
+            raise DeniedError("an entity is about all rows; this key sees some rows only", permission="alerts")
+        return self._hits(await self._look(call, "entity.view", str(call.path["kind"]), str(call.path["value"])), "")
 
     async def preview(self, call: Call[Empty, PreviewBody]) -> PreviewAnswer:
-        found, ticket = await self.look(call, call.body.kind, call.body.value)
+        found = await self._look(call, "block.preview", call.body.kind, call.body.value)
+        ticket = self._s.tickets.issue(found.kind, found.value, call.identity.id, self._s.clock())
+        return self._hits(found, ticket)
+
+    def _hits(self, found: Hits, ticket: str) -> PreviewAnswer:
         active = {(b.kind, b.value) for b in self._s.blocks.active(self._s.clock())}
         return PreviewAnswer(
             kind=found.kind, value=found.value, verdict=found.verdict, events=found.events, successes=found.successes,
@@ -221,7 +236,8 @@ class Responding:
             "block.list", call.identity, client_ip=call.client_ip, user_agent=call.user_agent,
             targets=[{"type": "ledger", "id": self._s.ledger.origin}], metadata={"results": len(found)},
         )  # fmt: skip
-        return BlockListAnswer(list(map(_block, found)))
+        fetches = [FetchAnswer(feed, by, at) for (feed, by), at in self._s.blocks.fetches().items()]
+        return BlockListAnswer(list(map(_block, found)), fetches)
 
     async def block(self, call: Call[Empty, Empty]) -> BlockAnswer:
         block = self._s.blocks.get(str(call.path["id"]))
@@ -278,6 +294,7 @@ class Responding:
         blocks = self._s.blocks.active(now)
         tag = etag(name, [block for block in blocks if block.kind in FEEDS[name].kinds])
         headers = HEADERS | {"ETag": tag, "Cache-Control": "no-cache"}
+        self._s.blocks.note_fetch(name, call.identity.name, now)
         if tag in call.headers.get("if-none-match", ""):
             return Response(None, 304, headers)
         await self._fetched(call, name, len(blocks))

@@ -52,6 +52,7 @@ from muniment.api.search_operations import search_operations
 from muniment.api.services import Services
 from muniment.app.page_records import recorded_pages
 from muniment.app.pages import PagesBackend
+from muniment.app.security_pages import SecurityPagesBackend
 from muniment.app.status import Status
 from muniment.app.upkeep import Upkeep
 from muniment.config import Settings
@@ -246,6 +247,7 @@ class Server:
         gate = SessionGate(self.doorkeeper, self.keys, self.clock, client_ip)
         services = self._services()
         operations = _operations(services)
+        pages = PagesBackend(services, gate, self.started_at)
         all_routes: list[BaseRoute] = [
             *door_routes(self.door_context),
             *routes(operations, gate, self._denied),
@@ -255,7 +257,7 @@ class Server:
             Route("/health", self.status.health_endpoint, methods=["GET"]),
             Route("/metrics", self.status.metrics_endpoint(gate), methods=["GET"]),
             Route("/tlog/{shard}/{path:path}", self._tile_endpoint(gate), methods=["GET"]),
-            *recorded_pages(page_routes(PagesBackend(services, gate, self.started_at)), self.recorder),
+            *recorded_pages(page_routes(pages, SecurityPagesBackend(pages)), self.recorder),
         ]
         return Starlette(routes=all_routes, lifespan=self._lifespan, exception_handlers={AuditError: _on_audit_error})
 

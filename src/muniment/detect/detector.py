@@ -586,7 +586,7 @@ def _address(columns: Mapping[str, Any]) -> str:
 def _entities(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
     """Who and what is involved."""
     found: dict[str, dict[str, None]] = defaultdict(dict)
-    for row in rows:
+    for row in (*rows[-1:], *rows[:-1]):  # the event that decided says most
         columns = row.columns
         for kind, value in (
             ("actors", columns.get("actor_name") or columns.get("actor_id") or columns.get("actor_email")),

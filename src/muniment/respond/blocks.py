@@ -61,7 +61,7 @@ class Blocks:
             self._allowed = {
                 row["network"]: Allowed(**row) for row in connection.execute(sa.select(_ALLOWED)).mappings()
             }
-        self.version = 0
+        self._fetches: dict[tuple[str, str], int] = {}
 
     # --- the allow-list -------------------------------------------------------------------------------------------
 
@@ -204,5 +204,16 @@ class Blocks:
             else:
                 connection.execute(sa.update(_BLOCKS).where(_BLOCKS.c.id == block.id).values(**values))
         self._blocks[block.id] = block
-        self.version += 1
         return block
+
+    # --- consumers ------------------------------------------------------------------------------------------------
+
+    def note_fetch(self, feed: str, by: str, now_ns: int) -> None:
+        """Somebody fetched a feed, or heard that nothing has changed."""
+        with self._lock:
+            self._fetches[feed, by] = now_ns
+
+    def fetches(self) -> dict[tuple[str, str], int]:
+        """When each consumer last asked for each feed, since the server started."""
+        with self._lock:
+            return dict(self._fetches)
