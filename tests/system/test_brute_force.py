@@ -252,7 +252,7 @@ def test_haproxy_takes_the_map(live_server: LiveServer, enforcer: httpx.Client, 
     config = tmp_path / "haproxy.cfg"
     config.write_text(
         "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
-        "frontend f\n bind 127.0.0.1:0\n"
+        "frontend f\n bind 127.0.0.1:18099\n"
         f" http-request deny if {{ src,map_ip({tmp_path}/blocked.map) -m found }}\n default_backend b\nbackend b\n"
     )
     subprocess.run([str(TOOLS["haproxy"]), "-c", "-f", str(config)], check=True, capture_output=True)
