@@ -61,7 +61,7 @@ class Ready:
             records = [rows[place].record.encode() for place in places]
             taxonomies = [self.formats[rows[place].format][1] for place in places]
             known = [self.kind(rows[place]) for place in places]
-            hits = self.raw.match(records, known, taxonomies, lambda n: rows[places[n]].columns)
+            hits = self.raw.match(records, known, taxonomies, lambda n: rows[places[n]].typed(False))
             found += [(places[n], self.raw.rules[number]) for n, number in hits]
         found.sort(key=lambda each: each[0])
         return [(rows[place], rule) for place, rule in found]

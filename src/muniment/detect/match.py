@@ -376,11 +376,11 @@ class Matcher:
         records: Sequence[bytes],
         kinds: Sequence[Kind | None] = (),
         taxonomies: Sequence[Taxonomy] = (),
-        columns: Callable[[int], Mapping[str, Any]] | None = None,
+        typed: Callable[[int], bytes] | None = None,
     ) -> list[tuple[int, int]]:
         """(record, rule) for every match, by position. Records are JSON objects; `kinds` says what each is, so that
         only rules about such events are tried; without one, or with None, all are. `taxonomies` says where the fields
-        of each stand, `columns(position)` gives its typed columns.
+        of each stand, `typed(position)` gives its typed columns as JSON where a taxonomy names some.
         """
         found: list[tuple[int, int]] = []
         hits: list[int] = []
@@ -392,9 +392,11 @@ class Matcher:
             kind = kinds[position] if kinds else None
             if kind is not None and not self._chosen(kind)[2]:
                 continue
+            taxonomy = taxonomies[position] if taxonomies else PLAIN
+            columns = typed(position) if typed is not None and taxonomy.has_columns else b""
             if self._database is not None:
                 hits.clear()
-                self._database.scan(_unescaped(record), match_event_handler=hit, scratch=self._scratch)
+                self._database.scan(_unescaped(record) + columns, match_event_handler=hit, scratch=self._scratch)
             if kind is None:
                 numbers = {number for identity in hits for number in self._rules_of[identity]}
                 numbers.update(self._always)
@@ -402,9 +404,7 @@ class Matcher:
                 always, by_hit, _ = self._chosen(kind)
                 numbers = set(always).union(*(by_hit[identity] for identity in hits if identity in by_hit))
             if numbers:
-                taxonomy = taxonomies[position] if taxonomies else PLAIN
-                typed = columns(position) if columns is not None and taxonomy.has_columns else None
-                event = Event(orjson.loads(record), taxonomy, typed)
+                event = Event(orjson.loads(record), taxonomy, orjson.loads(columns) if columns else None)
                 found += self._tried(position, event, sorted(numbers))
         return found
 

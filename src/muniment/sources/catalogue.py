@@ -18,7 +18,7 @@ import re2
 
 from muniment.errors import RejectedError
 from muniment.privacy.plan import SealPlan
-from muniment.sources.columns import COLUMNS
+from muniment.sources.columns import COLUMNS, DERIVED
 from muniment.sources.located import LocatedDict, LocatedList, read_yaml
 from muniment.sources.values import (
     Capture,
@@ -203,7 +203,7 @@ class _Reader:
             raise self.error("sigma's fields are a mapping of name: path", given.lines["fields"])
         for name, paths in fields.items():
             for path in [paths] if isinstance(paths, str) else paths:
-                if not isinstance(path, str) or (path.startswith("$") and path[1:] not in COLUMNS):
+                if not isinstance(path, str) or (path.startswith("$") and path[1:] not in {*COLUMNS, *DERIVED}):
                     raise self.error(f"{name}: expected a path or a $column, got {path!r}", fields.lines[name])
         return dict(given)
 
