@@ -53,7 +53,7 @@ _OPTIONAL = (
     "notes",
 )
 _PERSONAL_KEYS = {"path", "text", "pattern", "subject", "kind"}
-_SIGMA_KEYS = {"product", "category", "service", "fields", "prefixes"}
+_SIGMA_KEYS = {"product", "category", "service", "fields", "prefixes", "keyvalue"}
 _SAMPLE_KEYS = {"name", "origin", "licence", "received_at", "record", "expect"}
 _RANK = 50
 
