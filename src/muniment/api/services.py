@@ -18,7 +18,9 @@ from muniment.detect.detector import Detector
 from muniment.detect.rulebook import RuleBook
 from muniment.ledger.ledger import Ledger
 from muniment.respond.blocks import Blocks
+from muniment.respond.notify import Outbox
 from muniment.respond.preview import Tickets
+from muniment.respond.silences import Silences
 from muniment.search.engine import Engine
 from muniment.search.projector import Horizon
 from muniment.search.saved import SavedSearches
@@ -62,3 +64,6 @@ class Services:
     blocks: Blocks
     tickets: Tickets
     engine: Engine
+    outbox: Outbox
+    silences: Silences
+    channels: tuple[str, ...]
