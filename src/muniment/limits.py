@@ -364,6 +364,9 @@ OUTBOX_ERROR_CHARS_MAX: Final = 500
 OUTBOX_RETRY_AFTER_S_MAX: Final = 86_400
 """What a receiver may ask us to wait; more would be a way to silence us."""
 
+WEBHOOK_AGE_S: Final = 300
+"""How old a signed webhook may be that says when it was sent: Slack's and Standard Webhooks' five minutes."""
+
 WEBHOOK_RESPONSE_BYTES_MAX: Final = 16 * KIB
 """Read of an answer: status line and headers of real servers stay below 8 KiB; the body says nothing we use."""
 

@@ -10,6 +10,7 @@ from typing import Any
 from muniment.access.erasures import Erasures
 from muniment.access.keys import KeyRing
 from muniment.access.sessions import Doorkeeper
+from muniment.access.webhooks import Webhooks
 from muniment.api.jobs import Job, Jobs, JobState
 from muniment.api.recorder import Recorder
 from muniment.config import Settings
@@ -64,6 +65,7 @@ class Services:
     blocks: Blocks
     tickets: Tickets
     engine: Engine
+    webhooks: Webhooks
     outbox: Outbox
     silences: Silences
     channels: tuple[str, ...]

@@ -38,6 +38,7 @@ from muniment.access.erasures import Erasures
 from muniment.access.keys import KeyRing
 from muniment.access.policy import Identity, require
 from muniment.access.sessions import Doorkeeper
+from muniment.access.webhooks import Webhooks
 from muniment.api.admin_operations import admin_operations
 from muniment.api.detection_operations import detection_operations
 from muniment.api.erasure_operations import erasure_operations
@@ -136,6 +137,7 @@ class Server:
         self.registry = SourceRegistry(self.database, self.catalogue)
         self.keys = KeyRing(self.database)
         self.erasures = Erasures(self.database)
+        self.webhooks = Webhooks(self.database)
         self.doorkeeper = Doorkeeper(self.database, s.session_hours * 3_600 * 10**9)
         for source, title, fmt in (
             (OWN_SOURCE, "Muniment itself", "muniment"),
@@ -246,7 +248,12 @@ class Server:
             proxies=proxies,
         )
         self.door_context = DoorContext(
-            self.intake, self.admission, self.clock, lambda: self.pipeline.held_bytes, trouble=self.status.trouble
+            self.intake,
+            self.admission,
+            self.clock,
+            lambda: self.pipeline.held_bytes,
+            trouble=self.status.trouble,
+            webhook_of=self.webhooks.get,
         )
 
         def client_ip(request: Request) -> str:
@@ -278,7 +285,7 @@ class Server:
             forget_credentials=self.admission.forget, open_part=self.protector.open_part, horizon=self.projector.horizon, signatures=self.ledger.signatures,
             wait_for_change=self._wait_for_change, note_verify=self.upkeep.note_verify, keys_changed=self._keys_changed,
             erasures=self.erasures, subjects_of=self.subject_keys.find, erase_subject=self.protector.erase_subject, rules=self.rules, alerts=self.alerts, detector=self.detector,
-            blocks=self.blocks, tickets=self.tickets, engine=self.engine, outbox=self.notifier.outbox, silences=self.notifier.silences,
+            blocks=self.blocks, tickets=self.tickets, engine=self.engine, webhooks=self.webhooks, outbox=self.notifier.outbox, silences=self.notifier.silences,
             channels=self.notifier.channels,
         )  # fmt: skip
 
