@@ -49,6 +49,35 @@ POLICY: dict[str, str] = {
     "GET /api/v1/erasures": "admin",
     "POST /api/v1/erasures": "admin",
     "POST /api/v1/erasures/{number}/approval": "admin",
+    "POST /api/v1/sources/{id}/webhook": "sources",
+    "GET /api/v1/alerts": "alerts",
+    "GET /api/v1/alerts/{uid}": "alerts",
+    "POST /api/v1/alerts/{uid}/state": "alerts",
+    "GET /api/v1/rules": "alerts",
+    "POST /api/v1/rules/switch": "rules",
+    "POST /api/v1/rules/backtest": "alerts",
+    "GET /api/v1/rules/exceptions": "alerts",
+    "POST /api/v1/rules/exceptions": "rules",
+    "POST /api/v1/rules/exceptions/{number}/end": "rules",
+    "GET /api/v1/rules/coverage": "alerts",
+    "GET /api/v1/entities/{kind}/{value}": "alerts",
+    "POST /api/v1/blocks/preview": "block",
+    "GET /api/v1/blocks": "alerts",
+    "POST /api/v1/blocks": "block",
+    "GET /api/v1/blocks/check": "feeds",
+    "GET /api/v1/blocks/{id}": "alerts",
+    "POST /api/v1/blocks/{id}/approve": "block",
+    "POST /api/v1/blocks/{id}/undo": "block",
+    "GET /api/v1/allowed": "alerts",
+    "POST /api/v1/allowed": "block",
+    "POST /api/v1/allowed/remove": "block",
+    "GET /api/v1/notifications": "alerts",
+    "POST /api/v1/notifications/revive": "rules",
+    "GET /api/v1/silences": "alerts",
+    "POST /api/v1/silences": "rules",
+    "POST /api/v1/silences/{number}/end": "rules",
+    "GET /feeds/{name}": "feeds",
+    "GET /feeds/taxii2/collections/blocks/objects": "feeds",
     "GET /metrics": "search",
     "GET /tlog/{shard}/{path:path}": "search",
     # Nothing of anybody's records is in these.
@@ -71,12 +100,38 @@ POLICY: dict[str, str] = {
     "GET /status": PAGE,
     "GET /saved": PAGE,
     "GET /help": PAGE,
+    "GET /alerts": PAGE,
+    "GET /alerts/{uid}": PAGE,
+    "GET /entities/{kind}": PAGE,
+    "GET /blocks": PAGE,
+    "GET /blocks/new": PAGE,
+    "GET /blocks/{id}": PAGE,
+    "GET /rules": PAGE,
+    "GET /rules/one": PAGE,
+    "POST /alerts/{uid}/state": FORM,
+    "POST /blocks": FORM,
+    "POST /blocks/allow": FORM,
+    "POST /blocks/disallow": FORM,
+    "POST /blocks/{id}/approve": FORM,
+    "POST /blocks/{id}/undo": FORM,
+    "POST /rules/switch": FORM,
+    "POST /rules/exceptions": FORM,
+    "POST /rules/exceptions/end": FORM,
     "POST /saved": FORM,
     "POST /saved/{id}/delete": FORM,
     "POST /look": FORM,
     "POST /logout": FORM,
 }
 READS_OF_A_READER = {"search", "export", "verify"}
+PAGES_OF_ANALYSTS = (
+    "/alerts",
+    "/alerts/x",
+    "/entities/address?v=203.0.113.1",
+    "/blocks",
+    "/blocks/new",
+    "/rules",
+    "/rules/one",
+)
 DOORS_OPEN_TO_ALL = {
     # Health checks of shippers; they say whether records can be sealed and nothing else.
     "/ready", "/services/collector/health", "/services/collector/health/1.0",
@@ -121,7 +176,8 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[li
 
 
 def _path(route: str) -> str:
-    names = {"index": "0", "number": "1", "id": "1", "token": "x", "tree": "x", "name": "x", "shard": "x"}
+    names = {"index": "0", "number": "1", "id": "1", "token": "x", "tree": "x", "name": "x", "shard": "x",
+             "uid": "x", "kind": "address", "value": "203.0.113.1"}  # fmt: skip
     path = route.partition(" ")[2].replace("{path:path}", "nothing")
     for name, value in names.items():
         path = path.replace("{" + name + "}", value)
@@ -194,6 +250,22 @@ def test_pages_and_forms_send_strangers_to_the_login_and_keys_open_no_page(
     with live_server.nobody() as nobody:
         for key in (neighbours.alpha_key, neighbours.reader.headers["authorization"].removeprefix("Bearer ")):
             assert nobody.get("/events/0", headers=_bearer(key)).status_code == 303
+
+
+def test_pages_of_analysts_are_closed_to_readers_and_name_the_permission(live_server: LiveServer) -> None:
+    with closing(live_server.session("plain-reader", "reader")) as person:
+        for path in PAGES_OF_ANALYSTS:
+            answer = person.get(path)
+            assert answer.status_code == 403, path
+            assert (
+                "'alerts'" in answer.text
+                or "'block'" in answer.text
+                or "&#39;alerts&#39;" in answer.text
+                or "&#39;block&#39;" in answer.text
+            )
+        assert "/alerts" not in person.get("/help").text
+    with closing(live_server.session("an-analyst", "analyst")) as person:
+        assert person.get("/alerts").status_code == 200
 
 
 def test_forms_refuse_a_session_without_its_token_and_other_sites(live_server: LiveServer) -> None:

@@ -102,7 +102,10 @@ def _ref(kind: type[Any]) -> dict[str, Any]:
 def _success(operation: Operation) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if operation.answer is None:
-        content = {media_type: {"schema": {"type": "string"}} for media_type in operation.media_types}
+        content = {
+            media_type: {"schema": {} if "+json" in media_type else {"type": "string"}}
+            for media_type in operation.media_types
+        }
     for kind in (operation.answer, operation.also):
         if kind is not None:
             content["application/json"] = {"schema": _ref(kind)}

@@ -10,7 +10,7 @@ from rich.text import Text
 from muniment.cli.output import console, inert, key_values, print_json, progress_bar
 from muniment.errors import RejectedError
 
-__all__ = ["explain_file", "verify_evidence_file", "verify_folder"]
+__all__ = ["draft_entry", "explain_file", "verify_evidence_file", "verify_folder"]
 
 
 def verify_evidence_file(file: Path, vkeys: list[str], as_json: bool) -> None:
@@ -34,6 +34,20 @@ def verify_folder(folder: Path, as_json: bool) -> None:
     else:
         console.print(Text("everything holds", style="green"))
         console.print(key_values(list(report.summary().items())))
+
+
+def draft_entry(file: Path, name: str) -> None:
+    """Print a draft of a catalogue entry for the events of a file, which has been read back and is valid."""
+    from muniment.sources.catalogue import read_entry
+    from muniment.sources.draft import draft
+
+    try:
+        records = [line for line in file.read_bytes().split(b"\n") if line.strip()]
+    except OSError as error:
+        raise RejectedError(f"cannot read it: {error.strerror}", field=str(file)) from error
+    text = draft(name, records)
+    read_entry(text, f"{name}.yaml")
+    console.out(text, end="", highlight=False)
 
 
 def explain_file(file: Path, format: str, as_json: bool) -> None:

@@ -122,6 +122,17 @@ def sources_test(
     explain_file(file, format, as_json)
 
 
+@sources_app.command("new")
+def sources_new(
+    file: Annotated[Path, typer.Argument(help="JSON events, one on a line.")],
+    name: Annotated[str, typer.Option("--name", help="Lower-case letters, digits and _.")] = "my_source",
+) -> None:
+    """Draft a catalogue entry from samples: the text of a file to correct, then to try with `sources test`."""
+    from muniment.cli.offline import draft_entry
+
+    draft_entry(file, name)
+
+
 def _print_key(client: Client, id: str, answer: dict[str, Any], sender: str, as_json: bool, title: str) -> None:
     if as_json and not sender:
         print_json(answer)

@@ -1,0 +1,151 @@
+"""A catalogue entry drafted from samples: what a person would write first, for a person to correct. Pure.
+
+Every path of the samples is looked at: is it there in all of them (then it recognises), does it hold times, addresses,
+e-mail addresses, and is its name one that the trade uses for a column? Nothing is guessed from a value that is not of
+the kind. The draft loads, its samples say what each becomes once `muniment sources test` has shown it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from muniment.errors import RejectedError
+
+__all__ = ["draft"]
+
+_NAMES: Final[Mapping[str, str]] = {
+    "action": "action|event|event_?type|event_?name|operation|operation_?name|activity|verb|method|type|name|message_?type",
+    "outcome": "outcome|outcome\\.result|result|status|success|response_?status|decision",
+    "status_detail": "reason|error|error_?message|error_?code|outcome\\.reason|failure_?reason",
+    "message": "message|description|msg|summary|display_?message",
+    "actor_id": "(?:actor|user|principal|initiator|subject|account|identity|caller)\\.(?:id|uuid|uid|sub)|user_?id|actor_?id|uid|sub|caller|username|user|login",
+    "actor_name": "(?:actor|user|principal|initiator|account|identity)\\.(?:name|display_?name|login|username)|user_?name|username|login|display_?name|actor_?name",
+    "actor_email": "(?:actor|user|principal|initiator|account)\\.(?:email|mail|upn|alternate_?id|email_?address)|email|user_?email|mail|upn",
+    "session_id": "(?:.*\\.)?session_?(?:id|uuid)?",
+    "src_ip": "(?:.*\\.)?(?:src_?ip|source_?ip(?:_?address)?|client_?ip(?:_?address)?|ip_?address|remote_?(?:ip|addr(?:ess)?)|ip|caller_?ip(?:_?address)?)",
+    "user_agent": "(?:.*\\.)?(?:user_?agent|ua|agent|client)",
+    "dst_host": "(?:.*\\.)?(?:host|hostname|host_?name|server|node|computer)",
+    "app": "(?:.*\\.)?(?:app|application|service|product|app_?name|application_?name)",
+    "target_type": "(?:target|resource|object|entity)\\.(?:type|kind)|(?:target|resource|object|entity)_?type",
+    "target_id": "(?:target|resource|object|entity)\\.(?:id|uuid|uid)|(?:target|resource|object|entity)_?id",
+    "target_name": "(?:target|resource|object|entity)\\.(?:name|title|display_?name)|(?:target|resource|object|entity)(?:_?name)?",
+    "request_id": "(?:.*\\.)?(?:request_?id|correlation_?id|event_?id|uuid|id|trace_?id)",
+    "changes_before": "(?:.*\\.)?(?:before|old|old_?value|previous)",
+    "changes_after": "(?:.*\\.)?(?:after|new|new_?value|changes|details|parameters)",
+}  # fmt: skip
+_TIME_NAMES: Final = re.compile(
+    r"(?:.*\.)?(?:time|timestamp|@timestamp|date|created(?:_?at)?|occurred_?at|published|event_?time|datetime|ts)", re.I
+)
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d|1[0-9]{9}(?:\d{3}|\.\d+)?$")
+_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[a-z]{2,}", re.I)
+_RECOGNISED_BY: Final = 3
+_SAMPLES: Final = 10
+_BARE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+
+
+def draft(name: str, records: Sequence[bytes]) -> str:
+    """The text of an entry for records like these. RejectedError: none, or one that is no JSON object."""
+    documents = [_object(record, number) for number, record in enumerate(records, 1)]
+    if not documents:
+        raise RejectedError("no sample", field="samples")
+    paths = [dict(_leaves(document)) for document in documents]
+    common = sorted(set.intersection(*(set(each) for each in paths)), key=lambda path: (path.count("."), path))
+    values = {
+        path: [each[path] for each in paths if path in each] for path in sorted({p for each in paths for p in each})
+    }
+    times = [path for path in values if _is_time(path, values[path])]
+    lines = [
+        f"name: {name}", f"title: {name.replace('_', ' ').capitalize()}", "vendor: TODO", "docs: TODO", "owner: TODO",
+        "rhythm_s: 3600", "", "recognise:", f"  - {{{_tests(common, times)}}}", "",
+        f"time: [{', '.join(map(_path, times)) or 'received'}]",
+    ]  # fmt: skip
+    if personal := list(_personal(values)):
+        lines += ["", "personal:", *personal]
+    lines += ["", "fields:", *_fields(values), "", "samples:"]
+    for number, record in enumerate(records[:_SAMPLES], 1):
+        text = json.dumps(json.loads(record), ensure_ascii=False)
+        lines += [
+            f"  - name: sample {number}",
+            "    origin: TODO",
+            "    licence: TODO",
+            f"    record: {text}",
+            "    expect: {outcome: TODO}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _object(record: bytes, number: int) -> dict[str, Any]:
+    try:
+        found = json.loads(record)
+    except ValueError as error:
+        raise RejectedError(f"line {number} is not JSON: {error}", field="samples") from None
+    if not isinstance(found, dict):
+        raise RejectedError(f"line {number} is not a JSON object", field="samples")
+    return found
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that is no object, by its path in the catalogue's language; of arrays the first element."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            name = f"`{key}`" if "." in key or "`" in key or " " in key else key
+            yield from _leaves(inner, f"{path}.{name}" if path else name)
+    elif isinstance(value, list):
+        if value and isinstance(value[0], dict):
+            yield from _leaves(value[0], f"{path}[0]")
+        elif value:
+            yield path, value
+    elif value is not None:
+        yield path, value
+
+
+def _is_time(path: str, values: Sequence[Any]) -> bool:
+    return _TIME_NAMES.fullmatch(path) is not None and all(_TIME.match(str(value)) for value in values)
+
+
+def _is_address(value: Any) -> bool:
+    try:
+        ipaddress.ip_address(str(value))
+    except ValueError:
+        return False
+    return isinstance(value, str)
+
+
+def _tests(common: Sequence[str], times: Sequence[str]) -> str:
+    chosen = [path for path in common if path not in times and "[" not in path][:_RECOGNISED_BY]
+    return ", ".join(f"{_path(path)}: {{present: true}}" for path in chosen or common[:1] or ["TODO"])
+
+
+def _personal(values: Mapping[str, Sequence[Any]]) -> Iterator[str]:
+    for path, found in values.items():
+        kind = "email" if all(_EMAIL.fullmatch(str(v)) for v in found) else "ip" if all(map(_is_address, found)) else ""
+        if kind:
+            yield f"  - {{path: {_path(path.replace('[0]', '[*]'))}, kind: {kind}}}"
+
+
+def _fields(values: Mapping[str, Sequence[Any]]) -> list[str]:
+    lines = []
+    for column, pattern in _NAMES.items():
+        wanted = re.compile(f"(?:{pattern})", re.I)
+        found = [path for path in values if wanted.fullmatch(path.replace("[0]", "").replace("`", ""))]
+        if column == "src_ip":
+            found = [path for path in found if all(map(_is_address, values[path]))]
+        if column == "actor_email":
+            found = [path for path in found if all(_EMAIL.fullmatch(str(v)) for v in values[path])]
+        if column not in {"changes_before", "changes_after"}:
+            found = [path for path in found if not any(isinstance(v, list) for v in values[path])]
+        found.sort(key=lambda path: (path.count("."), len(path)))
+        if found:
+            shown = ", ".join(map(_path, found[:3]))
+            shown = f"{{dotted: {_path(found[0])}}}" if column == "action" else shown
+            shown = f"{{outcome: {_path(found[0])}}}" if column == "outcome" else shown
+            lines.append(f"  {column}: {shown if shown.startswith('{') or len(found) == 1 else f'[{shown}]'}")
+    return lines or ["  message: TODO"]
+
+
+def _path(path: str) -> str:
+    return path if _BARE.fullmatch(path) else f"'{path}'"
