@@ -1,5 +1,7 @@
 """Access: deny first, links once, sessions end, keys are hashed and scoped."""
 
+import contextlib
+import threading
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,28 @@ def test_a_database_that_cannot_be_opened_names_the_setting(tmp_path: Path) -> N
     with pytest.raises(ConfigError) as caught:
         open_database(f"sqlite:///{tmp_path / 'file' / 'meta.db'}")
     assert caught.value.setting == "database"
+
+
+def test_transactions_of_two_threads_do_not_run_into_each_other(engine: sa.Engine) -> None:
+    """Every acknowledged row is there, no rolled-back one is."""
+    table = sa.Table("rows", sa.MetaData(), sa.Column("id", sa.Integer, primary_key=True))
+    table.create(engine)
+    kept: list[int] = []
+
+    def write(first: int) -> None:
+        for n in range(first, first + 400):
+            with contextlib.suppress(KeyError), engine.begin() as connection:
+                connection.execute(table.insert().values(id=n))
+                if n % 7 == 0:
+                    raise KeyError
+            if n % 7:
+                kept.append(n)
+
+    threads = [threading.Thread(target=write, args=(first,)) for first in (1_000, 2_000)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with engine.connect() as connection:
+        assert sorted(connection.execute(sa.select(table.c.id)).scalars()) == sorted(kept)
+    assert len(kept) > 600

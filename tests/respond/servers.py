@@ -90,10 +90,11 @@ def hooks(tls: Path | None = None) -> Iterator[Hooks]:
 
 @dataclass
 class Mailbox:
-    """What an SMTP server got. `refuse` maps a command's beginning to the answer it gets instead of 250."""
+    """What an SMTP server got. `refuse` maps a command's beginning to its answer instead of 250."""
 
     port: int
     refuse: dict[str, str] = field(default_factory=dict)
+    hang_up_at: str = "\0"
     commands: list[str] = field(default_factory=list)
     messages: list[bytes] = field(default_factory=list)
     is_tls: list[bool] = field(default_factory=list)
@@ -114,6 +115,8 @@ def mailbox(certificate: Path | None = None) -> Iterator[Mailbox]:
             command = line.decode().rstrip("\r\n")
             state.commands.append(command)
             verb = command.split(" ")[0].upper()
+            if command.startswith(state.hang_up_at):
+                return
             refused = next((answer for start, answer in state.refuse.items() if command.startswith(start)), "")
             if refused:
                 say(refused)
@@ -163,7 +166,8 @@ def stream_sink(
             if wants_certificate is not None:
                 context.load_verify_locations(wants_certificate)
                 context.verify_mode = ssl.CERT_REQUIRED
-            wire = context.wrap_socket(wire, server_side=True)
+            # A stream that ends without close_notify may have been cut; it is not put.
+            wire = context.wrap_socket(wire, server_side=True, suppress_ragged_eofs=False)
         data = b""
         while more := wire.recv(65_536):
             data += more

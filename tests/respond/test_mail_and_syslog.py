@@ -67,6 +67,17 @@ def test_a_repeat_has_the_same_message_id_and_another_list_another() -> None:
     assert ids[0] == ids[1] != compose(notice(), settings(25, recipients=("c@example.com",)), 0)["Message-ID"]
 
 
+@pytest.mark.parametrize(
+    "title", ["=?utf-8?q?a=0D=0ABcc:_evil@example.com?=", "=?utf-8?b?YQ0KQmNjOiBldmlsQGV4YW1wbGUuY29t?= é"]
+)
+def test_an_encoded_word_in_a_title_is_not_decoded_into_a_header(title: str) -> None:
+    """The standard library decodes it and writes the line break out."""
+    raw = compose(notice(title=title), settings(25), NOW).as_bytes()
+    assert b"\nBcc" not in raw
+    assert parsed(raw)["Bcc"] is None
+    assert parsed(raw)["Subject"] == f"[high] {title}".replace("=?", "= ?")
+
+
 def test_nothing_in_a_notice_adds_a_header_a_recipient_or_a_command() -> None:
     with mailbox() as box:
         nasty = notice(
@@ -124,7 +135,17 @@ def test_a_mail_that_was_taken_is_not_sent_again_for_a_rude_goodbye() -> None:
     with mailbox() as box:
         box.refuse = {"quit": "500 no"}
         assert Mail(settings(box.port)).deliver(notice(), NOW) == ""
-    assert len(box.messages) == 1
+        box.refuse, box.hang_up_at = {}, "quit"
+        assert Mail(settings(box.port)).deliver(notice(), NOW) == ""
+    assert len(box.messages) == 2
+
+
+def test_a_relay_that_hangs_up_is_a_failure() -> None:
+    for verb in ("ehlo", "mail", "data"):
+        with mailbox() as box:
+            box.hang_up_at = verb
+            with pytest.raises(DeliveryError, match="localhost: "):
+                Mail(settings(box.port)).deliver(notice(), NOW)
 
 
 def test_a_relay_that_is_silent_is_left_in_time() -> None:
@@ -137,7 +158,7 @@ def test_a_relay_that_is_silent_is_left_in_time() -> None:
     [
         {"sender": "a@b\r\nBcc: c@d"}, {"sender": "nobody"}, {"sender": ""}, {"recipients": ()}, {"recipients": ("a@b, c@d",)},
         {"recipients": ("a@example.com",) * 51}, {"recipients": ("Zoë@example.com",)}, {"tls": "maybe"},
-        {"user": "u", "tls": "none"}, {"recipients": ("<a@example.com>",)}, {"recipients": ("a@example.com" + "m" * 250,)},
+        {"user": "u", "tls": "none"}, {"recipients": ("<a@example.com>",)}, {"sender": "=?utf-8?q?a=0D=0Ab?=@example.com"}, {"recipients": ("a@example.com" + "m" * 250,)},
     ],
 )  # fmt: skip
 def test_addresses_that_are_none_are_refused_at_configuration(changed: dict[str, Any]) -> None:

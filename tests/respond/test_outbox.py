@@ -1,5 +1,6 @@
 """The outbox: once per notice and channel, again until taken, dead letters kept, a dead receiver holds nobody up."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,48 @@ def test_two_processes_never_deliver_the_same_attempt(engine: sa.Engine) -> None
     outbox.put(notice(), ["mail"], 0)
     assert Outbox(engine, {"mail": Nosy()}).deliver_due(0) == Deliveries(delivered=1)
     assert inner.calls == 0
+
+
+def test_a_row_that_another_process_tried_meanwhile_is_left_to_it(engine: sa.Engine) -> None:
+    other = Outbox(engine, {"mail": Receiver(DeliveryError("down", is_permanent=False))})
+
+    class Overtaken(Receiver):
+        def deliver(self, notice: Notice, now_ns: int) -> str:
+            assert other.deliver_due(now_ns) == Deliveries(failed=1)
+            return super().deliver(notice, now_ns)
+
+    mail = Overtaken()
+    outbox = Outbox(engine, {"mail": mail})
+    for n in range(2):
+        outbox.put(notice(f"n{n}"), ["mail"], n)
+    assert outbox.deliver_due(5) == Deliveries(delivered=1)
+    assert [one.id for one in mail.taken] == ["n0"]
+    assert [(entry.notice_id, entry.attempts) for entry in outbox.entries("pending")] == [("n1", 1)]
+
+
+def test_threads_may_put_while_another_delivers(engine: sa.Engine) -> None:
+    """Every notice arrives once, though four threads share one connection."""
+    mail = Receiver()
+    outbox = Outbox(engine, {"mail": mail})
+    errors: list[BaseException] = []
+
+    def put(writer: int) -> None:
+        try:
+            for n in range(60):
+                outbox.put(notice(f"w{writer}-{n}"), ["mail"], 0)
+                outbox.put(notice(f"shared-{n}"), ["mail"], 0)
+        except BaseException as error:
+            errors.append(error)
+
+    writers = [threading.Thread(target=put, args=(writer,)) for writer in range(3)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers) or outbox.next_due() is not None:
+        outbox.deliver_due(1)
+    for writer in writers:
+        writer.join()
+    assert errors == []
+    assert len(mail.taken) == len({one.id for one in mail.taken}) == 4 * 60
 
 
 def test_a_channel_taken_out_of_the_configuration_leaves_dead_letters(engine: sa.Engine) -> None:

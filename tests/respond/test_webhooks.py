@@ -60,9 +60,15 @@ def test_a_webhook_is_signed_as_standard_webhooks_says(receiver: Hooks) -> None:
         version, _, mac = signature.partition(",")
         assert version == "v1"
         assert base64.b64decode(mac) == hmac.new(key, signed, hashlib.sha256).digest()
-    body = json.loads(request.body)
-    assert body["type"] == "notice"
-    assert body["data"]["title"] == "Many failed logins"
+    assert json.loads(request.body) == {
+        "type": "notice.raised",
+        "timestamp": "1970-01-01T00:00:00.000000005Z",
+        "data": {
+            "id": "n1", "title": "Many failed logins", "severity": "high", "source": "okta",
+            "lines": ["ten in a minute", "<!channel> *bold*"], "link": "https://muniment.example/alerts/1",
+            "fields": [{"name": "actor", "value": "anna"}],
+        },
+    }  # fmt: skip
 
 
 def test_the_outbox_tries_a_failing_webhook_until_it_is_taken(receiver: Hooks, tmp_path: Path) -> None:
@@ -88,6 +94,7 @@ def test_the_outbox_tries_a_failing_webhook_until_it_is_taken(receiver: Hooks, t
     ]  # fmt: skip
     assert outbox.deliver_due(now) == Deliveries(delivered=1)
     assert {request.headers["webhook-id"] for request in receiver.posted} == {"n1"}
+    assert len({request.body for request in receiver.posted}) == 1
     assert len({request.headers["webhook-timestamp"] for request in receiver.posted}) == 5
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Engine, MetaData, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import QueuePool
 
 from muniment.errors import ConfigError
 
@@ -33,7 +33,11 @@ def open_database(url: str) -> Engine:
         path = url.partition("///")[2]
         if path:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+        # One connection, lent to one thread at a time. A StaticPool lends it to all at once, and their transactions run
+        # into each other: with two writing threads, acknowledged rows were lost and rolled-back ones kept.
+        engine = create_engine(
+            url, poolclass=QueuePool, pool_size=1, max_overflow=0, connect_args={"check_same_thread": False}
+        )
         event.listen(engine, "connect", _tune_sqlite)
         with engine.connect():
             return engine

@@ -10,8 +10,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -99,11 +101,16 @@ def retry_at(notice_id: str, channel: str, attempts: int, now_ns: int, retry_aft
 
 
 class Outbox:
-    """All notifications on their way. Changes are durable when the method returns; one thread calls `deliver_due`."""
+    """All notifications on their way. Changes are durable when the method returns; any thread may call any method.
+
+    On SQLite the engine must be the outbox's own, a file of its own: an engine of `open_database` has one connection, and
+    transactions of two threads on it run into each other (measured: acknowledged rows were lost, refused ones kept).
+    """
 
     def __init__(self, engine: sa.Engine, channels: Mapping[str, Channel]) -> None:
         self._engine = engine
         self._channels = dict(channels)
+        self._lock = threading.Lock()
         METADATA.create_all(engine, tables=[_TABLE])
 
     def put(self, notice: Notice, channels: Iterable[str], now_ns: int) -> int:
@@ -117,7 +124,7 @@ class Outbox:
         for channel in wanted:
             if channel not in self._channels:
                 raise RejectedError(f"there is no channel {channel!r}", field="channel", status=404)
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             held = connection.execute(sa.select(_TABLE.c.channel).where(_TABLE.c.notice_id == notice.id)).scalars()
             known = set(held)
             missing = [channel for channel in wanted if channel not in known]
@@ -165,7 +172,7 @@ class Outbox:
 
     def next_due(self) -> int | None:
         """When the earliest pending notification is due; None when none waits."""
-        with self._engine.connect() as connection:
+        with self._transaction() as connection:
             found = connection.execute(
                 sa.select(sa.func.min(_TABLE.c.next_at)).where(_TABLE.c.state == _PENDING)
             ).scalar_one()
@@ -176,7 +183,7 @@ class Outbox:
         query = sa.select(*(_TABLE.c[name] for name in Entry.__slots__))
         if state:
             query = query.where(_TABLE.c.state == state)
-        with self._engine.connect() as connection:
+        with self._transaction() as connection:
             rows = connection.execute(
                 query.order_by(_TABLE.c.put_at.desc(), _TABLE.c.notice_id, _TABLE.c.channel).limit(limit)
             )
@@ -188,7 +195,7 @@ class Outbox:
         Raises:
             RejectedError: there is no such dead letter.
         """
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             changed = connection.execute(
                 _TABLE.update()
                 .where(_TABLE.c.notice_id == notice_id, _TABLE.c.channel == channel, _TABLE.c.state == _DEAD)
@@ -199,13 +206,19 @@ class Outbox:
 
     def forget_ended(self, before_ns: int) -> int:
         """Delete what was delivered or died before a time; how many. A notice forgotten could be put again."""
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             return connection.execute(
                 _TABLE.delete().where(_TABLE.c.state != _PENDING, _TABLE.c.ended_at < before_ns)
             ).rowcount
 
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        """One transaction at a time; never open while a receiver is called."""
+        with self._lock, self._engine.begin() as connection:
+            yield connection
+
     def _due_channels(self, now_ns: int) -> list[str]:
-        with self._engine.connect() as connection:
+        with self._transaction() as connection:
             return list(
                 connection.execute(
                     sa.select(_TABLE.c.channel)
@@ -216,7 +229,7 @@ class Outbox:
             )
 
     def _due(self, channel: str, now_ns: int) -> list[_Row]:
-        with self._engine.connect() as connection:
+        with self._transaction() as connection:
             return list(
                 connection.execute(
                     sa.select(_TABLE.c.notice_id, _TABLE.c.channel, _TABLE.c.notice, _TABLE.c.attempts)
@@ -228,7 +241,7 @@ class Outbox:
 
     def _pause(self, channel: str, now_ns: int) -> int:
         until = now_ns + OUTBOX_PAUSE_S * _SECOND_NS
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             return connection.execute(
                 _TABLE.update()
                 .where(_TABLE.c.channel == channel, _TABLE.c.state == _PENDING, _TABLE.c.next_at <= now_ns)
@@ -240,7 +253,7 @@ class Outbox:
         retry = retry_at(row.notice_id, row.channel, row.attempts + 1, now_ns)
         # The last attempt stays pending as well, a day ahead: if we are killed in it, one more is better than none.
         following = retry if retry is not None else now_ns + RETRY_SECONDS[-1] * _SECOND_NS
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             claimed = connection.execute(
                 _TABLE.update()
                 .where(
@@ -272,7 +285,7 @@ class Outbox:
         return False
 
     def _set(self, row: _Row, **values: object) -> None:
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             connection.execute(
                 _TABLE.update()
                 .where(_TABLE.c.notice_id == row.notice_id, _TABLE.c.channel == row.channel)

@@ -1,6 +1,6 @@
 """Notices by mail (SMTP, RFC 5321), with STARTTLS or TLS from the start unless the operator says none.
 
-- Nothing a notice holds can add a header or a recipient: texts are on one line, `EmailMessage` encodes them, and the
+- Nothing a notice holds can add a header or a recipient: texts are on one line, none begins an encoded word, and the
   recipients come from the settings alone.
 - The Message-ID is made of notice and sender, the same at every attempt, so that mail systems can fold a repeat.
 - Recipients the server refuses while it takes others are named in the remark; sending again would reach the others twice.
@@ -117,7 +117,9 @@ def compose(notice: Notice, settings: MailSettings, now_ns: int) -> EmailMessage
     message = EmailMessage()
     message["From"] = _address(settings.sender, "sender")
     message["To"] = [_address(one, "recipients") for one in settings.recipients]
-    message["Subject"] = f"[{notice.severity}] {notice.title}"
+    # EmailMessage decodes encoded words (RFC 2047) in what it is given, line breaks within them too, and writes those out:
+    # `=?utf-8?q?=0D=0ABcc:...?=` in a title would be a header of its own. So no text of people may begin one.
+    message["Subject"] = f"[{notice.severity}] {notice.title}".replace("=?", "= ?")
     message["Date"] = format_datetime(datetime.fromtimestamp(now_ns // 1_000_000_000, UTC))
     domain = settings.sender.rpartition("@")[2]
     told_apart = hashlib.sha256("\n".join(settings.recipients).encode()).hexdigest()[:8]
@@ -130,13 +132,14 @@ def compose(notice: Notice, settings: MailSettings, now_ns: int) -> EmailMessage
     text = [*notice.lines, ""] if notice.lines else []
     text += [f"{name}: {value}" for name, value in (*facts, *notice.fields)]
     text += ["", notice.link] if notice.link else []
+    assert not any(set("\r\n") & set(str(value)) for value in message.values()), "a header would end early"
     message.set_content("\n".join(text) + "\n", cte="quoted-printable")
     return message
 
 
 def _address(text: str, setting: str) -> Address:
-    if not text.isascii() or not text.isprintable():
-        raise ConfigError("a mail address has printable ASCII characters", setting=setting)
+    if not text.isascii() or not text.isprintable() or "=?" in text:
+        raise ConfigError("a mail address has printable ASCII characters and no encoded words", setting=setting)
     try:
         address = Address(addr_spec=text)
     except (ValueError, IndexError, MessageError) as error:

@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 from muniment.errors import ConfigError
@@ -22,7 +23,7 @@ from muniment.limits import TEAMS_MESSAGE_BYTES_MAX
 from muniment.respond.channels.egress import Egress, Target
 from muniment.respond.notice import DeliveryError, Notice, Severity
 
-__all__ = ["Slack", "Teams", "Webhook", "sign", "slack_message", "teams_message"]
+__all__ = ["Slack", "Teams", "Webhook", "sign", "slack_message", "teams_message", "webhook_body"]
 
 _SECRET_BYTES: Final = range(24, 65)
 """Standard Webhooks: a symmetric secret has 24 to 64 bytes, base64 after `whsec_`."""
@@ -45,10 +46,7 @@ class Webhook:
     def deliver(self, notice: Notice, now_ns: int) -> str:
         """Post it once."""
         seconds = now_ns // 1_000_000_000
-        body = json.dumps(
-            {"type": "notice", "timestamp": seconds, "data": json.loads(notice.to_json())},
-            ensure_ascii=False, separators=(",", ":"),
-        ).encode()  # fmt: skip
+        body = webhook_body(notice)
         signatures = " ".join(sign(secret, notice.id, seconds, body) for secret in self._secrets)
         headers = {"webhook-id": notice.id, "webhook-timestamp": str(seconds), "webhook-signature": signatures}
         return _post(self._egress, self._target, headers, body)
@@ -86,6 +84,19 @@ def sign(secret: bytes, id: str, seconds: int, body: bytes) -> str:
     """
     signed = f"{id}.{seconds}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(secret, signed, hashlib.sha256).digest()).decode()
+
+
+def webhook_body(notice: Notice) -> bytes:
+    """The payload in the form Standard Webhooks proposes; the same bytes at every attempt. Times in RFC 3339."""
+    seconds, rest = divmod(notice.occurred_at, 1_000_000_000)
+    occurred_at = f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
+    data = {
+        "id": notice.id, "title": notice.title, "severity": notice.severity, "source": notice.source,
+        "lines": notice.lines, "link": notice.link,
+        "fields": [{"name": name, "value": value} for name, value in notice.fields],
+    }  # fmt: skip
+    body = {"type": "notice.raised", "timestamp": occurred_at, "data": data}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _secret(text: str) -> bytes:
