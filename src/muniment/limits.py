@@ -263,6 +263,77 @@ SEAL_WORKER_ANSWER_S: Final = 30.0
 QUIET_EVENTS_PER_S: Final = 5_000
 """Below this a server has time to compress packs harder: 15 us an event, a tenth of one core at this rate."""
 
+# --- detection ------------------------------------------------------------------------------------------------------
+DETECT_BATCH_EVENTS_MAX: Final = 5_000
+"""Events that rules are run over at a time: a quarter of a second of work, 10 MB of texts."""
+
+DETECT_LATENESS_S: Final = 3_600
+"""How late an event may come and still be put into the windows it belongs to; shippers are seldom away for longer."""
+
+DETECT_WARM_UP_EVENTS_MAX: Final = 500_000
+"""Matches of base rules read again at a start, newest first; 20 s of work."""
+
+CORRELATION_GROUPS_MAX: Final = 100_000
+"""Combinations of values one correlation watches (addresses of a botnet, all accounts); 100 MB with ten matches each."""
+
+CORRELATION_MATCHES_MAX: Final = 10_000
+"""Matches kept for one combination; thresholds are in the tens, and a flood has fired long before."""
+
+ALERT_GAP_S: Final = 3_600
+"""Matches of one rule for the same who and where that are no further apart are one alert."""
+
+ALERT_EVIDENCE_MAX: Final = 200
+"""Events an alert names: the first half and the newest half; all are found by its search."""
+
+ALERT_VALUES_MAX: Final = 50
+"""Accounts, addresses, hosts, targets an alert names of each."""
+
+ALERT_REWRITE_S: Final = 60
+"""An alert that grows is written again when it has doubled, or after so long."""
+
+ALERTS_KEPT_MAX: Final = 10_000
+"""Alerts in memory, newest first; older ones are found by searching."""
+
+RULES_LOOK_EVERY_S: Final = 2.0
+"""How often the folders of rules are looked at for changes; 3,000 files take 10 ms."""
+
+RULE_FILE_BYTES_MAX: Final = 1 * MIB
+"""A rule file. The longest public rule has 40 KiB."""
+
+RULES_MAX: Final = 20_000
+"""Rules in all folders; the public collections have 4,000 together."""
+
+RULE_BUDGET_SHARE: Final = 0.1
+"""Of the time of detection one rule may take; past it over a minute it is paused, and an alert says so."""
+
+BACKTEST_HITS_MAX: Final = 1_000
+"""Events a back-test lists; it counts all."""
+
+# --- response -------------------------------------------------------------------------------------------------------
+BLOCK_PREVIEW_DAYS: Final = 30
+"""How far back a preview looks: a month has every rhythm of work in it."""
+
+BLOCK_TICKET_S: Final = 600
+"""How long a preview may be acted on: who succeeds from an address changes by the hour."""
+
+BLOCK_HOURS_MAX: Final = 24 * 90
+"""The longest block. Addresses change hands; what must stay out for ever belongs into a firewall's own rules."""
+
+BLOCK_RANGE_V4_BITS_MIN: Final = 16
+"""The widest IPv4 range in one block, 65,536 addresses: a mistyped /8 is a continent."""
+
+BLOCK_RANGE_V6_BITS_MIN: Final = 32
+"""The widest IPv6 range in one block: what one provider gets."""
+
+BLOCK_VALUE_CHARS_MAX: Final = 320
+"""An account or key id; the longest e-mail address."""
+
+BLOCK_VALUES_SHOWN: Final = 10
+"""Accounts, sources and actions a preview names."""
+
+BLOCKS_ACTIVE_MAX: Final = 10_000
+"""Blocks at a time. nginx reads so many deny lines in 20 ms; more are ranges."""
+
 # --- notes, proofs and evidence ---------------------------------------------------------------------------------
 NOTE_BYTES_MAX: Final = 1 * MIB
 """A signed note. 64 ML-DSA-44 lines of 3.3 KB are 210 KB; the body of a checkpoint is some hundred bytes."""

@@ -21,6 +21,10 @@ PERMISSIONS: Final[Mapping[str, str]] = MappingProxyType(
         "search": "search, view records and their proofs",
         "export": "download search results and evidence",
         "verify": "run a verification of the whole ledger",
+        "alerts": "see alerts, rules, blocks; take alerts up and be done with them",
+        "rules": "switch rules on and off, make exceptions",
+        "block": "block addresses, accounts and keys after a preview, agree to others' blocks, undo them",
+        "feeds": "fetch the blocklist and ask whether something is blocked",
         "sources": "add, change and retire sources and their keys",
         "admin": "people, roles, settings, rebuild",
     }
@@ -29,7 +33,9 @@ PERMISSIONS: Final[Mapping[str, str]] = MappingProxyType(
 ROLES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
         "administrator": frozenset(PERMISSIONS) - {"ingest"},
+        "analyst": frozenset({"search", "export", "verify", "alerts", "rules", "block", "feeds"}),
         "reader": frozenset({"search", "export", "verify"}),
+        "enforcer": frozenset({"feeds"}),
         "source": frozenset({"ingest"}),
     }
 )

@@ -56,7 +56,7 @@ class NewSourceAnswer(msgspec.Struct, frozen=True):
 
 class KeyBody(msgspec.Struct, frozen=True):
     name: NameText
-    role: Literal["reader", "administrator"] = "reader"
+    role: Literal["reader", "analyst", "enforcer", "administrator"] = "reader"
     scope: Annotated[str, Meta(max_length=4096, description="A query ANDed into every search of this key")] = ""
 
 
@@ -84,7 +84,7 @@ class NewKeyAnswer(msgspec.Struct, frozen=True):
 class LinkBody(msgspec.Struct, frozen=True):
     person: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._@-]{0,63}$", examples=["anna"])]
     name: NameText
-    role: Literal["administrator", "reader"] = "reader"
+    role: Literal["administrator", "analyst", "reader"] = "reader"
 
 
 class LinkAnswer(msgspec.Struct, frozen=True):
@@ -210,8 +210,8 @@ class Administering:
             parse_query(b.scope, self._s.clock())
         except RejectedError as error:
             raise RejectedError(error.reason, field="scope", column=error.column) from None
-        if b.scope and b.role == "administrator":
-            raise RejectedError("an administrator sees all rows; a row scope needs the role reader", field="scope")
+        if b.scope and b.role != "reader":
+            raise RejectedError(f"{b.role} sees all rows; a row scope needs the role reader", field="scope")
         key, text = self._s.keys.create(b.name, b.role, self._s.clock(), scope=b.scope)
         await self._record(call, "key.create", "key", key.id, role=b.role, scope=b.scope)
         return NewKeyAnswer(_key(key), text)

@@ -110,6 +110,7 @@ class Call(Generic[P, B]):
     client_ip: str
     user_agent: str
     is_current: Callable[[], bool] = lambda: True
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +225,7 @@ async def _call(operation: Operation, request: Request, gate: Gate) -> Call[Any,
         gate.client_ip(request),
         request.headers.get("user-agent", "")[:512],
         is_current,
+        request.headers,
     )
 
 

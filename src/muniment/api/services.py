@@ -13,7 +13,13 @@ from muniment.access.sessions import Doorkeeper
 from muniment.api.jobs import Job, Jobs, JobState
 from muniment.api.recorder import Recorder
 from muniment.config import Settings
+from muniment.detect.alerts import AlertBook
+from muniment.detect.detector import Detector
+from muniment.detect.rulebook import RuleBook
 from muniment.ledger.ledger import Ledger
+from muniment.respond.blocks import Blocks
+from muniment.respond.preview import Tickets
+from muniment.search.engine import Engine
 from muniment.search.projector import Horizon
 from muniment.search.saved import SavedSearches
 from muniment.search.service import SearchService
@@ -50,3 +56,9 @@ class Services:
     erasures: Erasures
     subjects_of: Callable[[str, str | None], list[bytes]]
     erase_subject: Callable[[str, str | None], list[bytes]]
+    rules: RuleBook
+    alerts: AlertBook
+    detector: Detector
+    blocks: Blocks
+    tickets: Tickets
+    engine: Engine

@@ -23,7 +23,7 @@ from muniment.api.recorder import Recorder
 __all__ = ["PageRecorder", "recorded_pages"]
 
 _TELLING: Final = (
-    "log.view", "log.search", "log.tail", "log.prove", "log.aggregate", "log.complete", "source.list", "search.list",
+    "alert.view", "alert.list", "entity.view", "block.view", "block.list", "rule.list", "log.view", "log.search", "log.tail", "log.prove", "log.aggregate", "log.complete", "source.list", "search.list",
 )  # fmt: skip
 """What pages read, the most telling first; other actions are changes and are recorded by themselves."""
 

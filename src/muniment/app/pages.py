@@ -46,7 +46,7 @@ class PagesBackend:
         self._s = services
         self._gate = gate
         self._started_at = started_at
-        collecting = replace(services, recorder=PageRecorder(services.recorder))
+        collecting = self.collecting = replace(services, recorder=PageRecorder(services.recorder))
         self._reading = Reading(collecting)
         self._proving = Proving(collecting)
         self._administering = Administering(collecting)
@@ -64,7 +64,8 @@ class PagesBackend:
         _asking.set(_Asking(who, self._gate.client_ip(request), request.headers.get("user-agent", "")[:512]))
         return web.Viewer(who.id, who.name, who.role, session.csrf, who.permissions)
 
-    def _call(self, permission: str, params: Any = None, body: Any = None, **path: object) -> Call[Any, Any]:
+    def call(self, permission: str, params: Any = None, body: Any = None, **path: object) -> Call[Any, Any]:
+        """A call of an operation on behalf of who asks for this page; DeniedError without the permission."""
         asking = _asking.get()
         require(asking.identity, permission)
         return Call(asking.identity, params or Empty(), body or Empty(), path, asking.client_ip, asking.user_agent)
@@ -113,13 +114,13 @@ class PagesBackend:
             "asc" if order == "asc" else "desc",
             list(columns),
         )
-        answer = await self._reading.search(self._call("search", params))
+        answer = await self._reading.search(self.call("search", params))
         return web.Page(answer.rows, answer.cursor, _horizon(answer.horizon), answer.took_ms, answer.warnings)
 
     async def histogram(self, viewer: web.Viewer, wanted: web.Wanted, *, buckets: int, by: str) -> web.Series:
         """Counts over time."""
         params = HistogramParams(wanted.q, _text(wanted.start), _text(wanted.end), buckets, by)  # type: ignore[arg-type]
-        found = await self._reading.histogram(self._call("search", params))
+        found = await self._reading.histogram(self.call("search", params))
         return web.Series(found.start, found.end, found.step_ns, found.series)
 
     async def facets(
@@ -127,18 +128,18 @@ class PagesBackend:
     ) -> Mapping[str, Sequence[tuple[str, int]]]:
         """The most frequent values."""
         params = FacetParams(wanted.q, _text(wanted.start), _text(wanted.end), list(fields), limit)
-        found = (await self._reading.facets(self._call("search", params))).facets
+        found = (await self._reading.facets(self.call("search", params))).facets
         return {name: [(each.value, each.count) for each in values] for name, values in found.items()}
 
     async def after(self, viewer: web.Viewer, q: str, index: int, *, limit: int, columns: Sequence[str]) -> web.Page:
         """What a live tail adds."""
-        rows = await self._reading.after(self._call("search"), q, index, limit)
+        rows = await self._reading.after(self.call("search"), q, index, limit)
         return web.Page(rows, None, _horizon(self._s.horizon()), 0.0)
 
     async def event(self, viewer: web.Viewer, index: int) -> web.EventRecord | None:
         """One event."""
         try:
-            found = await self._reading.event(self._call("search", index=index))
+            found = await self._reading.event(self.call("search", index=index))
         except RejectedError as error:
             if error.status == 404:
                 return None
@@ -147,7 +148,7 @@ class PagesBackend:
 
     async def proof(self, viewer: web.Viewer, index: int) -> web.Proof:
         """The proof of one record."""
-        p = await self._proving.pieces(self._call("search", index=index))
+        p = await self._proving.pieces(self.call("search", index=index))
         return web.Proof(
             index=p.index,
             leaf_index=p.leaf_index,
@@ -165,7 +166,7 @@ class PagesBackend:
 
     async def sources(self, viewer: web.Viewer) -> Sequence[web.SourceStatus]:
         """Every source."""
-        found = (await self._administering.sources(self._call("search"))).sources
+        found = (await self._administering.sources(self.call("search"))).sources
         return [
             web.SourceStatus(
                 each.id, each.title, each.format, "clear" if each.privacy == "clear" else "sealed", each.owner,
@@ -176,7 +177,7 @@ class PagesBackend:
 
     async def status(self, viewer: web.Viewer) -> web.Status:
         """The state of every part."""
-        self._call("search")
+        self.call("search")
         found = self._s.status()
         ledger, store = found["ledger"], found["store"]
         doors = [
@@ -199,7 +200,7 @@ class PagesBackend:
 
     async def saved(self, viewer: web.Viewer) -> Sequence[web.SavedSearch]:
         """One's own and shared saved searches."""
-        found = await self._reading.saved_list(self._call("search"))
+        found = await self._reading.saved_list(self.call("search"))
         return [_saved(item) for item in found.saved]
 
     async def save(
@@ -215,13 +216,13 @@ class PagesBackend:
     ) -> web.SavedSearch:
         """Save a search."""
         body = SavedBody(name, q, start, end, list(columns), is_shared)
-        return _saved(await self._reading.saved_create(self._call("search", body=body)))
+        return _saved(await self._reading.saved_create(self.call("search", body=body)))
 
     async def delete_saved(self, viewer: web.Viewer, saved_id: str) -> None:
         """Delete a saved search of one's own."""
         if not saved_id.isascii() or not saved_id.isdecimal() or len(saved_id) > 18:
             raise RejectedError("there is no such saved search", field="id", status=404)
-        await self._reading.saved_delete(self._call("search", number=int(saved_id)))
+        await self._reading.saved_delete(self.call("search", number=int(saved_id)))
 
 
 def _saved(item: Any) -> web.SavedSearch:

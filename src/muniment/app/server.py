@@ -1,7 +1,7 @@
 """Settings in, a running server out.
 
 Order of opening, each step refusing what looks wrong: (1) folder and database, (2) sources and keys, (3) ledger (fails
-closed), (4) protector, (5) store and projector, (6) pipeline, (7) doors, API and pages, (8) listeners. Closing runs
+closed), (4) protector, (5) store and projector, (6) pipeline, (7) detection, (8) doors, API and pages, (9) listeners. Closing runs
 backwards, so that whatever was accepted is acknowledged before the ledger closes.
 """
 
@@ -19,9 +19,10 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -38,6 +39,7 @@ from muniment.access.keys import KeyRing
 from muniment.access.policy import Identity, require
 from muniment.access.sessions import Doorkeeper
 from muniment.api.admin_operations import admin_operations
+from muniment.api.detection_operations import detection_operations
 from muniment.api.erasure_operations import erasure_operations
 from muniment.api.gate import SessionGate
 from muniment.api.jobs import Jobs
@@ -45,13 +47,20 @@ from muniment.api.ledger_operations import ledger_operations
 from muniment.api.openapi import openapi_document
 from muniment.api.operations import HEADERS, Operation, no_such_path, problem_response, routes
 from muniment.api.recorder import OWN_SOURCE, Recorder
+from muniment.api.response_operations import response_operations
 from muniment.api.search_operations import search_operations
 from muniment.api.services import Services
 from muniment.app.page_records import recorded_pages
 from muniment.app.pages import PagesBackend
+from muniment.app.security_pages import SecurityPagesBackend
 from muniment.app.status import Status
 from muniment.app.upkeep import Upkeep
 from muniment.config import Settings
+from muniment.detect.alerts import SOURCE as ALERTS_SOURCE
+from muniment.detect.alerts import AlertBook
+from muniment.detect.detector import Detector
+from muniment.detect.logsources import kind_of_entry, taxonomy_of
+from muniment.detect.rulebook import RuleBook
 from muniment.errors import AuditError, ConfigError, DeniedError, RejectedError, StorageError
 from muniment.event.model import Arrival
 from muniment.ingest.admission import Admission, Quota, TrustedProxies
@@ -63,6 +72,8 @@ from muniment.ingest.syslog import ListenerSettings, SyslogServer
 from muniment.ledger.ledger import Ledger
 from muniment.privacy.keys import KeyStore
 from muniment.privacy.protector import Protector
+from muniment.respond.blocks import Blocks
+from muniment.respond.preview import Tickets
 from muniment.search.engine import Engine, open_engine, set_aside
 from muniment.search.mappings import mapping_set
 from muniment.search.projector import Projector
@@ -70,7 +81,7 @@ from muniment.search.saved import SavedSearches
 from muniment.search.service import SearchService
 from muniment.sources.catalogue import load
 from muniment.sources.ocsf import to_ocsf
-from muniment.sources.registry import SourceRegistry
+from muniment.sources.registry import AUTO, SourceRegistry
 from muniment.web import routes as page_routes
 
 __all__ = ["Server", "openapi", "run"]
@@ -81,6 +92,9 @@ _READERS: Final = 8
 
 _SYSLOG_SOURCE: Final = "syslog"
 """Where syslog from senders that no certificate or network names goes."""
+
+_ALERT_WRITE_S: Final = 30.0
+"""An alert that is not in the ledger by then is made again with the next step of detection."""
 
 _ALL_METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
@@ -103,7 +117,7 @@ class Server:
         self._change_waiters: set[asyncio.Event] = set()
 
     def open(self) -> None:
-        """Steps (1) to (6). Raises ConfigError, StorageError or VerificationError; what was opened is closed again."""
+        """Steps (1) to (7). Raises ConfigError, StorageError or VerificationError; what was opened is closed again."""
         try:
             self._open()
         except BaseException:
@@ -121,9 +135,12 @@ class Server:
         self.keys = KeyRing(self.database)
         self.erasures = Erasures(self.database)
         self.doorkeeper = Doorkeeper(self.database, s.session_hours * 3_600 * 10**9)
-        for source, title in ((OWN_SOURCE, "Muniment itself"), (_SYSLOG_SOURCE, "Syslog senders without a name")):
+        for source, title, fmt in (
+            (OWN_SOURCE, "Muniment itself", "muniment"),
+            (ALERTS_SOURCE, "Alerts", "alert"),
+            (_SYSLOG_SOURCE, "Syslog senders without a name", AUTO),
+        ):
             if self.registry.get(source) is None:
-                fmt = "muniment" if source == OWN_SOURCE else "auto"
                 policy = "clear" if source == OWN_SOURCE else s.privacy_default
                 self.registry.add(
                     source, title=title, format=fmt, privacy=policy, owner="operations", now_ns=self.clock()
@@ -152,6 +169,7 @@ class Server:
         self.pipeline = Pipeline(self.protector, self.ledger, self.projector)
         self.pipeline.start()
         self._closing.callback(self.pipeline.close)
+        self._open_detection()
         self.intake = Intake(self.pipeline, self.registry)
         self.recorder = Recorder(self.intake, self.clock)
         self.readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
@@ -163,6 +181,33 @@ class Server:
             self.upkeep.remember()
         except AuditError as error:  # counters are for people; the store being away must not keep the doors shut
             _log.warning("counters of earlier runs are not known: %s", error)
+
+    def _open_detection(self) -> None:
+        """Step (7): rules over what the store holds; alerts go the way of every record."""
+        folders = [Path(part.strip()) for part in self.settings.rules.split(",") if part.strip()]
+        self.rules = RuleBook(folders, self.database, self.clock)
+        self.alerts = AlertBook(self._write_alerts, self.clock)
+        formats = {
+            name: (kind_of_entry(entry.sigma), taxonomy_of(entry.sigma))
+            for name, entry in self.catalogue.items()
+            if entry.sigma
+        }
+        self.detector = Detector(
+            self.engine, self.projector, self.rules, self.alerts, formats, self.clock, self._told_by_detection
+        )
+        self.blocks = Blocks(self.database)
+        self.tickets = Tickets(secrets.token_bytes(32))
+        self.projector.subscribe(self.detector.wake)
+        self.detector.start()
+        self._closing.callback(self.detector.close)
+
+    def _write_alerts(self, records: Sequence[bytes], ids: Sequence[str]) -> None:
+        """Alerts into the ledger; they are there when this returns."""
+        arrival = Arrival(ALERTS_SOURCE, "internal", self.clock(), records, ids)
+        self.pipeline.submit_nowait_threadsafe(arrival).result(_ALERT_WRITE_S)
+
+    def _told_by_detection(self, action: str, found: dict[str, object]) -> None:
+        self.upkeep.notice(action, found)
 
     def _open_store(self) -> Engine:
         """The search store; one that does not open is set aside, and a new one fills up from the ledger."""
@@ -184,7 +229,7 @@ class Server:
     # --- HTTP -----------------------------------------------------------------------------------------------------
 
     def application(self) -> Starlette:
-        """Step (7): doors first, then API, tiles and pages, as one ASGI application."""
+        """Step (8): doors first, then API, tiles and pages, as one ASGI application."""
         proxies = TrustedProxies([part.strip() for part in self.settings.trusted_proxies.split(",") if part.strip()])
         self.admission = Admission(
             _KeyAuthenticator(self.keys),
@@ -202,6 +247,7 @@ class Server:
         gate = SessionGate(self.doorkeeper, self.keys, self.clock, client_ip)
         services = self._services()
         operations = _operations(services)
+        pages = PagesBackend(services, gate, self.started_at)
         all_routes: list[BaseRoute] = [
             *door_routes(self.door_context),
             *routes(operations, gate, self._denied),
@@ -211,7 +257,7 @@ class Server:
             Route("/health", self.status.health_endpoint, methods=["GET"]),
             Route("/metrics", self.status.metrics_endpoint(gate), methods=["GET"]),
             Route("/tlog/{shard}/{path:path}", self._tile_endpoint(gate), methods=["GET"]),
-            *recorded_pages(page_routes(PagesBackend(services, gate, self.started_at)), self.recorder),
+            *recorded_pages(page_routes(pages, SecurityPagesBackend(pages)), self.recorder),
         ]
         return Starlette(routes=all_routes, lifespan=self._lifespan, exception_handlers={AuditError: _on_audit_error})
 
@@ -222,7 +268,8 @@ class Server:
             clock=self.clock, status=self.status.report, verify=self.upkeep.verify_job, rebuild=self.upkeep.rebuild_job,
             forget_credentials=self.admission.forget, open_part=self.protector.open_part, horizon=self.projector.horizon, signatures=self.ledger.signatures,
             wait_for_change=self._wait_for_change, note_verify=self.upkeep.note_verify, keys_changed=self._keys_changed,
-            erasures=self.erasures, subjects_of=self.subject_keys.find, erase_subject=self.protector.erase_subject,
+            erasures=self.erasures, subjects_of=self.subject_keys.find, erase_subject=self.protector.erase_subject, rules=self.rules, alerts=self.alerts, detector=self.detector,
+            blocks=self.blocks, tickets=self.tickets, engine=self.engine,
         )  # fmt: skip
 
     def _denied(self, operation: str, error: DeniedError) -> None:
@@ -406,6 +453,8 @@ def _operations(services: Services) -> list[Operation]:
         *ledger_operations(services),
         *admin_operations(services),
         *erasure_operations(services),
+        *detection_operations(services),
+        *response_operations(services),
     ]
 
 

@@ -60,6 +60,10 @@ class Upkeep:
         """A connection was turned away or closed by us."""
         self._server.admission.reject("", "syslog", reason)
 
+    def notice(self, action: str, found: dict[str, object]) -> None:
+        """Something to write down, from any thread."""
+        self._noticed.append((action, found))
+
     async def run(self) -> None:
         """Until cancelled."""
         next_rejections = next_nightly = next_mend = 0.0
@@ -75,6 +79,7 @@ class Upkeep:
                 await self._write_down()
                 if self._server.ledger.heartbeat_due(self._server.clock()):
                     await self._record("ledger.heartbeat", {"size": self._server.ledger.size})
+                await self._end_blocks()
                 await self._tighten()
                 if loop.time() >= next_mend and self._is_store_suspect():
                     next_mend = loop.time() + _MEND_EVERY_S
@@ -114,6 +119,15 @@ class Upkeep:
         await self._server.recorder.record_raw(
             [own_event(action, now, actor=_ACTOR, outcome="failure", metadata=found) for action, found in noticed]
         )
+
+    async def _end_blocks(self) -> None:
+        """Blocks whose time is over; feeds left them out at the moment itself."""
+        for block in self._server.blocks.expire(self._server.clock()):
+            target = [{"type": f"blocked_{block.kind}", "id": block.value}]
+            event = own_event(
+                "block.expire", self._server.clock(), actor=_ACTOR, targets=target, metadata={"block": block.id}
+            )
+            await self._server.recorder.record_raw([event])
 
     async def _tighten(self) -> None:
         """In quiet moments, packs of busy times are compressed as they could not be then."""

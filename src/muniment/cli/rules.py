@@ -33,7 +33,14 @@ def check(paths: Paths, as_json: AsJson = False) -> None:
     if as_json:
         refused = [{"file": r.file, "title": r.title, "reason": r.reason} for r in loaded.refused]
         remarks = [{"file": rule.file, "remark": text} for rule in loaded.rules for text in rule.remarks]
-        print_json({"rules": len(loaded.rules), "refused": refused, "remarks": remarks})
+        print_json(
+            {
+                "rules": len(loaded.rules),
+                "correlations": len(loaded.correlations),
+                "refused": refused,
+                "remarks": remarks,
+            }
+        )
     else:
         for each in loaded.refused:
             console.print(
@@ -43,9 +50,10 @@ def check(paths: Paths, as_json: AsJson = False) -> None:
             for text in rule.remarks:
                 notes.print(Text(f"{inert(rule.file)}: {inert(text)} (it runs all the same)", style="dim"))
         by_level = Counter(rule.level.lower() for rule in loaded.rules)
+        by_level.update(each.level.lower() for each in loaded.correlations)
         levels = ", ".join(f"{by_level[level]:,} {level}" for level in _LEVELS if by_level[level])
         console.print(
-            f"{len(loaded.rules):,} can be run{f' ({levels})' if levels else ''}, {len(loaded.refused):,} cannot"
+            f"{len(loaded.rules) + len(loaded.correlations):,} can be run{f' ({levels})' if levels else ''}, {len(loaded.refused):,} cannot"
         )
     if loaded.refused:
         raise typer.Exit(2)
@@ -53,14 +61,31 @@ def check(paths: Paths, as_json: AsJson = False) -> None:
 
 @rules_app.command("test")
 def try_out(
-    paths: Paths,
-    events: Annotated[Path, typer.Option("--events", help="JSON events, one on a line.", show_default=False)],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Rule files or folders; none: those of Muniment.", show_default=False)
+    ] = None,
+    events: Annotated[
+        Path | None,
+        typer.Option(
+            "--events",
+            help="JSON events, one on a line; else the trials (*.events.yml) beside the rules.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run rules over the events of a file. Windows events meet the rules of their channel, others meet all."""
-    from muniment.detect.match import Matcher
+    """Try rules: on the trials that stand beside them (exit code 10 when one differs), or on the events of a file.
 
+    Of a file's events, those of Windows meet the rules of their channel, others meet all.
+    """
+    from muniment.detect.match import Matcher
+    from muniment.detect.rulebook import PACK
+
+    paths = paths or [PACK]
     loaded = _load(paths)
+    if events is None:
+        _run_trials(paths, loaded, as_json)
+        return
     matcher = Matcher(loaded.rules)
     found, n = _matches(matcher, events)
     if as_json:
@@ -86,10 +111,47 @@ def try_out(
         notes.print(f"cannot be run: {len(loaded.refused):,}; muniment rules check says why", style="yellow")
 
 
+def _run_trials(paths: Sequence[Path], loaded: Loaded, as_json: bool) -> None:
+    """Compare what the rules find in each trial with what it says they must."""
+    from muniment.detect.trial import found_by, read_trials
+
+    files = [
+        f
+        for path in paths
+        for f in (sorted(path.rglob("*.events.yml")) if path.is_dir() else [path.with_suffix(".events.yml")])
+    ]
+    rows = []
+    for file in filter(Path.exists, files):
+        for trial in read_trials(_read(file).decode("utf-8", "replace"), str(file)):
+            found = found_by(loaded, trial)
+            rows.append({"file": file.name, "trial": trial.name, "is_right": found == trial.finds,
+                         "missed": sorted(trial.finds - found), "too_much": sorted(found - trial.finds)})  # fmt: skip
+    if not rows:
+        raise RejectedError("no trial (*.events.yml) stands beside the rules", field=", ".join(map(str, paths)))
+    wrong = [row for row in rows if not row["is_right"]]
+    if as_json:
+        print_json({"trials": rows, "wrong": len(wrong), "rules": len(loaded.rules) + len(loaded.correlations)})
+    else:
+        for row in wrong:
+            missed, more = ", ".join(row["missed"]), ", ".join(row["too_much"])  # type: ignore[arg-type]
+            said = "; ".join(filter(None, (missed and f"missed {missed}", more and f"found also {more}")))
+            console.print(Text.assemble((f"{row['file']}  {inert(str(row['trial']))}", "bold"), "\n  ", (said, "red")))
+        console.print(
+            f"trials: {len(rows):,}, wrong: {len(wrong):,}, rules: {len(loaded.rules) + len(loaded.correlations):,}"
+        )
+    if wrong:
+        raise typer.Exit(10)
+
+
 def _load(paths: Sequence[Path]) -> Loaded:
     from muniment.detect.rules import load_rules
 
-    files = [file for path in paths for file in (sorted(path.rglob("*.y*ml")) if path.is_dir() else [path])]
+    files = [
+        file
+        for path in paths
+        for file in (sorted(path.rglob("*.y*ml")) if path.is_dir() else [path])
+        if not file.name.endswith(".events.yml")
+    ]
     if not files:
         raise RejectedError("no rule file (*.yml) is there", field=", ".join(map(str, paths)))
     return load_rules((str(file), _read(file).decode("utf-8", "replace")) for file in files)

@@ -1,20 +1,26 @@
-"""Which of Sigma's log sources an event belongs to: product, categories and services, in Sigma's words.
+"""Which of Sigma's log sources an event belongs to, and where the fields that rules name stand in it.
 
-For Windows they follow from channel and event id, as Sigma's documentation of log sources has it; the names of channels
-are pySigma's. For everything else a source's format says it once.
+For Windows product, categories and services follow from channel and event id, as Sigma's documentation of log sources
+has it; the names of channels are pySigma's. For everything else the catalogue entry of the event's format says it once
+(`sigma:`). Besides, every event is one of `product: muniment`, whose fields are the typed columns: what our own rules
+are written for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from sigma.pipelines.common import windows_logsource_mapping
 
 from muniment.detect.rules import LogSource
 
-__all__ = ["Kind", "windows_kind"]
+__all__ = ["PLAIN", "PRODUCT", "Kind", "Taxonomy", "kind_of_entry", "taxonomy_of", "typed_kind", "windows_kind"]
+
+PRODUCT = "muniment"
+"""The product of rules over typed columns."""
 
 _SYSMON = "microsoft-windows-sysmon/operational"
 _POWERSHELL = "microsoft-windows-powershell/operational"
@@ -52,6 +58,59 @@ class Kind:
             and (not source.category or source.category in self.categories)
             and (not source.service or source.service in self.services)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Taxonomy:
+    """Where the fields stand that rules name: `names` gives the paths of some, others are looked for as they are called
+    and then below each of `prefixes`. A path `$column` is a typed column.
+    """
+
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    prefixes: Sequence[str] = ()
+
+    def paths(self, name: str) -> Iterator[str]:
+        """Where to look for a field, the first that is there counts."""
+        yield from self.names.get(name, ())
+        yield name
+        for prefix in self.prefixes:
+            yield f"{prefix}.{name}"
+
+    @property
+    def has_columns(self) -> bool:
+        """Does it name typed columns?"""
+        return any(path.startswith("$") for paths in self.names.values() for path in paths)
+
+
+PLAIN = Taxonomy()
+
+
+def taxonomy_of(given: Mapping[str, Any]) -> Taxonomy:
+    """From an entry's `sigma:` block."""
+    names = given.get("fields", {})
+    paths = {str(name): tuple([path] if isinstance(path, str) else map(str, path)) for name, path in names.items()}
+    return Taxonomy(paths, tuple(map(str, given.get("prefixes", ()))))
+
+
+def kind_of_entry(given: Mapping[str, Any]) -> Kind:
+    """From an entry's `sigma:` block."""
+
+    def words(name: str) -> frozenset[str]:
+        value = given.get(name, ())
+        return frozenset([value] if isinstance(value, str) else map(str, value))
+
+    return Kind(str(given.get("product", "")), words("category"), words("service"))
+
+
+@lru_cache(maxsize=4_096)
+def typed_kind(format: str, class_name: str) -> Kind:
+    """What any event is to rules over typed columns: its format is the service, its OCSF class the category.
+
+    >>> sorted(typed_kind("okta", "Account Change").categories)
+    ['account_change']
+    """
+    category = class_name.lower().replace(" ", "_")
+    return Kind(PRODUCT, frozenset({category} if category else ()), frozenset({format}))
 
 
 def _services() -> dict[str, frozenset[str]]:

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from time import perf_counter
 from typing import Any
 
 import hyperscan
@@ -33,7 +34,7 @@ from muniment.detect.condition import (
     TimePart,
     Wild,
 )
-from muniment.detect.logsources import Kind
+from muniment.detect.logsources import PLAIN, Kind, Taxonomy
 from muniment.detect.rules import Rule
 
 _BIG = re2.Options()
@@ -55,12 +56,15 @@ _OPERATE: Mapping[str, Callable[[float, float], bool]] = {
 class Event:
     """One event as a rule sees it: fields by dotted name, in nested objects or flat, as texts."""
 
-    __slots__ = ("_document", "_folded", "_names", "_plain", "_text")
+    __slots__ = ("_columns", "_document", "_folded", "_plain", "_taxonomy", "_text")
 
-    def __init__(self, document: Mapping[str, Any], names: Mapping[str, str] | None = None) -> None:
-        """`names` gives the path of a field where it is not the field's own name."""
+    def __init__(
+        self, document: Mapping[str, Any], taxonomy: Taxonomy = PLAIN, columns: Mapping[str, Any] | None = None
+    ) -> None:
+        """`taxonomy` says where fields stand whose path is not their name; `columns` are the event's typed columns."""
         self._document = document
-        self._names = names or {}
+        self._taxonomy = taxonomy
+        self._columns = columns
         self._plain: dict[str, tuple[str, ...] | None] = {}
         self._folded: dict[str, tuple[str, ...]] = {}
         self._text: str | None = None
@@ -91,10 +95,19 @@ class Event:
         if field in self._plain:
             return self._plain[field]
         found: list[Any] = []
-        is_there = _collect(self._document, self._names.get(field, field), found)
+        is_there = any(self._looked_up(path, found) for path in self._taxonomy.paths(field))
         values = tuple(_as_text(value) for value in found if value is not None) if is_there else None
         self._plain[field] = values
         return values
+
+    def _looked_up(self, path: str, into: list[Any]) -> bool:
+        if not path.startswith("$"):
+            return _collect(self._document, path, into)
+        value = (self._columns or {}).get(path[1:])
+        if value in (None, ""):
+            return False
+        into.append(value)
+        return True
 
 
 def _collect(document: Any, path: str, into: list[Any]) -> bool:
@@ -334,13 +347,12 @@ def _worth(texts: frozenset[bytes]) -> tuple[int, int]:
 class Matcher:
     """Many rules over batches of events. Not thread-safe: one for each thread."""
 
-    def __init__(self, rules: Sequence[Rule], names: Mapping[str, str] | None = None) -> None:
-        """`names` gives the path of a field where it is not the field's own name."""
+    def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = rules
-        self._names = names or {}
+        self.spent_s = [0.0] * len(rules)
         self._tests = [compiled(rule.condition) for rule in rules]
         self._always: list[int] = []
-        self._by_kind: dict[Kind, tuple[Sequence[int], Mapping[int, Sequence[int]]]] = {}
+        self._by_kind: dict[Kind, tuple[Sequence[int], Mapping[int, Sequence[int]], bool]] = {}
         by_text: dict[bytes, list[int]] = defaultdict(list)
         for number, rule in enumerate(rules):
             texts = literals(rule.condition)
@@ -359,9 +371,16 @@ class Matcher:
             )  # fmt: skip
             self._scratch = hyperscan.Scratch(self._database)
 
-    def match(self, records: Sequence[bytes], kinds: Sequence[Kind | None] = ()) -> list[tuple[int, int]]:
+    def match(
+        self,
+        records: Sequence[bytes],
+        kinds: Sequence[Kind | None] = (),
+        taxonomies: Sequence[Taxonomy] = (),
+        typed: Callable[[int], bytes] | None = None,
+    ) -> list[tuple[int, int]]:
         """(record, rule) for every match, by position. Records are JSON objects; `kinds` says what each is, so that
-        only rules about such events are tried; without one, or with None, all are.
+        only rules about such events are tried; without one, or with None, all are. `taxonomies` says where the fields
+        of each stand, `typed(position)` gives its typed columns as JSON where a taxonomy names some.
         """
         found: list[tuple[int, int]] = []
         hits: list[int] = []
@@ -370,23 +389,38 @@ class Matcher:
             hits.append(identity)
 
         for position, record in enumerate(records):
+            kind = kinds[position] if kinds else None
+            if kind is not None and not self._chosen(kind)[2]:
+                continue
+            taxonomy = taxonomies[position] if taxonomies else PLAIN
+            columns = typed(position) if typed is not None and taxonomy.has_columns else b""
             if self._database is not None:
                 hits.clear()
-                self._database.scan(_unescaped(record), match_event_handler=hit, scratch=self._scratch)
-            kind = kinds[position] if kinds else None
+                self._database.scan(_unescaped(record) + columns, match_event_handler=hit, scratch=self._scratch)
             if kind is None:
                 numbers = {number for identity in hits for number in self._rules_of[identity]}
                 numbers.update(self._always)
             else:
-                always, by_hit = self._chosen(kind)
+                always, by_hit, _ = self._chosen(kind)
                 numbers = set(always).union(*(by_hit[identity] for identity in hits if identity in by_hit))
             if numbers:
-                event = Event(orjson.loads(record), self._names)
-                found += [(position, number) for number in sorted(numbers) if self._tests[number](event)]
+                event = Event(orjson.loads(record), taxonomy, orjson.loads(columns) if columns else None)
+                found += self._tried(position, event, sorted(numbers))
         return found
 
-    def _chosen(self, kind: Kind) -> tuple[Sequence[int], Mapping[int, Sequence[int]]]:
-        """Of the rules about such events: those to try on each, and those to try when a text was met."""
+    def _tried(self, position: int, event: Event, numbers: Sequence[int]) -> Iterable[tuple[int, int]]:
+        """Decide the named rules for one event; the time each takes is kept for its budget."""
+        began = perf_counter()
+        for number in numbers:
+            holds = self._tests[number](event)
+            ended = perf_counter()
+            self.spent_s[number] += ended - began
+            began = ended
+            if holds:
+                yield position, number
+
+    def _chosen(self, kind: Kind) -> tuple[Sequence[int], Mapping[int, Sequence[int]], bool]:
+        """Of the rules about such events: those to try on each, those to try when a text was met, and are there any."""
         chosen = self._by_kind.get(kind)
         if chosen is None:
             wanted = {number for number, rule in enumerate(self.rules) if kind.has(rule.logsource)}
@@ -395,5 +429,6 @@ class Matcher:
                 for identity, numbers in enumerate(self._rules_of)
                 if (kept := [number for number in numbers if number in wanted])
             }
-            chosen = self._by_kind[kind] = ([number for number in self._always if number in wanted], by_hit)
+            always = [number for number in self._always if number in wanted]
+            chosen = self._by_kind[kind] = (always, by_hit, bool(wanted))
         return chosen

@@ -7,7 +7,7 @@ not here. The author goes wherever a match goes (Detection Rule License).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import re2
@@ -19,7 +19,14 @@ from sigma.conditions import (
     ConditionOR,
     ConditionValueExpression,
 )
-from sigma.correlations import SigmaCorrelationRule
+from sigma.correlations import (
+    CorrelationConditionAND,
+    CorrelationConditionNOT,
+    CorrelationConditionOR,
+    SigmaCorrelationRule,
+    SigmaExtendedCorrelationCondition,
+    SigmaRuleReference,
+)
 from sigma.exceptions import (
     SigmaAuthorError,
     SigmaDateError,
@@ -37,6 +44,7 @@ from sigma.exceptions import (
     SigmaTagError,
     SigmaTaxonomyError,
 )
+from sigma.filters import SigmaFilter
 from sigma.rule import SigmaRule
 from sigma.types import (
     CompareOperators,
@@ -71,6 +79,8 @@ from muniment.detect.condition import (
     TimePart,
     Wild,
 )
+from muniment.detect.correlation import All as AllPresent
+from muniment.detect.correlation import Correlation, Has, Not, Presence, Some
 from muniment.errors import RejectedError
 
 __all__ = ["Loaded", "LogSource", "Refused", "Rule", "load_rules", "rule_of"]
@@ -103,7 +113,7 @@ class LogSource:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule that can be run."""
+    """A rule that can be run. `is_silent`: only correlations hear of its matches."""
 
     id: str
     title: str
@@ -118,6 +128,13 @@ class Rule:
     condition: Condition
     file: str = ""
     remarks: Sequence[str] = ()
+    name: str = ""
+    is_silent: bool = False
+
+    @property
+    def key(self) -> str:
+        """What correlations call it by."""
+        return self.id or self.name or self.title
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +152,7 @@ class Loaded:
 
     rules: Sequence[Rule]
     refused: Sequence[Refused]
+    correlations: Sequence[Correlation] = ()
 
 
 Placeholders = Mapping[str, Sequence[str]]
@@ -142,24 +160,153 @@ _NO_PLACEHOLDERS: Placeholders = {}
 
 
 def load_rules(files: Iterable[tuple[str, str]], placeholders: Placeholders = _NO_PLACEHOLDERS) -> Loaded:
-    """Read rule files, given as (name, YAML text); `placeholders` gives the values of `%name%` in them."""
-    rules: list[Rule] = []
+    """Read rule files, given as (name, YAML text); `placeholders` gives the values of `%name%` in them.
+
+    Filters change the rules they name, in whatever file; correlations find theirs by id or name.
+    """
     refused: list[Refused] = []
+    parsed: list[tuple[str, Any]] = []
+    filters: list[SigmaFilter] = []
     for name, text in files:
         try:
-            found = SigmaCollection.from_yaml(text, collect_errors=True)
+            found = SigmaCollection.from_yaml(text, collect_errors=True, collect_filters=True, resolve_references=False)
         except Exception as error:  # YAML's own errors, and what the parser does not expect in one
             refused.append(Refused(name, "", _said(error)))
             continue
-        if not found.rules and found.errors:
+        if not found.rules and not found.filters and found.errors:
             refused.append(Refused(name, "", _said(found.errors[0])))
-        for parsed in found.rules:
-            title = str(getattr(parsed, "title", "") or "")
+        parsed += [(name, each) for each in found.rules]
+        filters += found.filters
+    rules: list[Rule] = []
+    correlations: list[tuple[str, SigmaCorrelationRule]] = []
+    for name, each in parsed:
+        if isinstance(each, SigmaCorrelationRule):
+            correlations.append((name, each))
+            continue
+        try:
+            rules.append(rule_of(_filtered(each, filters), name, placeholders))
+        except RejectedError as error:
+            refused.append(Refused(name, str(getattr(each, "title", "") or ""), error.reason))
+    made = _Correlations(rules, correlations)
+    return Loaded(made.rules, [*refused, *made.refused], made.correlations)
+
+
+def _filtered(rule: Any, filters: Sequence[SigmaFilter]) -> Any:
+    for each in filters:
+        try:
+            rule = each.apply_on_rule(rule)
+        except SigmaError as error:
+            raise RejectedError(f"the filter {each.title!r}: {_said(error)}") from error
+    return rule
+
+
+class _Correlations:
+    """Correlations with the rules they are about, which are silent where the correlation does not say `generate`."""
+
+    def __init__(self, rules: Sequence[Rule], parsed: Sequence[tuple[str, SigmaCorrelationRule]]) -> None:
+        self.refused: list[Refused] = []
+        known: dict[str, str] = {}
+        for rule in rules:
+            known |= {name: rule.key for name in (rule.id, rule.name) if name}
+        for _, each in parsed:
+            key = str(each.id or each.name or each.title)
+            known |= {name: key for name in (str(each.id or ""), each.name or "") if name}
+        found = []
+        for file, each in parsed:
             try:
-                rules.append(rule_of(parsed, name, placeholders))
+                found.append(_correlation(each, file, known))
             except RejectedError as error:
-                refused.append(Refused(name, title, error.reason))
-    return Loaded(rules, refused)
+                self.refused.append(Refused(file, str(each.title or ""), error.reason))
+        found = self._without_circles(self._with_parts(found, {rule.key for rule in rules}))
+        silent = {name for (one, does_generate) in found if not does_generate for name in one.rules}
+        self.correlations = [replace(one, is_silent=one.key in silent) for one, _ in found]
+        self.rules = [replace(rule, is_silent=rule.key in silent) if rule.key in silent else rule for rule in rules]
+
+    def _with_parts(self, found: list[tuple[Correlation, bool]], rules: set[str]) -> list[tuple[Correlation, bool]]:
+        """Those whose every part can be run; leaving one out may take away a part of another."""
+        while True:
+            there = rules | {one.key for one, _ in found}
+            lacking = [(one, missing) for one, _ in found if (missing := [r for r in one.rules if r not in there])]
+            if not lacking:
+                return found
+            for one, missing in lacking:
+                self.refused.append(Refused(one.file, one.title, f"a rule it is about cannot be run: {missing[0]}"))
+            gone = {id(one) for one, _ in lacking}
+            found = [each for each in found if id(each[0]) not in gone]
+
+    def _without_circles(self, found: list[tuple[Correlation, bool]]) -> list[tuple[Correlation, bool]]:
+        """In an order in which each comes after those it is about."""
+        names = {one.key for one, _ in found}
+        ordered: list[tuple[Correlation, bool]] = []
+        done: set[str] = set()
+        waiting = list(found)
+        while waiting:
+            ready = [each for each in waiting if all(r in done or r not in names for r in each[0].rules)]
+            if not ready:
+                for one, _ in waiting:
+                    self.refused.append(Refused(one.file, one.title, "it is about itself, by way of its rules"))
+                return ordered
+            ordered += ready
+            done |= {one.key for one, _ in ready}
+            waiting = [each for each in waiting if each[0].key not in done]
+        return ordered
+
+
+def _correlation(parsed: SigmaCorrelationRule, file: str, known: Mapping[str, str]) -> tuple[Correlation, bool]:
+    """One correlation, and whether its rules alert by themselves too."""
+    remarks = _remarks(parsed, file)
+
+    def key(reference: str) -> str:
+        if reference not in known:
+            raise RejectedError(f"there is no rule with the id or name {reference!r}", field=file)
+        return known[reference]
+
+    def presence(node: Any) -> Presence:
+        match node:
+            case SigmaRuleReference():
+                return Has(key(node.reference))
+            case CorrelationConditionAND():
+                return AllPresent(tuple(map(presence, node.args)))
+            case CorrelationConditionOR():
+                return Some(tuple(map(presence, node.args)))
+            case CorrelationConditionNOT():
+                return Not(presence(node.args[0]))
+        raise RejectedError(f"a condition of the kind {type(node).__name__} is not known", field=file)
+
+    condition = parsed.condition
+    if isinstance(condition, SigmaExtendedCorrelationCondition):
+        names = [each.reference for each in parsed.rules] if parsed.rules else condition.get_referenced_rules()
+        more: dict[str, Any] = {"presence": presence(condition.parsed)}
+    else:
+        names = [each.reference for each in parsed.rules or ()]
+        fields = condition.fieldref or ()
+        more = {
+            "operator": condition.op.name.lower(),
+            "count": condition.count,
+            "fields": (fields,) if isinstance(fields, str) else tuple(fields),
+            "percentile": condition.percentile if condition.percentile is not None else 50,
+        }
+    if not names:
+        raise RejectedError("it names no rule", field=file)
+    made = Correlation(
+        id=str(parsed.id or ""), name=parsed.name or "", title=parsed.title or "", level=str(parsed.level or ""),
+        status=str(parsed.status or ""), author=parsed.author or "", description=parsed.description or "",
+        references=tuple(parsed.references), tags=tuple(map(str, parsed.tags)),
+        false_positives=tuple(parsed.falsepositives), kind=parsed.type.name.lower(), rules=tuple(map(key, names)),
+        timespan_s=parsed.timespan.seconds, group_by=tuple(parsed.group_by or ()),
+        aliases={
+            alias.alias: {key(rule.reference): name for rule, name in alias.mapping.items()} for alias in parsed.aliases
+        },
+        file=file, remarks=remarks, **more,
+    )  # fmt: skip
+    return made, parsed.generate
+
+
+def _remarks(parsed: Any, file: str) -> tuple[str, ...]:
+    """Mistakes in what only describes a rule. Raises RejectedError for any other."""
+    if wrong := [error for error in parsed.errors if not isinstance(error, _DESCRIBING)]:
+        raise RejectedError("; ".join(dict.fromkeys(map(_said, wrong))), field=file)
+    return tuple(dict.fromkeys(_said(error) for error in parsed.errors if isinstance(error, _DESCRIBING)))
 
 
 def rule_of(parsed: Any, file: str = "", placeholders: Placeholders = _NO_PLACEHOLDERS) -> Rule:
@@ -168,10 +315,8 @@ def rule_of(parsed: Any, file: str = "", placeholders: Placeholders = _NO_PLACEH
     Raises:
         RejectedError: it cannot be evaluated; `reason` says why.
     """
-    remarks = tuple(dict.fromkeys(_said(error) for error in parsed.errors if isinstance(error, _DESCRIBING)))
-    if wrong := [error for error in parsed.errors if not isinstance(error, _DESCRIBING)]:
-        raise RejectedError("; ".join(dict.fromkeys(map(_said, wrong))), field=file)
-    if isinstance(parsed, SigmaCorrelationRule) or not isinstance(parsed, SigmaRule):
+    remarks = _remarks(parsed, file)
+    if not isinstance(parsed, SigmaRule):
         raise RejectedError("not a rule over single events", field=file)
     try:
         conditions = tuple(_Reader(placeholders).condition(each.parsed) for each in parsed.detection.parsed_condition)
@@ -184,6 +329,7 @@ def rule_of(parsed: Any, file: str = "", placeholders: Placeholders = _NO_PLACEH
         tags=tuple(map(str, parsed.tags)), false_positives=tuple(parsed.falsepositives),
         logsource=LogSource(source.category or "", source.product or "", source.service or ""),
         condition=conditions[0] if len(conditions) == 1 else AnyOf(conditions), file=file, remarks=remarks,
+        name=parsed.name or "",
     )  # fmt: skip
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
+from typing import Any
 
 import msgspec
 import re2
 
 from muniment.errors import RejectedError
 from muniment.privacy.plan import SealPlan
-from muniment.sources.columns import COLUMNS
+from muniment.sources.columns import COLUMNS, DERIVED
 from muniment.sources.located import LocatedDict, LocatedList, read_yaml
 from muniment.sources.values import (
     Capture,
@@ -46,12 +47,14 @@ _OPTIONAL = (
     "recognise",
     "personal",
     "secrets",
+    "sigma",
     "let",
     "fields",
     "cases",
     "notes",
 )
 _PERSONAL_KEYS = {"path", "text", "pattern", "subject", "kind"}
+_SIGMA_KEYS = {"product", "category", "service", "fields", "prefixes", "keyvalue"}
 _SAMPLE_KEYS = {"name", "origin", "licence", "received_at", "record", "expect"}
 _RANK = 50
 
@@ -114,6 +117,7 @@ class Entry:
     samples: tuple[Sample, ...]
     file: str
     notes: str = ""
+    sigma: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Catalogue(Mapping[str, Entry]):
@@ -192,7 +196,25 @@ class _Reader:
             samples=tuple(self._samples(raw)),
             file=self.file,
             notes=str(raw.get("notes", "")),
+            sigma=self._sigma(raw),
         )
+
+    def _sigma(self, raw: LocatedDict) -> dict[str, Any]:
+        """Which of Sigma's log sources the events are, and where the fields of its taxonomy stand."""
+        if "sigma" not in raw:
+            return {}
+        given, line = raw["sigma"], raw.lines["sigma"]
+        if not isinstance(given, LocatedDict):
+            raise self.error("sigma is a mapping", line)
+        self._keys(given, _SIGMA_KEYS, "sigma")
+        fields = given.get("fields", LocatedDict())
+        if not isinstance(fields, LocatedDict):
+            raise self.error("sigma's fields are a mapping of name: path", given.lines["fields"])
+        for name, paths in fields.items():
+            for path in [paths] if isinstance(paths, str) else paths:
+                if not isinstance(path, str) or (path.startswith("$") and path[1:] not in {*COLUMNS, *DERIVED}):
+                    raise self.error(f"{name}: expected a path or a $column, got {path!r}", fields.lines[name])
+        return dict(given)
 
     def _mapping(self, raw: LocatedDict) -> Rules:
         times = raw["time"] if isinstance(raw["time"], list) else [raw["time"]]

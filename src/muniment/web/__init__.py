@@ -15,13 +15,15 @@ from muniment.web.backend import Backend
 from muniment.web.event_page import EventPages
 from muniment.web.other_pages import OtherPages
 from muniment.web.search_page import SearchPages
+from muniment.web.security import SecurityBackend
+from muniment.web.security_pages import SecurityPages
 from muniment.web.site import Site
 
 __all__ = ["Backend", "routes"]
 
 
-def routes(backend: Backend) -> list[Route]:
-    """Every page over `backend`."""
+def routes(backend: Backend, security: SecurityBackend | None = None) -> list[Route]:
+    """Every page over `backend`; those of detection and response where somebody fills `security`."""
     site = Site(backend)
     search, event, other = SearchPages(site), EventPages(site), OtherPages(site)
 
@@ -45,4 +47,27 @@ def routes(backend: Backend) -> list[Route]:
         Route("/login/{token}", other.enter, methods=["POST"]),
         Route("/logout", site.form(other.leave), methods=["POST"]),
         Route("/static/{tree}/{name}", static),
+        *(_security_routes(site, SecurityPages(site, security)) if security is not None else ()),
+    ]
+
+
+def _security_routes(site: Site, pages: SecurityPages) -> list[Route]:
+    return [
+        Route("/alerts", site.page(pages.alerts)),
+        Route("/alerts/{uid}", site.page(pages.alert)),
+        Route("/alerts/{uid}/state", site.form(pages.set_state), methods=["POST"]),
+        Route("/entities/{kind}", site.page(pages.entity)),
+        Route("/blocks", site.page(pages.blocks)),
+        Route("/blocks", site.form(pages.block), methods=["POST"]),
+        Route("/blocks/new", site.page(pages.preview)),
+        Route("/blocks/allow", site.form(pages.allow), methods=["POST"]),
+        Route("/blocks/disallow", site.form(pages.disallow), methods=["POST"]),
+        Route("/blocks/{id}", site.page(pages.one_block)),
+        Route("/blocks/{id}/approve", site.form(pages.approve), methods=["POST"]),
+        Route("/blocks/{id}/undo", site.form(pages.undo), methods=["POST"]),
+        Route("/rules", site.page(pages.rules)),
+        Route("/rules/one", site.page(pages.rule)),
+        Route("/rules/switch", site.form(pages.switch), methods=["POST"]),
+        Route("/rules/exceptions", site.form(pages.exempt), methods=["POST"]),
+        Route("/rules/exceptions/end", site.form(pages.end_exemption), methods=["POST"]),
     ]

@@ -189,6 +189,8 @@ def clock_text(at_ns: int, zone: tzinfo, precision: str = "milli") -> str:
     moment = _local(at_ns, zone)
     if precision == "minute":
         return f"{moment:%Y-%m-%d %H:%M}"
+    if precision == "second":
+        return f"{moment:%Y-%m-%d %H:%M:%S}"
     return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d}"
 
 

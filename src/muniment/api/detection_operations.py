@@ -1,0 +1,374 @@
+"""Operations of detection: alerts and their state, rules, exceptions, back-tests, coverage of ATT&CK."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from muniment.api.operations import Call, Empty, Operation
+from muniment.api.services import Services
+from muniment.api.times import parse_time
+from muniment.detect.alerts import LEVELS, Alert
+from muniment.detect.correlation import Correlation
+from muniment.detect.rulebook import Exemption, Switch
+from muniment.detect.rules import Rule
+from muniment.errors import DeniedError, RejectedError
+
+__all__ = ["Detecting", "detection_operations"]
+
+T = TypeVar("T")
+RuleText = Annotated[str, Meta(max_length=200, examples=["5d6a1c3e-3b1e-4d55-9d4f-2f7f2a6d7a03"])]
+StateText = Literal["new", "in_progress", "suppressed", "resolved"]
+LevelText = Literal["informational", "low", "medium", "high", "critical"]
+
+
+class AlertParams(msgspec.Struct, frozen=True):
+    state: Literal["", "open", "new", "in_progress", "suppressed", "resolved"] = ""
+    level: Literal["", "informational", "low", "medium", "high", "critical"] = ""
+    rule: RuleText = ""
+    entity: Annotated[str, Meta(max_length=320, description="An account, address or host")] = ""
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class EvaluatedAnswer(msgspec.Struct, frozen=True):
+    """How far the rules have seen: events below `position`, received up to `to_time` (ns), from `n_fresh` of
+    `n_sources` sources that are as talkative as they should be.
+    """
+
+    position: int
+    to_time: int
+    n_fresh: int
+    n_sources: int
+    rules: int
+    correlations: int
+    dropped: int
+    problem: str
+
+
+class AlertAnswer(msgspec.Struct, frozen=True):
+    """One alert. Times of events in microseconds, of the alert in nanoseconds; `author` wrote the rule."""
+
+    uid: str
+    rule_id: str
+    title: str
+    level: str
+    author: str
+    kind: str
+    description: str
+    tags: list[str]
+    references: list[str]
+    false_positives: list[str]
+    file: str
+    group: dict[str, str]
+    count: int
+    first_us: int
+    last_us: int
+    evidence: list[int]
+    values: dict[str, list[str]]
+    created_ns: int
+    updated_ns: int
+    state: str
+    state_reason: str
+    state_by: str
+    drill: str
+
+
+class AlertListAnswer(msgspec.Struct, frozen=True):
+    alerts: list[AlertAnswer]
+    total: int
+    evaluated: EvaluatedAnswer
+
+
+class StateBody(msgspec.Struct, frozen=True):
+    state: StateText
+    reason: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class RuleAnswer(msgspec.Struct, frozen=True):
+    key: str
+    title: str
+    level: str
+    status: str
+    author: str
+    kind: str
+    description: str
+    tags: list[str]
+    file: str
+    logsource: dict[str, str]
+    is_on: bool
+    is_silent: bool
+    reason: str
+    by: str
+    alerts: int
+    remarks: list[str]
+
+
+class RefusedAnswer(msgspec.Struct, frozen=True):
+    file: str
+    title: str
+    reason: str
+
+
+class RuleListAnswer(msgspec.Struct, frozen=True):
+    rules: list[RuleAnswer]
+    refused: list[RefusedAnswer]
+    evaluated: EvaluatedAnswer
+
+
+class SwitchBody(msgspec.Struct, frozen=True):
+    rule: RuleText
+    is_on: bool
+    reason: Annotated[str, Meta(min_length=1, max_length=1000)]
+
+
+class BackTestBody(msgspec.Struct, frozen=True):
+    rule: RuleText
+    start: Annotated[str, Meta(max_length=35, examples=["-90d"])] = "-90d"
+    end: Annotated[str, Meta(max_length=35)] = "now"
+
+
+class BackTestAnswer(msgspec.Struct, frozen=True):
+    """What a rule would have found: events, or for a correlation alerts, by day, and which. `looked_at`: candidates."""
+
+    rule: str
+    hits: int
+    indexes: list[int]
+    by_day: dict[str, int]
+    looked_at: int
+    took_ms: float
+
+
+class ExceptionBody(msgspec.Struct, frozen=True):
+    rule: RuleText
+    query: Annotated[str, Meta(min_length=1, max_length=4096, examples=["src_ip:198.51.100.0/24"])]
+    reason: Annotated[str, Meta(min_length=1, max_length=1000)]
+    days: Annotated[int, Meta(ge=1, le=365)] = 30
+
+
+class ExceptionAnswer(msgspec.Struct, frozen=True):
+    number: int
+    rule: str
+    query: str
+    reason: str
+    owner: str
+    created_at: int
+    expires_at: int
+    hidden: int
+    is_active: bool
+
+
+class ExceptionListAnswer(msgspec.Struct, frozen=True):
+    exceptions: list[ExceptionAnswer]
+
+
+class CoverageAnswer(msgspec.Struct, frozen=True):
+    """ATT&CK techniques that running rules are tagged with: how many rules, and how many alerts they made."""
+
+    techniques: dict[str, list[int]]
+    without: int
+
+
+def detection_operations(services: Services) -> list[Operation]:
+    """The operations over `services`."""
+    d = Detecting(services)
+    return [
+        Operation("GET", "/api/v1/alerts", "alerts", "What rules found, the newest first", "alerts", d.alerts,
+                  params=AlertParams, answer=AlertListAnswer, tag="detection"),
+        Operation("GET", "/api/v1/alerts/{uid}", "alert", "One alert", "alerts", d.alert, answer=AlertAnswer,
+                  tag="detection"),
+        Operation("POST", "/api/v1/alerts/{uid}/state", "alert_state", "Take an alert up, or be done with it", "alerts",
+                  d.set_state, body=StateBody, answer=AlertAnswer, tag="detection"),
+        Operation("GET", "/api/v1/rules", "rules", "Every rule, whether it runs, and those that cannot", "alerts", d.rules,
+                  answer=RuleListAnswer, tag="detection"),
+        Operation("POST", "/api/v1/rules/switch", "rule_switch", "Run a rule, or do not", "rules", d.switch,
+                  body=SwitchBody, answer=RuleAnswer, tag="detection"),
+        Operation("POST", "/api/v1/rules/backtest", "rule_backtest", "What a rule would have found", "alerts", d.back_test,
+                  body=BackTestBody, answer=BackTestAnswer, tag="detection"),
+        Operation("GET", "/api/v1/rules/exceptions", "exceptions", "What rules overlook, why and until when", "alerts",
+                  d.exceptions, answer=ExceptionListAnswer, tag="detection"),
+        Operation("POST", "/api/v1/rules/exceptions", "exception_create", "Let a rule overlook some events", "rules",
+                  d.exempt, body=ExceptionBody, answer=ExceptionAnswer, status=201, tag="detection"),
+        Operation("POST", "/api/v1/rules/exceptions/{number}/end", "exception_end", "End an exception now", "rules",
+                  d.end_exception, answer=ExceptionAnswer, tag="detection"),
+        Operation("GET", "/api/v1/rules/coverage", "rule_coverage", "ATT&CK techniques that running rules watch for",
+                  "alerts", d.coverage, answer=CoverageAnswer, tag="detection"),
+    ]  # fmt: skip
+
+
+class Detecting:
+    """The handlers. A change is recorded before its answer leaves, and so is every look."""
+
+    def __init__(self, services: Services) -> None:
+        self._s = services
+
+    async def _blocking(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._s.readers, work)
+
+    async def _record(
+        self, call: Call[Any, Any], action: str, kind: str, target: str, reason: str = "", **metadata: object
+    ) -> None:
+        await self._s.recorder.record(
+            action, call.identity, targets=[{"type": kind, "id": target}], client_ip=call.client_ip,
+            user_agent=call.user_agent, metadata=metadata, reason=reason,
+        )  # fmt: skip
+
+    def evaluated(self) -> EvaluatedAnswer:
+        """How far the rules have seen."""
+        found = self._s.detector.evaluated()
+        watched = [info for info in self._s.sources.all() if info.rhythm_s and not info.retired_at]
+        heard = [info for info in watched if self._s.sources.counters(info.id).received]
+        now = self._s.clock()
+        fresh = [
+            info
+            for info in heard
+            if now - (self._s.sources.counters(info.id).last_heard or 0) <= 2 * info.rhythm_s * 10**9
+        ]
+        return EvaluatedAnswer(
+            found.position, found.to_time, len(fresh), len(heard), found.rules, found.correlations, found.dropped,
+            found.problem,
+        )  # fmt: skip
+
+    async def alerts(self, call: Call[AlertParams, Empty]) -> AlertListAnswer:
+        _all_rows(call)
+        p = call.params
+        found = [alert for alert in self._s.alerts.all() if _is_wanted(alert, p)]
+        await self._record(call, "alert.list", "ledger", self._s.ledger.origin, results=len(found), entity=p.entity)
+        return AlertListAnswer([_alert(alert) for alert in found[: p.limit]], len(found), self.evaluated())
+
+    async def alert(self, call: Call[Empty, Empty]) -> AlertAnswer:
+        _all_rows(call)
+        alert = self._s.alerts.get(str(call.path["uid"]))
+        await self._record(call, "alert.view", "alert", alert.uid)
+        return _alert(alert)
+
+    async def set_state(self, call: Call[Empty, StateBody]) -> AlertAnswer:
+        _all_rows(call)
+        uid, b = str(call.path["uid"]), call.body
+        alert = await self._blocking(lambda: self._s.alerts.set_state(uid, b.state, b.reason, call.identity.id))
+        await self._record(call, "alert.handle", "alert", uid, b.reason, state=b.state)
+        return _alert(alert)
+
+    async def rules(self, call: Call[Empty, Empty]) -> RuleListAnswer:
+        current, switches = self._s.rules.current, self._s.rules.switches()
+        counts = self._counts()
+        rows = [self._rule(rule, switches, counts) for rule in current.all_rules]
+        await self._record(call, "rule.list", "ledger", self._s.ledger.origin, results=len(rows))
+        refused = [RefusedAnswer(each.file, each.title, each.reason) for each in current.refused]
+        return RuleListAnswer(rows, refused, self.evaluated())
+
+    def _counts(self) -> Mapping[str, int]:
+        counts: dict[str, int] = defaultdict(int)
+        for alert in self._s.alerts.all():
+            counts[alert.rule_id] += 1
+        return counts
+
+    def _rule(self, rule: Rule | Correlation, switches: dict[str, Switch], counts: Mapping[str, int]) -> RuleAnswer:
+        decided = switches.get(rule.key)
+        paused = self._s.rules.paused.get(rule.key, "")
+        source = {} if isinstance(rule, Correlation) else {
+            name: value
+            for name, value in (
+                ("product", rule.logsource.product), ("category", rule.logsource.category), ("service", rule.logsource.service),
+            )
+            if value
+        }  # fmt: skip
+        return RuleAnswer(
+            key=rule.key, title=rule.title, level=rule.level.lower(), status=rule.status.lower(), author=rule.author,
+            kind=rule.kind if isinstance(rule, Correlation) else "rule", description=rule.description,
+            tags=list(rule.tags), file=rule.file, logsource=source, is_on=self._s.rules.is_on(rule, switches),
+            is_silent=rule.is_silent or rule.level.lower() == "informational",
+            reason=paused or (decided.reason if decided else ""), by="muniment" if paused else decided.by if decided else "",
+            alerts=counts.get(rule.key, 0), remarks=list(rule.remarks),
+        )  # fmt: skip
+
+    async def switch(self, call: Call[Empty, SwitchBody]) -> RuleAnswer:
+        b = call.body
+        await self._blocking(lambda: self._s.rules.switch(b.rule, b.is_on, b.reason, call.identity.id))
+        await self._record(call, "rule.enable" if b.is_on else "rule.disable", "rule", b.rule, b.reason)
+        return self._rule(self._s.rules.get(b.rule), self._s.rules.switches(), self._counts())
+
+    async def back_test(self, call: Call[Empty, BackTestBody]) -> BackTestAnswer:
+        _all_rows(call)
+        b, now = call.body, self._s.clock()
+        start = parse_time(b.start, now, field="start") // 1_000 if b.start else None
+        end = parse_time(b.end, now, field="end") // 1_000 if b.end and b.end != "now" else None
+        found = await self._blocking(lambda: self._s.detector.back_test(b.rule, start, end))
+        await self._record(call, "rule.backtest", "rule", b.rule, hits=found.hits, start=b.start, end=b.end)
+        return BackTestAnswer(
+            b.rule, found.hits, list(found.indexes), dict(found.by_day), found.looked_at, found.took_ms
+        )
+
+    async def exceptions(self, call: Call[Empty, Empty]) -> ExceptionListAnswer:
+        return ExceptionListAnswer([_exception(each, self._s.clock()) for each in self._s.rules.exemptions()])
+
+    async def exempt(self, call: Call[Empty, ExceptionBody]) -> ExceptionAnswer:
+        b, now = call.body, self._s.clock()
+        try:
+            made = self._s.rules.exempt(b.rule, b.query, b.reason, call.identity.id, now + b.days * 86_400 * 10**9)
+        except RejectedError as error:
+            raise RejectedError(
+                error.reason, field=error.field or "query", column=error.column, status=error.status
+            ) from None
+        await self._record(call, "rule.exempt", "rule", b.rule or "all", b.reason, query=b.query, days=b.days)
+        return _exception(made, now)
+
+    async def end_exception(self, call: Call[Empty, Empty]) -> ExceptionAnswer:
+        ended = self._s.rules.end_exemption(int(call.path["number"]))
+        await self._record(call, "rule.exempt_end", "rule", ended.rule or "all", number=ended.number)
+        found = next(each for each in self._s.rules.exemptions() if each.number == ended.number)
+        return _exception(found, self._s.clock())
+
+    async def coverage(self, call: Call[Empty, Empty]) -> CoverageAnswer:
+        techniques: dict[str, list[int]] = {}
+        without = 0
+        counts = self._counts()
+        current = self._s.rules.current
+        running: list[Rule | Correlation] = [*current.rules, *current.correlations]
+        for rule in running:
+            found = [tag.removeprefix("attack.").upper() for tag in rule.tags if tag.startswith("attack.t")]
+            without += not found
+            for name in found:
+                each = techniques.setdefault(name, [0, 0])
+                each[0] += 1
+                each[1] += counts.get(rule.key, 0)
+        return CoverageAnswer(dict(sorted(techniques.items())), without)
+
+
+def _all_rows(call: Call[Any, Any]) -> None:
+    if call.identity.scope:
+        raise DeniedError("alerts are about all rows; this key sees some rows only", permission="alerts")
+
+
+def _is_wanted(alert: Alert, p: AlertParams) -> bool:
+    if p.state == "open" and alert.state not in {"new", "in_progress"}:
+        return False
+    if p.state not in {"", "open", alert.state} or (p.level and LEVELS[p.level] > alert.severity_id):
+        return False
+    if p.rule and alert.rule_id != p.rule:
+        return False
+    named = {value for kind in ("actors", "addresses", "hosts", "targets") for value in alert.of(kind)}
+    return not p.entity or p.entity in named or p.entity in dict(alert.group).values()
+
+
+def _alert(alert: Alert) -> AlertAnswer:
+    return AlertAnswer(
+        uid=alert.uid, rule_id=alert.rule_id, title=alert.title, level=alert.level, author=alert.author, kind=alert.kind,
+        description=alert.description, tags=list(alert.tags), references=list(alert.references),
+        false_positives=list(alert.false_positives), file=alert.file, group=dict(alert.group), count=alert.count,
+        first_us=alert.first_us, last_us=alert.last_us, evidence=list(alert.evidence),
+        values={kind: list(values) for kind, values in alert.values.items()}, created_ns=alert.created_ns,
+        updated_ns=alert.updated_ns, state=alert.state, state_reason=alert.state_reason, state_by=alert.state_by,
+        drill=alert.drill,
+    )  # fmt: skip
+
+
+def _exception(each: Exemption, now_ns: int) -> ExceptionAnswer:
+    return ExceptionAnswer(
+        each.number, each.rule, each.query, each.reason, each.owner, each.created_at, each.expires_at, each.hidden,
+        each.expires_at > now_ns,
+    )  # fmt: skip

@@ -1,0 +1,327 @@
+"""Operations of responding: entities, previews, blocks, the allow-list, feeds, and the check that an SDK asks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+from starlette.responses import Response
+
+from muniment.api.operations import HEADERS, Call, Empty, Operation
+from muniment.api.services import Services
+from muniment.errors import DeniedError, RejectedError
+from muniment.respond.block import Allowed, Block, canonical, network_of
+from muniment.respond.feeds import FEEDS, etag, rendered, stix_objects
+from muniment.respond.preview import Hits, effect, hits
+
+__all__ = ["Responding", "response_operations"]
+
+T = TypeVar("T")
+KindText = Literal["address", "range", "account", "key"]
+ValueText = Annotated[str, Meta(min_length=1, max_length=320, examples=["203.0.113.7"])]
+ReasonText = Annotated[str, Meta(min_length=1, max_length=1000, examples=["214 failed logins in 6 minutes"])]
+
+
+class PreviewBody(msgspec.Struct, frozen=True):
+    kind: KindText
+    value: ValueText
+
+
+class CountedAnswer(msgspec.Struct, frozen=True):
+    value: str
+    count: int
+
+
+class AllowedAnswer(msgspec.Struct, frozen=True):
+    network: str
+    title: str
+    by: str
+    at: int
+
+
+class PreviewAnswer(msgspec.Struct, frozen=True):
+    """What a block would have hit in thirty days. `preview` is the ticket that asks for the block; times in µs."""
+
+    kind: str
+    value: str
+    verdict: str
+    events: int
+    successes: int
+    failures: int
+    first_us: int
+    last_us: int
+    last_success_us: int
+    people: list[CountedAnswer]
+    n_people: int
+    n_tried: int
+    sources: list[CountedAnswer]
+    actions: list[CountedAnswer]
+    addresses: int
+    offices: list[AllowedAnswer]
+    needs_second_person: bool
+    is_blocked: bool
+    preview: str
+
+
+class BlockBody(msgspec.Struct, frozen=True):
+    kind: KindText
+    value: ValueText
+    preview: Annotated[str, Meta(max_length=64, description="The ticket of the preview")]
+    reason: ReasonText
+    hours: Annotated[int, Meta(ge=1, le=2160)] = 24
+    alert: Annotated[str, Meta(max_length=64)] = ""
+
+
+class BlockAnswer(msgspec.Struct, frozen=True):
+    """A block. Times in nanoseconds; `attempts_since` events came from it since it is active, the last at `last_us`."""
+
+    id: str
+    kind: str
+    value: str
+    reason: str
+    state: str
+    asked_by: str
+    asked_at: int
+    approved_by: str
+    active_at: int
+    expires_at: int
+    ended_by: str
+    ended_at: int
+    alert: str
+    attempts_since: int = 0
+    last_us: int = 0
+
+
+class FetchAnswer(msgspec.Struct, frozen=True):
+    """Who fetched a feed last, and when (ns)."""
+
+    feed: str
+    by: str
+    at: int
+
+
+class BlockListAnswer(msgspec.Struct, frozen=True):
+    blocks: list[BlockAnswer]
+    fetches: list[FetchAnswer] = []
+
+
+class AllowBody(msgspec.Struct, frozen=True):
+    network: Annotated[str, Meta(min_length=1, max_length=64, examples=["198.51.100.0/24"])]
+    title: Annotated[str, Meta(min_length=1, max_length=200, examples=["Office Berlin"])]
+
+
+class AllowListAnswer(msgspec.Struct, frozen=True):
+    allowed: list[AllowedAnswer]
+
+
+class CheckParams(msgspec.Struct, frozen=True):
+    address: Annotated[str, Meta(max_length=64)] = ""
+    account: Annotated[str, Meta(max_length=320)] = ""
+    key: Annotated[str, Meta(max_length=320)] = ""
+
+
+class CheckAnswer(msgspec.Struct, frozen=True):
+    """Is any of what was asked for blocked now, by which block and until when (ns)?"""
+
+    is_blocked: bool
+    block: str = ""
+    until: int = 0
+
+
+def response_operations(services: Services) -> list[Operation]:
+    """The operations over `services`."""
+    r = Responding(services)
+    conflict = frozenset({409})
+    feeds = tuple(sorted({feed.media_type for feed in FEEDS.values()}))
+    return [
+        Operation("GET", "/api/v1/entities/{kind}/{value}", "entity", "What came from an address, account or key in thirty days",
+                  "alerts", r.entity, answer=PreviewAnswer, tag="response"),
+        Operation("POST", "/api/v1/blocks/preview", "block_preview", "What a block would have hit in thirty days",
+                  "block", r.preview, body=PreviewBody, answer=PreviewAnswer, tag="response"),
+        Operation("GET", "/api/v1/blocks", "blocks", "Every block, newest first", "alerts", r.blocks,
+                  answer=BlockListAnswer, tag="response"),
+        Operation("POST", "/api/v1/blocks", "block_create", "Block what a preview was looked at for", "block", r.create,
+                  body=BlockBody, answer=BlockAnswer, status=201, tag="response", refusals=conflict),
+        Operation("GET", "/api/v1/blocks/check", "block_check", "Is an address, account or key blocked now?", "feeds",
+                  r.check, params=CheckParams, answer=CheckAnswer, tag="response"),
+        Operation("GET", "/api/v1/blocks/{id}", "block", "One block, and what came from there since", "alerts", r.block,
+                  answer=BlockAnswer, tag="response"),
+        Operation("POST", "/api/v1/blocks/{id}/approve", "block_approve", "A second person agrees", "block", r.approve,
+                  answer=BlockAnswer, tag="response", refusals=conflict),
+        Operation("POST", "/api/v1/blocks/{id}/undo", "block_undo", "End a block now", "block", r.undo,
+                  answer=BlockAnswer, tag="response", refusals=conflict),
+        Operation("GET", "/api/v1/allowed", "allowed", "Networks that are never blocked", "alerts", r.allowed,
+                  answer=AllowListAnswer, tag="response"),
+        Operation("POST", "/api/v1/allowed", "allow", "Never block a network", "block", r.allow, body=AllowBody,
+                  answer=AllowedAnswer, status=201, tag="response", refusals=conflict),
+        Operation("POST", "/api/v1/allowed/remove", "disallow", "A network may be blocked again", "block", r.disallow,
+                  body=AllowBody, answer=AllowedAnswer, tag="response"),
+        Operation("GET", "/feeds/{name}", "feed", "Active blocks as a file for nginx, HAProxy, nftables, fail2ban, STIX",
+                  "feeds", r.feed, media_types=feeds, tag="response"),
+        Operation("GET", "/feeds/taxii2/collections/blocks/objects", "taxii_objects", "Active blocks as TAXII 2.1 objects",
+                  "feeds", r.taxii, media_types=("application/taxii+json;version=2.1",), tag="response"),
+    ]  # fmt: skip
+
+
+class Responding:
+    """The handlers. A change is recorded before its answer leaves."""
+
+    def __init__(self, services: Services) -> None:
+        self._s = services
+
+    async def _blocking(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._s.readers, work)
+
+    async def _record(self, call: Call[Any, Any], action: str, kind: str, value: str, **metadata: object) -> None:
+        reason = str(metadata.pop("reason", ""))
+        await self._s.recorder.record(
+            action, call.identity, targets=[{"type": f"blocked_{kind}", "id": value}], client_ip=call.client_ip,
+            user_agent=call.user_agent, metadata=metadata, reason=reason,
+        )  # fmt: skip
+
+    async def _look(self, call: Call[Any, Any], action: str, kind: str, value: str) -> Hits:
+        known, text = canonical(kind, value)
+        offices = self._s.blocks.offices(known, text)
+        found = await self._blocking(lambda: hits(self._s.engine, known, text, self._s.clock(), offices))
+        await self._record(call, action, known, text, events=found.events, successes=found.successes)
+        return found
+
+    async def entity(self, call: Call[Empty, Empty]) -> PreviewAnswer:
+        if call.identity.scope:
+            raise DeniedError("an entity is about all rows; this key sees some rows only", permission="alerts")
+        return self._hits(await self._look(call, "entity.view", str(call.path["kind"]), str(call.path["value"])), "")
+
+    async def preview(self, call: Call[Empty, PreviewBody]) -> PreviewAnswer:
+        found = await self._look(call, "block.preview", call.body.kind, call.body.value)
+        ticket = self._s.tickets.issue(found.kind, found.value, call.identity.id, self._s.clock())
+        return self._hits(found, ticket)
+
+    def _hits(self, found: Hits, ticket: str) -> PreviewAnswer:
+        active = {(b.kind, b.value) for b in self._s.blocks.active(self._s.clock())}
+        return PreviewAnswer(
+            kind=found.kind, value=found.value, verdict=found.verdict, events=found.events, successes=found.successes,
+            failures=found.failures, first_us=found.first_us, last_us=found.last_us,
+            last_success_us=found.last_success_us, people=[CountedAnswer(*each) for each in found.people],
+            n_people=found.n_people, n_tried=found.n_tried, sources=[CountedAnswer(*each) for each in found.sources],
+            actions=[CountedAnswer(*each) for each in found.actions], addresses=found.addresses,
+            offices=list(map(_allowed, found.offices)), needs_second_person=found.needs_second_person,
+            is_blocked=(found.kind, found.value) in active, preview=ticket,
+        )  # fmt: skip
+
+    async def create(self, call: Call[Empty, BlockBody]) -> BlockAnswer:
+        b = call.body
+        kind, value = canonical(b.kind, b.value)
+        now = self._s.clock()
+        self._s.tickets.check(b.preview, kind, value, call.identity.id, now)
+        # Looked at again: somebody may have succeeded from there since the preview.
+        offices = self._s.blocks.offices(kind, value)
+        found = await self._blocking(lambda: hits(self._s.engine, kind, value, now, offices))
+        block = self._s.blocks.ask(
+            kind, value, hours=b.hours, reason=b.reason, by=call.identity.id, now_ns=now,
+            needs_second=found.needs_second_person, alert=b.alert,
+        )  # fmt: skip
+        action = "block.create" if block.state == "active" else "block.request"
+        await self._record(
+            call, action, kind, value, block=block.id, hours=b.hours, alert=b.alert, successes=found.successes,
+            reason=block.reason,
+        )  # fmt: skip
+        return _block(block)
+
+    async def blocks(self, call: Call[Empty, Empty]) -> BlockListAnswer:
+        found = self._s.blocks.all()
+        await self._s.recorder.record(
+            "block.list", call.identity, client_ip=call.client_ip, user_agent=call.user_agent,
+            targets=[{"type": "ledger", "id": self._s.ledger.origin}], metadata={"results": len(found)},
+        )  # fmt: skip
+        fetches = [FetchAnswer(feed, by, at) for (feed, by), at in self._s.blocks.fetches().items()]
+        return BlockListAnswer(list(map(_block, found)), fetches)
+
+    async def block(self, call: Call[Empty, Empty]) -> BlockAnswer:
+        block = self._s.blocks.get(str(call.path["id"]))
+        n, last = 0, 0
+        if block.active_at:
+            n, last = await self._blocking(lambda: effect(self._s.engine, block.kind, block.value, block.active_at))
+        await self._record(call, "block.view", block.kind, block.value, block=block.id, attempts_since=n)
+        return _block(block, n, last)
+
+    async def approve(self, call: Call[Empty, Empty]) -> BlockAnswer:
+        block = self._s.blocks.approve(str(call.path["id"]), call.identity.id, self._s.clock())
+        await self._record(call, "block.approve", block.kind, block.value, block=block.id, asked_by=block.asked_by)
+        return _block(block)
+
+    async def undo(self, call: Call[Empty, Empty]) -> BlockAnswer:
+        block = self._s.blocks.undo(str(call.path["id"]), call.identity.id, self._s.clock())
+        await self._record(call, "block.undo", block.kind, block.value, block=block.id)
+        return _block(block)
+
+    async def check(self, call: Call[CheckParams, Empty]) -> CheckAnswer:
+        """Answered from memory and not recorded: an application asks at every login."""
+        p = call.params
+        asked = [("address", p.address), ("account", p.account), ("key", p.key)]
+        wanted = [canonical(kind, value) for kind, value in asked if value]
+        if not wanted:
+            raise RejectedError("ask for an address, an account or a key", field="address")
+        for block in self._s.blocks.active(self._s.clock()):
+            network = network_of(block.kind, block.value)
+            for kind, value in wanted:
+                is_inside = network is not None and kind == "address" and _is_inside(value, network)
+                if is_inside or (block.kind, block.value) == (kind, value):
+                    return CheckAnswer(True, block.id, block.expires_at)
+        return CheckAnswer(False)
+
+    async def allowed(self, call: Call[Empty, Empty]) -> AllowListAnswer:
+        return AllowListAnswer(list(map(_allowed, self._s.blocks.allowed())))
+
+    async def allow(self, call: Call[Empty, AllowBody]) -> AllowedAnswer:
+        made = self._s.blocks.allow(call.body.network, call.body.title, call.identity.id, self._s.clock())
+        await self._record(call, "allowed.create", "range", made.network, title=made.title)
+        return _allowed(made)
+
+    async def disallow(self, call: Call[Empty, AllowBody]) -> AllowedAnswer:
+        gone = self._s.blocks.disallow(call.body.network)
+        await self._record(call, "allowed.delete", "range", gone.network, title=gone.title)
+        return _allowed(gone)
+
+    async def feed(self, call: Call[Empty, Empty]) -> Response:
+        """A fetch that brings something new is recorded; one that hears "unchanged" is not: there are thousands a day."""
+        name = str(call.path["name"])
+        if name not in FEEDS:
+            raise RejectedError(f"there is no such feed; there are {', '.join(FEEDS)}", field="name", status=404)
+        now = self._s.clock()
+        blocks = self._s.blocks.active(now)
+        tag = etag(name, [block for block in blocks if block.kind in FEEDS[name].kinds])
+        headers = HEADERS | {"ETag": tag, "Cache-Control": "no-cache"}
+        self._s.blocks.note_fetch(name, call.identity.name, now)
+        if tag in call.headers.get("if-none-match", ""):
+            return Response(None, 304, headers)
+        await self._fetched(call, name, len(blocks))
+        return Response(rendered(name, blocks, now), 200, headers, FEEDS[name].media_type)
+
+    async def taxii(self, call: Call[Empty, Empty]) -> Response:
+        blocks = self._s.blocks.active(self._s.clock())
+        await self._fetched(call, "taxii2", len(blocks))
+        body = msgspec.json.encode({"more": False, "objects": stix_objects(blocks)})
+        return Response(body, 200, HEADERS, "application/taxii+json;version=2.1")
+
+    async def _fetched(self, call: Call[Any, Any], name: str, n: int) -> None:
+        await self._s.recorder.record(
+            "feed.fetch", call.identity, targets=[{"type": "feed", "id": name}], client_ip=call.client_ip,
+            user_agent=call.user_agent, metadata={"blocks": n},
+        )  # fmt: skip
+
+
+def _is_inside(value: str, network: Any) -> bool:
+    address = network_of("address", value)
+    return address is not None and address.version == network.version and address.subnet_of(network)
+
+
+def _block(block: Block, attempts_since: int = 0, last_us: int = 0) -> BlockAnswer:
+    values = {name: getattr(block, name) for name in Block.__dataclass_fields__}
+    return BlockAnswer(**values, attempts_since=attempts_since, last_us=last_us)
+
+
+def _allowed(each: Allowed) -> AllowedAnswer:
+    return AllowedAnswer(each.network, each.title, each.by, each.at)

@@ -1,0 +1,386 @@
+"""Sigma correlations: several matches that say more together than each alone. Pure; SigmaHQ correlation specification.
+
+Time is the events' own (`time`, not when we read them). A window is any stretch of `timespan_s` seconds that ends with
+an event, so no burst is cut in two by the clock. An event that comes late is put where it belongs and every window it
+touches is looked at again; matches are kept for that as long as the time span and `lateness_s` together. Conditions that
+more events can undo (`lt`, `lte`, `eq`, `neq`, and `not` among rules) are decided when the window is over: when an event
+of a later time than its end has been seen.
+"""
+
+from __future__ import annotations
+
+import statistics
+from bisect import bisect_left, bisect_right, insort
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, product
+
+from muniment.limits import CORRELATION_GROUPS_MAX, CORRELATION_MATCHES_MAX
+
+__all__ = ["All", "Correlation", "Correlator", "Firing", "Has", "Match", "Not", "Presence", "Some"]
+
+
+@dataclass(frozen=True, slots=True)
+class Has:
+    """The rule matched in the window."""
+
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every part holds."""
+
+    parts: tuple[Presence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Some:
+    """Some part holds."""
+
+    parts: tuple[Presence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The part does not hold in the whole window."""
+
+    part: Presence
+
+
+Presence = Has | All | Some | Not
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """A correlation rule that can be run. `rules` are keys of what it is about, which may be correlations themselves."""
+
+    id: str
+    name: str
+    title: str
+    level: str
+    status: str
+    author: str
+    description: str
+    references: Sequence[str]
+    tags: Sequence[str]
+    false_positives: Sequence[str]
+    kind: str
+    rules: tuple[str, ...]
+    timespan_s: int
+    group_by: tuple[str, ...] = ()
+    aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
+    operator: str = "gte"
+    count: float = 1
+    percentile: int = 0
+    presence: Presence | None = None
+    is_silent: bool = False
+    file: str = ""
+    remarks: Sequence[str] = ()
+
+    @property
+    def key(self) -> str:
+        """What others call it by."""
+        return self.id or self.name or self.title
+
+    def field_of(self, name: str, rule: str) -> str:
+        """The field of `rule`'s events that a group-by name stands for."""
+        return self.aliases.get(name, {}).get(rule, name)
+
+    @property
+    def needs_the_end(self) -> bool:
+        """Can a later event of the window undo the condition?"""
+        if self.presence is not None:
+            return _has_not(self.presence)
+        return self.operator not in {"gt", "gte"}
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One event that a rule matched. `time_us` is the event's own; `values` gives the texts of a field."""
+
+    rule: str
+    index: int
+    time_us: int
+    values: Callable[[str], Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """A correlation holds for a group. `indexes` are the events of the window, the last the one that decided.
+
+    `is_more`: the window of an earlier firing goes on, and this is its next event.
+    """
+
+    correlation: Correlation
+    group: tuple[tuple[str, str], ...]
+    indexes: tuple[int, ...]
+    first_us: int
+    last_us: int
+    is_more: bool = False
+
+
+Entry = tuple[int, int, str, tuple[str, ...]]  # time, index, rule, value
+
+
+@dataclass(slots=True)
+class _Group:
+    """What is known of one combination of group-by values, in the order of time."""
+
+    entries: list[Entry] = field(default_factory=list)
+    fired_until: int | None = None
+    window: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    window_start: int = 0  # position of the first entry of the last window
+    is_counted: bool = False
+    open_since: int | None = None  # for conditions that are decided at the end
+
+
+class Correlator:
+    """The matches of one correlation, and when they fire. Not thread-safe. `add` them in the order of the ledger."""
+
+    def __init__(self, correlation: Correlation, lateness_s: int) -> None:
+        self.correlation = correlation
+        self._span_us = correlation.timespan_s * 1_000_000
+        self._kept_us = self._span_us + lateness_s * 1_000_000
+        self._groups: dict[tuple[str, ...], _Group] = {}
+        self._newest = self._tidied = 0
+        self.dropped = 0
+
+    def add(self, match: Match) -> Iterator[Firing]:
+        """Take a match; what fires because of it."""
+        c = self.correlation
+        names = [match.values(c.field_of(name, match.rule)) for name in c.group_by]
+        if any(not values for values in names):
+            return  # it belongs to no group
+        value = tuple(next(iter(match.values(c.field_of(name, match.rule))), "") for name in c.fields)
+        if c.fields and not all(value):
+            return
+        self._newest = max(self._newest, match.time_us)
+        for key in dict.fromkeys(product(*names)):
+            group = self._groups.pop(key, None)
+            if group is None:
+                group = _Group()
+                if len(self._groups) >= CORRELATION_GROUPS_MAX:
+                    del self._groups[next(iter(self._groups))]  # silent longest: they stand in the order of use
+                    self.dropped += 1
+            self._groups[key] = group
+            yield from self._enter(key, group, (match.time_us, match.index, match.rule, value))
+
+    def advance(self, now_us: int) -> Iterator[Firing]:
+        """Event time has come to `now_us`: decide the windows that are over, forget what no window can touch any more."""
+        self._newest = max(self._newest, now_us)
+        if not self.correlation.needs_the_end and self._newest < self._tidied + self._kept_us // 4:
+            return
+        self._tidied = self._newest
+        for key, group in list(self._groups.items()):
+            if self.correlation.needs_the_end:
+                yield from self._closed(key, group)
+            oldest = self._newest - self._kept_us
+            if group.entries and group.entries[0][0] < oldest:
+                self._cut(group, bisect_left(group.entries, (oldest, -1)))
+            if not group.entries:
+                del self._groups[key]
+
+    @property
+    def n_groups(self) -> int:
+        """How many combinations of values are being watched."""
+        return len(self._groups)
+
+    # --- one group ------------------------------------------------------------------------------------------------
+
+    def _enter(self, key: tuple[str, ...], group: _Group, entry: Entry) -> Iterator[Firing]:
+        is_last = not group.entries or entry[:2] > group.entries[-1][:2]
+        if is_last:
+            group.entries.append(entry)
+        else:
+            insort(group.entries, entry)
+            group.is_counted = False
+        if len(group.entries) > CORRELATION_MATCHES_MAX:
+            self.dropped += 1
+            self._cut(group, len(group.entries) - CORRELATION_MATCHES_MAX)
+        if self.correlation.needs_the_end:
+            group.open_since = entry[0] if group.open_since is None else group.open_since
+            return
+        if is_last:
+            if group.fired_until is not None and entry[0] - group.fired_until <= self._span_us:
+                group.fired_until = entry[0]
+                yield self._firing(key, [entry], is_more=True)
+            elif self._window_holds(group):
+                start = self._window_start(group, len(group.entries) - 1)
+                group.fired_until = entry[0]
+                yield self._firing(key, group.entries[start:])
+            return
+        # It came late: every window with it in it ends between it and a time span later.
+        at = bisect_left(group.entries, entry)
+        for end in range(at, bisect_right(group.entries, (entry[0] + self._span_us, 2**63))):
+            start = self._window_start(group, end)
+            if start <= at and self._holds(group.entries[start : end + 1]):
+                last = group.entries[end][0]
+                is_more = group.fired_until is not None and abs(group.fired_until - last) <= self._span_us
+                group.fired_until = max(group.fired_until or 0, last)
+                yield self._firing(key, [entry] if is_more else group.entries[start : end + 1], is_more=is_more)
+                return
+
+    def _closed(self, key: tuple[str, ...], group: _Group) -> Iterator[Firing]:
+        """Windows that begin with an event and whose end has passed, one after another."""
+        while group.open_since is not None and group.open_since + self._span_us < self._newest:
+            start = bisect_left(group.entries, (group.open_since, -1))
+            end = bisect_right(group.entries, (group.open_since + self._span_us, 2**63))
+            window = group.entries[start:end]
+            if window and self._holds(window):
+                yield self._firing(key, window)
+            group.open_since = group.entries[end][0] if end < len(group.entries) else None
+
+    def _window_start(self, group: _Group, end: int) -> int:
+        return bisect_left(group.entries, (group.entries[end][0] - self._span_us, -1))
+
+    def _window_holds(self, group: _Group) -> bool:
+        """The condition for the window that ends with the last entry; kept up to date where counting again would cost."""
+        c = self.correlation
+        if c.kind == "event_count":
+            return _compare(c.operator, len(group.entries) - self._window_start(group, len(group.entries) - 1), c.count)
+        if c.kind == "value_count":
+            return _compare(c.operator, len(self._counted(group)), c.count)
+        if c.kind == "temporal" and c.presence is None:
+            return _compare(c.operator, len(self._counted(group)), c.count)
+        return self._holds(group.entries[self._window_start(group, len(group.entries) - 1) :])
+
+    def _counted(self, group: _Group) -> Counter[tuple[str, ...]]:
+        start = self._window_start(group, len(group.entries) - 1)
+        if not group.is_counted:
+            group.window = Counter(map(self._what, group.entries[start:]))
+            group.is_counted = True
+        else:
+            group.window[self._what(group.entries[-1])] += 1
+            for entry in group.entries[group.window_start : start]:
+                what = self._what(entry)
+                group.window[what] -= 1
+                if not group.window[what]:
+                    del group.window[what]
+        group.window_start = start
+        return group.window
+
+    def _what(self, entry: Entry) -> tuple[str, ...]:
+        return (entry[2],) if self.correlation.kind == "temporal" else entry[3]
+
+    def _holds(self, window: Sequence[Entry]) -> bool:
+        c = self.correlation
+        if c.kind in {"temporal", "temporal_ordered"}:
+            return _holds_in_time(c, window)
+        if c.kind == "event_count":
+            return _compare(c.operator, len(window), c.count)
+        if c.kind == "value_count":
+            return _compare(c.operator, len({entry[3] for entry in window}), c.count)
+        numbers = [number for entry in window if (number := _number(entry[3][0])) is not None]
+        return bool(numbers) and _compare(c.operator, _measure(c, numbers), c.count)
+
+    def _firing(self, key: tuple[str, ...], window: Sequence[Entry], *, is_more: bool = False) -> Firing:
+        group = tuple(zip(self.correlation.group_by, key, strict=True))
+        return Firing(self.correlation, group, tuple(e[1] for e in window), window[0][0], window[-1][0], is_more)
+
+    def _cut(self, group: _Group, n: int) -> None:
+        del group.entries[:n]
+        group.is_counted = False
+
+
+def _compare(operator: str, found: float, wanted: float) -> bool:
+    match operator:
+        case "gt":
+            return found > wanted
+        case "gte":
+            return found >= wanted
+        case "lt":
+            return found < wanted
+        case "lte":
+            return found <= wanted
+        case "eq":
+            return found == wanted
+    return found != wanted
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _measure(c: Correlation, numbers: list[float]) -> float:
+    match c.kind:
+        case "value_sum":
+            return sum(numbers)
+        case "value_avg":
+            return statistics.fmean(numbers)
+        case "value_median":
+            return statistics.median(numbers)
+    # The nearest rank: the smallest value that at least so many percent do not exceed.
+    ordered = sorted(numbers)
+    return ordered[max(0, -(-c.percentile * len(ordered) // 100) - 1)]
+
+
+def _holds_in_time(c: Correlation, window: Sequence[Entry]) -> bool:
+    present = {entry[2] for entry in window}
+    if c.presence is not None:
+        if not _present(c.presence, present):
+            return False
+        wanted = [rule for rule in c.rules if rule in present and rule not in _denied(c.presence)]
+        return c.kind == "temporal" or _longest(wanted, window) == len(wanted)
+    if c.kind == "temporal":
+        return _compare(c.operator, len(present), c.count)
+    return _compare(c.operator, _longest(c.rules, window), c.count)
+
+
+def _longest(wanted: Sequence[str], window: Sequence[Entry]) -> int:
+    """Of `wanted`, how many occur in that order, each in a later event than the one before."""
+    best = [0] * (len(wanted) + 1)
+    for _, together in groupby(window, key=lambda entry: entry[1]):
+        rules = {entry[2] for entry in together}
+        for place in range(len(wanted), 0, -1):
+            if wanted[place - 1] in rules:
+                best[place] = max(best[place], 1 + max(best[:place]))
+    return max(best)
+
+
+def _present(presence: Presence, rules: set[str]) -> bool:
+    match presence:
+        case Has(rule):
+            return rule in rules
+        case All(parts):
+            return all(_present(part, rules) for part in parts)
+        case Some(parts):
+            return any(_present(part, rules) for part in parts)
+        case Not(part):
+            return not _present(part, rules)
+
+
+def _has_not(presence: Presence) -> bool:
+    match presence:
+        case Has():
+            return False
+        case Not():
+            return True
+        case All(parts) | Some(parts):
+            return any(map(_has_not, parts))
+
+
+def _denied(presence: Presence) -> set[str]:
+    """Rules that stand below a `not`."""
+    match presence:
+        case Has():
+            return set()
+        case Not(part):
+            return _named(part)
+        case All(parts) | Some(parts):
+            return set[str]().union(*map(_denied, parts))
+
+
+def _named(presence: Presence) -> set[str]:
+    match presence:
+        case Has(rule):
+            return {rule}
+        case Not(part):
+            return _named(part)
+        case All(parts) | Some(parts):
+            return set[str]().union(*map(_named, parts))

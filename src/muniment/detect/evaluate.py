@@ -1,0 +1,165 @@
+"""A set of rules made ready, and what it finds in events: matches, firings of correlations, findings. Pure.
+
+The detector runs it over what has just come in, a back-test over history, a trial over made-up events: one meaning.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import orjson
+
+from muniment.detect.alerts import Finding
+from muniment.detect.correlation import Correlation, Correlator, Firing, Match
+from muniment.detect.logsources import PRODUCT, Kind, typed_kind, windows_kind
+from muniment.detect.match import Event, Matcher
+from muniment.detect.reading import Formats, Row, Wanted, wanted
+from muniment.detect.rules import Rule
+from muniment.limits import DETECT_LATENESS_S
+
+__all__ = ["ENRICHING", "Ready", "alerts_alone", "entities", "finding_of_match"]
+
+ENRICHING = "informational"
+"""Sigma's level of rules that tag events for others and alert nobody."""
+
+
+class Ready:
+    """Rules and correlations made ready to run. Not thread-safe: correlations keep what they have seen."""
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        correlations: Sequence[Correlation],
+        formats: Formats,
+        kept: Mapping[str, Correlator] | None = None,
+    ) -> None:
+        """`kept`: correlations that go on with what they have seen."""
+        self.rules, self.correlations, self.formats = rules, correlations, formats
+        self.wanted: Wanted = wanted(rules, correlations, formats)
+        self.typed = Matcher([rule for rule in rules if rule.logsource.product == PRODUCT])
+        self.raw = Matcher([rule for rule in rules if rule.logsource.product != PRODUCT])
+        self.correlators = dict(kept or {c.key: Correlator(c, DETECT_LATENESS_S) for c in correlations})
+        self.by_key: dict[str, Rule | Correlation] = {rule.key: rule for rule in rules}
+        self.by_key |= {each.key: each for each in correlations}
+        self._listeners: dict[str, list[Correlator]] = defaultdict(list)
+        for each in self.correlators.values():
+            for name in each.correlation.rules:
+                self._listeners[name].append(each)
+
+    # --- single events --------------------------------------------------------------------------------------------
+
+    def matches(self, rows: Sequence[Row]) -> list[tuple[Row, Rule]]:
+        """Every match of any rule, in the order of the rows."""
+        found: list[tuple[int, Rule]] = []
+        if self.typed.rules:
+            kinds = [typed_kind(row.format, row.class_name) for row in rows]
+            texts = [row.typed(self.wanted.looks_into(row.format)) for row in rows]
+            found += [(place, self.typed.rules[number]) for place, number in self.typed.match(texts, kinds)]
+        if self.wanted.raw and self.raw.rules:
+            places = [place for place, row in enumerate(rows) if row.format in self.wanted.raw]
+            records = [rows[place].record.encode() for place in places]
+            taxonomies = [self.formats[rows[place].format][1] for place in places]
+            known = [self.kind(rows[place]) for place in places]
+            hits = self.raw.match(records, known, taxonomies, lambda n: rows[places[n]].typed(False))
+            found += [(places[n], self.raw.rules[number]) for n, number in hits]
+        found.sort(key=lambda each: each[0])
+        return [(rows[place], rule) for place, rule in found]
+
+    def kind(self, row: Row) -> Kind:
+        """Which of Sigma's log sources a row's record is."""
+        kind, taxonomy = self.formats[row.format]
+        if kind.product != "windows":
+            return kind
+        event = Event(orjson.loads(row.record), taxonomy)
+        channel, number = event.plain("Channel"), event.plain("EventID")
+        return windows_kind(channel[0] if channel else "", number[0] if number else "")
+
+    def holds(self, rule: Rule, test: Callable[[Event], bool], row: Row) -> bool:
+        """Does one rule, whose condition is `test`, match?"""
+        if rule.logsource.product == PRODUCT:
+            if not typed_kind(row.format, row.class_name).has(rule.logsource):
+                return False
+            return test(Event(orjson.loads(row.typed(bool(row.record)))))
+        if row.format not in self.formats or not self.kind(row).has(rule.logsource):
+            return False
+        return test(Event(orjson.loads(row.record), self.formats[row.format][1], row.columns))
+
+    # --- correlations ---------------------------------------------------------------------------------------------
+
+    def fed(self, row: Row, rule: Rule) -> Iterator[Firing]:
+        """Give a match to the correlations about its rule; what fires, and what fires because of that."""
+        listeners = self._listeners.get(rule.key)
+        if not listeners:
+            return
+        values = self._values(row, rule)
+        for correlator in listeners:
+            for firing in list(correlator.add(Match(rule.key, row.index, row.time_us, values))):
+                yield from self._heard(firing)
+
+    def advanced(self, now_us: int) -> Iterator[Firing]:
+        """Event time has come so far: what fires because windows are over."""
+        for correlator in self.correlators.values():
+            for firing in list(correlator.advance(now_us)):
+                yield from self._heard(firing)
+
+    def _heard(self, firing: Firing) -> Iterator[Firing]:
+        """A firing, if it alerts by itself, and those of correlations that are about it."""
+        correlation = firing.correlation
+        if not (correlation.is_silent or correlation.level.lower() == ENRICHING):
+            yield firing
+        if firing.is_more:
+            return
+        group = dict(firing.group)
+
+        def values(name: str) -> Sequence[str]:
+            return (group[name],) if name in group else ()
+
+        match = Match(correlation.key, firing.indexes[-1], firing.last_us, values)
+        for correlator in self._listeners.get(correlation.key, ()):
+            for further in list(correlator.add(match)):
+                yield from self._heard(further)
+
+    def _values(self, row: Row, rule: Rule) -> Callable[[str], Sequence[str]]:
+        """Fields of an event for a correlation: as the rule sees them, else as typed columns."""
+        event = Event(orjson.loads(row.typed(bool(row.record))))
+        if rule.logsource.product == PRODUCT or row.format not in self.formats:
+            return lambda name: _filled(event.plain(name))
+        raw = Event(orjson.loads(row.record or "{}"), self.formats[row.format][1], row.columns)
+        return lambda name: _filled(raw.plain(name)) or _filled(event.plain(name))
+
+
+def _filled(values: Iterable[str]) -> Sequence[str]:
+    return tuple(value for value in values if value not in {"", "::"})
+
+
+def alerts_alone(rule: Rule) -> bool:
+    """Does a match make an alert by itself?"""
+    return not (rule.is_silent or rule.level.lower() == ENRICHING)
+
+
+def finding_of_match(rule: Rule, row: Row) -> Finding:
+    """One match of a rule over single events: grouped by who, from where and on what system."""
+    columns = row.columns
+    actor = columns.get("actor_name") or columns.get("actor_id") or columns.get("actor_email") or ""
+    named = (("actor", actor), ("src_ip", row.address), ("dst_host", columns.get("dst_host", "")))
+    group = tuple((name, str(value)) for name, value in named if value) or (("source", row.source),)
+    return Finding(rule, group, (row.index,), row.time_us, row.time_us, entities([row]), row.drill)
+
+
+def entities(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+    """Who and what is involved."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for row in (*rows[-1:], *rows[:-1]):  # the event that decided says most
+        columns = row.columns
+        for kind, value in (
+            ("actors", columns.get("actor_name") or columns.get("actor_id") or columns.get("actor_email")),
+            ("addresses", row.address),
+            ("hosts", columns.get("dst_host")),
+            ("targets", columns.get("target_name") or columns.get("target_id")),
+            ("sources", row.source),
+            ("actions", columns.get("action")),
+        ):
+            if value:
+                found[kind][str(value)] = None
+    return {kind: tuple(values) for kind, values in found.items()}

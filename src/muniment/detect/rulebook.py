@@ -1,0 +1,296 @@
+"""Which rules there are and which of them run: folders that are looked at again and again, and what people decided.
+
+A folder is read whole when any of its files has changed; a file that cannot be read or run is refused with its reason and
+never stops the others, nor the rules that ran before. Switching a rule off and hiding some of its matches (an exception)
+are decisions of a person, with a reason; they stand in the database and, as records, in the ledger.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+
+from muniment.detect.correlation import Correlation
+from muniment.detect.rules import Loaded, Refused, Rule, load_rules
+from muniment.errors import RejectedError
+from muniment.limits import RULE_FILE_BYTES_MAX, RULES_MAX
+from muniment.search.query.parse import parse_query
+
+__all__ = ["PACK", "Exemption", "RuleBook", "RuleSet", "Switch"]
+
+PACK: Final = Path(__file__).parent / "pack"
+"""The rules that come with Muniment."""
+
+_RETIRED: Final = {"deprecated", "unsupported"}
+_METADATA = sa.MetaData()
+_SWITCHES = sa.Table(
+    "rule_switches",
+    _METADATA,
+    sa.Column("rule", sa.String(200), primary_key=True),
+    sa.Column("is_on", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("by", sa.String(128), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+_EXEMPTIONS = sa.Table(
+    "rule_exceptions",
+    _METADATA,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("rule", sa.String(200), nullable=False),
+    sa.Column("query", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("owner", sa.String(128), nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger, nullable=False),
+    sa.Column("hidden", sa.BigInteger, nullable=False),
+)
+_STATE = sa.Table(
+    "detection_state",
+    _METADATA,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("position", sa.BigInteger, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A rule was switched on or off, by whom, when (ns) and why."""
+
+    rule: str
+    is_on: bool
+    reason: str
+    by: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """Events of a rule (`rule` empty: of any) that make no alert: those the query finds, until `expires_at` (ns)."""
+
+    number: int
+    rule: str
+    query: str
+    reason: str
+    owner: str
+    created_at: int
+    expires_at: int
+    hidden: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """What runs. `all_rules` has also those that are switched off; `version` grows with every change."""
+
+    version: int
+    rules: Sequence[Rule]
+    correlations: Sequence[Correlation]
+    all_rules: Sequence[Rule | Correlation]
+    refused: Sequence[Refused]
+    exemptions: Sequence[Exemption]
+
+
+class RuleBook:
+    """The rules of one Muniment. Thread-safe; `current` is a snapshot."""
+
+    def __init__(self, folders: Sequence[Path], database: sa.Engine, now_ns: Callable[[], int]) -> None:
+        self.folders = (PACK, *folders)
+        self._database = database
+        self._now_ns = now_ns
+        self._lock = threading.RLock()
+        self._seen: tuple[tuple[str, int, int], ...] | None = None
+        self._loaded = Loaded((), ())
+        self._version = 0
+        self.paused: dict[str, str] = {}
+        _METADATA.create_all(database)
+        self.current = RuleSet(0, (), (), (), (), ())
+        self.look()
+
+    # --- files ----------------------------------------------------------------------------------------------------
+
+    def look(self) -> bool:
+        """Read the folders again if something in them has changed; whether it has."""
+        files, problems = self._files()
+        seen = tuple((str(path), mtime, size) for path, mtime, size in files)
+        if seen == self._seen:
+            return False
+        texts: list[tuple[str, str]] = []
+        for path, _, size in files:
+            if size > RULE_FILE_BYTES_MAX:
+                problems.append(Refused(str(path), "", f"larger than {RULE_FILE_BYTES_MAX} bytes"))
+                continue
+            try:
+                texts.append((self._name(path), path.read_text("utf-8")))
+            except (OSError, UnicodeDecodeError) as error:
+                problems.append(Refused(self._name(path), "", f"cannot read it: {error}"))
+        found = load_rules(texts[:RULES_MAX])
+        if len(texts) > RULES_MAX:
+            problems.append(Refused("", "", f"{len(texts) - RULES_MAX} files more than {RULES_MAX} are not read"))
+        rules, twins = _without_twins(found.rules)
+        with self._lock:
+            self._seen = seen
+            self._loaded = Loaded(rules, [*problems, *found.refused, *twins], found.correlations)
+            self.paused.clear()
+            self._renew()
+        return True
+
+    def _files(self) -> tuple[list[tuple[Path, int, int]], list[Refused]]:
+        files: list[tuple[Path, int, int]] = []
+        problems: list[Refused] = []
+        for folder in self.folders:
+            if not folder.is_dir():
+                problems.append(Refused(str(folder), "", "there is no such folder of rules"))
+                continue
+            for path in sorted(folder.rglob("*.y*ml")):
+                if path.name.endswith(".events.yml") or any(part.startswith(".") for part in path.parts):
+                    continue
+                try:
+                    state = path.stat()
+                except OSError:
+                    continue  # gone while we looked
+                files.append((path, state.st_mtime_ns, state.st_size))
+        return files, problems
+
+    def _name(self, path: Path) -> str:
+        for folder in self.folders:
+            if path.is_relative_to(folder):
+                name = "muniment" if folder == PACK else folder.name
+                return f"{name}/{path.relative_to(folder)}"
+        return str(path)
+
+    # --- decisions ------------------------------------------------------------------------------------------------
+
+    def switches(self) -> dict[str, Switch]:
+        """The newest decision about each rule that has one."""
+        with self._database.connect() as connection:
+            rows = connection.execute(sa.select(_SWITCHES)).mappings().all()
+        return {row["rule"]: Switch(**row) for row in rows}
+
+    def switch(self, rule: str, is_on: bool, reason: str, by: str) -> None:
+        """Run a rule, or do not. Raises RejectedError: no such rule, or no reason."""
+        self.get(rule)
+        if not reason.strip():
+            raise RejectedError("say why: the next reader will ask", field="reason")
+        values = {"is_on": is_on, "reason": reason.strip(), "by": by, "at": self._now_ns()}
+        with self._lock, self._database.begin() as connection:
+            changed = connection.execute(sa.update(_SWITCHES).where(_SWITCHES.c.rule == rule).values(**values))
+            if not changed.rowcount:
+                connection.execute(sa.insert(_SWITCHES).values(rule=rule, **values))
+        with self._lock:
+            self.paused.pop(rule, None)
+            self._renew()
+
+    def pause(self, rule: str, why: str) -> None:
+        """Do not run a rule until its file changes or somebody switches it on."""
+        with self._lock:
+            self.paused[rule] = why
+            self._renew()
+
+    def exemptions(self) -> list[Exemption]:
+        """All, expired ones too."""
+        with self._database.connect() as connection:
+            rows = connection.execute(sa.select(_EXEMPTIONS).order_by(_EXEMPTIONS.c.number)).mappings().all()
+        return [Exemption(**row) for row in rows]
+
+    def exempt(self, rule: str, query: str, reason: str, owner: str, expires_at: int) -> Exemption:
+        """From now on these events of a rule make no alert. Raises RejectedError."""
+        if rule:
+            self.get(rule)
+        if not query.strip():
+            raise RejectedError("an exception needs a query: without one it would hide everything", field="query")
+        parse_query(query, self._now_ns())
+        if not reason.strip():
+            raise RejectedError("say why: the next reader will ask", field="reason")
+        if expires_at <= self._now_ns():
+            raise RejectedError("must be in the future: every exception ends", field="expires_at")
+        values = {
+            "rule": rule, "query": query, "reason": reason.strip(), "owner": owner, "created_at": self._now_ns(),
+            "expires_at": expires_at, "hidden": 0,
+        }  # fmt: skip
+        with self._lock, self._database.begin() as connection:
+            key = connection.execute(sa.insert(_EXEMPTIONS).values(**values)).inserted_primary_key
+        assert key is not None
+        with self._lock:
+            self._renew()
+        return next(each for each in self.exemptions() if each.number == key[0])
+
+    def end_exemption(self, number: int) -> Exemption:
+        """An exception ends now; it stays in the list."""
+        found = next((each for each in self.exemptions() if each.number == number), None)
+        if found is None:
+            raise RejectedError("there is no such exception", field="number", status=404)
+        with self._lock, self._database.begin() as connection:
+            ended = sa.update(_EXEMPTIONS).where(_EXEMPTIONS.c.number == number)
+            connection.execute(ended.values(expires_at=min(found.expires_at, self._now_ns())))
+        with self._lock:
+            self._renew()
+        return found
+
+    def count_hidden(self, counts: dict[int, int]) -> None:
+        """Exceptions hid so many events more."""
+        with self._lock, self._database.begin() as connection:
+            for number, n in counts.items():
+                this = _EXEMPTIONS.c.number == number
+                connection.execute(sa.update(_EXEMPTIONS).where(this).values(hidden=_EXEMPTIONS.c.hidden + n))
+
+    # --- how far --------------------------------------------------------------------------------------------------
+
+    def position(self) -> int | None:
+        """Every index below it has been evaluated; None before the first time."""
+        with self._database.connect() as connection:
+            row = connection.execute(sa.select(_STATE.c.position).where(_STATE.c.name == "detector")).first()
+        return int(row[0]) if row else None
+
+    def set_position(self, position: int) -> None:
+        """Everything below `position` is evaluated and what was found is in the ledger."""
+        with self._lock, self._database.begin() as connection:
+            this = _STATE.c.name == "detector"
+            if not connection.execute(sa.update(_STATE).where(this).values(position=position)).rowcount:
+                connection.execute(sa.insert(_STATE).values(name="detector", position=position))
+
+    # --- rules ----------------------------------------------------------------------------------------------------
+
+    def get(self, key: str) -> Rule | Correlation:
+        """A rule by its key. RejectedError with status 404 when there is none."""
+        found = next((rule for rule in self.current.all_rules if rule.key == key), None)
+        if found is None:
+            raise RejectedError("there is no such rule", field="rule", status=404)
+        return found
+
+    def is_on(self, rule: Rule | Correlation, switches: dict[str, Switch]) -> bool:
+        """Does it run?"""
+        if rule.key in self.paused:
+            return False
+        if rule.key in switches:
+            return switches[rule.key].is_on
+        return rule.status not in _RETIRED
+
+    def _renew(self) -> None:
+        switches = self.switches()
+        loaded = self._loaded
+        correlations = [each for each in loaded.correlations if self.is_on(each, switches)]
+        needed = {name for each in correlations for name in each.rules}
+        rules = [
+            rule for rule in loaded.rules if (self.is_on(rule, switches) and (not rule.is_silent or rule.key in needed))
+        ]
+        now = self._now_ns()
+        exemptions = [each for each in self.exemptions() if each.expires_at > now]
+        self._version += 1
+        self.current = RuleSet(
+            self._version, rules, correlations, (*loaded.rules, *loaded.correlations), loaded.refused, exemptions
+        )
+
+
+def _without_twins(rules: Sequence[Rule]) -> tuple[list[Rule], list[Refused]]:
+    """One rule for each id: a second one would count everything twice."""
+    kept: dict[str, Rule] = {}
+    twins: list[Refused] = []
+    for rule in rules:
+        first = kept.setdefault(rule.key, rule)
+        if first is not rule:
+            twins.append(Refused(rule.file, rule.title, f"its id {rule.key} is that of {first.file}"))
+    return list(kept.values()), twins

@@ -1,0 +1,114 @@
+"""What a block is: an address, a range, an account or an API key that others are asked to refuse, until a time. Pure."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final, Literal, cast
+
+from muniment.errors import RejectedError
+from muniment.limits import BLOCK_RANGE_V4_BITS_MIN, BLOCK_RANGE_V6_BITS_MIN, BLOCK_VALUE_CHARS_MAX
+
+__all__ = ["KINDS", "Allowed", "Block", "Kind", "Network", "canonical", "network_of", "overlapping"]
+
+Kind = Literal["address", "range", "account", "key"]
+KINDS: Final = ("address", "range", "account", "key")
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block. Times are UTC nanoseconds; `state`: asked (waits for a second person), active, undone, expired."""
+
+    id: str
+    kind: Kind
+    value: str
+    reason: str
+    state: str
+    asked_by: str
+    asked_at: int
+    approved_by: str
+    active_at: int
+    expires_at: int
+    ended_by: str = ""
+    ended_at: int = 0
+    alert: str = ""
+
+    def is_active(self, now_ns: int) -> bool:
+        """Should others refuse it now?"""
+        return self.state == "active" and now_ns < self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A network that must never be blocked: an office, a VPN, a monitor, a partner."""
+
+    network: str
+    title: str
+    by: str
+    at: int
+
+
+def canonical(kind: str, value: str) -> tuple[Kind, str]:
+    """The one way to write a value; what `Block.value` holds.
+
+    >>> canonical("address", "::FFFF:203.0.113.7")
+    ('address', '203.0.113.7')
+    >>> canonical("range", "203.0.113.77/24")
+    ('range', '203.0.113.0/24')
+
+    Raises:
+        RejectedError: it is none, or so wide that it would hit a part of the world.
+    """
+    text = value.strip()
+    if kind not in KINDS:
+        raise RejectedError(f"must be one of {', '.join(KINDS)}, got {kind!r}", field="kind")
+    if kind == "address":
+        return "address", str(_address(text))
+    if kind == "range":
+        return _range(text)
+    if not 1 <= len(text) <= BLOCK_VALUE_CHARS_MAX or any(unicodedata.category(c) == "Cc" for c in text):
+        raise RejectedError(f"must have 1 to {BLOCK_VALUE_CHARS_MAX} characters, all visible", field="value")
+    return cast(Kind, kind), text
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    try:
+        address = ip_address(text.strip("[]").partition("%")[0])
+    except ValueError:
+        raise RejectedError(f"{text[:64]!r} is not an IP address", field="value") from None
+    mapped = getattr(address, "ipv4_mapped", None)
+    found: IPv4Address | IPv6Address = mapped if mapped is not None else address
+    if found.is_unspecified or found.is_multicast or found.is_loopback or found.is_link_local:
+        raise RejectedError(f"{found} is no host on a network", field="value")
+    return found
+
+
+def _range(text: str) -> tuple[Kind, str]:
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        raise RejectedError(f"{text[:64]!r} is not a range like 203.0.113.0/24", field="value") from None
+    least = BLOCK_RANGE_V4_BITS_MIN if network.version == 4 else BLOCK_RANGE_V6_BITS_MIN
+    if network.prefixlen < least:
+        raise RejectedError(f"wider than /{least}: block it in parts, each with its own preview", field="value")
+    _address(str(network.network_address + (1 if network.num_addresses > 1 else 0)))
+    if network.num_addresses == 1:
+        return "address", str(network.network_address)
+    return "range", str(network)
+
+
+def network_of(kind: str, value: str) -> Network | None:
+    """The network of an address or range; None for the other kinds."""
+    return ip_network(value) if kind in {"address", "range"} else None
+
+
+def overlapping(network: Network, allowed: Sequence[Allowed]) -> list[Allowed]:
+    """Networks on the allow-list that a block of `network` would hit."""
+    return [
+        each
+        for each in allowed
+        if (other := ip_network(each.network)).version == network.version and other.overlaps(network)
+    ]

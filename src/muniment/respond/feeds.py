@@ -1,0 +1,142 @@
+"""Active blocks as the files that others read: lists, nginx, HAProxy, nftables, fail2ban, STIX 2.1. Pure.
+
+A feed says the whole truth each time: what is not in it is not blocked. Its ETag depends on the blocks alone, so that a
+consumer that asks every ten seconds gets bytes only when something has changed. Texts of people stand in comments only,
+on one line, in printable ASCII: no reason can become a directive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from muniment.respond.block import Block, network_of
+
+__all__ = ["FEEDS", "Feed", "etag", "rendered", "stix_objects"]
+
+_NAMESPACE: Final = uuid.UUID("9a8f51d4-30f4-5a4e-9f6a-5f8d6f7b5c11")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """One form. `kinds`: which blocks it carries."""
+
+    name: str
+    media_type: str
+    words: str
+    kinds: tuple[str, ...]
+    render: Callable[[Sequence[Block], int], str]
+
+
+def etag(name: str, blocks: Sequence[Block]) -> str:
+    """The tag of a feed of these blocks. Weak: times that run down (nftables) may differ between equal feeds."""
+    text = "\n".join(f"{b.id} {b.kind} {b.value} {b.expires_at}" for b in blocks)
+    return f'W/"{hashlib.sha256(f"{name} {text}".encode()).hexdigest()[:32]}"'
+
+
+def rendered(name: str, blocks: Sequence[Block], now_ns: int) -> bytes:
+    """The bytes of a feed. KeyError when there is none of that name."""
+    feed = FEEDS[name]
+    return feed.render([block for block in blocks if block.kind in feed.kinds], now_ns).encode()
+
+
+def _comment(text: str) -> str:
+    """One line of printable ASCII without the characters that end a comment anywhere."""
+    return re.sub(r"[^ -~]|[;{}\"'\\#]", "?", text)[:120]
+
+
+def _until(block: Block) -> str:
+    return (_EPOCH + timedelta(microseconds=block.expires_at // 1_000)).isoformat(timespec="seconds")[:-6] + "Z"
+
+
+def _plain(blocks: Sequence[Block], now_ns: int) -> str:
+    return "".join(f"{block.value}\n" for block in blocks)
+
+
+def _nginx(blocks: Sequence[Block], now_ns: int) -> str:
+    lines = [f"deny {b.value}; # until {_until(b)}: {_comment(b.reason)}\n" for b in blocks]
+    return "# Include this in http, server or location; reload nginx when it changes.\n" + "".join(lines)
+
+
+def _haproxy(blocks: Sequence[Block], now_ns: int) -> str:
+    return "".join(f"{block.value} {block.id}\n" for block in blocks)
+
+
+def _nftables(blocks: Sequence[Block], now_ns: int) -> str:
+    """Taken whole or not at all by `nft -f`; elements time out by themselves should nobody fetch the next one."""
+    lines = ["add table inet muniment\n"]
+    for version in (4, 6):
+        name = f"blocked{version}"
+        lines.append(
+            f"add set inet muniment {name} {{ type ipv{version}_addr; flags interval, timeout; auto-merge; }}\n"
+        )
+        lines.append(f"flush set inet muniment {name}\n")
+        for block in blocks:
+            network = network_of(block.kind, block.value)
+            if network is not None and network.version == version:
+                left = max(1, (block.expires_at - now_ns) // 10**9)
+                lines.append(f"add element inet muniment {name} {{ {block.value} timeout {left}s }}\n")
+    return "".join(lines)
+
+
+def _stix(blocks: Sequence[Block], now_ns: int) -> str:
+    objects = stix_objects(blocks)
+    bundle: dict[str, Any] = {
+        "type": "bundle",
+        "id": f"bundle--{uuid.uuid5(_NAMESPACE, json.dumps(objects))}",
+        "objects": objects,
+    }
+    return json.dumps(bundle, indent=1) + "\n"
+
+
+def stix_objects(blocks: Sequence[Block]) -> list[dict[str, Any]]:
+    """STIX 2.1 indicators, one a block."""
+    return [
+        {
+            "type": "indicator", "spec_version": "2.1", "id": f"indicator--{block.id}", "created": _stamp(block.active_at),
+            "modified": _stamp(block.active_at), "name": f"Blocked {block.kind} {block.value}",
+            "description": block.reason, "indicator_types": ["malicious-activity"], "pattern": _pattern(block),
+            "pattern_type": "stix", "valid_from": _stamp(block.active_at), "valid_until": _stamp(block.expires_at),
+        }
+        for block in blocks
+    ]  # fmt: skip
+
+
+def _stamp(ns: int) -> str:
+    moment = _EPOCH + timedelta(microseconds=ns // 1_000)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _pattern(block: Block) -> str:
+    value = block.value.replace("\\", "\\\\").replace("'", "\\'")
+    network = network_of(block.kind, block.value)
+    if network is not None:
+        relation = "=" if block.kind == "address" else "ISSUBSET"
+        return f"[ipv{network.version}-addr:value {relation} '{value}']"
+    if block.kind == "account":
+        return f"[user-account:user_id = '{value}']"
+    return f"[x-api-key:value = '{value}']"
+
+
+_NETWORKS: Final = ("address", "range")
+FEEDS: Final[Mapping[str, Feed]] = {
+    feed.name: feed
+    for feed in (
+        Feed("addresses.txt", "text/plain", "addresses and ranges, one a line", _NETWORKS, _plain),
+        Feed("accounts.txt", "text/plain", "accounts, one a line", ("account",), _plain),
+        Feed("keys.txt", "text/plain", "API keys by id, one a line", ("key",), _plain),
+        Feed("nginx.conf", "text/plain", "deny lines for nginx", _NETWORKS, _nginx),
+        Feed("haproxy.map", "text/plain", "a map for HAProxy: address and id of the block", _NETWORKS, _haproxy),
+        Feed("nftables.nft", "text/plain", "two sets for nft -f, with times", _NETWORKS, _nftables),
+        Feed("fail2ban.txt", "text/plain", "addresses for fail2ban-client set JAIL banip", _NETWORKS, _plain),
+        Feed("stix.json", "application/stix+json;version=2.1", "a STIX 2.1 bundle of indicators",
+             ("address", "range", "account", "key"), _stix),
+    )
+}  # fmt: skip

@@ -1,0 +1,140 @@
+"""What a block would have hit in the last thirty days: who succeeded from there, what else was done, is it one of ours.
+
+Nothing is blocked that nobody has looked at: a preview gives a ticket, a block asks for it, and a ticket is good for the
+value it was made for, its maker and ten minutes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from muniment.errors import RejectedError
+from muniment.limits import BLOCK_PREVIEW_DAYS, BLOCK_TICKET_S, BLOCK_VALUES_SHOWN
+from muniment.respond.block import Allowed, Kind, network_of
+from muniment.search.engine import Engine
+
+__all__ = ["Hits", "Tickets", "effect", "hits"]
+
+_DAY_US = 86_400_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What would have been refused. Times in microseconds; 0: never. `people`: accounts that succeeded, most active
+    first; `offices`: allowed networks it overlaps.
+    """
+
+    kind: Kind
+    value: str
+    events: int
+    successes: int
+    failures: int
+    first_us: int
+    last_us: int
+    last_success_us: int
+    people: Sequence[tuple[str, int]]
+    n_people: int
+    n_tried: int
+    sources: Sequence[tuple[str, int]]
+    actions: Sequence[tuple[str, int]]
+    addresses: int
+    offices: Sequence[Allowed] = ()
+
+    @property
+    def needs_second_person(self) -> bool:
+        """Somebody did their work from there: two people decide."""
+        return self.successes > 0
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        if self.offices:
+            return f"It belongs to {self.offices[0].title}, which must not be blocked."
+        if not self.events:
+            return f"Nothing came from there in {BLOCK_PREVIEW_DAYS} days."
+        if not self.successes:
+            return f"It would have hit nobody: all {self.events:,} events were refused tries or nobody's successes."
+        who = "1 account" if self.n_people == 1 else f"{self.n_people:,} accounts"
+        return f"It would have hit {who} that succeeded {self.successes:,} times. A second person must agree."
+
+
+def _condition(kind: Kind, value: str) -> tuple[str, dict[str, object]]:
+    network = network_of(kind, value)
+    if network is not None:
+        mapped = "::ffff:" if network.version == 4 else ""
+        ends = {"low": f"{mapped}{network.network_address}", "high": f"{mapped}{network.broadcast_address}"}
+        return "src_ip BETWEEN {low:IPv6} AND {high:IPv6}", dict(ends)
+    columns = ("session_id",) if kind == "key" else ("actor_id", "actor_name", "actor_email")
+    return "(" + " OR ".join(f"{name} = {{value:String}}" for name in columns) + ")", {"value": value}
+
+
+_ABOUT_US = "source NOT IN ('muniment.alerts')"
+
+
+def hits(engine: Engine, kind: Kind, value: str, now_ns: int, offices: Sequence[Allowed]) -> Hits:
+    """Look at the last `BLOCK_PREVIEW_DAYS` days."""
+    condition, parameters = _condition(kind, value)
+    since = now_ns // 1_000 - BLOCK_PREVIEW_DAYS * _DAY_US
+    where = f"{condition} AND {_ABOUT_US} AND time >= fromUnixTimestamp64Micro({{since:Int64}}, 'UTC')"
+    parameters = {**parameters, "since": since}
+    who = "if(actor_name != '', toString(actor_name), toString(actor_id))"
+    is_success = "outcome = 'success' AND (actor_name != '' OR actor_id != '')"
+    totals = engine.query(
+        f"SELECT count(), countIf({is_success}), countIf(outcome = 'failure'), toUnixTimestamp64Micro(min(time)), "
+        f"toUnixTimestamp64Micro(max(time)), toUnixTimestamp64Micro(maxIf(time, {is_success})), "
+        f"uniqExactIf({who}, {is_success}), uniqExactIf({who}, {who} != ''), uniqExact(src_ip) FROM events WHERE {where}",
+        parameters,
+    ).rows[0]
+    n, successes, failures, first, last, last_success, people, tried, addresses = (int(each) for each in totals)
+
+    def most(expression: str, more: str = "1") -> list[tuple[str, int]]:
+        rows = engine.query(
+            f"SELECT {expression} AS value, count() AS n FROM events WHERE {where} AND {more} AND value != '' "
+            f"GROUP BY value ORDER BY n DESC, value LIMIT {BLOCK_VALUES_SHOWN}",
+            parameters,
+        ).rows
+        return [(str(value), int(count)) for value, count in rows]
+
+    return Hits(
+        kind, value, n, successes, failures, first if n else 0, last if n else 0, last_success if successes else 0,
+        most(who, is_success), people, tried, most("toString(source)"), most("toString(action)"), addresses, offices,
+    )  # fmt: skip
+
+
+def effect(engine: Engine, kind: Kind, value: str, since_ns: int) -> tuple[int, int]:
+    """Events from a blocked value since then, and the time of the last in microseconds (0: none)."""
+    condition, parameters = _condition(kind, value)
+    rows = engine.query(
+        f"SELECT count(), toUnixTimestamp64Micro(max(time)) FROM events WHERE {condition} AND {_ABOUT_US} "
+        "AND time >= fromUnixTimestamp64Micro({since:Int64}, 'UTC')",
+        {**parameters, "since": since_ns // 1_000},
+    ).rows
+    n, last = rows[0]
+    return int(n), int(last) if n else 0
+
+
+class Tickets:
+    """Previews that were looked at. Stateless: a ticket is a MAC over who looked at what, and when."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def issue(self, kind: str, value: str, person: str, now_ns: int) -> str:
+        """A ticket for what `person` was just shown."""
+        at = now_ns // 10**9
+        return f"{at}.{self._mac(kind, value, person, at)}"
+
+    def check(self, ticket: str, kind: str, value: str, person: str, now_ns: int) -> None:
+        """Raises RejectedError when the preview was another one, another person's or too long ago."""
+        at, _, mac = ticket.partition(".")
+        if not at.isdigit() or not hmac.compare_digest(mac, self._mac(kind, value, person, int(at))):
+            raise RejectedError("look at the preview of exactly this block first", field="preview", status=409)
+        if now_ns // 10**9 - int(at) > BLOCK_TICKET_S:
+            raise RejectedError("the preview is older than ten minutes; look again", field="preview", status=409)
+
+    def _mac(self, kind: str, value: str, person: str, at: int) -> str:
+        text = "\n".join((kind, value, person, str(at)))
+        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()[:32]

@@ -1,0 +1,303 @@
+"""What the pages of detection and response need, as one promise beside `backend`. `app` fills it.
+
+Every method that reads or changes is recorded by whoever fills it. Times of events are microseconds, others nanoseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from muniment.web.backend import Viewer
+
+__all__ = [
+    "Alert", "Alerts", "Allowed", "BackTest", "Block", "Blocks", "Counted", "Entity", "Evaluated", "Exemption", "Fetch",
+    "Refused", "Rule", "Rules", "SecurityBackend",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """How far the rules have seen: events below `position`, received up to `to_time`, from `n_fresh` of `n_sources`."""
+
+    position: int
+    to_time: int
+    n_fresh: int
+    n_sources: int
+    rules: int
+    correlations: int
+    dropped: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One alert."""
+
+    uid: str
+    rule_id: str
+    title: str
+    level: str
+    author: str
+    kind: str
+    description: str
+    tags: list[str]
+    references: list[str]
+    false_positives: list[str]
+    file: str
+    group: dict[str, str]
+    count: int
+    first_us: int
+    last_us: int
+    evidence: list[int]
+    values: dict[str, list[str]]
+    created_ns: int
+    updated_ns: int
+    state: str
+    state_reason: str
+    state_by: str
+    drill: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """Alerts, the newest first; `total` matched."""
+
+    alerts: list[Alert]
+    total: int
+    evaluated: Evaluated
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule and whether it runs."""
+
+    key: str
+    title: str
+    level: str
+    status: str
+    author: str
+    kind: str
+    description: str
+    tags: list[str]
+    file: str
+    logsource: dict[str, str]
+    is_on: bool
+    is_silent: bool
+    reason: str
+    by: str
+    alerts: int
+    remarks: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A rule that cannot be run, and why."""
+
+    file: str
+    title: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All rules."""
+
+    rules: list[Rule]
+    refused: list[Refused]
+    evaluated: Evaluated
+
+
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """What a rule overlooks, why and until when."""
+
+    number: int
+    rule: str
+    query: str
+    reason: str
+    owner: str
+    created_at: int
+    expires_at: int
+    hidden: int
+    is_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BackTest:
+    """What a rule would have found."""
+
+    rule: str
+    hits: int
+    indexes: list[int]
+    by_day: dict[str, int]
+    looked_at: int
+    took_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A value and how often."""
+
+    value: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A network that is never blocked."""
+
+    network: str
+    title: str
+    by: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """What came from an address, account or key in thirty days. `preview`: the ticket for a block, where one was made."""
+
+    kind: str
+    value: str
+    verdict: str
+    events: int
+    successes: int
+    failures: int
+    first_us: int
+    last_us: int
+    last_success_us: int
+    people: list[Counted]
+    n_people: int
+    n_tried: int
+    sources: list[Counted]
+    actions: list[Counted]
+    addresses: int
+    offices: list[Allowed]
+    needs_second_person: bool
+    is_blocked: bool
+    preview: str
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block. `attempts_since` events came from it since it is active."""
+
+    id: str
+    kind: str
+    value: str
+    reason: str
+    state: str
+    asked_by: str
+    asked_at: int
+    approved_by: str
+    active_at: int
+    expires_at: int
+    ended_by: str
+    ended_at: int
+    alert: str
+    attempts_since: int
+    last_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Who fetched a feed last, and when."""
+
+    feed: str
+    by: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """Every block, newest first, and who fetches them."""
+
+    blocks: list[Block]
+    fetches: list[Fetch] = field(default_factory=list)
+
+
+class SecurityBackend(Protocol):
+    """Detection and response. Errors are those of `muniment.errors`."""
+
+    async def alerts(self, viewer: Viewer, *, state: str, level: str, rule: str, entity: str) -> Alerts:
+        """Alerts of a state (`open`: new or in progress), of a level or above, of a rule, about an account, address or host."""
+        ...
+
+    async def alert(self, viewer: Viewer, uid: str) -> Alert:
+        """One alert."""
+        ...
+
+    async def set_state(self, viewer: Viewer, uid: str, state: str, reason: str) -> Alert:
+        """Take it up, or be done with it."""
+        ...
+
+    async def rules(self, viewer: Viewer) -> Rules:
+        """All rules."""
+        ...
+
+    async def switch(self, viewer: Viewer, rule: str, is_on: bool, reason: str) -> None:
+        """Run a rule, or do not."""
+        ...
+
+    async def back_test(self, viewer: Viewer, rule: str, start: str) -> BackTest:
+        """What a rule would have found since `start`, an offset like `-90d`."""
+        ...
+
+    async def exemptions(self, viewer: Viewer) -> Sequence[Exemption]:
+        """What rules overlook."""
+        ...
+
+    async def exempt(self, viewer: Viewer, rule: str, query: str, reason: str, days: int) -> None:
+        """Let a rule overlook some events."""
+        ...
+
+    async def end_exemption(self, viewer: Viewer, number: int) -> None:
+        """End an exception."""
+        ...
+
+    async def entity(self, viewer: Viewer, kind: str, value: str) -> Entity:
+        """What came from there."""
+        ...
+
+    async def preview(self, viewer: Viewer, kind: str, value: str) -> Entity:
+        """The same, with a ticket to block it."""
+        ...
+
+    async def block(
+        self, viewer: Viewer, *, kind: str, value: str, preview: str, hours: int, reason: str, alert: str
+    ) -> Block:
+        """Block it, or ask a second person to agree."""
+        ...
+
+    async def blocks(self, viewer: Viewer) -> Blocks:
+        """Every block."""
+        ...
+
+    async def one_block(self, viewer: Viewer, id: str) -> Block:
+        """One block and its effect."""
+        ...
+
+    async def approve(self, viewer: Viewer, id: str) -> None:
+        """Agree to a block."""
+        ...
+
+    async def undo(self, viewer: Viewer, id: str) -> None:
+        """End a block."""
+        ...
+
+    async def allowed(self, viewer: Viewer) -> Sequence[Allowed]:
+        """Networks that are never blocked."""
+        ...
+
+    async def allow(self, viewer: Viewer, network: str, title: str) -> None:
+        """Put a network on the allow-list."""
+        ...
+
+    async def disallow(self, viewer: Viewer, network: str) -> None:
+        """Take a network off the allow-list."""
+        ...
+
+    def feeds(self) -> Mapping[str, str]:
+        """Names of the feeds and what each is."""
+        ...

@@ -1,0 +1,194 @@
+"""Correlations fire exactly when a window holds, whatever the order in which events come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muniment.detect.correlation import Correlation, Correlator, Firing, Match
+from muniment.detect.rules import load_rules
+
+S = 1_000_000
+BASE = """title: Base {name}
+name: {name}
+logsource: {{product: app}}
+detection:
+  selection: {{action: {name}}}
+  condition: selection
+"""
+
+
+def correlation(body: str, *bases: str) -> Correlation:
+    """The correlation rule with this body, about the rules `bases`."""
+    lines = "\n".join("  " + line for line in body.strip().splitlines())
+    texts = [(name, BASE.format(name=name)) for name in bases or ("a", "b", "c")]
+    loaded = load_rules([*texts, ("c.yml", f"title: Together\nname: together\ncorrelation:\n{lines}\n")])
+    assert not loaded.refused, loaded.refused
+    return loaded.correlations[0]
+
+
+Event = tuple[str, int, str, str]  # rule, seconds, group, value
+
+
+def run(rule: Correlation, events: Sequence[Event], end_s: int | None = None) -> list[Firing]:
+    """All firings, events being given in the order of their arrival."""
+    correlator = Correlator(rule, lateness_s=3_600)
+    found: list[Firing] = []
+    for index, (name, second, group, value) in enumerate(events):
+        fields = {"who": (group,), "value": (value,), "absent": ()}
+        found += correlator.add(Match(name, index, second * S, lambda f, fields=fields: fields.get(f, ())))  # type: ignore[misc]
+    if end_s is not None:
+        found += correlator.advance(end_s * S)
+    return found
+
+
+def test_event_count_fires_once_and_then_goes_on() -> None:
+    rule = correlation("type: event_count\nrules: [a]\ngroup-by: [who]\ntimespan: 5m\ncondition: {gte: 3}")
+    found = run(rule, [("a", t, "x", "") for t in (0, 100, 200, 250, 2_000)])
+    assert [(f.indexes, f.is_more) for f in found] == [((0, 1, 2), False), ((3,), True)]
+    assert found[0].group == (("who", "x"),)
+
+
+def test_no_burst_is_cut_in_two_by_the_clock() -> None:
+    rule = correlation("type: event_count\nrules: [a]\ngroup-by: [who]\ntimespan: 5m\ncondition: {gte: 4}")
+    assert run(rule, [("a", 300 + t, "x", "") for t in (-20, -10, 10, 20)])
+
+
+def test_groups_do_not_mix_and_events_without_one_are_left_out() -> None:
+    rule = correlation("type: event_count\nrules: [a]\ngroup-by: [who]\ntimespan: 5m\ncondition: {gte: 2}")
+    assert not run(rule, [("a", 0, "x", ""), ("a", 1, "y", "")])
+    lacking = correlation("type: event_count\nrules: [a]\ngroup-by: [absent]\ntimespan: 5m\ncondition: {gte: 1}")
+    assert not run(lacking, [("a", 0, "x", "")])
+
+
+def test_a_late_event_completes_the_window_it_belongs_to() -> None:
+    rule = correlation("type: event_count\nrules: [a]\ngroup-by: [who]\ntimespan: 1m\ncondition: {gte: 3}")
+    found = run(rule, [("a", 0, "x", ""), ("a", 20, "x", ""), ("a", 500, "x", ""), ("a", 10, "x", "")])
+    assert [f.indexes for f in found] == [(0, 3, 1)]
+
+
+def test_a_value_count_counts_values() -> None:
+    rule = correlation(
+        "type: value_count\nrules: [a]\ngroup-by: [who]\ntimespan: 1m\ncondition: {gte: 3, field: value}"
+    )
+    assert not run(rule, [("a", t, "x", "same") for t in range(30)])
+    assert run(rule, [("a", t, "x", f"u{t}") for t in range(3)])
+    assert not run(rule, [("a", 40 * t, "x", f"u{t}") for t in range(9)])
+
+
+def test_order_matters_where_it_is_asked_for() -> None:
+    body = "type: {}\nrules: [a, b]\ngroup-by: [who]\ntimespan: 1m"
+    backwards = [("b", 0, "x", ""), ("a", 10, "x", "")]
+    assert run(correlation(body.format("temporal")), backwards)
+    assert not run(correlation(body.format("temporal_ordered")), backwards)
+    assert run(correlation(body.format("temporal_ordered")), [("a", 0, "x", ""), ("b", 9, "x", "")])
+
+
+def test_an_event_that_two_rules_match_is_not_before_itself() -> None:
+    rule = correlation("type: temporal_ordered\nrules: [a, b]\ntimespan: 1m")
+    correlator = Correlator(rule, 0)
+    keys = rule.rules
+    for key in keys:
+        assert not list(correlator.add(Match(key, 7, 5 * S, lambda name: ())))
+
+
+def test_what_more_events_can_undo_is_decided_at_the_end_of_the_window() -> None:
+    rule = correlation("type: event_count\nrules: [a]\ngroup-by: [who]\ntimespan: 1m\ncondition: {lt: 2}")
+    events = [("a", 0, "x", ""), ("a", 1, "x", ""), ("a", 5, "y", "")]
+    assert not run(rule, events, 30)
+    assert [f.group for f in run(rule, events, 90)] == [(("who", "y"),)]
+
+
+def test_absence_of_a_rule_is_decided_at_the_end() -> None:
+    rule = correlation("type: temporal\ntimespan: 1m\ngroup-by: [who]\ncondition: a and not b")
+    events = [("a", 0, "x", ""), ("b", 5, "x", ""), ("a", 0, "y", "")]
+    assert [f.group for f in run(rule, events, 90)] == [(("who", "y"),)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "values", "fires"),
+    [
+        ("value_sum", "gte: 10", "3 3 4", True),
+        ("value_sum", "gte: 11", "3 3 4", False),
+        ("value_avg", "gte: 5", "1 2 3", False),
+        ("value_avg", "gt: 4", "1 2 12", True),
+        ("value_median", "gte: 9", "1 9 12", True),
+        ("value_median", "gte: 10", "1 9 12", False),
+        ("value_percentile", "gte: 9, percentile: 95", "1 2 9", True),
+        ("value_sum", "gte: 1", "none of them a number", False),
+    ],
+)
+def test_measures_of_values(kind: str, more: str, values: str, fires: bool) -> None:
+    rule = correlation(f"type: {kind}\nrules: [a]\ngroup-by: [who]\ntimespan: 1m\ncondition: {{{more}, field: value}}")
+    assert bool(run(rule, [("a", t, "x", value) for t, value in enumerate(values.split())])) is fires
+
+
+def test_a_correlation_of_correlations_finds_its_parts() -> None:
+    many = "title: Many\nname: many\ncorrelation: {type: event_count, rules: [a], group-by: [who], timespan: 1m, condition: {gte: 2}}"
+    then = "title: Then\nname: then\ncorrelation: {type: temporal_ordered, rules: [many, b], group-by: [who], timespan: 1h}"
+    loaded = load_rules([("t", then), ("m", many), *((name, BASE.format(name=name)) for name in "ab")])
+    assert [c.name for c in loaded.correlations] == ["many", "then"]
+    assert all(rule.is_silent for rule in loaded.rules)
+    assert loaded.correlations[0].is_silent
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("correlation: {type: event_count, rules: [nobody], timespan: 1m, condition: {gte: 1}}", "no rule with the id"),
+        ("name: me\ncorrelation: {type: event_count, rules: [me], timespan: 1m, condition: {gte: 1}}", "about itself"),
+        ("correlation: {type: sometimes, rules: [a], timespan: 1m, condition: {gte: 1}}", "no valid Sigma correlation"),
+        ("correlation: {type: event_count, rules: [a], timespan: soon, condition: {gte: 1}}", "Timespan 'soon'"),
+        ("correlation: {type: value_count, rules: [a], timespan: 1m, condition: {gte: 1}}", "without field"),
+    ],
+)
+def test_a_correlation_that_cannot_be_run_is_refused_with_its_reason(text: str, reason: str) -> None:
+    loaded = load_rules([("a.yml", BASE.format(name="a")), ("c.yml", f"title: T\n{text}")])
+    assert [rule.name for rule in loaded.rules] == ["a"]
+    assert reason in loaded.refused[0].reason
+    assert not loaded.correlations
+
+
+EVENTS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(0, 40), st.sampled_from("xy"), st.sampled_from("123")), max_size=14
+)
+
+
+def exists(rule: Correlation, events: Sequence[Event]) -> bool:
+    """By definition: some events of one group, no further apart than the time span, satisfy the condition."""
+    for group in {event[2] for event in events}:
+        mine = sorted((e[1], n, e[0], e[3]) for n, e in enumerate(events) if e[2] == group)
+        for start in range(len(mine)):
+            window = [each for each in mine[start:] if each[0] - mine[start][0] <= rule.timespan_s]
+            if rule.kind == "event_count" and len(window) >= rule.count:
+                return True
+            if rule.kind == "value_count" and len({each[3] for each in window}) >= rule.count:
+                return True
+            if rule.kind == "temporal" and len({each[2] for each in window}) >= rule.count:
+                return True
+            if rule.kind == "temporal_ordered":
+                for chosen in combinations(window, len(rule.rules)):
+                    if tuple(each[2] for each in chosen) == rule.rules:
+                        return True
+    return False
+
+
+@given(
+    EVENTS,
+    st.sampled_from(
+        [
+            "type: event_count\nrules: [a]\ngroup-by: [who]\ntimespan: 10s\ncondition: {gte: 3}",
+            "type: value_count\nrules: [a, b]\ngroup-by: [who]\ntimespan: 10s\ncondition: {gte: 3, field: value}",
+            "type: temporal\nrules: [a, b, c]\ngroup-by: [who]\ntimespan: 10s",
+            "type: temporal_ordered\nrules: [a, b, c]\ngroup-by: [who]\ntimespan: 10s",
+        ]
+    ),
+)
+def test_it_fires_exactly_when_some_window_holds_in_any_order_of_arrival(events: list[Event], body: str) -> None:
+    rule = correlation(body)
+    mine = [event for event in events if event[0] in rule.rules]
+    assert bool(run(rule, mine)) is exists(rule, mine)

@@ -1,0 +1,258 @@
+"""The analyst's path, whole and real: sshd is attacked, rsyslog ships, an alert appears, a browser walks from it to a
+block in four clicks, and nginx and nftables refuse the address. The attack happens in a network namespace of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.live import LiveServer, within
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = os.environ.get("MUNIMENT_TEST_CHROMIUM", "/usr/bin/chromium")
+PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+TOOLS = {name: shutil.which(name, path=PATH) for name in ("sshd", "ssh", "nginx", "nft", "rsyslogd", "ip", "haproxy")}
+ATTACKER, BYSTANDER, SERVER = "203.0.113.66", "203.0.113.9", "203.0.113.1"
+
+missing = [name for name, path in TOOLS.items() if path is None]
+pytestmark = pytest.mark.skipif(bool(missing) or os.getuid() != 0, reason=f"needs root and {missing or 'nothing else'}")
+
+
+class Namespace:
+    """A network of its own with three addresses on its loopback."""
+
+    def __init__(self) -> None:
+        self._holder = subprocess.Popen(["unshare", "-n", "sleep", "900"])
+        time.sleep(0.2)
+        self._enter = ["nsenter", "-t", str(self._holder.pid), "-n"]
+        self.run("ip", "link", "set", "lo", "up")
+        for address in (ATTACKER, BYSTANDER, SERVER):
+            self.run("ip", "addr", "add", f"{address}/32", "dev", "lo")
+
+    def run(self, *command: str, check: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
+        """A command in it."""
+        environment = {**os.environ, "PATH": PATH, **more.pop("env", {})}
+        return subprocess.run(
+            [*self._enter, *command], check=check, capture_output=True, text=True, timeout=60, env=environment, **more
+        )
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """A daemon in it."""
+        return subprocess.Popen([*self._enter, *command], env={**os.environ, "PATH": PATH})
+
+    def get(self, address: str) -> str:
+        """What nginx answers to a client with this address."""
+        url = f"http://{SERVER}:8099/"
+        found = self.run(
+            "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "5", "--interface", address, url
+        )
+        return found.stdout
+
+    def close(self) -> None:
+        self._holder.terminate()
+        self._holder.wait(10)
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Namespace]:
+    if subprocess.run(["unshare", "-n", "true"], check=False).returncode:
+        pytest.skip("network namespaces are not allowed here")
+    found = Namespace()
+    yield found
+    found.close()
+
+
+@contextlib.contextmanager
+def daemon(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        process.kill()
+
+
+@contextlib.contextmanager
+def sshd(network: Namespace, folder: Path) -> Iterator[Path]:
+    """A real sshd that logs into a file."""
+    log = folder / "sshd.log"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "host")], check=True)
+    Path("/run/sshd").mkdir(exist_ok=True)
+    options = (f"ListenAddress={SERVER}:2222", f"HostKey={folder}/host", "UsePAM=no", "PasswordAuthentication=yes",
+               "PermitRootLogin=yes", "MaxStartups=50", "PidFile=none", "UseDNS=no", "PerSourceMaxStartups=none")  # fmt: skip
+    command = [str(TOOLS["sshd"]), "-D", "-E", str(log), "-f", "/dev/null"]
+    for option in options:
+        command += ["-o", option]
+    with daemon(network.start(*command)):
+        within(10, lambda: log.exists() and "listening" in log.read_text(), "sshd does not listen")
+        yield log
+
+
+@contextlib.contextmanager
+def rsyslog(folder: Path, log: Path, door: str) -> Iterator[None]:
+    """A real rsyslog that ships the file."""
+    host, _, port = door.rpartition("//")[2].rpartition(":")
+    (folder / "work").mkdir()
+    config = folder / "rsyslog.conf"
+    config.write_text(
+        f'global(workDirectory="{folder}/work")\nmodule(load="imfile" mode="polling" pollingInterval="1")\n'
+        f'input(type="imfile" File="{log}" Tag="sshd" Facility="auth")\n'
+        f'action(type="omfwd" target="{host or "127.0.0.1"}" port="{port}" protocol="tcp" TCP_Framing="octet-counted" '
+        'template="RSYSLOG_SyslogProtocol23Format")\n'
+    )
+    with daemon(subprocess.Popen([str(TOOLS["rsyslogd"]), "-n", "-f", str(config), "-i", str(folder / "pid")])):
+        yield
+
+
+def attack(network: Namespace, folder: Path, address: str, rounds: int) -> None:
+    """Passwords tried by a real ssh, three a connection."""
+    asks = folder / "wrong.sh"
+    asks.write_text("#!/bin/sh\necho wrong-password\n")
+    asks.chmod(0o755)
+    options = ("-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BindAddress=" + address,
+               "-o", "PreferredAuthentications=password", "-o", "NumberOfPasswordPrompts=3", "-o", "ConnectTimeout=3")  # fmt: skip
+    for number in range(rounds):
+        network.run(
+            "ssh", *options, "-p", "2222", f"user{number}@{SERVER}", "true", check=False, stdin=subprocess.DEVNULL,
+            env={"SSH_ASKPASS": str(asks), "SSH_ASKPASS_REQUIRE": "force", "DISPLAY": ":0"},
+        )  # fmt: skip
+
+
+@pytest.fixture
+def enforcer(live_server: LiveServer) -> Iterator[httpx.Client]:
+    client = live_server.reader(role="enforcer")
+    yield client
+    client.close()
+
+
+def nginx_config(folder: Path, blocked: Path) -> Path:
+    config = folder / "nginx.conf"
+    (folder / "www").mkdir(exist_ok=True)
+    (folder / "www" / "index.html").write_text("hello")
+    temporary = "".join(
+        f"{kind}_temp_path {folder}/{kind}; " for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    config.write_text(
+        f"daemon off; user root; pid {folder}/nginx.pid; error_log {folder}/error.log; events {{}} http {{ access_log off; "
+        f"{temporary} include {blocked}; server {{ listen {SERVER}:8099; root {folder}/www; }} }}\n"
+    )
+    return config
+
+
+def test_from_a_real_brute_force_to_a_refusal_in_four_clicks(
+    live_server: LiveServer, network: Namespace, enforcer: httpx.Client, tmp_path: Path
+) -> None:
+    live_server.client.post("/api/v1/allowed", json={"network": "203.0.113.9/32", "title": "Monitoring"})
+    blocked = tmp_path / "blocked.conf"
+    blocked.write_bytes(enforcer.get("/feeds/nginx.conf").content)
+    with sshd(network, tmp_path) as log, rsyslog(tmp_path, log, live_server.door("syslog-tcp")):
+        attack(network, tmp_path, ATTACKER, 5)
+
+        def alert() -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = live_server.get("/api/v1/alerts", entity=ATTACKER)["alerts"]
+            return found
+
+        uid = within(20, alert, "no alert")[0]["uid"]
+        with daemon(network.start(str(TOOLS["nginx"]), "-c", str(nginx_config(tmp_path, blocked)))):
+            within(10, lambda: network.get(ATTACKER) == "200", "nginx does not answer")
+            walk(live_server, uid)
+            answer = enforcer.get("/feeds/nginx.conf")
+            assert f"deny {ATTACKER};" in answer.text
+            blocked.write_bytes(answer.content)
+            network.run(str(TOOLS["nginx"]), "-c", str(tmp_path / "nginx.conf"), "-s", "reload")
+            within(10, lambda: network.get(ATTACKER) == "403", "nginx lets the attacker in")
+            assert network.get(BYSTANDER) == "200"
+        unchanged = enforcer.get("/feeds/nginx.conf", headers={"If-None-Match": answer.headers["etag"]})
+        assert (unchanged.status_code, unchanged.content) == (304, b"")
+
+        nftables(network, enforcer)
+        before = log.read_text().count("Failed password")
+        attack(network, tmp_path, ATTACKER, 1)
+        assert log.read_text().count("Failed password") == before, "nftables lets the attacker through"
+    block = next(each for each in live_server.get("/api/v1/blocks")["blocks"] if each["value"] == ATTACKER)
+    assert live_server.get(f"/api/v1/blocks/{block['id']}")["attempts_since"] == 0
+    wanted = {"block.preview", "block.create", "block.view"}
+
+    def written() -> bool:
+        return wanted <= {row["action"] for row in live_server.rows("source:muniment action:block.*", limit=50)}
+
+    within(5, written, "not everything was written down")
+
+
+def nftables(network: Namespace, enforcer: httpx.Client) -> None:
+    """The set of the feed, and a rule of the operator's that uses it."""
+    network.run("nft", "-f", "-", input=enforcer.get("/feeds/nftables.nft").text)
+    network.run(
+        "nft", "-f", "-",
+        input="add chain inet muniment input { type filter hook input priority 0; }\n"
+        "add rule inet muniment input ip saddr @blocked4 drop\n",
+    )  # fmt: skip
+    again = network.run("nft", "-f", "-", input=enforcer.get("/feeds/nftables.nft").text)
+    assert again.returncode == 0
+    assert ATTACKER in network.run("nft", "list", "set", "inet", "muniment", "blocked4").stdout
+
+
+def walk(server: LiveServer, uid: str) -> None:
+    """Alerts, then four clicks, in a real browser."""
+    link = server.client.post("/api/v1/links", json={"person": "ana", "name": "Ana Lyst", "role": "analyst"}).json()[
+        "url"
+    ]
+    clicks = 0
+    with sync_api.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        page = browser.new_page()
+        page.goto(link)
+        page.click("main button")
+        page.goto(f"{server.url}/alerts")
+
+        def click(what: str) -> None:
+            nonlocal clicks
+            clicks += 1
+            page.click(what)
+            page.wait_for_load_state()
+
+        click(f'a.to[href="/alerts/{uid}"]')
+        assert "What it means, what to do" in page.inner_text("main")
+        click(f'.lede a:has-text("{ATTACKER}")')
+        assert "Not on the allow-list" in page.inner_text("main")
+        click("text=Preview block")
+        assert "It would have hit nobody" in page.inner_text("main")
+        click('button:has-text("Block 24 h")')
+        words = page.inner_text("main")
+        assert "0 attempts since" in words, words
+        assert "effect verified" in words
+        browser.close()
+    assert clicks <= 6
+
+
+def test_an_allowed_network_cannot_be_blocked_by_accident(live_server: LiveServer) -> None:
+    live_server.client.post("/api/v1/allowed", json={"network": "198.51.100.0/24", "title": "Office Berlin"})
+    client = live_server.client
+    for kind, value in (("address", "198.51.100.7"), ("range", "198.51.0.0/16"), ("address", "::ffff:198.51.100.7")):
+        preview = client.post("/api/v1/blocks/preview", json={"kind": kind, "value": value}).json()
+        assert preview["offices"][0]["title"] == "Office Berlin"
+        body = {"kind": kind, "value": value, "preview": preview["preview"], "reason": "x"}
+        answer = client.post("/api/v1/blocks", json=body)
+        assert answer.status_code == 409
+        assert "Office Berlin" in answer.json()["error"]["reason"]
+
+
+def test_haproxy_takes_the_map(live_server: LiveServer, enforcer: httpx.Client, tmp_path: Path) -> None:
+    (tmp_path / "blocked.map").write_bytes(enforcer.get("/feeds/haproxy.map").content)
+    config = tmp_path / "haproxy.cfg"
+    config.write_text(
+        "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
+        "frontend f\n bind 127.0.0.1:18099\n"
+        f" http-request deny if {{ src,map_ip({tmp_path}/blocked.map) -m found }}\n default_backend b\nbackend b\n"
+    )
+    subprocess.run([str(TOOLS["haproxy"]), "-c", "-f", str(config)], check=True, capture_output=True)

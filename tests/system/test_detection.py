@@ -1,0 +1,254 @@
+"""Detection in a real server: rules from a folder, hot reload, exceptions, late events, kills; nothing counted twice."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.live import LiveServer, within
+
+RULE = """title: A shop that is closed
+id: 11111111-2222-4333-8444-555555555555
+author: The shop team
+level: {level}
+logsource: {{product: muniment}}
+detection:
+  selection:
+    action: shop.close
+    record.metadata.city|contains: {city}
+  condition: selection
+"""
+KEY = "11111111-2222-4333-8444-555555555555"
+
+
+class RuledServer(LiveServer):
+    """A server with a folder of rules."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.rules = folder / "rules"
+        self.rules.mkdir()
+        self._settings = {**self._settings, "rules": str(self.rules)}
+
+    def alerts(self, **params: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.get("/api/v1/alerts", **params)["alerts"]
+        return found
+
+    def evaluated(self) -> None:
+        """Until the rules have seen all that was sent."""
+        size = self.get("/api/v1/status")["ledger"]["size"]
+        within(10, lambda: self.get("/api/v1/alerts", limit=1)["evaluated"]["position"] >= size, "rules are behind")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuledServer]:
+    found = RuledServer(tmp_path_factory.mktemp("ruled"))
+    (found.rules / "shop.yml").write_text(RULE.format(level="high", city="Bern"))
+    found.start()
+    yield found
+    found.stop()
+    assert "Traceback" not in found.log.read_text("utf-8", "replace")
+
+
+@pytest.fixture(scope="module")
+def key(server: RuledServer) -> str:
+    return server.key_for("shop", "sealed")
+
+
+def _close(city: str, actor: str, **more: Any) -> dict[str, Any]:
+    return {"action": "shop.close", "actor": {"id": actor, "name": actor}, "metadata": {"city": city}, **more}
+
+
+def _failed(number: int, address: str, at: str) -> dict[str, Any]:
+    return {
+        "action": "user.login",
+        "outcome": "failure",
+        "actor": {"id": f"u{number}"},
+        "context": {"ip": address},
+        "occurred_at": at,
+    }
+
+
+def test_a_match_is_an_alert_with_its_author_and_a_sealed_record(server: RuledServer, key: str) -> None:
+    server.send(key, _close("Bern", "ruth"), _close("Basel", "ruth"))
+    alert = within(5, lambda: server.alerts(rule=KEY), "no alert")[0]
+    assert (alert["title"], alert["author"], alert["level"], alert["count"]) == (
+        "A shop that is closed",
+        "The shop team",
+        "high",
+        1,
+    )
+    assert alert["group"]["actor"] == "ruth"
+    row = server.one(f"source:muniment.alerts target_id:{alert['uid']}")
+    event = server.get(f"/api/v1/events/{row['index']}")
+    assert event["ocsf"]["class_uid"] == 2004
+    assert event["ocsf"]["finding_info"]["uid"] == alert["uid"]
+    proof = server.get(f"/api/v1/events/{row['index']}/proof", format="json")
+    sealed = base64.b64decode(proof["record"])
+    assert b"A shop that is closed" in sealed
+    assert b"$sealed" in sealed
+    assert b"ruth" not in sealed
+
+
+def test_matches_of_one_person_are_one_alert(server: RuledServer, key: str) -> None:
+    server.send(key, *(_close("Bern", "paul") for _ in range(5)))
+    server.send(key, *(_close("Bern", "eva") for _ in range(3)))
+    server.evaluated()
+    counts = {alert["group"]["actor"]: alert["count"] for alert in server.alerts(rule=KEY)}
+    assert counts["paul"] == 5
+    assert counts["eva"] == 3
+
+
+def test_rules_are_read_again_when_a_file_changes_and_a_broken_one_stops_nothing(server: RuledServer, key: str) -> None:
+    (server.rules / "broken.yml").write_text(
+        "title: Broken\nlogsource: {product: muniment}\ndetection:\n  s: {a|re: '('}\n  condition: s\n"
+    )
+    (server.rules / "shop.yml").write_text(RULE.format(level="low", city="Chur"))
+
+    def refused() -> list[str]:
+        return [each["reason"] for each in server.get("/api/v1/rules")["refused"]]
+
+    assert "RE2" in within(10, refused, "the broken rule is not told")[0] or "(" in refused()[0]
+    server.send(key, _close("Chur", "nina"))
+    assert (
+        within(5, lambda: [a for a in server.alerts(rule=KEY) if a["group"]["actor"] == "nina"], "no alert")[0]["level"]
+        == "low"
+    )
+    (server.rules / "broken.yml").unlink()
+    within(10, lambda: not refused(), "the broken rule is still told")
+    assert server.one("source:muniment action:rules.reload", 10)
+
+
+def test_an_exception_hides_counts_and_ends(server: RuledServer, key: str) -> None:
+    body = {"rule": KEY, "query": "actor:janitor", "reason": "closes every evening", "days": 1}
+    made = server.client.post("/api/v1/rules/exceptions", json=body).json()
+    server.send(key, _close("Chur", "janitor"), _close("Chur", "stranger"))
+    server.evaluated()
+    assert [a for a in server.alerts(rule=KEY) if a["group"]["actor"] == "stranger"]
+    assert not [a for a in server.alerts(rule=KEY) if a["group"]["actor"] == "janitor"]
+    listed = server.get("/api/v1/rules/exceptions")["exceptions"]
+    assert [each["hidden"] for each in listed if each["number"] == made["number"]] == [1]
+    server.client.post(f"/api/v1/rules/exceptions/{made['number']}/end")
+    server.send(key, _close("Chur", "janitor"))
+    within(5, lambda: [a for a in server.alerts(rule=KEY) if a["group"]["actor"] == "janitor"], "still hidden")
+    for wrong in ({**body, "query": "actor:("}, {**body, "reason": " "}, {**body, "rule": "none"}, {**body, "days": 0}):
+        assert server.client.post("/api/v1/rules/exceptions", json=wrong).status_code in {400, 404}, wrong
+
+
+def test_a_rule_is_switched_off_with_a_reason_and_a_back_test_still_runs(server: RuledServer, key: str) -> None:
+    off = {"rule": KEY, "is_on": False, "reason": "renovation"}
+    assert server.client.post("/api/v1/rules/switch", json=off).json()["is_on"] is False
+    server.send(key, _close("Chur", "ghost"))
+    server.evaluated()
+    assert not [a for a in server.alerts(rule=KEY) if a["group"]["actor"] == "ghost"]
+    tested = server.client.post("/api/v1/rules/backtest", json={"rule": KEY, "start": "-1d"}).json()
+    assert tested["hits"] >= 4
+    shown = server.get(f"/api/v1/events/{tested['indexes'][-1]}")
+    assert shown["columns"]["actor_id"] == "ghost"
+    server.client.post("/api/v1/rules/switch", json={**off, "is_on": True})
+    alert = server.one("source:muniment.alerts action:alert.create*", 10)  # switching a rule off is an alert itself
+    assert alert
+
+
+def test_late_events_complete_a_window(server: RuledServer, key: str) -> None:
+    now = time.time() - 600
+    stamps = [time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + 10 * n)) for n in range(12)]
+    late = stamps[3]
+    early = [stamp for stamp in stamps[:9] if stamp != late]
+    server.send(key, *(_failed(n, "203.0.113.91", stamp) for n, stamp in enumerate(early)))
+    server.send(key, _failed(20, "203.0.113.92", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())))
+    server.evaluated()
+    assert not server.alerts(entity="203.0.113.91")
+    server.send(key, _failed(21, "203.0.113.91", late), _failed(22, "203.0.113.91", stamps[9]))
+    found = within(5, lambda: server.alerts(entity="203.0.113.91"), "late events are not counted")
+    assert found[0]["count"] == 10
+
+
+def test_a_person_is_done_with_an_alert_and_that_is_a_record(server: RuledServer, key: str) -> None:
+    alert = server.alerts(rule=KEY)[0]
+    path = f"/api/v1/alerts/{alert['uid']}/state"
+    assert server.client.post(path, json={"state": "resolved"}).status_code == 400
+    done = server.client.post(path, json={"state": "resolved", "reason": "it was Sunday"}).json()
+    assert (done["state"], done["state_reason"]) == ("resolved", "it was Sunday")
+    assert alert["uid"] not in {each["uid"] for each in server.alerts(state="open")}
+    assert server.one(f"source:muniment action:alert.handle target_id:{alert['uid']}", 5)["outcome"] == "success"
+
+
+def test_readers_without_the_permission_see_no_alerts(server: RuledServer) -> None:
+    for client in (server.reader(), server.reader(scope="source:shop")):
+        for path in (
+            "/api/v1/alerts",
+            "/api/v1/rules",
+            "/api/v1/blocks",
+            "/feeds/addresses.txt",
+            "/api/v1/entities/address/203.0.113.91",
+        ):
+            assert client.get(path).status_code == 403, path
+    assert server.nobody().get("/feeds/addresses.txt").status_code == 401
+
+
+def test_after_a_kill_alerts_are_there_and_count_nothing_twice(tmp_path: Path) -> None:
+    server = RuledServer(tmp_path)
+    (server.rules / "shop.yml").write_text(RULE.format(level="high", city="Bern"))
+    server.start()
+    key = server.key_for("shop", "clear")
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    server.send(
+        key, *(_close("Bern", "ruth") for _ in range(7)), *(_failed(n, "203.0.113.50", stamp) for n in range(9))
+    )
+    server.evaluated()
+    before = server.alerts()
+    server.kill()
+    server.start()
+    server.send(key, _failed(9, "203.0.113.50", stamp))
+    found = within(10, lambda: server.alerts(entity="203.0.113.50"), "the window is forgotten after a kill")
+    assert found[0]["count"] == 10
+    assert [(a["uid"], a["count"]) for a in before] == [(a["uid"], a["count"]) for a in server.alerts(rule=KEY)]
+    assert before[0]["count"] == 7
+    server.stop()
+
+
+def test_blocks_of_two_people(server: RuledServer, key: str) -> None:
+    event = {"action": "user.login", "actor": {"id": "anna"}, "context": {"ip": "198.51.100.200"}, "outcome": "success"}
+    server.send(key, event)
+    server.wait_until_visible()
+    first, second = server.session("first", "analyst"), server.session("second", "analyst")
+    asked = _block(first, "address", "198.51.100.200")
+    assert asked["state"] == "asked"
+    assert "198.51.100.200" not in first.get("/feeds/addresses.txt").text
+    path = f"/api/v1/blocks/{asked['id']}/approve"
+    assert first.post(path).status_code == 403
+    assert second.post(path).json()["state"] == "active"
+    assert "198.51.100.200\n" in first.get("/feeds/addresses.txt").text
+    check = (
+        server.reader(role="enforcer").get("/api/v1/blocks/check", params={"address": "::ffff:198.51.100.200"}).json()
+    )
+    assert check["is_blocked"] is True
+    assert first.post(f"/api/v1/blocks/{asked['id']}/undo").json()["state"] == "undone"
+    assert first.get("/feeds/addresses.txt").text == ""
+    assert second.post(path).status_code == 409
+
+
+def _block(client: httpx.Client, kind: str, value: str) -> dict[str, Any]:
+    preview = client.post("/api/v1/blocks/preview", json={"kind": kind, "value": value}).json()
+    body = {"kind": kind, "value": value, "preview": preview["preview"], "reason": "test", "hours": 1}
+    answer = client.post("/api/v1/blocks", json=body)
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_a_ticket_is_for_what_and_whom_it_was_made(server: RuledServer) -> None:
+    first, second = server.session("third", "analyst"), server.session("fourth", "analyst")
+    ticket = first.post("/api/v1/blocks/preview", json={"kind": "address", "value": "203.0.113.201"}).json()["preview"]
+    body = {"kind": "address", "value": "203.0.113.201", "preview": ticket, "reason": "x"}
+    assert second.post("/api/v1/blocks", json=body).status_code == 409
+    assert first.post("/api/v1/blocks", json={**body, "value": "203.0.113.202"}).status_code == 409
+    assert first.post("/api/v1/blocks", json={**body, "preview": "0." + ticket.partition(".")[2]}).status_code == 409
+    assert first.post("/api/v1/blocks", json=body).status_code == 201
+    assert first.post("/api/v1/blocks", json=body).status_code == 409
