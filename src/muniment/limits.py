@@ -334,6 +334,69 @@ BLOCK_VALUES_SHOWN: Final = 10
 BLOCKS_ACTIVE_MAX: Final = 10_000
 """Blocks at a time. nginx reads so many deny lines in 20 ms; more are ranges."""
 
+# --- notifications --------------------------------------------------------------------------------------------------
+NOTICE_ID_CHARS_MAX: Final = 64
+"""It stands in headers and mail ids; a UUID has 36."""
+
+NOTICE_TITLE_CHARS_MAX: Final = 200
+"""A subject line; Slack shows 150 of it."""
+
+NOTICE_LINES_MAX: Final = 20
+NOTICE_LINE_CHARS_MAX: Final = 500
+NOTICE_FIELDS_MAX: Final = 10
+"""A notification says what and where to look, not everything: Teams refuses above 28 KB, Slack shows ten fields."""
+
+NOTICE_LINK_CHARS_MAX: Final = 2_000
+"""Slack takes 3,000, mail programs break longer ones."""
+
+OUTBOX_BATCH_MAX: Final = 20
+"""Deliveries to one channel tried in one call, so that its one idea of now does not grow old and others get their turn."""
+
+OUTBOX_PAUSE_S: Final = 60
+"""How long a channel that just failed is left alone, whatever else waits for it."""
+
+OUTBOX_PENDING_MAX: Final = 100_000
+"""Undelivered notices kept; past it the outbox is full: about 200 MB, and nobody reads so many."""
+
+OUTBOX_ERROR_CHARS_MAX: Final = 500
+"""Of a receiver's words kept beside a failed delivery."""
+
+OUTBOX_RETRY_AFTER_S_MAX: Final = 86_400
+"""What a receiver may ask us to wait; more would be a way to silence us."""
+
+WEBHOOK_AGE_S: Final = 300
+"""How old a signed webhook may be that says when it was sent: Slack's and Standard Webhooks' five minutes."""
+
+WEBHOOK_RESPONSE_BYTES_MAX: Final = 16 * KIB
+"""Read of an answer: status line and headers of real servers stay below 8 KiB; the body says nothing we use."""
+
+WEBHOOK_DEADLINE_S: Final = 15.0
+"""From the first byte to the answer's headers, all steps together, so that one slow receiver holds up little."""
+
+WEBHOOK_ADDRESSES_MAX: Final = 4
+"""Addresses of one name that are tried within the deadline."""
+
+TEAMS_MESSAGE_BYTES_MAX: Final = 25_000
+"""Teams refuses messages above 28 KB, with what it adds itself."""
+
+MAIL_TIMEOUT_S: Final = 20.0
+"""Each step of an SMTP conversation; RFC 5321 allows minutes, which one delivering thread cannot."""
+
+MAIL_RECIPIENTS_MAX: Final = 50
+"""Beyond it a list address is meant. Servers take at least 100 (RFC 5321, section 4.5.3.1.8)."""
+
+SYSLOG_OUT_TIMEOUT_S: Final = 10.0
+"""Connecting, the handshake and sending, each."""
+
+SYSLOG_OUT_END_S: Final = 2.0
+"""How long we wait for a stream's receiver to close its side; some keep it open, and that is no refusal."""
+
+SYSLOG_OUT_UDP_BYTES_MAX: Final = 2_048
+"""RFC 5426, section 3.2: receivers should take 2,048 octets; a longer message is cut and says so."""
+
+SILENCE_SECONDS_MAX: Final = 30 * 86_400
+"""A silence ends by itself; what should be quiet for longer is a rule to change."""
+
 # --- notes, proofs and evidence ---------------------------------------------------------------------------------
 NOTE_BYTES_MAX: Final = 1 * MIB
 """A signed note. 64 ML-DSA-44 lines of 3.3 KB are 210 KB; the body of a checkpoint is some hundred bytes."""

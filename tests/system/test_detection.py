@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,10 @@ from typing import Any
 import httpx
 import pytest
 from tests.live import LiveServer, within
+from tests.respond.servers import hooks
+
+from muniment.errors import ConfigError
+from muniment.respond.settings import read_notify_settings
 
 RULE = """title: A shop that is closed
 id: 11111111-2222-4333-8444-555555555555
@@ -252,3 +258,53 @@ def test_a_ticket_is_for_what_and_whom_it_was_made(server: RuledServer) -> None:
     assert first.post("/api/v1/blocks", json={**body, "preview": "0." + ticket.partition(".")[2]}).status_code == 409
     assert first.post("/api/v1/blocks", json=body).status_code == 201
     assert first.post("/api/v1/blocks", json=body).status_code == 409
+
+
+def test_people_are_told_signed_once_and_silences_hold(tmp_path: Path) -> None:
+    secret = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+    (tmp_path / "secret").write_text(secret)
+    server = RuledServer(tmp_path)
+    (server.rules / "shop.yml").write_text(RULE.format(level="high", city="Bern"))
+    with hooks() as receiver:
+        receiver.script.append(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+        notify = tmp_path / "notify.toml"
+        notify.write_text(
+            f'allow = ["127.0.0.0/8", "::1/128"]\n[channels.soc]\nkind = "webhook"\nurl = "{receiver.url("/secret-path")}"\n'
+            f'secrets_file = "{tmp_path}/secret"\n[[routes]]\nchannels = ["soc"]\nseverity = "medium"\n'
+        )
+        server._settings = {**server._settings, "notify": str(notify)}
+        server.start()
+        key = server.key_for("shop", "clear")
+        server.send(key, _close("Bern", "ruth"))
+
+        def state() -> list[dict[str, Any]]:
+            return [each for each in server.get("/api/v1/notifications")["notifications"] if each["attempts"]]
+
+        tried = within(10, state, "nothing was tried")[0]
+        assert (tried["state"], "503" in tried["remark"], "secret-path" in tried["remark"]) == ("pending", True, False)
+        within(15, lambda: len(receiver.posted) > 1, "it was not tried again")
+        within(5, lambda: state()[0]["state"] == "delivered", "not delivered")
+        posted = receiver.posted[-1]
+        signed = f"{posted.headers['webhook-id']}.{posted.headers['webhook-timestamp']}.".encode() + posted.body
+        wanted = base64.b64encode(hmac.new(bytes(range(32)), signed, hashlib.sha256).digest()).decode()
+        assert posted.headers["webhook-signature"] == f"v1,{wanted}"
+        assert b"A shop that is closed" in posted.body
+        assert b"The shop team" in posted.body
+        assert b"ruth" not in posted.body
+        body = {"source": "A shop*", "reason": "renovation", "hours": 1}
+        silence = server.client.post("/api/v1/silences", json=body).json()
+        server.send(key, _close("Bern", "paul"))
+        server.one("source:muniment action:notify.silence", 10)
+        server.client.post(f"/api/v1/silences/{silence['number']}/end")
+        server.send(key, _close("Bern", "eva"))
+        within(15, lambda: len(receiver.posted) == 3, "the silence goes on")
+    server.stop()
+
+
+def test_a_wrong_file_of_channels_stops_the_start_and_names_the_place(tmp_path: Path) -> None:
+    (tmp_path / "notify.toml").write_text('[channels.soc]\nkind = "pigeon"\n')
+    with pytest.raises(ConfigError, match=r"channels\.soc: kind must be webhook"):
+        read_notify_settings(tmp_path / "notify.toml")
+    (tmp_path / "notify.toml").write_text('[[routes]]\nchannels = ["nobody"]\n')
+    with pytest.raises(ConfigError, match=r"routes 1: there is no channel 'nobody'"):
+        read_notify_settings(tmp_path / "notify.toml")

@@ -16,6 +16,7 @@ from muniment.errors import DeniedError, RejectedError
 from muniment.respond.block import Allowed, Block, canonical, network_of
 from muniment.respond.feeds import FEEDS, etag, rendered, stix_objects
 from muniment.respond.preview import Hits, effect, hits
+from muniment.respond.routes import Silence
 
 __all__ = ["Responding", "response_operations"]
 
@@ -131,6 +132,50 @@ class CheckAnswer(msgspec.Struct, frozen=True):
     until: int = 0
 
 
+class NotificationAnswer(msgspec.Struct, frozen=True):
+    """One notification to one channel. `state`: pending, delivered, dead; times in ns, 0: not yet."""
+
+    notice_id: str
+    channel: str
+    state: str
+    attempts: int
+    put_at: int
+    next_at: int
+    ended_at: int
+    remark: str
+
+
+class NotificationListAnswer(msgspec.Struct, frozen=True):
+    channels: list[str]
+    notifications: list[NotificationAnswer]
+
+
+class ReviveBody(msgspec.Struct, frozen=True):
+    notice_id: Annotated[str, Meta(min_length=1, max_length=64)]
+    channel: Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class SilenceBody(msgspec.Struct, frozen=True):
+    source: Annotated[str, Meta(min_length=1, max_length=200, description="A rule's title; * stands for anything")]
+    reason: ReasonText
+    hours: Annotated[int, Meta(ge=1, le=720)] = 8
+    severity_max: Literal["informational", "low", "medium", "high", "critical"] = "high"
+
+
+class SilenceAnswer(msgspec.Struct, frozen=True):
+    number: int
+    source: str
+    from_ns: int
+    until_ns: int
+    by: str
+    reason: str
+    severity_max: str
+
+
+class SilenceListAnswer(msgspec.Struct, frozen=True):
+    silences: list[SilenceAnswer]
+
+
 def response_operations(services: Services) -> list[Operation]:
     """The operations over `services`."""
     r = Responding(services)
@@ -159,6 +204,16 @@ def response_operations(services: Services) -> list[Operation]:
                   answer=AllowedAnswer, status=201, tag="response", refusals=conflict),
         Operation("POST", "/api/v1/allowed/remove", "disallow", "A network may be blocked again", "block", r.disallow,
                   body=AllowBody, answer=AllowedAnswer, tag="response"),
+        Operation("GET", "/api/v1/notifications", "notifications", "What was sent to whom, and what could not be", "alerts",
+                  r.notifications, answer=NotificationListAnswer, tag="response"),
+        Operation("POST", "/api/v1/notifications/revive", "notification_revive", "Try a dead letter again", "rules", r.revive,
+                  body=ReviveBody, answer=NotificationListAnswer, tag="response", refusals=frozenset({404})),
+        Operation("GET", "/api/v1/silences", "silences", "What nobody is told of, why and until when", "alerts", r.silences,
+                  answer=SilenceListAnswer, tag="response"),
+        Operation("POST", "/api/v1/silences", "silence_create", "Tell nobody of some alerts for a time", "rules", r.silence,
+                  body=SilenceBody, answer=SilenceAnswer, status=201, tag="response"),
+        Operation("POST", "/api/v1/silences/{number}/end", "silence_end", "End a silence now", "rules", r.end_silence,
+                  answer=SilenceListAnswer, tag="response"),
         Operation("GET", "/feeds/{name}", "feed", "Active blocks as a file for nginx, HAProxy, nftables, fail2ban, STIX",
                   "feeds", r.feed, media_types=feeds, tag="response"),
         Operation("GET", "/feeds/taxii2/collections/blocks/objects", "taxii_objects", "Active blocks as TAXII 2.1 objects",
@@ -285,6 +340,45 @@ class Responding:
         await self._record(call, "allowed.delete", "range", gone.network, title=gone.title)
         return _allowed(gone)
 
+    async def notifications(self, call: Call[Any, Any]) -> NotificationListAnswer:
+        entries = await self._blocking(self._s.outbox.entries)
+        found = [NotificationAnswer(**{name: getattr(e, name) for name in type(e).__slots__}) for e in entries]
+        return NotificationListAnswer(list(self._s.channels), found)
+
+    async def revive(self, call: Call[Empty, ReviveBody]) -> NotificationListAnswer:
+        b, now = call.body, self._s.clock()
+        await self._blocking(lambda: self._s.outbox.revive(b.notice_id, b.channel, now))
+        await self._noted(call, "notify.revive", "channel", b.channel, notice=b.notice_id)
+        return await self.notifications(call)
+
+    async def silences(self, call: Call[Any, Any]) -> SilenceListAnswer:
+        return SilenceListAnswer([_silence(each) for each in await self._blocking(self._s.silences.all)])
+
+    async def silence(self, call: Call[Empty, SilenceBody]) -> SilenceAnswer:
+        b, now = call.body, self._s.clock()
+        until = now + b.hours * 3_600 * 10**9
+        made = await self._blocking(
+            lambda: self._s.silences.add(b.source, until, call.identity.id, b.reason, b.severity_max, now)
+        )
+        await self._noted(
+            call, "silence.create", "rule", b.source, b.reason, hours=b.hours, severity_max=b.severity_max
+        )
+        return _silence(made)
+
+    async def end_silence(self, call: Call[Empty, Empty]) -> SilenceListAnswer:
+        number, now = int(call.path["number"]), self._s.clock()
+        await self._blocking(lambda: self._s.silences.end(number, now))
+        await self._noted(call, "silence.end", "silence", str(number))
+        return await self.silences(call)
+
+    async def _noted(
+        self, call: Call[Any, Any], action: str, kind: str, target: str, reason: str = "", **metadata: object
+    ) -> None:
+        await self._s.recorder.record(
+            action, call.identity, targets=[{"type": kind, "id": target}], client_ip=call.client_ip,
+            user_agent=call.user_agent, metadata=metadata, reason=reason,
+        )  # fmt: skip
+
     async def feed(self, call: Call[Empty, Empty]) -> Response:
         """A fetch that brings something new is recorded; one that hears "unchanged" is not: there are thousands a day."""
         name = str(call.path["name"])
@@ -321,6 +415,12 @@ def _is_inside(value: str, network: Any) -> bool:
 def _block(block: Block, attempts_since: int = 0, last_us: int = 0) -> BlockAnswer:
     values = {name: getattr(block, name) for name in Block.__dataclass_fields__}
     return BlockAnswer(**values, attempts_since=attempts_since, last_us=last_us)
+
+
+def _silence(each: Silence) -> SilenceAnswer:
+    return SilenceAnswer(
+        int(each.id), each.sources[0], each.from_ns, each.until_ns, each.by, each.reason, each.severity_max
+    )
 
 
 def _allowed(each: Allowed) -> AllowedAnswer:

@@ -10,6 +10,7 @@ from typing import Any
 from muniment.access.erasures import Erasures
 from muniment.access.keys import KeyRing
 from muniment.access.sessions import Doorkeeper
+from muniment.access.webhooks import Webhooks
 from muniment.api.jobs import Job, Jobs, JobState
 from muniment.api.recorder import Recorder
 from muniment.config import Settings
@@ -18,7 +19,9 @@ from muniment.detect.detector import Detector
 from muniment.detect.rulebook import RuleBook
 from muniment.ledger.ledger import Ledger
 from muniment.respond.blocks import Blocks
+from muniment.respond.notify import Outbox
 from muniment.respond.preview import Tickets
+from muniment.respond.silences import Silences
 from muniment.search.engine import Engine
 from muniment.search.projector import Horizon
 from muniment.search.saved import SavedSearches
@@ -62,3 +65,7 @@ class Services:
     blocks: Blocks
     tickets: Tickets
     engine: Engine
+    webhooks: Webhooks
+    outbox: Outbox
+    silences: Silences
+    channels: tuple[str, ...]

@@ -38,6 +38,7 @@ from muniment.access.erasures import Erasures
 from muniment.access.keys import KeyRing
 from muniment.access.policy import Identity, require
 from muniment.access.sessions import Doorkeeper
+from muniment.access.webhooks import Webhooks
 from muniment.api.admin_operations import admin_operations
 from muniment.api.detection_operations import detection_operations
 from muniment.api.erasure_operations import erasure_operations
@@ -50,6 +51,7 @@ from muniment.api.recorder import OWN_SOURCE, Recorder
 from muniment.api.response_operations import response_operations
 from muniment.api.search_operations import search_operations
 from muniment.api.services import Services
+from muniment.app.notifying import Notifier
 from muniment.app.page_records import recorded_pages
 from muniment.app.pages import PagesBackend
 from muniment.app.security_pages import SecurityPagesBackend
@@ -74,6 +76,7 @@ from muniment.privacy.keys import KeyStore
 from muniment.privacy.protector import Protector
 from muniment.respond.blocks import Blocks
 from muniment.respond.preview import Tickets
+from muniment.respond.settings import NotifySettings, read_notify_settings
 from muniment.search.engine import Engine, open_engine, set_aside
 from muniment.search.mappings import mapping_set
 from muniment.search.projector import Projector
@@ -134,6 +137,7 @@ class Server:
         self.registry = SourceRegistry(self.database, self.catalogue)
         self.keys = KeyRing(self.database)
         self.erasures = Erasures(self.database)
+        self.webhooks = Webhooks(self.database)
         self.doorkeeper = Doorkeeper(self.database, s.session_hours * 3_600 * 10**9)
         for source, title, fmt in (
             (OWN_SOURCE, "Muniment itself", "muniment"),
@@ -192,9 +196,16 @@ class Server:
             for name, entry in self.catalogue.items()
             if entry.sigma
         }
+        told = NotifySettings()
+        if self.settings.notify:
+            told = read_notify_settings(Path(self.settings.notify))
+        self.notifier = Notifier(self.database, told, self.settings.base_url, self.clock, self._told_by_detection)
         self.detector = Detector(
-            self.engine, self.projector, self.rules, self.alerts, formats, self.clock, self._told_by_detection
-        )
+            self.engine, self.projector, self.rules, self.alerts, formats, self.clock, self._told_by_detection,
+            self.notifier.alerts_began,
+        )  # fmt: skip
+        self.notifier.start()
+        self._closing.callback(self.notifier.close)
         self.blocks = Blocks(self.database)
         self.tickets = Tickets(secrets.token_bytes(32))
         self.projector.subscribe(self.detector.wake)
@@ -237,7 +248,12 @@ class Server:
             proxies=proxies,
         )
         self.door_context = DoorContext(
-            self.intake, self.admission, self.clock, lambda: self.pipeline.held_bytes, trouble=self.status.trouble
+            self.intake,
+            self.admission,
+            self.clock,
+            lambda: self.pipeline.held_bytes,
+            trouble=self.status.trouble,
+            webhook_of=self.webhooks.get,
         )
 
         def client_ip(request: Request) -> str:
@@ -269,7 +285,8 @@ class Server:
             forget_credentials=self.admission.forget, open_part=self.protector.open_part, horizon=self.projector.horizon, signatures=self.ledger.signatures,
             wait_for_change=self._wait_for_change, note_verify=self.upkeep.note_verify, keys_changed=self._keys_changed,
             erasures=self.erasures, subjects_of=self.subject_keys.find, erase_subject=self.protector.erase_subject, rules=self.rules, alerts=self.alerts, detector=self.detector,
-            blocks=self.blocks, tickets=self.tickets, engine=self.engine,
+            blocks=self.blocks, tickets=self.tickets, engine=self.engine, webhooks=self.webhooks, outbox=self.notifier.outbox, silences=self.notifier.silences,
+            channels=self.notifier.channels,
         )  # fmt: skip
 
     def _denied(self, operation: str, error: DeniedError) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from muniment.detect.alerts import SOURCE, AlertBook, Finding
+from muniment.detect.alerts import SOURCE, Alert, AlertBook, Finding
 from muniment.detect.correlation import Firing
 from muniment.detect.evaluate import Ready, alerts_alone, entities, finding_of_match
 from muniment.detect.history import BackTest, History
@@ -71,8 +71,9 @@ class Detector:
         formats: Formats,
         now_ns: Callable[[], int],
         told: Callable[[str, dict[str, object]], None] = lambda action, found: None,
+        began: Callable[[Sequence[Alert]], None] = lambda alerts: None,
     ) -> None:
-        """`told(action, found)` hears of what should be written down: rules changed, a rule paused."""
+        """`told(action, found)` hears of what should be written down: rules changed, a rule paused; `began` of new alerts."""
         self._engine = engine
         self._projector = projector
         self.book = book
@@ -80,6 +81,7 @@ class Detector:
         self._formats = formats
         self._now_ns = now_ns
         self._told = told
+        self._began = began
         self._wake = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -235,7 +237,7 @@ class Detector:
         self._newest_us = max(self._newest_us, min(newest, self._now_ns() // 1_000))
         findings += [self._finding(firing, known) for firing in ready.advanced(self._newest_us)]
         if findings:
-            self.alerts.apply(findings)
+            self._began(self.alerts.apply(findings))
 
     def _without_exempt(self, matches: Sequence[tuple[Row, Rule]]) -> Sequence[tuple[Row, Rule]]:
         """Matches that no exception hides; what each hid is counted. The store decides what a query finds."""

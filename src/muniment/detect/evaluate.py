@@ -12,6 +12,7 @@ import orjson
 
 from muniment.detect.alerts import Finding
 from muniment.detect.correlation import Correlation, Correlator, Firing, Match
+from muniment.detect.keyvalue import with_fields
 from muniment.detect.logsources import PRODUCT, Kind, typed_kind, windows_kind
 from muniment.detect.match import Event, Matcher
 from muniment.detect.reading import Formats, Row, Wanted, wanted
@@ -58,13 +59,18 @@ class Ready:
             found += [(place, self.typed.rules[number]) for place, number in self.typed.match(texts, kinds)]
         if self.wanted.raw and self.raw.rules:
             places = [place for place, row in enumerate(rows) if row.format in self.wanted.raw]
-            records = [rows[place].record.encode() for place in places]
+            records = [self._document(rows[place]) for place in places]
             taxonomies = [self.formats[rows[place].format][1] for place in places]
             known = [self.kind(rows[place]) for place in places]
             hits = self.raw.match(records, known, taxonomies, lambda n: rows[places[n]].typed(False))
             found += [(places[n], self.raw.rules[number]) for n, number in hits]
         found.sort(key=lambda each: each[0])
         return [(rows[place], rule) for place, rule in found]
+
+    def _document(self, row: Row) -> bytes:
+        """A record as its rules see it."""
+        record, keyvalue = row.record.encode(), self.formats[row.format][1].keyvalue
+        return with_fields(record, keyvalue) if keyvalue else record
 
     def kind(self, row: Row) -> Kind:
         """Which of Sigma's log sources a row's record is."""
@@ -83,7 +89,7 @@ class Ready:
             return test(Event(orjson.loads(row.typed(bool(row.record)))))
         if row.format not in self.formats or not self.kind(row).has(rule.logsource):
             return False
-        return test(Event(orjson.loads(row.record), self.formats[row.format][1], row.columns))
+        return test(Event(orjson.loads(self._document(row)), self.formats[row.format][1], row.columns))
 
     # --- correlations ---------------------------------------------------------------------------------------------
 
@@ -125,7 +131,9 @@ class Ready:
         event = Event(orjson.loads(row.typed(bool(row.record))))
         if rule.logsource.product == PRODUCT or row.format not in self.formats:
             return lambda name: _filled(event.plain(name))
-        raw = Event(orjson.loads(row.record or "{}"), self.formats[row.format][1], row.columns)
+        raw = Event(
+            orjson.loads(self._document(row) if row.record else b"{}"), self.formats[row.format][1], row.columns
+        )
         return lambda name: _filled(raw.plain(name)) or _filled(event.plain(name))
 
 

@@ -63,11 +63,12 @@ class Kind:
 @dataclass(frozen=True, slots=True)
 class Taxonomy:
     """Where the fields stand that rules name: `names` gives the paths of some, others are looked for as they are called
-    and then below each of `prefixes`. A path `$column` is a typed column.
+    and then below each of `prefixes`. A path `$column` is a typed column. `keyvalue`: texts whose pairs are fields.
     """
 
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     prefixes: Sequence[str] = ()
+    keyvalue: tuple[str, ...] = ()
 
     def paths(self, name: str) -> Iterator[str]:
         """Where to look for a field, the first that is there counts."""
@@ -89,7 +90,7 @@ def taxonomy_of(given: Mapping[str, Any]) -> Taxonomy:
     """From an entry's `sigma:` block."""
     names = given.get("fields", {})
     paths = {str(name): tuple([path] if isinstance(path, str) else map(str, path)) for name, path in names.items()}
-    return Taxonomy(paths, tuple(map(str, given.get("prefixes", ()))))
+    return Taxonomy(paths, tuple(map(str, given.get("prefixes", ()))), tuple(map(str, given.get("keyvalue", ()))))
 
 
 def kind_of_entry(given: Mapping[str, Any]) -> Kind:

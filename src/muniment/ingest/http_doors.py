@@ -17,6 +17,8 @@ from muniment.errors import AuditError, RejectedError
 from muniment.ingest import door_elastic, door_journal, door_loki, door_native, door_otlp, door_splunk
 from muniment.ingest.door_cloudevents import post_cloudevents
 from muniment.ingest.door_splunk import SplunkDoor
+from muniment.ingest.door_webhook import PREFIX as WEBHOOK_PREFIX
+from muniment.ingest.door_webhook import post_webhook
 from muniment.ingest.http_request import Answer, DoorContext, Request, send_answer
 
 __all__ = ["DOOR_PREFIX", "Doors", "routes"]
@@ -41,6 +43,8 @@ _NATIVE = _Door("http", "/ingest/http", {"/v1/events": {"POST": door_native.post
 _CLOUDEVENTS = _Door(
     "cloudevents", "/ingest/cloudevents", {"/v1/cloudevents": {"POST": post_cloudevents}}, door_native.refuse
 )
+_WEBHOOK = _Door("webhook", "/ingest/webhook", {}, door_native.refuse)
+_WEBHOOK_ANY: dict[str, Handler] = {"POST": post_webhook, "GET": post_webhook}
 _ELASTIC = _Door("elastic", "/ingest/es", {}, door_elastic.refuse)
 _ELASTIC_ANY: dict[str, Handler] = {"*": door_elastic.answer_elastic}
 _LOKI = _Door(
@@ -124,6 +128,8 @@ class Doors:
             return found
         if path.startswith(_ELASTIC.prefix) and path[len(_ELASTIC.prefix) :][:1] in {"", "/"}:
             return _ELASTIC, path[len(_ELASTIC.prefix) :].rstrip("/") or "/", _ELASTIC_ANY
+        if path.startswith(WEBHOOK_PREFIX):
+            return _WEBHOOK, path.removeprefix(WEBHOOK_PREFIX), _WEBHOOK_ANY
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         if door_elastic.is_elastic_path(scope["method"], path, headers):
             return _ELASTIC, path.rstrip("/") or "/", _ELASTIC_ANY

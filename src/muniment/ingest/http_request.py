@@ -17,6 +17,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from muniment.access.webhooks import IncomingWebhook
 from muniment.errors import BusyError, DeniedError, RejectedError, StorageError
 from muniment.event.model import Arrival
 from muniment.ingest.admission import Admission, credential_of
@@ -83,6 +84,7 @@ class DoorContext:
     trouble: Callable[[], str] = lambda: ""
     elastic_version: str = "8.19.0"
     is_query_token_allowed: bool = False
+    webhook_of: Callable[[str], IncomingWebhook | None] = lambda source: None
 
 
 @dataclass(frozen=True, slots=True)

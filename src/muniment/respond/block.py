@@ -11,11 +11,12 @@ from typing import Final, Literal, cast
 from muniment.errors import RejectedError
 from muniment.limits import BLOCK_RANGE_V4_BITS_MIN, BLOCK_RANGE_V6_BITS_MIN, BLOCK_VALUE_CHARS_MAX
 
-__all__ = ["KINDS", "Allowed", "Block", "Kind", "Network", "canonical", "network_of", "overlapping"]
+__all__ = ["KINDS", "Allowed", "Block", "Kind", "Network", "canonical", "network_of", "one_line", "overlapping"]
 
 Kind = Literal["address", "range", "account", "key"]
 KINDS: Final = ("address", "range", "account", "key")
 Network = IPv4Network | IPv6Network
+_UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +113,16 @@ def overlapping(network: Network, allowed: Sequence[Allowed]) -> list[Allowed]:
         for each in allowed
         if (other := ip_network(each.network)).version == network.version and other.overlaps(network)
     ]
+
+
+def one_line(text: str, chars_max: int = 0) -> str:
+    """`text` on one line: each control, format, separator or surrogate character becomes a space, runs of spaces one.
+
+    What somebody typed can then neither end a comment nor reorder how a line is shown (U+202E). `chars_max` 0: all.
+
+    >>> one_line("a\\n\\n  deny all;\\u202e\\x00 b")
+    'a deny all; b'
+    """
+    clean = "".join(" " if unicodedata.category(char) in _UNSAFE else char for char in text)
+    line = " ".join(clean.split())
+    return line if not chars_max or len(line) <= chars_max else line[: chars_max - 1].rstrip() + "…"

@@ -1,0 +1,60 @@
+"""The peer of `bench.detection`, for an environment with pySigma 1 and its SQLite backend: `python sigma_peer.py FOLDER`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    """Convert the rules, load the events, run every query; the last line printed is the outcome."""
+    from sigma.backends.sqlite import sqlite as backend_module  # type: ignore[import-not-found,unused-ignore]
+    from sigma.collection import SigmaCollection
+    from sigma.pipelines.sysmon import sysmon_pipeline  # type: ignore[import-not-found,unused-ignore]
+    from sigma.pipelines.windows import (  # type: ignore[import-not-found,unused-ignore]
+        windows_audit_pipeline,
+        windows_logsource_pipeline,
+    )
+
+    folder = Path(sys.argv[1])
+    pipeline = sysmon_pipeline() + windows_audit_pipeline() + windows_logsource_pipeline()
+    backend: Any = backend_module.sqliteBackend(pipeline)
+    queries: list[str] = []
+    for text in json.loads((folder / "rules.json").read_text()):
+        try:
+            queries += backend.convert(SigmaCollection.from_yaml(text))
+        except Exception:  # what the peer cannot convert it does not run
+            continue
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_bytes().splitlines()]
+    began = time.perf_counter()
+    columns: dict[str, str] = {}
+    for event in events:
+        for name in event:
+            columns.setdefault(name.lower(), name)
+    database = sqlite3.connect(":memory:")
+    database.create_function("regexp", 2, lambda pattern, value: False)
+    listed = ", ".join(f'"{name}" TEXT COLLATE NOCASE' for name in columns)
+    database.execute(f"CREATE TABLE logs ({listed})")
+    places = ", ".join("?" * len(columns))
+    rows = [
+        [None if value is None else value if isinstance(value, int | str) else json.dumps(value) for value in
+         ({k.lower(): v for k, v in event.items()}.get(name) for name in columns)]
+        for event in events
+    ]  # fmt: skip
+    database.executemany(f"INSERT INTO logs VALUES ({places})", rows)
+    ran = matches = 0
+    for query in queries:
+        with contextlib.suppress(sqlite3.Error):  # a column that no event has: the rule matches nothing
+            matches += len(database.execute(query.replace("<TABLE_NAME>", "logs")).fetchall())
+        ran += 1
+    seconds = time.perf_counter() - began
+    print(json.dumps({"events": len(events), "rules": ran, "matches": matches, "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""The webhook door: `POST /ingest/webhook/SOURCE`, signed by the sender in its own way.
+
+    github     X-Hub-Signature-256: sha256=HMAC(body); the delivery is the event's id, its name stands under `$webhook`
+    slack      X-Slack-Signature: v0=HMAC("v0:" timestamp ":" body), not older than five minutes; answers the challenge
+    okta       Authorization: the secret; an event hook's events are taken one by one; answers the verification (GET)
+    auth0      Authorization: the secret, alone or after `Bearer `; a log stream's entries
+    standard   Standard Webhooks: webhook-id, webhook-timestamp, webhook-signature
+
+A signature is over the bytes as they came, so it is checked before anything is parsed; without a right one nothing is
+said about the source, not even whether it exists. Resent deliveries have the same id and are kept once.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from muniment.access.webhooks import IncomingWebhook
+from muniment.errors import DeniedError, RejectedError
+from muniment.ingest.door_native import receipt_of
+from muniment.ingest.http_request import Answer, Request, json_answer, seal
+from muniment.limits import WEBHOOK_AGE_S
+from muniment.wire.jsonl import decode_body
+from muniment.wire.records import Records, producer_id
+
+__all__ = ["PREFIX", "is_signed", "post_webhook"]
+
+PREFIX: Final = "/ingest/webhook/"
+DOOR: Final = "webhook"
+_REFUSED: Final = "the signature is missing or wrong, or this source takes no webhooks"
+
+
+async def post_webhook(request: Request) -> Answer:
+    """Take what a webhook brings; the path is the source."""
+    webhook = request.ctx.webhook_of(request.path.strip("/"))
+    if webhook is not None and webhook.kind == "okta" and request.method == "GET":
+        return json_answer(200, {"verification": request.headers.get("x-okta-verification-challenge", "")})
+    body = await request.body()
+    if webhook is None or not is_signed(webhook, request.headers, body, request.ctx.now_ns() // 10**9):
+        raise DeniedError(_REFUSED, permission="ingest", is_authenticated=False)
+    request.source = webhook.source
+    if webhook.kind == "slack" and (challenge := _challenge(body)):
+        return json_answer(200, {"challenge": challenge})
+    found = _records(webhook.kind, request.headers, body)
+    ack = await seal(request, found, DOOR)
+    return json_answer(200, receipt_of(found, ack, is_full=False))
+
+
+def is_signed(webhook: IncomingWebhook, headers: Mapping[str, str], body: bytes, now_s: int) -> bool:
+    """Did the holder of the secret send these bytes, lately where the sender says when?"""
+    secret = webhook.secret.encode()
+    match webhook.kind:
+        case "github":
+            return _is_same(headers.get("x-hub-signature-256", ""), f"sha256={_hex(secret, body)}")
+        case "slack":
+            at = headers.get("x-slack-request-timestamp", "")
+            signed = b"v0:" + at.encode() + b":" + body
+            return _is_recent(at, now_s) and _is_same(
+                headers.get("x-slack-signature", ""), f"v0={_hex(secret, signed)}"
+            )
+        case "standard":
+            return _is_standard(webhook.secret, headers, body, now_s)
+        case _:
+            given = headers.get("authorization", "")
+            return _is_same(given.removeprefix("Bearer ").strip(), webhook.secret)
+
+
+def _is_standard(secret: str, headers: Mapping[str, str], body: bytes, now_s: int) -> bool:
+    at = headers.get("webhook-timestamp", "")
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except (binascii.Error, ValueError):
+        key = secret.encode()
+    signed = f"{headers.get('webhook-id', '')}.{at}.".encode() + body
+    wanted = "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    given = headers.get("webhook-signature", "").split(" ")[:8]
+    return _is_recent(at, now_s) and any(_is_same(each, wanted) for each in given)
+
+
+def _hex(secret: bytes, body: bytes) -> str:
+    return hmac.new(secret, body, hashlib.sha256).hexdigest()
+
+
+def _is_same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode())
+
+
+def _is_recent(at: str, now_s: int) -> bool:
+    return at.isdigit() and len(at) < 13 and abs(now_s - int(at)) <= WEBHOOK_AGE_S
+
+
+def _challenge(body: bytes) -> str:
+    try:
+        found = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return ""
+    if isinstance(found, dict) and found.get("type") == "url_verification":
+        return str(found.get("challenge", ""))
+    return ""
+
+
+def _records(kind: str, headers: Mapping[str, str], body: bytes) -> Records:
+    if kind == "okta":
+        return _hook_events(body)
+    if kind == "github":
+        name, delivery = headers.get("x-github-event", ""), headers.get("x-github-delivery", "")
+        marked = msgspec.json.encode({"$webhook": {"event": name, "delivery": delivery}})
+        rest = body.strip()
+        if rest[:1] == b"{" and rest[1:].lstrip()[:1] != b"}":
+            body = marked[:-1] + b"," + rest[1:]
+        return _with_id(decode_body(body, door=DOOR), delivery)
+    found = decode_body(body, door=DOOR)
+    if kind == "standard":
+        return _with_id(found, headers.get("webhook-id", ""))
+    name = {"auth0": "log_id", "slack": "event_id"}[kind]
+    found.ids = [own or _id_of(record, name) for own, record in zip(found.ids, found.records, strict=True)]
+    return found
+
+
+def _hook_events(body: bytes) -> Records:
+    """The events of an Okta event hook, each as it stands in the system log."""
+    try:
+        events = msgspec.json.decode(body, type=_Hook).data.events
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RejectedError(f"not an event hook's body: {error}", field="body") from None
+    found = Records()
+    for event in events:
+        found.add(bytes(event), _id_of(bytes(event), "uuid"), None, door=DOOR)
+    return found
+
+
+class _Data(msgspec.Struct):
+    events: list[msgspec.Raw] = []
+
+
+class _Hook(msgspec.Struct):
+    data: _Data
+
+
+def _with_id(found: Records, delivery: str) -> Records:
+    if delivery:
+        found.ids = [producer_id(delivery if n == 0 else f"{delivery}/{n}") for n in range(len(found.ids))]
+    return found
+
+
+def _id_of(record: bytes, name: str) -> str | None:
+    try:
+        document: Any = msgspec.json.decode(record)
+    except msgspec.DecodeError:
+        return None
+    return producer_id(document.get(name)) if isinstance(document, dict) else None

@@ -1,0 +1,143 @@
+"""A notice: what one notification says, before any receiver's format. Frozen, bounded and on one line each.
+
+Who makes a notice decides what it shows: personal values are masked before, because a chat or a mailbox forgets nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol, cast, get_args
+from urllib.parse import urlsplit
+
+from muniment.errors import AuditError, RejectedError
+from muniment.limits import (
+    NOTICE_FIELDS_MAX,
+    NOTICE_ID_CHARS_MAX,
+    NOTICE_LINE_CHARS_MAX,
+    NOTICE_LINES_MAX,
+    NOTICE_LINK_CHARS_MAX,
+    NOTICE_TITLE_CHARS_MAX,
+)
+from muniment.respond.block import one_line
+
+__all__ = ["SEVERITIES", "Channel", "DeliveryError", "Notice", "Severity", "new_notice", "read_notice"]
+
+Severity = Literal["informational", "low", "medium", "high", "critical"]
+SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
+"""Sigma's levels, from least to most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What happened and where to look. `occurred_at` in UTC nanoseconds; `link` empty or http(s).
+
+    Raises:
+        RejectedError: a field is out of bounds or not on one line; `new_notice` shortens instead.
+    """
+
+    id: str
+    title: str
+    severity: Severity
+    source: str
+    occurred_at: int
+    lines: tuple[str, ...] = ()
+    link: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.id) <= NOTICE_ID_CHARS_MAX or not all(c.isalnum() or c in "-_" for c in self.id):
+            raise RejectedError(f"1 to {NOTICE_ID_CHARS_MAX} letters, digits, - and _", field="id")
+        if not self.id.isascii():
+            raise RejectedError("letters and digits of ASCII", field="id")
+        if self.severity not in SEVERITIES:
+            raise RejectedError(f"expected one of {', '.join(SEVERITIES)}, got {self.severity!r}", field="severity")
+        if not self.title or not 0 <= self.occurred_at < 253_402_300_800_000_000_000:
+            raise RejectedError("a notice has a title and a time before the year 10000", field="title")
+        if len(self.lines) > NOTICE_LINES_MAX or len(self.fields) > NOTICE_FIELDS_MAX:
+            raise RejectedError(f"at most {NOTICE_LINES_MAX} lines and {NOTICE_FIELDS_MAX} fields", field="lines")
+        texts = [self.title, self.source, *self.lines, *(part for field in self.fields for part in field)]
+        if any(one_line(text, NOTICE_LINE_CHARS_MAX) != text for text in texts):
+            raise RejectedError(f"texts are one line of at most {NOTICE_LINE_CHARS_MAX} characters", field="lines")
+        if self.link and not _is_link(self.link):
+            raise RejectedError(f"an http or https address of at most {NOTICE_LINK_CHARS_MAX} characters", field="link")
+
+    def to_json(self) -> str:
+        """The notice as the outbox keeps it and a webhook carries it."""
+        return json.dumps(
+            {
+                "id": self.id, "title": self.title, "severity": self.severity, "source": self.source,
+                "occurred_at": self.occurred_at, "lines": self.lines, "link": self.link, "fields": self.fields,
+            },
+            ensure_ascii=False, separators=(",", ":"),
+        )  # fmt: skip
+
+
+def new_notice(
+    id: str, title: str, severity: str, source: str, occurred_at: int, *,
+    lines: Sequence[str] = (), link: str = "", fields: Mapping[str, str] | None = None,
+) -> Notice:  # fmt: skip
+    """A notice of any texts: each on one line, the long ones cut with an ellipsis, the last line saying what is left out."""
+    kept = [one_line(line, NOTICE_LINE_CHARS_MAX) for line in lines[:NOTICE_LINES_MAX]]
+    if len(lines) > NOTICE_LINES_MAX:
+        kept[-1] = f"… and {len(lines) - NOTICE_LINES_MAX + 1} more lines"
+    pairs = [
+        (one_line(name, NOTICE_LINE_CHARS_MAX), one_line(value, NOTICE_LINE_CHARS_MAX))
+        for name, value in (fields or {}).items()
+    ]
+    if len(pairs) > NOTICE_FIELDS_MAX:
+        left = len(pairs) - NOTICE_FIELDS_MAX + 1
+        pairs = [*pairs[: NOTICE_FIELDS_MAX - 1], ("…", f"{left} more fields")]
+    return Notice(
+        id, one_line(title, NOTICE_TITLE_CHARS_MAX) or "(no title)", cast(Severity, severity),
+        one_line(source, NOTICE_LINE_CHARS_MAX), occurred_at, tuple(kept), link, tuple(pairs),
+    )  # fmt: skip
+
+
+def read_notice(text: str) -> Notice:
+    """The notice that `to_json` wrote."""
+    kept = json.loads(text)
+    return Notice(
+        kept["id"], kept["title"], kept["severity"], kept["source"], kept["occurred_at"], tuple(kept["lines"]),
+        kept["link"], tuple((name, value) for name, value in kept["fields"]),
+    )  # fmt: skip
+
+
+class Channel(Protocol):
+    """One receiver. Called by one thread at a time; a notice may come again after a crash, with the same id."""
+
+    def deliver(self, notice: Notice, now_ns: int) -> str:
+        """Hand it over within a bounded time; a remark to keep (refused recipients), or "".
+
+        Raises:
+            DeliveryError: the receiver did not take it.
+        """
+        ...
+
+
+class DeliveryError(AuditError):
+    """A receiver did not take a notice. `is_permanent`: trying again cannot help until somebody changes something.
+
+    The text never holds an address with a secret in it (webhook paths are secrets), only the host.
+    """
+
+    def __init__(self, message: str, *, is_permanent: bool = False, retry_after_ms: int = 0) -> None:
+        super().__init__(message)
+        self.is_permanent = is_permanent
+        self.retry_after_ms = retry_after_ms
+
+
+def _is_link(link: str) -> bool:
+    if (
+        len(link) > NOTICE_LINK_CHARS_MAX
+        or not link.isascii()
+        or not link.isprintable()
+        or set(link) & set(' <>"\\^`{|}')
+    ):
+        return False
+    try:
+        parts = urlsplit(link)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)

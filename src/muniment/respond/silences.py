@@ -1,0 +1,62 @@
+"""Silences in the database: who wanted one, why and until when. They end by themselves and stay in the list."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from muniment.errors import RejectedError
+from muniment.respond.notice import Severity
+from muniment.respond.routes import Silence
+
+__all__ = ["Silences"]
+
+_METADATA = sa.MetaData()
+_TABLE = sa.Table(
+    "silences",
+    _METADATA,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("source", sa.String(200), nullable=False),
+    sa.Column("from_ns", sa.BigInteger, nullable=False),
+    sa.Column("until_ns", sa.BigInteger, nullable=False),
+    sa.Column("by", sa.String(128), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("severity_max", sa.String(16), nullable=False),
+)
+
+
+class Silences:
+    """All silences of one Muniment."""
+
+    def __init__(self, database: sa.Engine) -> None:
+        self._database = database
+        _METADATA.create_all(database)
+
+    def add(self, source: str, until_ns: int, by: str, reason: str, severity_max: Severity, now_ns: int) -> Silence:
+        """Keep quiet about `source` (a rule's title, with `*`) from now on. Raises RejectedError."""
+        made = Silence("0", (source,), now_ns, until_ns, by, reason, severity_max)
+        values = {
+            "source": source, "from_ns": now_ns, "until_ns": until_ns, "by": by, "reason": reason,
+            "severity_max": severity_max,
+        }  # fmt: skip
+        with self._database.begin() as connection:
+            key = connection.execute(sa.insert(_TABLE).values(**values)).inserted_primary_key
+        assert key is not None
+        return Silence(str(key[0]), made.sources, now_ns, until_ns, by, reason, severity_max)
+
+    def all(self) -> list[Silence]:
+        """Every silence, ended ones too, newest first."""
+        with self._database.connect() as connection:
+            rows = connection.execute(sa.select(_TABLE).order_by(_TABLE.c.number.desc())).mappings().all()
+        return [
+            Silence(
+                str(r["number"]), (r["source"],), r["from_ns"], r["until_ns"], r["by"], r["reason"], r["severity_max"]
+            )
+            for r in rows
+        ]
+
+    def end(self, number: int, now_ns: int) -> None:
+        """A silence ends now. Raises RejectedError with status 404 when there is none that goes on."""
+        goes_on = (_TABLE.c.number == number) & (_TABLE.c.until_ns > now_ns) & (_TABLE.c.from_ns < now_ns)
+        with self._database.begin() as connection:
+            if not connection.execute(sa.update(_TABLE).where(goes_on).values(until_ns=now_ns)).rowcount:
+                raise RejectedError("there is no such silence that goes on", field="number", status=404)
