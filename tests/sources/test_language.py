@@ -81,6 +81,19 @@ def test_a_key_with_dots_is_written_in_backquotes(client: Any) -> None:
     assert row["actor_id"] == "7"
 
 
+def test_hexadecimal_digits_are_read_as_the_text_they_stand_for(client: Any) -> None:
+    rules = "fields:\n  actor_name: {unhex: x}\n"
+    texts = [_map(client, rules, record)["actor_name"] for record in ('{"x":"7669006D"}', '{"x":"766"}', '{"x":"vi"}')]
+    assert texts == ["vi m", "", ""]
+
+
+def test_an_entry_inside_another_may_be_recognised_alone(client: Any, catalogue: Catalogue) -> None:
+    entry = _entry("inside: syslog\nrecognise: {syslog.app: demo}\nalone: {demo: {present: true}}\n")
+    both = Catalogue({**catalogue, "demo": entry})
+    records = [b'{"syslog":{"message":"x","app":"demo"}}', b'{"demo":1}', b'{"syslog":{"message":"x"}}']
+    assert recognise(both, records, client) == ["demo", "demo", "syslog"]
+
+
 def test_the_first_case_that_holds_decides(client: Any) -> None:
     rules = (
         "fields:\n  action: kind\ncases:\n"

@@ -42,6 +42,7 @@ _OPTIONAL = (
     "product",
     "time_form",
     "inside",
+    "alone",
     "rank",
     "recognise",
     "personal",
@@ -94,7 +95,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One known system. `inside` names the entry whose records it is found in (openssh inside syslog)."""
+    """One known system. `inside` names the entry whose records it is found in (openssh inside syslog).
+
+    `alone` is how it is recognised outside those (a database's JSON log, beside its lines in syslog).
+    """
 
     name: str
     title: str
@@ -106,6 +110,7 @@ class Entry:
     inside: str
     rank: int
     recognise: Condition | None
+    alone: Condition | None
     personal: tuple[dict[str, str], ...]
     secrets: tuple[str, ...]
     mapping: Rules
@@ -170,6 +175,9 @@ class _Reader:
         if not isinstance(rhythm, int) or not isinstance(rank, int):
             raise self.error("rhythm_s and rank are whole numbers", raw.lines["rhythm_s"])
         recognise = self._condition(raw["recognise"], raw.lines["recognise"]) if "recognise" in raw else None
+        alone = self._condition(raw["alone"], raw.lines["alone"]) if "alone" in raw else None
+        if alone is not None and "inside" not in raw:
+            raise self.error("alone is for an entry that is inside another one", raw.lines["alone"])
         return Entry(
             name=name,
             title=self._text(raw, "title"),
@@ -181,6 +189,7 @@ class _Reader:
             inside=self._text(raw, "inside") if "inside" in raw else "",
             rank=rank,
             recognise=recognise,
+            alone=alone,
             personal=tuple(self._personal(raw)),
             secrets=tuple(str(item) for item in raw.get("secrets", [])),
             mapping=self._mapping(raw),

@@ -260,7 +260,7 @@ def recognise_sql(catalogue: Catalogue, *, within: str = "") -> str:
     `within` restricts it to one entry and what is found inside it (a source whose format is `syslog`).
     """
     wanted = [e for e in catalogue.values() if not within or e.inside == within]
-    conditions = [(entry.name, _conditions(catalogue, entry)) for entry in wanted]
+    conditions = [(entry.name, all_of) for entry in wanted for all_of in _alternatives(catalogue, entry)]
     paths = [
         found.segments
         for _, all_of in conditions
@@ -278,6 +278,11 @@ def recognise_sql(catalogue: Catalogue, *, within: str = "") -> str:
     chosen = f"multiIf({', '.join(branches)}, {quote(within or 'json')})" if branches else quote(within or "json")
     # The lambda names the extraction once; written out it would stand in the text a hundred times.
     return f"arrayElement(arrayMap(r -> {chosen}, [JSONExtract(record, {quote(tree.tuple_type)})]), 1)"
+
+
+def _alternatives(catalogue: Catalogue, entry: Entry) -> list[list[Condition]]:
+    inside = _conditions(catalogue, entry)
+    return [inside, [entry.alone]] if entry.alone else [inside]
 
 
 def _conditions(catalogue: Catalogue, entry: Entry) -> list[Condition]:

@@ -10,6 +10,7 @@ A value is
     {lookup: V, table: {from: to}, else: V}   a table; without `else`, nothing
     {capture: V, pattern: RE2}                the first group of an RE2 pattern
     {template: "{path} of {$name}"}           text with values in it; empty when all its values are empty
+    {unhex: V}                                hexadecimal digits as the text they stand for; empty when they are none
     {lower: V} {dotted: V} {camel: V}         lower case; "User: Login" -> user.login; "CreateUser" -> user.create
     {outcome: V} {severity: V}                the words of the trade -> success/failure/unknown, 0..6
     {class: V} {activity: V}                  the OCSF class_uid and activity_id of an action noun.verb
@@ -136,7 +137,15 @@ class Call:
 
 Value = Path | Const | Ref | First | Lookup | Capture | Template | Call
 
+
+def _unhex_sql(sql: str) -> str:
+    """The NULs between the arguments of a command line become blanks."""
+    clean = f"toValidUTF8(replaceAll(unhex({sql}), char(0), ' '))"
+    return f"if(match({sql}, '^(?:[0-9A-Fa-f][0-9A-Fa-f])+$'), {clean}, '')"
+
+
 _CALLS: dict[str, Callable[[str], str]] = {
+    "unhex": _unhex_sql,
     "lower": lambda sql: f"lower({sql})",
     "dotted": words.dotted_sql,
     "camel": words.camel_sql,
