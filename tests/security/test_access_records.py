@@ -18,6 +18,8 @@ UNRECORDED = {
     # No content of records, and nobody's name; asked for all the time by monitors, mirrors and progress bars.
     "GET /api/v1/status", "GET /metrics", "GET /api/v1/verify", "GET /api/v1/rebuild", "GET /api/v1/consistency",
     "GET /tlog/{shard}/{path:path}", "GET /status", "GET /help",
+    # An application asks at every login; the answer is in the records of blocks.
+    "GET /api/v1/blocks/check",
 }  # fmt: skip
 
 Reader = Callable[[httpx.Client, Neighbours], httpx.Response]
@@ -60,9 +62,30 @@ READS: dict[str, tuple[Reader, str, dict[str, Any]]] = {
     "GET /events/{index}": (_get("/events/{a}"), "log.view", {"results": 1}),
     "GET /events/{index}/proof": (_get("/events/{a}/proof"), "log.view", {"results": 1}),
     "GET /sources": (_get("/sources"), "source.list", {}),
+    "GET /api/v1/alerts": (_get("/api/v1/alerts", entity="203.0.113.199"), "alert.list", {"results": 0, "entity": "203.0.113.199"}),
+    "GET /api/v1/rules": (_get("/api/v1/rules"), "rule.list", {}),
+    "GET /api/v1/rules/exceptions": (_get("/api/v1/rules/exceptions"), "exception.list", {}),
+    "GET /api/v1/rules/coverage": (_get("/api/v1/rules/coverage"), "rule.list", {}),
+    "GET /api/v1/entities/{kind}/{value}": (_get("/api/v1/entities/address/203.0.113.199"), "entity.view", {"results": 0}),
+    "GET /api/v1/blocks": (_get("/api/v1/blocks"), "block.list", {}),
+    "GET /api/v1/allowed": (_get("/api/v1/allowed"), "allowed.list", {}),
+    "GET /api/v1/notifications": (_get("/api/v1/notifications"), "notify.list", {"results": 0}),
+    "GET /api/v1/silences": (_get("/api/v1/silences"), "silence.list", {"results": 0}),
+    "GET /feeds/{name}": (_get("/feeds/nginx.conf"), "feed.fetch", {}),
+    "GET /feeds/taxii2/collections/blocks/objects": (_get("/feeds/taxii2/collections/blocks/objects"), "feed.fetch", {}),
+    "GET /alerts": (_get("/alerts"), "alert.list", {"page": "/alerts"}),
+    "GET /entities/{kind}": (_get("/entities/address", v="203.0.113.199"), "entity.view", {"results": 0}),
+    "GET /blocks": (_get("/blocks"), "block.list", {}),
+    "GET /blocks/new": (_get("/blocks/new", kind="address", v="203.0.113.199"), "block.preview", {"results": 0}),
+    "GET /rules": (_get("/rules"), "rule.list", {}),
+    "GET /rules/one": (_get("/rules/one", rule="5d6a1c3e-3b1e-4d55-9d4f-2f7f2a6d7a03"), "rule.list", {}),
     "GET /saved": (_get("/saved"), "search.list", {}),
 }  # fmt: skip
-APART = {"GET /api/v1/tail"}
+APART = {
+    "GET /api/v1/tail",
+    # One alert, one block: tests/system/test_detection.py and test_brute_force.py make some and look for the records.
+    "GET /api/v1/alerts/{uid}", "GET /alerts/{uid}", "GET /api/v1/blocks/{id}", "GET /blocks/{id}",
+}  # fmt: skip
 
 
 def _records(n: Neighbours, since: int) -> list[dict[str, Any]]:

@@ -183,6 +183,11 @@ def test_a_person_is_done_with_an_alert_and_that_is_a_record(server: RuledServer
     assert (done["state"], done["state_reason"]) == ("resolved", "it was Sunday")
     assert alert["uid"] not in {each["uid"] for each in server.alerts(state="open")}
     assert server.one(f"source:muniment action:alert.handle target_id:{alert['uid']}", 5)["outcome"] == "success"
+    assert server.get(f"/api/v1/alerts/{alert['uid']}")["state"] == "resolved"
+    assert server.one(f"source:muniment action:alert.view target_id:{alert['uid']}", 5)
+    page = server.session("looker", "analyst").get(f"/alerts/{alert['uid']}")
+    assert "it was Sunday" in page.text
+    assert server.one("source:muniment action:alert.view actor:looker", 5)
 
 
 def test_readers_without_the_permission_see_no_alerts(server: RuledServer) -> None:

@@ -186,13 +186,13 @@ def detection_operations(services: Services) -> list[Operation]:
         Operation("GET", "/api/v1/rules", "rules", "Every rule, whether it runs, and those that cannot", "alerts", d.rules,
                   answer=RuleListAnswer, tag="detection"),
         Operation("POST", "/api/v1/rules/switch", "rule_switch", "Run a rule, or do not", "rules", d.switch,
-                  body=SwitchBody, answer=RuleAnswer, tag="detection"),
+                  body=SwitchBody, answer=RuleAnswer, tag="detection", refusals=frozenset({404})),
         Operation("POST", "/api/v1/rules/backtest", "rule_backtest", "What a rule would have found", "alerts", d.back_test,
-                  body=BackTestBody, answer=BackTestAnswer, tag="detection"),
+                  body=BackTestBody, answer=BackTestAnswer, tag="detection", refusals=frozenset({404})),
         Operation("GET", "/api/v1/rules/exceptions", "exceptions", "What rules overlook, why and until when", "alerts",
                   d.exceptions, answer=ExceptionListAnswer, tag="detection"),
         Operation("POST", "/api/v1/rules/exceptions", "exception_create", "Let a rule overlook some events", "rules",
-                  d.exempt, body=ExceptionBody, answer=ExceptionAnswer, status=201, tag="detection"),
+                  d.exempt, body=ExceptionBody, answer=ExceptionAnswer, status=201, tag="detection", refusals=frozenset({404})),
         Operation("POST", "/api/v1/rules/exceptions/{number}/end", "exception_end", "End an exception now", "rules",
                   d.end_exception, answer=ExceptionAnswer, tag="detection"),
         Operation("GET", "/api/v1/rules/coverage", "rule_coverage", "ATT&CK techniques that running rules watch for",
@@ -243,7 +243,7 @@ class Detecting:
     async def alert(self, call: Call[Empty, Empty]) -> AlertAnswer:
         _all_rows(call)
         alert = self._s.alerts.get(str(call.path["uid"]))
-        await self._record(call, "alert.view", "alert", alert.uid)
+        await self._record(call, "alert.view", "alert", alert.uid, results=1)
         return _alert(alert)
 
     async def set_state(self, call: Call[Empty, StateBody]) -> AlertAnswer:
@@ -298,13 +298,15 @@ class Detecting:
         start = parse_time(b.start, now, field="start") // 1_000 if b.start else None
         end = parse_time(b.end, now, field="end") // 1_000 if b.end and b.end != "now" else None
         found = await self._blocking(lambda: self._s.detector.back_test(b.rule, start, end))
-        await self._record(call, "rule.backtest", "rule", b.rule, hits=found.hits, start=b.start, end=b.end)
+        await self._record(call, "rule.backtest", "rule", b.rule, results=found.hits, start=b.start, end=b.end)
         return BackTestAnswer(
             b.rule, found.hits, list(found.indexes), dict(found.by_day), found.looked_at, found.took_ms
         )
 
     async def exceptions(self, call: Call[Empty, Empty]) -> ExceptionListAnswer:
-        return ExceptionListAnswer([_exception(each, self._s.clock()) for each in self._s.rules.exemptions()])
+        found = await self._blocking(self._s.rules.exemptions)
+        await self._record(call, "exception.list", "ledger", self._s.ledger.origin, results=len(found))
+        return ExceptionListAnswer([_exception(each, self._s.clock()) for each in found])
 
     async def exempt(self, call: Call[Empty, ExceptionBody]) -> ExceptionAnswer:
         b, now = call.body, self._s.clock()
@@ -336,6 +338,7 @@ class Detecting:
                 each = techniques.setdefault(name, [0, 0])
                 each[0] += 1
                 each[1] += counts.get(rule.key, 0)
+        await self._record(call, "rule.list", "ledger", self._s.ledger.origin, results=len(techniques))
         return CoverageAnswer(dict(sorted(techniques.items())), without)
 
 

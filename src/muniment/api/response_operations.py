@@ -203,7 +203,7 @@ def response_operations(services: Services) -> list[Operation]:
         Operation("POST", "/api/v1/allowed", "allow", "Never block a network", "block", r.allow, body=AllowBody,
                   answer=AllowedAnswer, status=201, tag="response", refusals=conflict),
         Operation("POST", "/api/v1/allowed/remove", "disallow", "A network may be blocked again", "block", r.disallow,
-                  body=AllowBody, answer=AllowedAnswer, tag="response"),
+                  body=AllowBody, answer=AllowedAnswer, tag="response", refusals=frozenset({404})),
         Operation("GET", "/api/v1/notifications", "notifications", "What was sent to whom, and what could not be", "alerts",
                   r.notifications, answer=NotificationListAnswer, tag="response"),
         Operation("POST", "/api/v1/notifications/revive", "notification_revive", "Try a dead letter again", "rules", r.revive,
@@ -241,7 +241,7 @@ class Responding:
         known, text = canonical(kind, value)
         offices = self._s.blocks.offices(known, text)
         found = await self._blocking(lambda: hits(self._s.engine, known, text, self._s.clock(), offices))
-        await self._record(call, action, known, text, events=found.events, successes=found.successes)
+        await self._record(call, action, known, text, results=found.events, successes=found.successes)
         return found
 
     async def entity(self, call: Call[Empty, Empty]) -> PreviewAnswer:
@@ -299,7 +299,7 @@ class Responding:
         n, last = 0, 0
         if block.active_at:
             n, last = await self._blocking(lambda: effect(self._s.engine, block.kind, block.value, block.active_at))
-        await self._record(call, "block.view", block.kind, block.value, block=block.id, attempts_since=n)
+        await self._record(call, "block.view", block.kind, block.value, block=block.id, attempts_since=n, results=1)
         return _block(block, n, last)
 
     async def approve(self, call: Call[Empty, Empty]) -> BlockAnswer:
@@ -328,7 +328,9 @@ class Responding:
         return CheckAnswer(False)
 
     async def allowed(self, call: Call[Empty, Empty]) -> AllowListAnswer:
-        return AllowListAnswer(list(map(_allowed, self._s.blocks.allowed())))
+        found = self._s.blocks.allowed()
+        await self._noted(call, "allowed.list", "ledger", self._s.ledger.origin, results=len(found))
+        return AllowListAnswer(list(map(_allowed, found)))
 
     async def allow(self, call: Call[Empty, AllowBody]) -> AllowedAnswer:
         made = self._s.blocks.allow(call.body.network, call.body.title, call.identity.id, self._s.clock())
@@ -343,6 +345,7 @@ class Responding:
     async def notifications(self, call: Call[Any, Any]) -> NotificationListAnswer:
         entries = await self._blocking(self._s.outbox.entries)
         found = [NotificationAnswer(**{name: getattr(e, name) for name in type(e).__slots__}) for e in entries]
+        await self._noted(call, "notify.list", "ledger", self._s.ledger.origin, results=len(found))
         return NotificationListAnswer(list(self._s.channels), found)
 
     async def revive(self, call: Call[Empty, ReviveBody]) -> NotificationListAnswer:
@@ -352,7 +355,9 @@ class Responding:
         return await self.notifications(call)
 
     async def silences(self, call: Call[Any, Any]) -> SilenceListAnswer:
-        return SilenceListAnswer([_silence(each) for each in await self._blocking(self._s.silences.all)])
+        found = await self._blocking(self._s.silences.all)
+        await self._noted(call, "silence.list", "ledger", self._s.ledger.origin, results=len(found))
+        return SilenceListAnswer([_silence(each) for each in found])
 
     async def silence(self, call: Call[Empty, SilenceBody]) -> SilenceAnswer:
         b, now = call.body, self._s.clock()
@@ -403,7 +408,7 @@ class Responding:
     async def _fetched(self, call: Call[Any, Any], name: str, n: int) -> None:
         await self._s.recorder.record(
             "feed.fetch", call.identity, targets=[{"type": "feed", "id": name}], client_ip=call.client_ip,
-            user_agent=call.user_agent, metadata={"blocks": n},
+            user_agent=call.user_agent, metadata={"results": n},
         )  # fmt: skip
 
 

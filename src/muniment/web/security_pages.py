@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from muniment.errors import AuditError, RejectedError
+from muniment.errors import AuditError, DeniedError, RejectedError
 from muniment.web.address import Address
 from muniment.web.backend import Viewer, Wanted
 from muniment.web.fields import ROW_COLUMNS
@@ -314,6 +314,8 @@ class SecurityPages:
 
     async def preview(self, request: Request, viewer: Viewer) -> Response:
         """What a block would have hit, and the form that asks for it."""
+        if "block" not in viewer.permissions:
+            raise DeniedError("blocking needs the permission 'block'", permission="block")
         params = request.query_params
         found = await self._backend.preview(viewer, params.get("kind", "address"), params.get("v", "").strip())
         look = self._site.look(request)
