@@ -8,12 +8,15 @@ on one line, in printable ASCII: no reason can become a directive.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address, IPv6Address
+from itertools import pairwise
 from typing import Any, Final
 
 from muniment.respond.block import Block, network_of
@@ -70,20 +73,63 @@ def _haproxy(blocks: Sequence[Block], now_ns: int) -> str:
 
 
 def _nftables(blocks: Sequence[Block], now_ns: int) -> str:
-    """Taken whole or not at all by `nft -f`; elements time out by themselves should nobody fetch the next one."""
+    """Taken whole or not at all by `nft -f`; elements time out by themselves should nobody fetch the next one.
+
+    A set with intervals keeps one time for what overlaps, so overlapping blocks are cut into disjoint ones, each living
+    as long as the longest block that covers it.
+    """
     lines = ["add table inet muniment\n"]
     for version in (4, 6):
-        name = f"blocked{version}"
-        lines.append(
-            f"add set inet muniment {name} {{ type ipv{version}_addr; flags interval, timeout; auto-merge; }}\n"
-        )
-        lines.append(f"flush set inet muniment {name}\n")
-        for block in blocks:
-            network = network_of(block.kind, block.value)
-            if network is not None and network.version == version:
-                left = max(1, (block.expires_at - now_ns) // 10**9)
-                lines.append(f"add element inet muniment {name} {{ {block.value} timeout {left}s }}\n")
+        name = f"inet muniment blocked{version}"
+        lines.append(f"add set {name} {{ type ipv{version}_addr; flags interval, timeout; }}\n")
+        lines.append(f"flush set {name}\n")
+        lines += [f"add element {name} {{ {_element(span, now_ns)} }}\n" for span in _disjoint(blocks, version)]
     return "".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Addresses `first` to `last` of one family, refused until `until_ns`."""
+
+    first: int
+    last: int
+    until_ns: int
+    version: int
+
+
+def _disjoint(blocks: Sequence[Block], version: int) -> Iterator[_Span]:
+    """Spans in order that do not touch unless they end at different times. One sweep, n log n."""
+    covers = sorted(
+        (int(network.network_address), int(network.broadcast_address), block.expires_at)
+        for block in blocks
+        if (network := network_of(block.kind, block.value)) is not None and network.version == version
+    )
+    edges = sorted({first for first, _, _ in covers} | {last + 1 for _, last, _ in covers})
+    active: list[tuple[int, int]] = []  # (-until, last): the longest-lived first
+    position = 0
+    open_span: _Span | None = None
+    for edge, following in pairwise(edges):
+        while position < len(covers) and covers[position][0] == edge:
+            heapq.heappush(active, (-covers[position][2], covers[position][1]))
+            position += 1
+        while active and active[0][1] < edge:
+            heapq.heappop(active)
+        until = -active[0][0] if active else None
+        if open_span and until == open_span.until_ns:
+            open_span = _Span(open_span.first, following - 1, open_span.until_ns, version)
+            continue
+        if open_span:
+            yield open_span
+        open_span = _Span(edge, following - 1, until, version) if until is not None else None
+    if open_span:
+        yield open_span
+
+
+def _element(span: _Span, now_ns: int) -> str:
+    make = IPv4Address if span.version == 4 else IPv6Address
+    first, last = make(span.first), make(span.last)
+    text = str(first) if first == last else f"{first}-{last}"
+    return f"{text} timeout {max(1, -((now_ns - span.until_ns) // 10**9))}s"
 
 
 def _stix(blocks: Sequence[Block], now_ns: int) -> str:
