@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sqlite3
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+
+def _found(pattern: str, value: object) -> bool:
+    try:
+        return value is not None and re.search(pattern, str(value)) is not None
+    except re.error:
+        return False
 
 
 def main() -> None:
@@ -37,7 +45,7 @@ def main() -> None:
         for name in event:
             columns.setdefault(name.lower(), name)
     database = sqlite3.connect(":memory:")
-    database.create_function("regexp", 2, lambda pattern, value: False)
+    database.create_function("regexp", 2, _found)
     listed = ", ".join(f'"{name}" TEXT COLLATE NOCASE' for name in columns)
     database.execute(f"CREATE TABLE logs ({listed})")
     places = ", ".join("?" * len(columns))

@@ -13,7 +13,7 @@ import orjson
 from muniment.detect.alerts import Finding
 from muniment.detect.correlation import Correlation, Correlator, Firing, Match
 from muniment.detect.keyvalue import with_fields
-from muniment.detect.logsources import PRODUCT, Kind, typed_kind, windows_kind
+from muniment.detect.logsources import PRODUCT, Kind, typed_kind, windows_kind, windows_kind_of
 from muniment.detect.match import Event, Matcher
 from muniment.detect.reading import Formats, Row, Wanted, wanted
 from muniment.detect.rules import Rule
@@ -77,6 +77,9 @@ class Ready:
         kind, taxonomy = self.formats[row.format]
         if kind.product != "windows":
             return kind
+        known = windows_kind_of(row.record.encode())
+        if known is not None:
+            return known
         event = Event(orjson.loads(row.record), taxonomy)
         channel, number = event.plain("Channel"), event.plain("EventID")
         return windows_kind(channel[0] if channel else "", number[0] if number else "")

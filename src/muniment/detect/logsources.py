@@ -8,16 +8,27 @@ are written for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 from sigma.pipelines.common import windows_logsource_mapping
 
 from muniment.detect.rules import LogSource
 
-__all__ = ["PLAIN", "PRODUCT", "Kind", "Taxonomy", "kind_of_entry", "taxonomy_of", "typed_kind", "windows_kind"]
+__all__ = [
+    "PLAIN",
+    "PRODUCT",
+    "Kind",
+    "Taxonomy",
+    "kind_of_entry",
+    "taxonomy_of",
+    "typed_kind",
+    "windows_kind",
+    "windows_kind_of",
+]
 
 PRODUCT = "muniment"
 """The product of rules over typed columns."""
@@ -70,13 +81,6 @@ class Taxonomy:
     prefixes: Sequence[str] = ()
     keyvalue: tuple[str, ...] = ()
 
-    def paths(self, name: str) -> Iterator[str]:
-        """Where to look for a field, the first that is there counts."""
-        yield from self.names.get(name, ())
-        yield name
-        for prefix in self.prefixes:
-            yield f"{prefix}.{name}"
-
     @property
     def has_columns(self) -> bool:
         """Does it name typed columns?"""
@@ -112,6 +116,46 @@ def typed_kind(format: str, class_name: str) -> Kind:
     """
     category = class_name.lower().replace(" ", "_")
     return Kind(PRODUCT, frozenset({category} if category else ()), frozenset({format}))
+
+
+class _System(msgspec.Struct):
+    Channel: str = ""
+    EventID: int | str = ""
+
+
+class _Outer(msgspec.Struct):
+    System: _System | None = None
+
+
+class _Winlog(msgspec.Struct):
+    channel: str = ""
+    event_id: int | str = ""
+
+
+class _Shapes(msgspec.Struct):
+    """The places of channel and id in the usual forms of a Windows event; everything else is skipped unread."""
+
+    Channel: str = ""
+    EventID: int | str = ""
+    winlog: _Winlog | None = None
+    Event: _Outer | None = None
+
+
+_shapes = msgspec.json.Decoder(_Shapes).decode
+
+
+def windows_kind_of(record: bytes) -> Kind | None:
+    """The kind of a Windows event in one of the usual forms; None when it has another. 2 us, for every event needs it."""
+    try:
+        found = _shapes(record)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    channel, number = found.Channel, found.EventID
+    if found.winlog is not None:
+        channel, number = found.winlog.channel, found.winlog.event_id
+    elif found.Event is not None and found.Event.System is not None:
+        channel, number = found.Event.System.Channel, found.Event.System.EventID
+    return windows_kind(channel, str(number)) if channel else None
 
 
 def _services() -> dict[str, frozenset[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from time import perf_counter
@@ -56,7 +56,7 @@ _OPERATE: Mapping[str, Callable[[float, float], bool]] = {
 class Event:
     """One event as a rule sees it: fields by dotted name, in nested objects or flat, as texts."""
 
-    __slots__ = ("_columns", "_document", "_folded", "_plain", "_taxonomy", "_text")
+    __slots__ = ("_below", "_columns", "_document", "_folded", "_plain", "_taxonomy", "_text")
 
     def __init__(
         self, document: Mapping[str, Any], taxonomy: Taxonomy = PLAIN, columns: Mapping[str, Any] | None = None
@@ -65,6 +65,7 @@ class Event:
         self._document = document
         self._taxonomy = taxonomy
         self._columns = columns
+        self._below: list[Mapping[str, Any]] | None = None
         self._plain: dict[str, tuple[str, ...] | None] = {}
         self._folded: dict[str, tuple[str, ...]] = {}
         self._text: str | None = None
@@ -95,14 +96,29 @@ class Event:
         if field in self._plain:
             return self._plain[field]
         found: list[Any] = []
-        is_there = any(self._looked_up(path, found) for path in self._taxonomy.paths(field))
+        is_there = self._looked_up(field, found)
         values = tuple(_as_text(value) for value in found if value is not None) if is_there else None
         self._plain[field] = values
         return values
 
-    def _looked_up(self, path: str, into: list[Any]) -> bool:
-        if not path.startswith("$"):
-            return _collect(self._document, path, into)
+    def _looked_up(self, field: str, into: list[Any]) -> bool:
+        """The taxonomy's paths first, then the field's own name, then below each of its prefixes."""
+        for path in self._taxonomy.names.get(field, ()):
+            if self._columned(path, into) if path[0] == "$" else _collect(self._document, path, into):
+                return True
+        if _collect(self._document, field, into):
+            return True
+        if self._below is None:  # few prefixes are there in one event, and every field asks
+            self._below = list(self._documents_below())
+        return any(_collect(document, field, into) for document in self._below)
+
+    def _documents_below(self) -> Iterator[Mapping[str, Any]]:
+        for prefix in self._taxonomy.prefixes:
+            found: list[Any] = []
+            if _collect(self._document, prefix, found) and isinstance(found[0], Mapping):
+                yield found[0]
+
+    def _columned(self, path: str, into: list[Any]) -> bool:
         value = (self._columns or {}).get(path[1:])
         if value in (None, ""):
             return False
