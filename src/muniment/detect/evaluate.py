@@ -56,7 +56,8 @@ class Ready:
         if self.typed.rules:
             kinds = [typed_kind(row.format, row.class_name) for row in rows]
             texts = [row.typed(self.wanted.looks_into(row.format)) for row in rows]
-            found += [(place, self.typed.rules[number]) for place, number in self.typed.match(texts, kinds)]
+            hits = self.typed.match(texts, kinds, documents=lambda place: rows[place].document)
+            found += [(place, self.typed.rules[number]) for place, number in hits]
         if self.wanted.raw and self.raw.rules:
             places = [place for place, row in enumerate(rows) if row.format in self.wanted.raw]
             records = [self._document(rows[place]) for place in places]
@@ -89,7 +90,7 @@ class Ready:
         if rule.logsource.product == PRODUCT:
             if not typed_kind(row.format, row.class_name).has(rule.logsource):
                 return False
-            return test(Event(orjson.loads(row.typed(bool(row.record)))))
+            return test(Event(row.document))
         if row.format not in self.formats or not self.kind(row).has(rule.logsource):
             return False
         return test(Event(orjson.loads(self._document(row)), self.formats[row.format][1], row.columns))
@@ -131,7 +132,7 @@ class Ready:
 
     def _values(self, row: Row, rule: Rule) -> Callable[[str], Sequence[str]]:
         """Fields of an event for a correlation: as the rule sees them, else as typed columns."""
-        event = Event(orjson.loads(row.typed(bool(row.record))))
+        event = Event(row.document)
         if rule.logsource.product == PRODUCT or row.format not in self.formats:
             return lambda name: _filled(event.plain(name))
         raw = Event(

@@ -35,6 +35,7 @@ from muniment.detect.condition import (
     Wild,
 )
 from muniment.detect.logsources import PLAIN, Kind, Taxonomy
+from muniment.detect.patterns import texts_of
 from muniment.detect.rules import Rule
 
 _BIG = re2.Options()
@@ -330,6 +331,9 @@ def _part_of(value: str, unit: str) -> int | None:
 
 # --- the prefilter ----------------------------------------------------------------------------------------------------
 
+_COMMON = frozenset({b"success", b"failure", b"user", b"true", b"false", b"system", b"service"})
+"""Texts that stand in so many events that looking for them chooses nothing."""
+
 _SAFE = re.compile(r"[ -~]{3,}")
 """Runs of characters with one spelling in JSON text that has no needless escapes."""
 
@@ -346,6 +350,11 @@ def literals(condition: Condition) -> frozenset[bytes] | None:
         case Text(_, parts):
             runs = [run for part in parts if isinstance(part, str) for run in _SAFE.findall(part)]
             return frozenset([orjson.dumps(max(runs, key=len).lower())[1:-1]]) if runs else None
+        case Regex(_, pattern):
+            texts = texts_of(pattern)
+            if texts is None or not all(_SAFE.fullmatch(text) for text in texts):
+                return None
+            return frozenset(orjson.dumps(text)[1:-1] for text in texts)
         case _:
             return None
 
@@ -356,8 +365,8 @@ def _unescaped(record: bytes) -> bytes:
 
 
 def _worth(texts: frozenset[bytes]) -> tuple[int, int]:
-    """Longer and fewer texts name fewer events."""
-    return min(map(len, texts)) if texts else 99, -len(texts)
+    """Longer and fewer texts name fewer events; words that stand in most events name none."""
+    return (0 if texts & _COMMON else min(map(len, texts))) if texts else 99, -len(texts)
 
 
 class Matcher:
@@ -393,10 +402,12 @@ class Matcher:
         kinds: Sequence[Kind | None] = (),
         taxonomies: Sequence[Taxonomy] = (),
         typed: Callable[[int], bytes] | None = None,
+        documents: Callable[[int], Mapping[str, Any]] | None = None,
     ) -> list[tuple[int, int]]:
         """(record, rule) for every match, by position. Records are JSON objects; `kinds` says what each is, so that
         only rules about such events are tried; without one, or with None, all are. `taxonomies` says where the fields
-        of each stand, `typed(position)` gives its typed columns as JSON where a taxonomy names some.
+        of each stand, `typed(position)` gives its typed columns as JSON where a taxonomy names some,
+        `documents(position)` the record parsed, if the caller has it.
         """
         found: list[tuple[int, int]] = []
         hits: list[int] = []
@@ -420,7 +431,8 @@ class Matcher:
                 always, by_hit, _ = self._chosen(kind)
                 numbers = set(always).union(*(by_hit[identity] for identity in hits if identity in by_hit))
             if numbers:
-                event = Event(orjson.loads(record), taxonomy, orjson.loads(columns) if columns else None)
+                document = documents(position) if documents is not None else orjson.loads(record)
+                event = Event(document, taxonomy, orjson.loads(columns) if columns else None)
                 found += self._tried(position, event, sorted(numbers))
         return found
 

@@ -35,10 +35,25 @@ _ACTOR_SQL: Final = "multiIf(actor_id != '', toString(actor_id), actor_name != '
 _NEVER: Final = {"index", "id", "received_at", "late", "quarantine"}
 
 
+class _Typed(dict[str, Any]):
+    """Typed columns as a rule sees them; the record under `record` is parsed when somebody asks for what is in it."""
+
+    __slots__ = ("_record",)
+
+    def __init__(self, columns: Mapping[str, Any], record: str) -> None:
+        super().__init__(columns)
+        self._record = record
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if key == "record" and key not in self and self._record:
+            self["record"] = orjson.loads(self._record)
+        return super().get(key, default)
+
+
 class Row:
     """One event: its place, time and typed columns, and the record where rules read it."""
 
-    __slots__ = ("_columns", "_text", "class_name", "format", "index", "record", "source", "time_us")
+    __slots__ = ("_columns", "_document", "_text", "class_name", "format", "index", "record", "source", "time_us")
 
     def __init__(self, values: Sequence[Any]) -> None:
         """`values`: index, time in microseconds, source, format, class name, typed columns as JSON, record or ''."""
@@ -50,6 +65,7 @@ class Row:
         self._text: str = values[5]
         self.record: str = values[6]
         self._columns: dict[str, Any] | None = None
+        self._document: _Typed | None = None
 
     def typed(self, with_record: bool) -> bytes:
         """The typed columns as a JSON object, with the record under `record` if asked."""
@@ -62,6 +78,13 @@ class Row:
         if self._columns is None:
             self._columns = orjson.loads(self._text)
         return self._columns
+
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """What rules over typed columns see: the columns, and the record where it was read."""
+        if self._document is None:
+            self._document = _Typed(self.columns, self.record)
+        return self._document
 
     @property
     def address(self) -> str:
