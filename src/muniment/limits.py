@@ -267,6 +267,12 @@ QUIET_EVENTS_PER_S: Final = 5_000
 DETECT_BATCH_EVENTS_MAX: Final = 5_000
 """Events that rules are run over at a time: a quarter of a second of work, 10 MB of texts."""
 
+DETECT_SHAPES_MAX: Final = 50_000
+"""Kinds of events (`detect.shapes`) for which is remembered what follows from them; 1 kB each."""
+
+DETECT_NEW_SHAPES_MAX: Final = 100
+"""Kinds decided anew in one batch, a millisecond each with 300 rules; events of more kinds are tried one by one."""
+
 DETECT_LATENESS_S: Final = 3_600
 """How late an event may come and still be put into the windows it belongs to; shippers are seldom away for longer."""
 

@@ -131,7 +131,7 @@ class _Group:
 
     entries: list[Entry] = field(default_factory=list)
     fired_until: int | None = None
-    window: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    window: dict[tuple[str, ...], int] = field(default_factory=dict)
     window_start: int = 0  # position of the first entry of the last window
     is_counted: bool = False
     open_since: int | None = None  # for conditions that are decided at the end
@@ -146,6 +146,7 @@ class Correlator:
         self._kept_us = self._span_us + lateness_s * 1_000_000
         self._groups: dict[tuple[str, ...], _Group] = {}
         self._newest = self._tidied = 0
+        self._is_temporal = correlation.kind.startswith("temporal")
         self.dropped = 0
 
     def add(self, match: Match) -> Iterator[Firing]:
@@ -158,7 +159,8 @@ class Correlator:
         if c.fields and not all(value):
             return
         self._newest = max(self._newest, match.time_us)
-        for key in dict.fromkeys(product(*names)):
+        one = all(len(values) == 1 for values in names)  # nearly always
+        for key in (tuple(values[0] for values in names),) if one else dict.fromkeys(product(*names)):
             group = self._groups.pop(key, None)
             if group is None:
                 group = _Group()
@@ -243,27 +245,33 @@ class Correlator:
             return _compare(c.operator, len(group.entries) - self._window_start(group, len(group.entries) - 1), c.count)
         if c.kind == "value_count":
             return _compare(c.operator, len(self._counted(group)), c.count)
-        if c.kind == "temporal" and c.presence is None:
-            return _compare(c.operator, len(self._counted(group)), c.count)
+        if c.presence is None and c.kind in {"temporal", "temporal_ordered"}:
+            present = len(self._counted(group))
+            if c.kind == "temporal" or not _compare(c.operator, present, c.count):  # in order there are no more of them
+                return _compare(c.operator, present, c.count)
         return self._holds(group.entries[self._window_start(group, len(group.entries) - 1) :])
 
-    def _counted(self, group: _Group) -> Counter[tuple[str, ...]]:
+    def _counted(self, group: _Group) -> Mapping[tuple[str, ...], int]:
         start = self._window_start(group, len(group.entries) - 1)
         if not group.is_counted:
-            group.window = Counter(map(self._what, group.entries[start:]))
+            group.window = dict(Counter(map(self._what, group.entries[start:])))
             group.is_counted = True
         else:
-            group.window[self._what(group.entries[-1])] += 1
+            window = group.window
+            what = self._what(group.entries[-1])
+            window[what] = window.get(what, 0) + 1
             for entry in group.entries[group.window_start : start]:
                 what = self._what(entry)
-                group.window[what] -= 1
-                if not group.window[what]:
-                    del group.window[what]
+                left = window[what] - 1
+                if left:
+                    window[what] = left
+                else:
+                    del window[what]
         group.window_start = start
         return group.window
 
     def _what(self, entry: Entry) -> tuple[str, ...]:
-        return (entry[2],) if self.correlation.kind == "temporal" else entry[3]
+        return (entry[2],) if self._is_temporal else entry[3]
 
     def _holds(self, window: Sequence[Entry]) -> bool:
         c = self.correlation

@@ -21,7 +21,7 @@ from muniment.detect.alerts import SOURCE, Alert, AlertBook, Finding
 from muniment.detect.correlation import Firing
 from muniment.detect.evaluate import Ready, alerts_alone, entities, finding_of_match
 from muniment.detect.history import BackTest, History
-from muniment.detect.reading import Formats, Row, by_index
+from muniment.detect.reading import Batch, Formats, Row, by_index
 from muniment.detect.rulebook import RuleBook, RuleSet
 from muniment.detect.rules import Rule
 from muniment.errors import AuditError
@@ -219,22 +219,21 @@ class Detector:
 
     # --- evaluating -----------------------------------------------------------------------------------------------
 
-    def _read(self, ready: Ready, start: int, end: int) -> list[Row]:
+    def _read(self, ready: Ready, start: int, end: int) -> Batch:
         condition = "`index` >= {start:UInt64} AND `index` < {end:UInt64} AND source != {own:String}"
         parameters = {"start": start, "end": end, "own": SOURCE}
-        return ready.wanted.read(self._engine, condition, parameters, "ORDER BY `index`")
+        return ready.wanted.read(self._engine, condition, parameters, "ORDER BY `index`", is_lazy=True)
 
-    def _evaluate(self, ready: Ready, rows: Sequence[Row]) -> None:
-        matches = self._without_exempt(ready.matches(rows))
+    def _evaluate(self, ready: Ready, rows: Batch) -> None:
+        matches = self._without_exempt(ready.matches(rows, self._engine))
         known = {row.index: row for row, _ in matches}
         findings: list[Finding] = []
         for row, rule in matches:
             if alerts_alone(rule):
                 findings.append(finding_of_match(rule, row))
             findings += [self._finding(firing, known) for firing in ready.fed(row, rule)]
-        newest = max((row.time_us for row in rows), default=0)
         # The clock bounds what a source may claim: one event from the future must not close everybody's windows.
-        self._newest_us = max(self._newest_us, min(newest, self._now_ns() // 1_000))
+        self._newest_us = max(self._newest_us, min(rows.newest_us, self._now_ns() // 1_000))
         findings += [self._finding(firing, known) for firing in ready.advanced(self._newest_us)]
         if findings:
             self._began(self.alerts.apply(findings))

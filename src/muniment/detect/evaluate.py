@@ -6,18 +6,21 @@ The detector runs it over what has just come in, a back-test over history, a tri
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import orjson
 
 from muniment.detect.alerts import Finding
+from muniment.detect.condition import fields_of
 from muniment.detect.correlation import Correlation, Correlator, Firing, Match
 from muniment.detect.keyvalue import with_fields
 from muniment.detect.logsources import PRODUCT, Kind, typed_kind, windows_kind, windows_kind_of
 from muniment.detect.match import Event, Matcher
-from muniment.detect.reading import Formats, Row, Wanted, wanted
+from muniment.detect.reading import RECORD, Batch, Formats, Row, Wanted, wanted
 from muniment.detect.rules import Rule
+from muniment.detect.shapes import Shapes
 from muniment.limits import DETECT_LATENESS_S
+from muniment.search.engine import Engine
 
 __all__ = ["ENRICHING", "Ready", "alerts_alone", "entities", "finding_of_match"]
 
@@ -41,32 +44,60 @@ class Ready:
         self.typed = Matcher([rule for rule in rules if rule.logsource.product == PRODUCT])
         self.raw = Matcher([rule for rule in rules if rule.logsource.product != PRODUCT])
         self.correlators = dict(kept or {c.key: Correlator(c, DETECT_LATENESS_S) for c in correlations})
+        self._shapes = Shapes(self.typed)
         self.by_key: dict[str, Rule | Correlation] = {rule.key: rule for rule in rules}
         self.by_key |= {each.key: each for each in correlations}
         self._listeners: dict[str, list[Correlator]] = defaultdict(list)
         for each in self.correlators.values():
             for name in each.correlation.rules:
                 self._listeners[name].append(each)
+        self._looking = frozenset(n for n, rule in enumerate(self.typed.rules) if self._looks_into_record(rule))
+        self._looking_keys = {self.typed.rules[number].key for number in self._looking}
+
+    def _looks_into_record(self, rule: Rule) -> bool:
+        """Does the rule, or a correlation about it, read what only the record has?"""
+        names = fields_of(rule.condition)
+        for each in self._listeners.get(rule.key, ()):
+            c = each.correlation
+            names |= {c.field_of(name, rule.key) for name in (*c.group_by, *c.fields)}
+        return any(name.startswith(RECORD) for name in names)
 
     # --- single events --------------------------------------------------------------------------------------------
 
-    def matches(self, rows: Sequence[Row]) -> list[tuple[Row, Rule]]:
-        """Every match of any rule, in the order of the rows."""
-        found: list[tuple[int, Rule]] = []
-        if self.typed.rules:
-            kinds = [typed_kind(row.format, row.class_name) for row in rows]
-            texts = [row.typed(self.wanted.looks_into(row.format)) for row in rows]
-            hits = self.typed.match(texts, kinds, documents=lambda place: rows[place].document)
-            found += [(place, self.typed.rules[number]) for place, number in hits]
+    def matches(self, rows: Sequence[Row], engine: Engine | None = None) -> list[tuple[Row, Rule]]:
+        """Every match of any rule, in the order of the rows. `engine`: where records stand that were not read yet."""
+        found = [(place, self.typed.rules[number]) for place, number in self._typed_matches(rows, engine)]
         if self.wanted.raw and self.raw.rules:
-            places = [place for place, row in enumerate(rows) if row.format in self.wanted.raw]
+            places = _of_formats(rows, self.wanted.raw)
             records = [self._document(rows[place]) for place in places]
             taxonomies = [self.formats[rows[place].format][1] for place in places]
             known = [self.kind(rows[place]) for place in places]
-            hits = self.raw.match(records, known, taxonomies, lambda n: rows[places[n]].typed(False))
+            hits = self.raw.match(records, known, taxonomies, lambda n: orjson.dumps(rows[places[n]].columns))
             found += [(places[n], self.raw.rules[number]) for n, number in hits]
         found.sort(key=lambda each: each[0])
         return [(rows[place], rule) for place, rule in found]
+
+    def _typed_matches(self, rows: Sequence[Row], engine: Engine | None) -> list[tuple[int, int]]:
+        """(place, rule) of the rules over typed columns."""
+        if not self.typed.rules:
+            return []
+        if not isinstance(rows, Batch):
+            return self._one_by_one(rows, range(len(rows)))
+        sure, to_try, alone = self._shapes.candidates(rows)
+        if engine is not None and self._looking:
+            looked = {place for place, number in sure if number in self._looking}
+            looked |= {place for place, (_, numbers) in to_try.items() if not self._looking.isdisjoint(numbers)}
+            rows.give_records(engine, looked.union(alone))
+        for place, (decision, numbers) in to_try.items():
+            sure += self.typed.tried(place, Event(rows[place].document), sorted(numbers), decision.tests)
+        return sure + self._one_by_one(rows, alone) if alone else sure
+
+    def _one_by_one(self, rows: Sequence[Row], places: Sequence[int]) -> list[tuple[int, int]]:
+        """Rules over typed columns, tried on each of these events."""
+        kinds = [typed_kind(rows[place].format, rows[place].class_name) for place in places]
+        texts = [orjson.dumps(rows[place].columns) + rows[place].record.encode() for place in places]
+        hits = self.typed.match(texts, kinds, documents=lambda n: rows[places[n]].document)
+        return [(places[n], number) for n, number in hits]
 
     def _document(self, row: Row) -> bytes:
         """A record as its rules see it."""
@@ -132,13 +163,29 @@ class Ready:
 
     def _values(self, row: Row, rule: Rule) -> Callable[[str], Sequence[str]]:
         """Fields of an event for a correlation: as the rule sees them, else as typed columns."""
-        event = Event(row.document)
         if rule.logsource.product == PRODUCT or row.format not in self.formats:
-            return lambda name: _filled(event.plain(name))
+            columns = row.columns
+            document = row.document if rule.key in self._looking_keys else columns
+
+            def typed(name: str) -> Sequence[str]:
+                value = columns.get(name)
+                if type(value) is str:  # nearly always
+                    return (value,) if value and value != "::" else ()
+                return _filled(Event(document).plain(name))
+
+            return typed
+        event = Event(row.document)
         raw = Event(
             orjson.loads(self._document(row) if row.record else b"{}"), self.formats[row.format][1], row.columns
         )
         return lambda name: _filled(raw.plain(name)) or _filled(event.plain(name))
+
+
+def _of_formats(rows: Sequence[Row], formats: Collection[str]) -> Sequence[int]:
+    """The places of the rows of some formats."""
+    if isinstance(rows, Batch):
+        return rows.of_formats(formats)
+    return [place for place, row in enumerate(rows) if row.format in formats]
 
 
 def _filled(values: Iterable[str]) -> Sequence[str]:

@@ -113,9 +113,8 @@ class History:
             self._engine, f"{condition} AND ({wanted.sql})", {**parameters, **wanted.parameters},
             f"ORDER BY `index` DESC LIMIT {DETECT_WARM_UP_EVENTS_MAX}",
         )  # fmt: skip
-        rows.reverse()
         test = compiled(rule.condition)
-        for row in rows:
+        for row in reversed(rows):
             if (wanted.is_exact and rule.logsource.product == PRODUCT) or ready.holds(rule, test, row):
                 yield row
 

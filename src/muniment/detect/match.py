@@ -338,15 +338,22 @@ _SAFE = re.compile(r"[ -~]{3,}")
 """Runs of characters with one spelling in JSON text that has no needless escapes."""
 
 
-def literals(condition: Condition) -> frozenset[bytes] | None:
-    """Texts (lower case) of which one must stand in an event's JSON for the condition to hold; None: nothing follows."""
+def literals(
+    condition: Condition, is_looked_for: Callable[[str | None], bool] = lambda field: True
+) -> frozenset[bytes] | None:
+    """Texts (lower case) of which one must stand in an event's JSON for the condition to hold; None: nothing follows.
+
+    Only of fields of which `is_looked_for` says that they stand in what is looked through.
+    """
     match condition:
         case All(parts):
-            found = [each for each in map(literals, parts) if each is not None]
+            found = [each for part in parts if (each := literals(part, is_looked_for)) is not None]
             return max(found, key=_worth, default=None)
         case AnyOf(parts):
-            every = [literals(part) for part in parts]
+            every = [literals(part, is_looked_for) for part in parts]
             return None if None in every else frozenset[bytes]().union(*(each for each in every if each is not None))
+        case Text(field) | Regex(field) if not is_looked_for(field):
+            return None
         case Text(_, parts):
             runs = [run for part in parts if isinstance(part, str) for run in _SAFE.findall(part)]
             return frozenset([orjson.dumps(max(runs, key=len).lower())[1:-1]]) if runs else None
@@ -433,14 +440,17 @@ class Matcher:
             if numbers:
                 document = documents(position) if documents is not None else orjson.loads(record)
                 event = Event(document, taxonomy, orjson.loads(columns) if columns else None)
-                found += self._tried(position, event, sorted(numbers))
+                found += self.tried(position, event, sorted(numbers))
         return found
 
-    def _tried(self, position: int, event: Event, numbers: Sequence[int]) -> Iterable[tuple[int, int]]:
-        """Decide the named rules for one event; the time each takes is kept for its budget."""
+    def tried(
+        self, position: int, event: Event, numbers: Sequence[int], tests: Mapping[int, Test] | None = None
+    ) -> Iterable[tuple[int, int]]:
+        """Decide the named rules for one event, by `tests` where given; the time each takes is kept for its budget."""
+        chosen: Mapping[int, Test] | Sequence[Test] = self._tests if tests is None else tests
         began = perf_counter()
         for number in numbers:
-            holds = self._tests[number](event)
+            holds = chosen[number](event)
             ended = perf_counter()
             self.spent_s[number] += ended - began
             began = ended

@@ -6,20 +6,25 @@ else the name, else the address; and with `record.` in front whatever the record
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import secrets
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, overload
 
+import numpy as np
+import numpy.typing as npt
 import orjson
+import pyarrow as pa
 
 from muniment.detect.condition import fields_of
 from muniment.detect.correlation import Correlation
 from muniment.detect.logsources import PRODUCT, Kind, Taxonomy
 from muniment.detect.rules import Rule
+from muniment.detect.shapes import SHAPE
 from muniment.search.columns import COLUMNS
 from muniment.search.engine import Engine
 
-__all__ = ["ACTOR", "ENTITIES", "RECORD", "Formats", "Row", "Wanted", "by_index", "wanted"]
+__all__ = ["ACTOR", "ENTITIES", "RECORD", "Batch", "Formats", "Row", "Wanted", "by_index", "wanted"]
 
 Formats = Mapping[str, tuple[Kind, Taxonomy]]
 """By catalogue entry: which of Sigma's log sources its events are, and where their fields stand."""
@@ -53,30 +58,32 @@ class _Typed(dict[str, Any]):
 class Row:
     """One event: its place, time and typed columns, and the record where rules read it."""
 
-    __slots__ = ("_columns", "_document", "_text", "class_name", "format", "index", "record", "source", "time_us")
+    __slots__ = (
+        "_columns", "_document", "_shape", "_text", "class_name", "format", "index", "record", "source", "time_us",
+    )  # fmt: skip
 
-    def __init__(self, values: Sequence[Any]) -> None:
-        """`values`: index, time in microseconds, source, format, class name, typed columns as JSON, record or ''."""
+    def __init__(self, values: Sequence[Any], shape: Mapping[str, Any] | None = None) -> None:
+        """`values`: index, time in microseconds, source, format, class name, typed columns as JSON, record or ''.
+
+        `shape`: typed columns that are not in that JSON.
+        """
         self.index: int = values[0]
         self.time_us: int = values[1]
         self.source: str = values[2]
         self.format: str = values[3]
         self.class_name: str = values[4]
-        self._text: str = values[5]
+        self._text: str | bytes = values[5]
         self.record: str = values[6]
+        self._shape = shape
         self._columns: dict[str, Any] | None = None
         self._document: _Typed | None = None
-
-    def typed(self, with_record: bool) -> bytes:
-        """The typed columns as a JSON object, with the record under `record` if asked."""
-        text = f'{self._text[:-1]},"record":{self.record}}}' if with_record and self.record else self._text
-        return text.encode()
 
     @property
     def columns(self) -> dict[str, Any]:
         """The typed columns."""
         if self._columns is None:
-            self._columns = orjson.loads(self._text)
+            found = orjson.loads(self._text)
+            self._columns = {**self._shape, **found} if self._shape else found
         return self._columns
 
     @property
@@ -98,6 +105,96 @@ class Row:
         return str(self.columns.get("drill", ""))
 
 
+class Batch(Sequence[Row]):
+    """Events as columns; one becomes a `Row` when somebody asks for it."""
+
+    def __init__(self, table: pa.Table) -> None:
+        """A table as `Wanted.read` selects it."""
+        table = table.combine_chunks()
+        self._rows: dict[int, Row] = {}
+        self._columns = {name: table[name] for name in table.column_names}
+        self._indexes: list[int] = table["index"].to_pylist()
+        self._times: list[int] = table["time_us"].to_pylist()
+        self._texts = _Texts(table["text"])
+        self._records = _Texts(table["whole"])
+        self._seen: dict[int, Mapping[str, Any]] = {}
+        self.shapes: npt.NDArray[np.uint64] = table["shape"].to_numpy()
+
+    def __len__(self) -> int:
+        return len(self._indexes)
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Row]: ...
+    def __getitem__(self, place: int | slice) -> Row | Sequence[Row]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        row = self._rows.get(place)
+        if row is None:
+            if not 0 <= place < len(self):
+                raise IndexError(place)
+            shape = self.shape_of(place)
+            known = (self._indexes[place], self._times[place], shape["source"], shape["format"], shape["class_name"])
+            row = Row((*known, self._texts[place], self._records[place].decode("utf-8", "replace")), shape)
+            self._rows[place] = row
+        return row
+
+    @property
+    def newest_us(self) -> int:
+        """The latest event time."""
+        return max(self._times, default=0)
+
+    @property
+    def text(self) -> tuple[bytes, npt.NDArray[np.int64]]:
+        """The columns that are no part of the shape, as JSON, one event after another, and where each begins."""
+        return self._texts.whole, self._texts.starts
+
+    def shape_of(self, place: int) -> Mapping[str, Any]:
+        """The values of `SHAPE`."""
+        key = int(self.shapes[place])
+        found = self._seen.get(key)
+        if found is None:
+            found = self._seen[key] = {name: self._columns[name][place].as_py() for name in SHAPE}
+        return found
+
+    def of_formats(self, formats: Collection[str]) -> list[int]:
+        """The places of events of these formats."""
+        keys, first = np.unique(self.shapes, return_index=True)
+        chosen = [self.shape_of(int(place))["format"] in formats for place in first]
+        return np.flatnonzero(np.isin(self.shapes, keys[chosen])).tolist() if any(chosen) else []
+
+    def give_records(self, engine: Engine, places: Iterable[int]) -> None:
+        """Read the records of these events, unless they are there."""
+        wanted = {self._indexes[place]: self[place] for place in places if not self[place].record}
+        if wanted:
+            sql = "SELECT `index`, record FROM events WHERE `index` IN {wanted:Array(UInt64)}"
+            for index, record in engine.query(sql, {"wanted": sorted(wanted)}).rows:
+                wanted[int(index)].record = str(record)
+
+
+class _Texts:
+    """An Arrow column of texts as its bytes."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        array = column.chunk(0) if column.num_chunks else pa.array([], pa.string())
+        _, offsets, data = array.buffers()
+        width = np.dtype(
+            np.int64 if pa.types.is_large_string(array.type) or pa.types.is_large_binary(array.type) else np.int32
+        )
+        found = np.frombuffer(offsets, width)[array.offset : array.offset + len(array) + 1] if offsets else np.zeros(1)
+        self._data = data.to_pybytes() if data is not None else b""
+        self.starts: npt.NDArray[np.int64] = found.astype(np.int64)
+        self._bounds: list[int] = self.starts.tolist()
+
+    @property
+    def whole(self) -> bytes:
+        return self._data
+
+    def __getitem__(self, place: int) -> bytes:
+        return self._data[self._bounds[place] : self._bounds[place + 1]]
+
+
 class Wanted:
     """What a set of rules needs to read: columns, and the formats whose records."""
 
@@ -107,16 +204,19 @@ class Wanted:
         self.typed = typed
         self._columns = columns
 
-    def looks_into(self, format: str) -> bool:
-        """Do rules over typed columns look into records of the format?"""
-        return self.typed is None or format in self.typed
-
-    def read(self, engine: Engine, condition: str, parameters: Mapping[str, object], tail: str) -> list[Row]:
-        """Events that satisfy a condition."""
-        with_records = 2 if self.typed is None else 1 if self.raw or self.typed else 0
-        sql = f"{_selecting(self._columns, with_records)} WHERE {condition} {tail}"
-        formats = sorted(self.raw | (self.typed or frozenset()))
-        return [Row(values) for values in engine.query(sql, {**parameters, "formats": formats}).rows]
+    def read(
+        self, engine: Engine, condition: str, parameters: Mapping[str, object], tail: str, *, is_lazy: bool = False
+    ) -> Batch:
+        """Events that satisfy a condition. `is_lazy`: records for rules over typed columns are read when asked for."""
+        with_records = 2 if self.typed is None and not is_lazy else 1 if self.raw or (self.typed and not is_lazy) else 0
+        formats = self.raw if is_lazy else self.raw | (self.typed or frozenset())
+        return Batch(
+            engine.query_arrow(
+                f"{_selecting(self._columns, with_records)} WHERE {condition} {tail}",
+                {**parameters, "formats": sorted(formats), "k0": _KEY[0], "k1": _KEY[1]},
+                settings=_PLAIN_JSON,
+            )
+        )
 
 
 def wanted(rules: Collection[Rule], correlations: Collection[Correlation], formats: Formats) -> Wanted:
@@ -145,7 +245,7 @@ def wanted(rules: Collection[Rule], correlations: Collection[Correlation], forma
     return Wanted(kept, about, None if typed is None else frozenset(typed))
 
 
-def by_index(engine: Engine, indexes: Sequence[int]) -> list[Row]:
+def by_index(engine: Engine, indexes: Sequence[int]) -> Sequence[Row]:
     """These events, with what an alert is told from."""
     condition = "`index` IN {wanted:Array(UInt64)}"
     return Wanted(ENTITIES, frozenset(), frozenset()).read(
@@ -153,15 +253,25 @@ def by_index(engine: Engine, indexes: Sequence[int]) -> list[Row]:
     )
 
 
+_KEY: Final = (secrets.randbits(64), secrets.randbits(64))
+"""A shape's number is a keyed hash, so that nobody can make an event that passes for another kind."""
+
+_PLAIN_JSON: Final = {"output_format_json_escape_forward_slashes": 0}
+"""A literal text must stand in the JSON as it is."""
+
+
 @lru_cache(maxsize=64)
 def _selecting(names: frozenset[str], with_records: int) -> str:
     shown = [
         "replaceOne(IPv6NumToString(src_ip), '::ffff:', '') AS src_ip" if name == "src_ip" else f"`{name}`"
         for name in COLUMNS
-        if name in names
+        if name in names and name not in SHAPE
     ]
     record = ("''", "if(format IN {formats:Array(String)}, record, '')", "record")[with_records]
+    shape = ", ".join(f"toString(`{name}`) AS `{name}`" if COLUMNS[name].is_few else f"`{name}`" for name in SHAPE)
+    hashed = ", ".join(f"toString(`{name}`)" for name in SHAPE)
     return (
-        "SELECT `index`, toUnixTimestamp64Micro(time), source, format, class_name, "
-        f"formatRowNoNewline('JSONEachRow', {', '.join([*shown, _ACTOR_SQL])}), {record} FROM events"
+        "SELECT `index`, toUnixTimestamp64Micro(time) AS time_us, "
+        f"sipHash64Keyed(({{k0:UInt64}}, {{k1:UInt64}}), {hashed}) AS shape, {shape}, "
+        f"formatRowNoNewline('JSONEachRow', {', '.join([*shown, _ACTOR_SQL])}) AS text, {record} AS whole FROM events"
     )

@@ -193,13 +193,24 @@ class Engine:
         return rows
 
     def query_arrow(
-        self, sql: str, parameters: Mapping[str, object] | None = None, *, timeout_ms: int = SEARCH_TIMEOUT_MS
+        self,
+        sql: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        timeout_ms: int = SEARCH_TIMEOUT_MS,
+        settings: Mapping[str, int] | None = None,
     ) -> pa.Table:
-        """Read an Arrow table."""
-        settings = {"max_execution_time": max(1, timeout_ms // 1000), "output_format_arrow_string_as_string": 1}
+        """Read an Arrow table; `settings` are the engine's own, for this query, which has none in its text."""
+        given = {
+            "max_execution_time": max(1, timeout_ms // 1000),
+            "output_format_arrow_string_as_string": 1,
+            **(settings or {}),
+        }
+        # In the text: the client would set and reset each by a statement of its own, 2 ms a time.
+        text = f"{sql} SETTINGS {', '.join(f'{name} = {value}' for name, value in given.items())}"
 
         def run(client: Any) -> pa.Table:
-            return client.query_arrow(sql, parameters=dict(parameters or {}), settings=settings)
+            return client.query_arrow(text, parameters=dict(parameters or {}))
 
         table: pa.Table = self._read(run, None)
         return table

@@ -1,0 +1,110 @@
+"""Deciding once for all events of a kind finds what trying each rule on each event finds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muniment.detect import shapes
+from muniment.detect.condition import All, AnyOf, Condition, No, Regex, Text, Wild
+from muniment.detect.evaluate import Ready
+from muniment.detect.match import Event, compiled
+from muniment.detect.reading import Batch, Row
+from muniment.detect.rules import LogSource, Rule
+from muniment.detect.shapes import SHAPE, reduced
+
+_WORDS = st.sampled_from(["user.login", "user.delete", "success", "anna", "bert", 'a\\c"', "x/y", "é", ""])
+_FIELDS = st.sampled_from(["action", "outcome", "actor_name", "message", "record.why"])
+_PARTS = st.lists(st.one_of(_WORDS.filter(bool), st.sampled_from(list(Wild))), max_size=3).map(tuple)
+_TESTS: st.SearchStrategy[Condition] = st.one_of(
+    st.builds(Text, st.one_of(_FIELDS, st.none()), _PARTS, st.booleans()),
+    st.builds(Regex, _FIELDS, st.sampled_from(["anna|bert", "user[.]", ".", "^$"])),
+)
+_CONDITIONS = st.recursive(
+    _TESTS,
+    lambda inner: st.one_of(
+        st.builds(No, inner),
+        st.builds(All, st.lists(inner, min_size=1, max_size=3).map(tuple)),
+        st.builds(AnyOf, st.lists(inner, min_size=1, max_size=3).map(tuple)),
+    ),
+    max_leaves=6,
+)
+_EVENTS = st.fixed_dictionaries(
+    {"action": _WORDS, "outcome": _WORDS, "actor_name": _WORDS, "message": _WORDS, "record": _WORDS}
+)
+
+
+def _values(events: Sequence[Mapping[str, str]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
+    """The shape, the other columns and the record of each event."""
+    kinds = [{**dict.fromkeys(SHAPE, ""), "action": e["action"], "outcome": e["outcome"]} for e in events]
+    others = [{"actor_name": e["actor_name"], "message": e["message"]} for e in events]
+    return kinds, others, [orjson.dumps({"why": e["record"]}).decode() for e in events]
+
+
+def _batch(events: Sequence[Mapping[str, str]]) -> Batch:
+    kinds, others, records = _values(events)
+    numbers: dict[str, int] = {}
+    table = {
+        "index": list(range(len(events))),
+        "time_us": [0] * len(events),
+        "shape": pa.array([numbers.setdefault(str(kind), len(numbers)) for kind in kinds], pa.uint64()),
+        **{name: pa.array([kind[name] for kind in kinds], pa.string()) for name in SHAPE},
+        "text": pa.array([orjson.dumps(each).decode() for each in others], pa.string()),
+        "whole": pa.array(records, pa.string()),
+    }
+    return Batch(pa.table(table))
+
+
+def _rows(events: Sequence[Mapping[str, str]]) -> list[Row]:
+    kinds, others, records = _values(events)
+    return [
+        Row((n, 0, "", "", "", orjson.dumps({**kind, **other}).decode(), record))
+        for n, (kind, other, record) in enumerate(zip(kinds, others, records, strict=True))
+    ]
+
+
+def _rule(condition: Condition, n: int = 0) -> Rule:
+    return Rule(str(n), "", str(n), "", "", "", (), (), (), LogSource("", "muniment", ""), condition)
+
+
+def _found(ready: Ready, rows: Sequence[Row]) -> list[tuple[int, str]]:
+    return sorted((row.index, rule.key) for row, rule in ready.matches(rows))
+
+
+@given(st.lists(_CONDITIONS, max_size=5), st.lists(_EVENTS, max_size=6))
+def test_a_batch_finds_what_each_event_alone_finds(conditions: list[Condition], events: list[dict[str, str]]) -> None:
+    ready = Ready([_rule(condition, n) for n, condition in enumerate(conditions)], (), {})
+    assert _found(ready, _batch(events)) == _found(ready, _rows(events))
+
+
+@given(_CONDITIONS, _EVENTS)
+def test_what_is_left_of_a_condition_decides_as_the_whole_does(condition: Condition, given: dict[str, str]) -> None:
+    event = Event({**given, "record": {"why": given["record"]}})
+
+    def holds(test: Condition) -> bool | None:
+        return compiled(test)(event) if getattr(test, "field", None) in SHAPE else None
+
+    left = reduced(condition, holds)
+    assert (left if isinstance(left, bool) else compiled(left)(event)) is compiled(condition)(event)
+
+
+def test_a_flood_of_new_kinds_is_tried_one_by_one_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes, "DETECT_NEW_SHAPES_MAX", 2)
+    rule = _rule(All((Text("action", ("x9",)), Text("record.why", ("r9",)))))
+    ready = Ready([rule], (), {})
+    events = [{"action": f"x{n}", "outcome": "", "actor_name": "", "message": "", "record": f"r{n}"} for n in range(20)]
+    assert _found(ready, _batch(events)) == [(9, "0")]
+
+
+def test_the_memory_for_kinds_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes, "DETECT_SHAPES_MAX", 3)
+    ready = Ready([_rule(Text("action", ("x5",)))], (), {})
+    events = [{"action": f"x{n}", "outcome": "", "actor_name": "", "message": "", "record": ""} for n in range(10)]
+    assert _found(ready, _batch(events)) == [(5, "0")]
+    assert _found(ready, _batch(events)) == [(5, "0")]
