@@ -195,7 +195,7 @@ def crowdsec_alerts(folder: Path, reader: Reader) -> Table:
                     found.add(str(rows[each.index][1]["src_ip"]))
                 for firing in ready.fed(each, rule):
                     found |= {value for _, value in firing.group}
-        wanted = {source for alert in case["alerts"] for source in alert["sources"]} if case["alerts"] else set()
+        wanted = {source for alert in case["alerts"] for source in alert.get("sources", ())} if case["alerts"] else set()
         kind = kind_of(case)
         for source in sorted(wanted):
             good = any(source in each or same_address(source, each) for each in found)
@@ -211,7 +211,7 @@ def load_ready(load_rules: Any, texts: dict[str, str]) -> tuple[Any, Any]:
 
 
 def kind_of(case: Row) -> str:
-    names = " ".join(alert["scenario"] for alert in case["alerts"]) or case["case"]
+    names = " ".join(str(alert.get("scenario", "")) for alert in case["alerts"]).strip() or case["case"]
     kinds = {
         r"aws|cloudtrail": "cloud", r"slow": "slow brute force", r"enum": "user enumeration",
         r"bf|bruteforce|spam": "brute force", r"scan": "port scan", r"user-agent": "scanner",

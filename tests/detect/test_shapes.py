@@ -108,3 +108,10 @@ def test_the_memory_for_kinds_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     events = [{"action": f"x{n}", "outcome": "", "actor_name": "", "message": "", "record": ""} for n in range(10)]
     assert _found(ready, _batch(events)) == [(5, "0")]
     assert _found(ready, _batch(events)) == [(5, "0")]
+
+
+def test_a_control_character_in_a_column_stops_nothing() -> None:
+    """Columns and record are two JSON texts; an escape in either must not make them unreadable."""
+    ready = Ready([_rule(All((Text("action", ("x1",)), Text("record.why", ("r/1",)))))], (), {})
+    event = {"action": "x1", "outcome": "", "actor_name": "a\x1b[33m", "message": "\x00", "record": "r/1"}
+    assert _found(ready, _rows([event])) == [(0, "0")]

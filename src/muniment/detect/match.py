@@ -7,6 +7,7 @@ which no literal follows is tried on every event.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -45,6 +46,7 @@ __all__ = ["Event", "Matcher", "compiled", "literals"]
 
 Test = Callable[["Event"], bool]
 _MISSING: tuple[()] = ()
+_DECODER = json.JSONDecoder()
 _OPERATE: Mapping[str, Callable[[float, float], bool]] = {
     "<": lambda a, b: a < b,
     "<=": lambda a, b: a <= b,
@@ -367,8 +369,25 @@ def literals(
 
 
 def _unescaped(record: bytes) -> bytes:
-    """The record without escapes that hide plain characters (`\\u0063md`, `\\/`): nobody slips past by spelling."""
-    return orjson.dumps(orjson.loads(record)) if b"\\u" in record or b"\\/" in record else record
+    """The record without escapes that hide plain characters (`\\u0063md`, `\\/`): nobody slips past by spelling.
+
+    It may be several JSON texts, one after the other: typed columns and the record that they are of.
+    """
+    if b"\\u" not in record and b"\\/" not in record:
+        return record
+    try:
+        return orjson.dumps(orjson.loads(record))
+    except orjson.JSONDecodeError:
+        return b"".join(map(orjson.dumps, _documents(record.decode("utf-8", "replace"))))
+
+
+def _documents(text: str) -> Iterator[Any]:
+    place = 0
+    while place < len(text):
+        document, place = _DECODER.raw_decode(text, place)
+        yield document
+        while place < len(text) and text[place].isspace():
+            place += 1
 
 
 def _worth(texts: frozenset[bytes]) -> tuple[int, int]:
