@@ -430,3 +430,15 @@ EVIDENCE_RATIO_MAX: Final = 100
 
 EVIDENCE_RATIO_FREE_BYTES: Final = 1 * MIB
 """Below this unpacked size the ratio is not looked at."""
+
+GEOIP_CACHE_ADDRESSES: Final = 65_536
+"""Addresses whose place is remembered; 20 MB."""
+
+GEOIP_LOOK_EVERY_S: Final = 10
+"""How often it is looked whether the files of places were replaced."""
+
+USER_AGENT_CHARS_MAX: Final = 1_000
+"""Of a user-agent text so much is read; the rest is somebody's joke."""
+
+USER_AGENTS_CACHED: Final = 16_384
+"""User-agent texts whose meaning is remembered; 10 MB."""

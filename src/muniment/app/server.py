@@ -83,6 +83,7 @@ from muniment.search.projector import Projector
 from muniment.search.saved import SavedSearches
 from muniment.search.service import SearchService
 from muniment.sources.catalogue import load
+from muniment.sources.geoip import GeoIP
 from muniment.sources.ocsf import to_ocsf
 from muniment.sources.registry import AUTO, SourceRegistry
 from muniment.web import routes as page_routes
@@ -163,7 +164,9 @@ class Server:
         self.engine = self._open_store()
         self._closing.callback(self.engine.close)
         mappings = mapping_set(self.catalogue)
-        self.projector = Projector(self.engine, self.ledger, self.protector, mappings, self.registry.format_of)
+        self.geoip = GeoIP.open(self.settings.geoip)
+        locate = self.geoip.locate if self.geoip else None
+        self.projector = Projector(self.engine, self.ledger, self.protector, mappings, self.registry.format_of, locate)
         self.projector.subscribe(self._tell_changed)
         self.projector.start()
         self._closing.callback(self.projector.close)

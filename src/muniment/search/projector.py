@@ -30,7 +30,7 @@ from muniment.limits import (
 )
 from muniment.search.blocks import Block, LedgerReader, Unsealer, join, ledger_blocks
 from muniment.search.engine import Engine, Node
-from muniment.search.replica import Replica
+from muniment.search.replica import Locate, Replica
 from muniment.search.schema import MappingSet
 
 __all__ = ["Horizon", "Projector"]
@@ -82,14 +82,18 @@ class Projector:
         unsealer: Unsealer | None,
         mappings: MappingSet,
         source_format: Callable[[str], str] = str,
+        locate: Locate | None = None,
     ) -> None:
-        """`source_format` gives the format of a source id: a mapping's name, or one recognised by content."""
+        """`source_format` gives the format of a source id: a mapping's name, or one recognised by content; `locate` where
+        an address is, for events that do not say it themselves.
+        """
         self.engine = engine
         self.mappings = mappings
         self._source_format = source_format
         self.ledger = ledger
         self.unsealer = unsealer
-        self._replicas = [Replica(engine, node, mappings, source_format, engine.local_table) for node in engine.nodes]
+        self._locate = locate
+        self._replicas = [self.replica(node, engine.local_table, "landing") for node in engine.nodes]
         self._queue: deque[Block] = deque()
         self._queue_bytes = 0
         self._wake = threading.Condition()
@@ -381,7 +385,7 @@ class Projector:
 
     def replica(self, node: Node, table: str, prefix: str) -> Replica:
         """Another table on a node, filled with the same mappings; for `rebuild`."""
-        return Replica(self.engine, node, self.mappings, self._source_format, table, prefix)
+        return Replica(self.engine, node, self.mappings, self._source_format, table, prefix, self._locate)
 
     def jump(self, done: int) -> None:
         """A table with everything below `done` has taken the place of the old one; call with writing paused."""
