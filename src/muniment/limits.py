@@ -442,3 +442,9 @@ USER_AGENT_CHARS_MAX: Final = 1_000
 
 USER_AGENTS_CACHED: Final = 16_384
 """User-agent texts whose meaning is remembered; 10 MB."""
+
+BEHAVIOUR_ENTITIES_MAX: Final = 200_000
+"""People, machines and addresses one behaviour rule knows; the one silent longest is forgotten, and counted."""
+
+BEHAVIOUR_VALUES_MAX: Final = 400
+"""Values remembered of each; enough for a year of days and for every hour of a week."""

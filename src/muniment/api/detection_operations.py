@@ -76,6 +76,7 @@ class AlertAnswer(msgspec.Struct, frozen=True):
     state_reason: str
     state_by: str
     drill: str
+    why: str
 
 
 class AlertListAnswer(msgspec.Struct, frozen=True):
@@ -366,7 +367,7 @@ def _alert(alert: Alert) -> AlertAnswer:
         first_us=alert.first_us, last_us=alert.last_us, evidence=list(alert.evidence),
         values={kind: list(values) for kind, values in alert.values.items()}, created_ns=alert.created_ns,
         updated_ns=alert.updated_ns, state=alert.state, state_reason=alert.state_reason, state_by=alert.state_by,
-        drill=alert.drill,
+        drill=alert.drill, why=alert.why,
     )  # fmt: skip
 
 

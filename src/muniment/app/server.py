@@ -60,6 +60,7 @@ from muniment.app.upkeep import Upkeep
 from muniment.config import Settings
 from muniment.detect.alerts import SOURCE as ALERTS_SOURCE
 from muniment.detect.alerts import AlertBook
+from muniment.detect.behaviour import Surroundings
 from muniment.detect.detector import Detector
 from muniment.detect.logsources import kind_of_entry, taxonomy_of
 from muniment.detect.rulebook import RuleBook
@@ -206,6 +207,10 @@ class Server:
         self.detector = Detector(
             self.engine, self.projector, self.rules, self.alerts, formats, self.clock, self._told_by_detection,
             self.notifier.alerts_began,
+            Surroundings(
+                self.geoip.locate,
+                tuple(each.strip() for each in self.settings.own_domains.split(",") if each.strip()),
+            ),
         )  # fmt: skip
         self.notifier.start()
         self._closing.callback(self.notifier.close)

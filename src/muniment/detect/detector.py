@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from muniment.detect.alerts import SOURCE, Alert, AlertBook, Finding
+from muniment.detect.behaviour import Surroundings
 from muniment.detect.correlation import Firing
 from muniment.detect.evaluate import Ready, alerts_alone, entities, finding_of_match
 from muniment.detect.history import BackTest, History
@@ -41,6 +42,9 @@ __all__ = ["Detector", "Evaluated"]
 _log = logging.getLogger(__name__)
 _FLUSH_S: Final = 5.0
 _BUDGET_S: Final = 60.0
+
+
+_NOTHING_AROUND: Final = Surroundings()
 
 
 class _HasHorizon(Protocol):
@@ -72,6 +76,7 @@ class Detector:
         now_ns: Callable[[], int],
         told: Callable[[str, dict[str, object]], None] = lambda action, found: None,
         began: Callable[[Sequence[Alert]], None] = lambda alerts: None,
+        around: Surroundings = _NOTHING_AROUND,
     ) -> None:
         """`told(action, found)` hears of what should be written down: rules changed, a rule paused; `began` of new alerts."""
         self._engine = engine
@@ -85,7 +90,8 @@ class Detector:
         self._wake = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self._history = History(engine, book, formats)
+        self._around = around
+        self._history = History(engine, book, formats, around)
         self._running: tuple[RuleSet, Ready] | None = None
         self._position = 0
         self._to_time = 0
@@ -206,7 +212,7 @@ class Detector:
         before = self._running[1] if self._running is not None else None
         is_same = before is not None and list(before.correlations) == list(rules.correlations)
         kept = before.correlators if before is not None and is_same else None
-        ready = Ready(rules.rules, rules.correlations, self._formats, kept)
+        ready = Ready(rules.rules, rules.correlations, self._formats, kept, self._around)
         if kept is None:
             self._history.warm_up(ready, self._now_ns() // 1_000, self._position)
         self._running = (rules, ready)
@@ -274,7 +280,14 @@ class Detector:
             rows = [*by_index(self._engine, missing), *rows]
         drill = next((row.drill for row in rows if row.drill), "")
         return Finding(
-            firing.correlation, firing.group, firing.indexes, firing.first_us, firing.last_us, entities(rows), drill
+            firing.correlation,
+            firing.group,
+            firing.indexes,
+            firing.first_us,
+            firing.last_us,
+            entities(rows),
+            drill,
+            firing.why,
         )
 
     # --- budget ---------------------------------------------------------------------------------------------------

@@ -58,6 +58,7 @@ class Alert:
     state_reason: str
     state_by: str
     drill: str
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
