@@ -178,4 +178,4 @@ def test_a_restart_in_the_middle_changes_nothing(steps: list[tuple[str, str, int
     ],
 )  # fmt: skip
 def test_domains_that_look_like_ours(text: str, is_one: bool) -> None:
-    assert bool(look_alike(text, ["example.com"])) is is_one
+    assert bool(look_alike(text, ("example.com",))) is is_one

@@ -102,6 +102,7 @@ class _Entity:
     last_us: int
     n: int = 0
     values: dict[str, list[int]] = field(default_factory=dict)
+    latest: str = ""  # the value that was seen last
     alerted: str = ""
     limit: tuple[str, float, str] = ("", 0.0, "")
 
@@ -116,6 +117,7 @@ class BehaviourCorrelator:
         self._domains = (*behaviour.domains, *around.domains)
         self._entities: dict[tuple[str, ...], _Entity] = {}
         self._having: dict[tuple[str, str], dict[tuple[str, ...], int]] = {}  # (peer, value) -> entity -> last seen
+        self._has_others = behaviour.kind == "rare" or bool(behaviour.peers)
         self._newest = self._tidied = 0
         self.dropped = 0
 
@@ -133,23 +135,28 @@ class BehaviourCorrelator:
 
     def learn(self, learned: Learned) -> None:
         """Take what happened before; nothing fires."""
-        entity = self._entity(learned.entity, learned.first_us)
-        entity.first_us = min(entity.first_us, learned.first_us)
-        entity.last_us = max(entity.last_us, learned.last_us)
-        entity.n += learned.n
-        self._newest = max(self._newest, learned.last_us)
-        held = entity.values.get(learned.value)
+        self._remember(learned.entity, learned.peer, learned.value, learned.n, learned.first_us, learned.last_us)
+
+    def _remember(self, key: tuple[str, ...], peer: str, value: str, n: int, first_us: int, last_us: int) -> None:
+        entity = self._entity(key, first_us)
+        if first_us < entity.first_us:
+            entity.first_us = first_us
+        if last_us >= entity.last_us:
+            entity.last_us, entity.latest = last_us, value
+        entity.n += n
+        held = entity.values.get(value)
         if held is None:
-            entity.values[learned.value] = [learned.n, learned.last_us]
+            entity.values[value] = [n, last_us]
             if len(entity.values) > BEHAVIOUR_VALUES_MAX:
                 del entity.values[min(entity.values, key=lambda value: entity.values[value][1])]
                 self.dropped += 1
         else:
-            held[0] += learned.n
-            held[1] = max(held[1], learned.last_us)
-        if self.behaviour.kind == "rare" or self.behaviour.peers:
-            having = self._having.setdefault((learned.peer, learned.value), {})
-            having[learned.entity] = max(having.get(learned.entity, 0), learned.last_us)
+            held[0] += n
+            if last_us > held[1]:
+                held[1] = last_us
+        if self._has_others:
+            having = self._having.setdefault((peer, value), {})
+            having[key] = max(having.get(key, 0), last_us)
 
     def add(self, match: Match) -> Iterator[Firing]:
         """Take a match; what fires because of it."""
@@ -161,12 +168,13 @@ class BehaviourCorrelator:
         values = [value for name in b.fields for value in match.values(c.field_of(name, match.rule))]
         if b.fields and not values:
             return
-        for key in dict.fromkeys(product(*groups)):
-            for value in dict.fromkeys(values or [""]):
+        one = all(len(each) == 1 for each in groups)  # nearly always
+        for key in (tuple(each[0] for each in groups),) if one else dict.fromkeys(product(*groups)):
+            for value in values if len(values) == 1 else dict.fromkeys(values or [""]):
                 why, is_more = self._why(key, peer, value, match.time_us)
                 if b.kind != "look_alike":
                     kept = b.value_of(value, match.time_us)
-                    self.learn(Learned(key, peer, kept, 1, match.time_us, match.time_us))
+                    self._remember(key, peer, kept, 1, match.time_us, match.time_us)
                 if why:
                     group = tuple(zip(c.group_by, key, strict=True))
                     yield Firing(c, group, (match.index,), match.time_us, match.time_us, is_more, why)
@@ -292,20 +300,20 @@ class BehaviourCorrelator:
 
     def _travel(self, entity: _Entity, who: str, value: str, now_us: int) -> str:
         b = self.behaviour
-        earlier = max(entity.values.items(), key=lambda each: each[1][1], default=None)
-        if earlier is None or earlier[0] == value or _is_in(value, b.networks) or _is_in(earlier[0], b.networks):
+        before = entity.latest
+        if before == value or _is_in(value, b.networks) or _is_in(before, b.networks):
             return ""
-        here, there = self._locate(value), self._locate(earlier[0])
+        here, there = self._locate(value), self._locate(before)
         if here is None or there is None or None in (here.latitude, here.longitude, there.latitude, there.longitude):
             return ""
         slack = (here.radius_km or _UNSURE_KM) + (there.radius_km or _UNSURE_KM)
         km = max(0.0, _distance_km(here, there) - slack)
-        hours = max(abs(now_us - earlier[1][1]) / _HOUR_US, 1 / 60)
+        hours = max(abs(now_us - entity.last_us) / _HOUR_US, 1 / 60)
         if km < b.distance_km or km / hours < b.speed_kmh:
             return ""
         vpn = " (a VPN's or data centre's)"
         return (
-            f"{who} was at {earlier[0]}{vpn if there.hosting else ''} in {_name(there)} and "
+            f"{who} was at {before}{vpn if there.hosting else ''} in {_name(there)} and "
             f"{_span(round(hours * _HOUR_US))} later at {value}{vpn if here.hosting else ''} in {_name(here)}: "
             f"{km:,.0f} km, {km / hours:,.0f} km/h"
         )

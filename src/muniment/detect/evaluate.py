@@ -38,6 +38,12 @@ def _running(correlation: Correlation, around: Surroundings) -> Correlator | Beh
     return Correlator(correlation, DETECT_LATENESS_S)
 
 
+def _has_work(correlation: Correlation, around: Surroundings) -> bool:
+    """False for one that looks for domains like ours when nobody named ours: its base rules would cost for nothing."""
+    b = correlation.behaviour
+    return b is None or b.kind != "look_alike" or bool(b.domains or around.domains)
+
+
 class Ready:
     """Rules and correlations made ready to run. Not thread-safe: correlations keep what they have seen."""
 
@@ -51,13 +57,16 @@ class Ready:
     ) -> None:
         """`kept`: correlations that go on with what they have seen."""
         self.rules, self.correlations, self.formats = rules, correlations, formats
+        correlations = [c for c in correlations if _has_work(c, around)]
+        idle = {name for c in self.correlations for name in c.rules} - {name for c in correlations for name in c.rules}
+        rules = [rule for rule in rules if rule.key not in idle or alerts_alone(rule)]
         self.wanted: Wanted = wanted(rules, correlations, formats)
         self.typed = Matcher([rule for rule in rules if rule.logsource.product == PRODUCT])
         self.raw = Matcher([rule for rule in rules if rule.logsource.product != PRODUCT])
         self.correlators = dict(kept or {c.key: _running(c, around) for c in correlations})
         self._shapes = Shapes(self.typed)
-        self.by_key: dict[str, Rule | Correlation] = {rule.key: rule for rule in rules}
-        self.by_key |= {each.key: each for each in correlations}
+        self.by_key: dict[str, Rule | Correlation] = {rule.key: rule for rule in self.rules}
+        self.by_key |= {each.key: each for each in self.correlations}
         self._listeners: dict[str, list[Correlator | BehaviourCorrelator]] = defaultdict(list)
         for each in self.correlators.values():
             for name in each.correlation.rules:

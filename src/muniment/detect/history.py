@@ -104,7 +104,7 @@ class History:
 
     def _learn(self, ready: Ready, correlation: Correlation, now_us: int, below: int) -> bool:
         """Let a behaviour know what was there before, by one aggregate a rule; False when SQL cannot say it exactly."""
-        behaviour, correlator = correlation.behaviour, ready.correlators[correlation.key]
+        behaviour, correlator = correlation.behaviour, ready.correlators.get(correlation.key)
         assert behaviour is not None
         if behaviour.kind == "look_alike" or not isinstance(correlator, BehaviourCorrelator):
             return True

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -25,13 +24,14 @@ _CHARS_MIN: Final = 5
 """A name shorter than this has too many honest neighbours one letter away."""
 
 
-def look_alike(text: str, own: Iterable[str]) -> str:
+@lru_cache(maxsize=16_384)
+def look_alike(text: str, own: tuple[str, ...]) -> str:
     """Says which domain in a text (an address, a link) looks like one of `own`; empty when none does.
 
-    >>> look_alike("ceo@examp1e.com", ["example.com"])
+    >>> look_alike("ceo@examp1e.com", ("example.com",))
     'examp1e.com looks like example.com: the same shape of letters'
     """
-    domains = tuple(each.lower().rstrip(".") for each in own)
+    domains = [each.lower().rstrip(".") for each in own]
     for host in dict.fromkeys(found.lower().rstrip(".") for found in _HOST.findall(text)):
         for domain in domains:
             if why := _compared(host, domain):

@@ -9,7 +9,7 @@ A trial file `<name>.events.yml` stands beside the rules `<name>.yml`:
         - {repeat: 30, every_s: 5, action: customer.export, actor_id: u1}
         - {after_s: 60, action: user.login}          # after the one before
 
-An event is typed columns; `record` may hold more. Rules of the whole folder run, so that one must not find another's.
+An event is typed columns; `record` may hold more. One's own domain is example.com. Rules of the whole folder run, so that one must not find another's.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _row(event: Mapping[str, Any], index: int, at_us: int, number: int) -> Row:
 
 def found_by(loaded: Loaded, trial: Trial) -> frozenset[str]:
     """The names of the rules that make an alert of a trial."""
-    ready = Ready(loaded.rules, loaded.correlations, {}, around=Surroundings(trial.places.get))
+    ready = Ready(loaded.rules, loaded.correlations, {}, around=Surroundings(trial.places.get, ("example.com",)))
     found: set[str] = set()
     for row in trial.rows:  # one at a time, as they would come in
         for _, rule in ready.matches([row]):
