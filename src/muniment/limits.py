@@ -448,3 +448,15 @@ BEHAVIOUR_ENTITIES_MAX: Final = 200_000
 
 BEHAVIOUR_VALUES_MAX: Final = 400
 """Values remembered of each; enough for a year of days and for every hour of a week."""
+
+PULL_OBJECT_BYTES_MAX: Final = 256 * MIB
+"""An object that is pulled, packed and unpacked; CloudTrail's are below 50 MiB."""
+
+PULL_BATCH_EVENTS: Final = 5_000
+"""Events of an object that go to the ledger together."""
+
+PULL_VISIBLE_AFTER_S: Final = 300
+"""How long a queue keeps a message from others while its objects are read; asked for again with every batch."""
+
+PULL_RETRY_MAX_S: Final = 300
+"""The longest wait after a bucket or queue failed."""

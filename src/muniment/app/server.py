@@ -71,6 +71,9 @@ from muniment.ingest.http_doors import routes as door_routes
 from muniment.ingest.http_request import DoorContext
 from muniment.ingest.otlp_grpc import OtlpGrpcDoor
 from muniment.ingest.pipeline import Ack, Pipeline
+from muniment.ingest.pull.done import Done
+from muniment.ingest.pull.s3 import S3Pull
+from muniment.ingest.pull.settings import read_pull_settings
 from muniment.ingest.syslog import ListenerSettings, SyslogServer
 from muniment.ledger.ledger import Ledger
 from muniment.privacy.keys import KeyStore
@@ -165,6 +168,7 @@ class Server:
         self.engine = self._open_store()
         self._closing.callback(self.engine.close)
         mappings = mapping_set(self.catalogue)
+        self.pulls: list[S3Pull] = []
         self.geoip = GeoIP.open(self.settings.geoip)
         locate = self.geoip.locate if self.geoip else None
         self.projector = Projector(self.engine, self.ledger, self.protector, mappings, self.registry.format_of, locate)
@@ -362,10 +366,32 @@ class Server:
         )
         await self.syslog.start()
         stack.push_async_callback(self.syslog.stop)
+        self._open_pulls(stack)
         if self.settings.otlp_grpc_port >= 0:
             otlp_grpc = OtlpGrpcDoor(self.door_context)
             self.otlp_grpc_port = await otlp_grpc.start(self.settings.host, self.settings.otlp_grpc_port)
             stack.push_async_callback(otlp_grpc.stop)
+
+    def _open_pulls(self, stack: contextlib.AsyncExitStack) -> None:
+        """Fetch from buckets; each in a thread, whose events go the way of every event."""
+        wanted = read_pull_settings(Path(self.settings.pull)) if self.settings.pull else ()
+        loop, done = asyncio.get_running_loop(), Done(self.database)
+
+        def submit(arrival: Arrival) -> object:
+            return asyncio.run_coroutine_threadsafe(self.intake.submit(arrival), loop).result()
+
+        for each in wanted:
+            if self.registry.get(each.source) is None:
+                self.registry.add(each.source, now_ns=self.clock(), format=each.catalogue_entry)
+            pull = S3Pull(each, done, submit, self.clock)
+            pull.start()
+            self.pulls.append(pull)
+        if wanted:
+            stack.push_async_callback(asyncio.to_thread, self._close_pulls)
+
+    def _close_pulls(self) -> None:
+        for pull in self.pulls:
+            pull.close()
 
     def _syslog_listeners(self) -> list[ListenerSettings]:
         s = self.settings

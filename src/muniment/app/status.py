@@ -50,6 +50,13 @@ class Status:
         free = shutil.disk_usage(s.settings.data_path).free
         if free < 4 * DISK_RESERVE_BYTES:
             found.append(f"only {free // 2**20} MiB of disk are left")
+        found += [f"{pull.state.place}: {pull.state.problem}" for pull in s.pulls if pull.state.problem]
+        for pull in s.pulls:
+            if pull.state.broken or pull.state.not_understood:
+                found.append(
+                    f"{pull.state.place}: {pull.state.broken} objects could not be read (they stand in quarantine), "
+                    f"{pull.state.not_understood} messages were not understood (left to the queue)"
+                )
         found += [f"GeoIP: {each.problem}; older data is in use" for each in s.geoip.about() if each.problem]
         verified = s.upkeep.last_verified
         if verified and not verified.holds:
@@ -110,6 +117,8 @@ class Status:
         found = {kind: (base, True, taken[door]) for kind, door in names.items()}
         if s.otlp_grpc_port >= 0:
             found["otlp-grpc"] = (f"{s.settings.host}:{s.otlp_grpc_port}", True, taken["otlp-grpc"])
+        for pull in s.pulls:
+            found[f"pull-{pull.state.source}"] = (pull.state.place, not pull.state.problem, pull.state.events)
         for transport, port in s.syslog.ports().items():
             found[f"syslog-{transport}"] = (f"{s.settings.host}:{port}", True, taken[f"syslog-{transport}"])
         return found
