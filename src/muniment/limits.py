@@ -460,3 +460,9 @@ PULL_VISIBLE_AFTER_S: Final = 300
 
 PULL_RETRY_MAX_S: Final = 300
 """The longest wait after a bucket or queue failed."""
+
+RISK_HALF_LIFE_S: Final = 7 * 86_400
+"""After this long an alert counts half."""
+
+RISK_ENTITIES_MAX: Final = 20
+"""Of one new alert so many entities are looked at for their risk."""

@@ -48,7 +48,7 @@ _UNSURE_KM: Final = 50.0
 class Behaviour:
     """What a behaviour rule asks. Times in microseconds.
 
-    `kind`: first_seen, rare, volume, dormant, off_hours, impossible_travel, look_alike. `fields`: whose values are
+    `kind`: first_seen, rare, volume, dormant, off_hours, impossible_travel, look_alike, risk. `fields`: whose values are
     looked at. `peers`: the field that says who an entity's peers are. `learn_events`, `learn_us`: how often and how long
     an entity must be known. The rest belongs to one kind each.
     """
@@ -72,6 +72,7 @@ class Behaviour:
     distance_km: float = 500.0
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     domains: tuple[str, ...] = ()
+    rules_at_least: int = 2
 
     def value_of(self, value: str, time_us: int) -> str:
         """What of one event is remembered."""

@@ -4,7 +4,7 @@ title: A login from a country that is new for the account
 name: login_new_country
 level: medium
 behaviour:
-  type: first_seen            # or rare, volume, dormant, off_hours, impossible_travel, look_alike
+  type: first_seen            # or rare, volume, dormant, off_hours, impossible_travel, look_alike, risk
   rules: [login_succeeded]
   group-by: [actor]
   field: src_country
@@ -39,6 +39,7 @@ _OWN: Final[Mapping[str, frozenset[str]]] = {
     "off_hours": frozenset({"zone", "hours", "days"}),
     "impossible_travel": frozenset({"speed", "distance", "networks"}),
     "look_alike": frozenset({"domains"}),
+    "risk": frozenset({"at-least", "rules-at-least"}),
 }
 _NEEDS_FIELD: Final = {"first_seen", "rare", "impossible_travel", "look_alike"}
 
@@ -72,7 +73,7 @@ def behaviour_of(document: Mapping[str, Any], file: str, known: Callable[[str], 
     made = _Reader(given, file)
     rules, group_by = made.texts("rules"), made.texts("group-by")
     fields = made.texts("field")
-    if not rules or not group_by:
+    if kind != "risk" and (not rules or not group_by):
         raise RejectedError("behaviour: rules and group-by are needed", field=file)
     if kind in _NEEDS_FIELD and not fields:
         raise RejectedError(f"behaviour.field: {kind} needs one", field=file)
@@ -89,12 +90,13 @@ def behaviour_of(document: Mapping[str, Any], file: str, known: Callable[[str], 
         after_us=made.span("after", "60d"), zone=made.zone(), hours=made.hours(), days=made.days(),
         speed_kmh=made.number("speed", 900), distance_km=made.number("distance", 500),
         networks=made.networks(), domains=tuple(each.lower() for each in made.texts("domains")),
+        rules_at_least=int(made.number("rules-at-least", 2)),
     )  # fmt: skip
     aliases = given.get("aliases", {})
     if not isinstance(aliases, dict) or not all(isinstance(each, dict) for each in aliases.values()):
         raise RejectedError("behaviour.aliases: a mapping of names to mappings of rules to fields", field=file)
     top = _Reader(document, file)
-    together_s = {"volume": behaviour.per_us // 1_000_000, "off_hours": 43_200}.get(kind, 3_600)
+    together_s = {"volume": behaviour.per_us // 1_000_000, "off_hours": 43_200, "risk": 7 * 86_400}.get(kind, 3_600)
     correlation = Correlation(
         id=str(document.get("id", "") or ""), name=str(document.get("name", "") or ""),
         title=str(document.get("title", "") or ""), level=str(document.get("level", "") or "medium"),

@@ -18,6 +18,7 @@ from muniment.detect.keyvalue import with_fields
 from muniment.detect.logsources import PRODUCT, Kind, typed_kind, windows_kind, windows_kind_of
 from muniment.detect.match import Event, Matcher
 from muniment.detect.reading import DEVICE, RECORD, Batch, Formats, Row, Wanted, wanted
+from muniment.detect.risk import RISK
 from muniment.detect.rules import Rule
 from muniment.detect.shapes import Shapes
 from muniment.limits import DETECT_LATENESS_S
@@ -39,8 +40,10 @@ def _running(correlation: Correlation, around: Surroundings) -> Correlator | Beh
 
 
 def _has_work(correlation: Correlation, around: Surroundings) -> bool:
-    """False for one that looks for domains like ours when nobody named ours: its base rules would cost for nothing."""
+    """False for risk, which is about alerts, and for one that looks for domains like ours when nobody named ours."""
     b = correlation.behaviour
+    if b is not None and b.kind == RISK:
+        return False
     return b is None or b.kind != "look_alike" or bool(b.domains or around.domains)
 
 
