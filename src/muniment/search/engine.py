@@ -72,6 +72,7 @@ _WRITE_SETTINGS: Mapping[str, int | str] = {
     # A mapping is planned anew for every block: what helps nothing at 10,000 rows must not cost at ten.
     "query_plan_enable_optimizations": 0,
     "compile_expressions": 0,
+    "optimize_and_compare_chain": 0,  # hashes all SELECTs below for every AND: 8 of 10 parts of a mapping's planning
 }
 _DAMAGE_CODES = (
     "CHECKSUM_DOESNT_MATCH", "CORRUPTED_DATA", "CANNOT_READ_ALL_DATA", "ATTEMPT_TO_READ_AFTER_EOF", "CANNOT_DECOMPRESS",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from muniment.search.schema import MappingSet
 from muniment.sources.catalogue import Catalogue
-from muniment.sources.compiler import compile_entry, recognise_sql
+from muniment.sources.compiler import compile_entry
+from muniment.sources.recognition import Recogniser
 
 __all__ = ["AUTO", "mapping_set"]
 
@@ -16,5 +17,5 @@ def mapping_set(catalogue: Catalogue) -> MappingSet:
     """Compile every entry; an entry that others are found inside (`syslog`) is recognised from its content too."""
     mappings = {name: compile_entry(entry) for name, entry in catalogue.items()}
     outer = sorted({entry.inside for entry in catalogue.values() if entry.inside})
-    recognise = {AUTO: recognise_sql(catalogue)} | {name: recognise_sql(catalogue, within=name) for name in outer}
+    recognise = {AUTO: Recogniser(catalogue)} | {name: Recogniser(catalogue, within=name) for name in outer}
     return MappingSet(mappings, recognise)

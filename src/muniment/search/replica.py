@@ -8,7 +8,7 @@ stored with the reason under `quarantine`; the stream goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,14 @@ from muniment.errors import BusyError, StorageError
 from muniment.event.place import Place
 from muniment.search.blocks import Block, as_arrow
 from muniment.search.engine import Engine, Node
-from muniment.search.schema import MappingSet, create_landing, gathered_sql, migrate_node, unplaced_sql
+from muniment.search.schema import (
+    MappingSet,
+    create_landing,
+    gathered_sql,
+    migrate_node,
+    staged_sql,
+    unplaced_sql,
+)
 
 __all__ = ["BIN", "Locate", "Replica"]
 
@@ -162,21 +169,32 @@ class Replica:
             part = named.filter(pc.equal(named.column("format"), name))
             self.engine.insert(self.node, f"{self._landing}_{name}", part)
         if by_content:
-            self._send_staged(rows.filter(is_auto))
+            self._send_staged(rows.filter(is_auto), by_content)
         self._gather(rows.num_rows)
 
-    def _send_staged(self, rows: pa.Table) -> None:
-        """Rows whose format their content names."""
-        staged = f"{self._landing}_staged"
+    def _send_staged(self, rows: pa.Table, by_content: Sequence[str]) -> None:
+        """Rows whose format their content names: the marks of all, then the few conditions that those leave open."""
+        auto, staged = f"{self._landing}_auto", f"{self._landing}_staged"
+        self._empty("auto")
         self._empty("staged")
-        self.engine.insert(self.node, f"{self._landing}_auto", rows)
+        self.engine.insert(self.node, auto, rows)
+        for wanted in by_content:
+            recogniser = self.mappings.recognise[wanted]
+            sets = self.engine.query(
+                f"SELECT DISTINCT {recogniser.marks_sql} FROM {auto} WHERE format = '{wanted}'", node=self.node
+            ).rows
+            named = recogniser.sql(row[0] for row in sets)
+            self.engine.command(staged_sql(self._landing, wanted, named), node=self.node)
         found = self.engine.query(f"SELECT DISTINCT format FROM {staged} ORDER BY format", node=self.node).rows
         for (name,) in found:
+            target = name if name in self.mappings.mappings else self.mappings.fallback
+            chosen = "*" if target == name else f"* REPLACE ('{target}' AS format)"
             self.engine.command(
-                f"INSERT INTO {self._landing}_{name} SELECT * FROM {staged} WHERE format = {{format:String}}",
+                f"INSERT INTO {self._landing}_{target} SELECT {chosen} FROM {staged} WHERE format = {{format:String}}",
                 {"format": name},
                 node=self.node,
             )
+        self._empty("auto")
         self._empty("staged")
 
     def _gather(self, count: int) -> None:

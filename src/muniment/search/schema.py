@@ -12,7 +12,7 @@ on reading.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -49,12 +49,20 @@ class Mapped(Protocol):
     def select_sql(self, table_sql: str, passthrough: Sequence[str] = ()) -> str: ...
 
 
+class Recognises(Protocol):
+    """Names the mapping of records by their content, over `record`: first their marks, then what those leave open."""
+
+    @property
+    def marks_sql(self) -> str: ...
+    def sql(self, sets: Iterable[Sequence[int]] | None = None) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class MappingSet:
-    """All mappings by format, and for formats found by content the SQL that names the mapping (`auto`, `syslog`)."""
+    """All mappings by format, and for formats found by content who names the mapping (`auto`, `syslog`)."""
 
     mappings: Mapping[str, Mapped]
-    recognise: Mapping[str, str] = field(default_factory=dict)
+    recognise: Mapping[str, Recognises] = field(default_factory=dict)
     fallback: str = "json"
 
     def format_of(self, wanted: str) -> str:
@@ -228,7 +236,8 @@ def create_landing(engine: Engine, node: Node, mappings: MappingSet, prefix: str
     """Make the landing tables of these mappings; returns the start of their names.
 
     `<start>_<format>` takes rows of a format and leaves their columns in `<start>_mapped`, from where `gathered_sql`
-    moves them; `<start>_auto` names the format of each row and leaves it in `<start>_staged`. A table for each format, because the engine reads a mapping's SQL again for every insert
+    moves them; `<start>_auto` holds the rows of a block whose format their content names, `<start>_staged` the same
+    rows with it. A table for each format, because the engine reads a mapping's SQL again for every insert
     (measured: 50 ms), and one block rarely holds more than a few. The names hold a digest of the statements, so
     unchanged mappings cost nothing and two versions never mix.
     """
@@ -236,10 +245,8 @@ def create_landing(engine: Engine, node: Node, mappings: MappingSet, prefix: str
         name: _mapped_select(mapping, f"{{landing}}_{name}")
         for name, mapping in [*sorted(mappings.mappings.items()), ("unmapped", _Unmapped())]
     }
-    chosen = "".join(f"format = '{name}', {sql}, " for name, sql in sorted(mappings.recognise.items()))
-    known = ", ".join(f"'{name}'" for name in views)
-    chosen_sql = f"if((multiIf({chosen} format) AS found) IN ({known}), found, '{mappings.fallback}')"
-    digest = hashlib.sha256(repr((views, chosen_sql, _MAPPED_COLUMNS, _LANDING_COLUMNS)).encode()).hexdigest()[:12]
+    is_staged = bool(mappings.recognise)
+    digest = hashlib.sha256(repr((views, is_staged, _MAPPED_COLUMNS, _LANDING_COLUMNS)).encode()).hexdigest()[:12]
     landing = f"{prefix}_{digest}"
     present = {str(row[0]) for row in engine.query("SHOW TABLES", node=node).rows}
     if f"{landing}_done" in present:
@@ -250,14 +257,9 @@ def create_landing(engine: Engine, node: Node, mappings: MappingSet, prefix: str
         engine.command(f"CREATE TABLE {landing}_{name} ({_LANDING_COLUMNS}) ENGINE = Null", node=node)
         sql = select.replace("{landing}", landing)
         engine.command(f"CREATE MATERIALIZED VIEW {landing}_{name}_view TO {landing}_mapped AS {sql}", node=node)
-    if chosen:
-        engine.command(f"CREATE TABLE {landing}_auto ({_LANDING_COLUMNS}) ENGINE = Null", node=node)
-        engine.command(f"CREATE TABLE {landing}_staged ({_LANDING_COLUMNS}) ENGINE = Memory", node=node)
-        engine.command(
-            f"CREATE MATERIALIZED VIEW {landing}_auto_view TO {landing}_staged AS SELECT `index`, id, source, "
-            f"{chosen_sql} AS format, received_at, record, is_raw, quarantine FROM (SELECT * FROM {landing}_auto)",
-            node=node,
-        )
+    if is_staged:
+        for name in ("auto", "staged"):
+            engine.command(f"CREATE TABLE {landing}_{name} ({_LANDING_COLUMNS}) ENGINE = Memory", node=node)
     engine.command(f"CREATE TABLE {landing}_done (version UInt8) ENGINE = Null", node=node)
     return landing
 
@@ -285,6 +287,14 @@ def unplaced_sql(landing: str) -> str:
 
 
 _ADDRESS = "replaceOne(IPv6NumToString(src_ip), '::ffff:', '')"
+
+
+def staged_sql(landing: str, wanted: str, named_sql: str) -> str:
+    """Moves the rows of format `wanted` from `_auto` to `_staged`, each with the format that `named_sql` says."""
+    return (
+        f"INSERT INTO {landing}_staged SELECT `index`, id, source, {named_sql} AS named, received_at, record, is_raw, "
+        f"quarantine FROM (SELECT * FROM {landing}_auto WHERE format = '{wanted}')"
+    )
 
 
 def drop_landing(engine: Engine, node: Node, prefix: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from muniment.sources import ocsf_schema
-from muniment.sources.catalogue import Catalogue, Entry
+from muniment.sources.catalogue import Case, Entry
 from muniment.sources.columns import COLUMNS
 from muniment.sources.paths import TypeTree
 from muniment.sources.sql import array, literal, quote
@@ -21,7 +21,7 @@ from muniment.sources.times import time_sql
 from muniment.sources.values import Call, Condition, Const, Path, Scope, Value, pattern_sql, walk
 from muniment.sources.words import type_sql
 
-__all__ = ["CompiledMapping", "compile_entry", "ip_sql", "recognise_sql"]
+__all__ = ["CompiledMapping", "compile_entry", "ip_sql"]
 
 _SEVERITIES = {
     0: "unknown",
@@ -189,46 +189,53 @@ class _Compiler:
         return f"multiIf({''.join(branches)}{base})"
 
     def case_number(self) -> str:
-        """1.. for the first case that holds, 0 for none. Neighbours that test one value become one table."""
+        """1.. for the first case that holds, a number above all of them for none."""
         if "" not in self._done:
             self._done[""] = self.bind("_case", self._case_number())
         return self._done[""]
 
     def _case_number(self) -> str:
-        branches: list[str] = []
-        run: list[tuple[str, int]] = []
-        run_value: Value | None = None
+        """Cases that ask no more than whether one value is one of some words are a table for each value.
 
-        def close() -> None:
-            if run and run_value is not None:
-                first = dict(reversed(run))
-                keys, ks = array(list(first)), array(list(first.values()))
-                table = f"transform({run_value.sql(self.scope)}, {keys}, {ks}, 0)"
-                branches.append(f"{table} != 0, {table}")
-            run.clear()
-
-        for k, case in enumerate(self.rules.cases, 1):
-            equals = _equals(case.when) if not case.pattern else None
-            if equals is not None:
-                value, wanted = equals
-                if value != run_value:
-                    close()
-                    run_value = value
-                run += [(word, k) for word in wanted]
+        The others are asked in their order, each only where no table has found an earlier case.
+        """
+        cases = self.rules.cases
+        tables: dict[str, dict[str, int]] = {}
+        others: list[tuple[int, Case]] = []
+        for k, case in enumerate(cases, 1):
+            equals = _equals(case)
+            if equals is None:
+                others.append((k, case))
                 continue
-            close()
-            run_value = None
+            value, wanted = equals
+            table = tables.setdefault(value.sql(self.scope), {})
+            for word in wanted:
+                table.setdefault(word, k)
+        none = len(cases) + 1
+        first = [
+            f"transform({value}, {array(list(table))}, {array(list(table.values()))}, {none})"
+            for value, table in tables.items()
+        ]
+        found = f"least({', '.join(first)})" if len(first) > 1 else "".join(first)
+        if not others:
+            return found or "0"
+        if found:
+            found = self.bind("_case_of_tables", found)
+        branches = []
+        for k, case in others:
             tests = [f"({case.when.sql(self.scope)})"] if case.when else []
             if case.text is not None:
                 tests.append(f"match({case.text.sql(self.scope)}, {pattern_sql(case.pattern)})")
+            if found and k > 1:
+                branches.append(f"{found} < {k}, {found}")
             branches.append(f"{' AND '.join(tests)}, {k}")
-        close()
-        return f"multiIf({', '.join(branches)}, 0)" if branches else "0"
+        return f"multiIf({', '.join(branches)}, {found or none})"
 
 
-def _equals(when: Condition | None) -> tuple[Value, tuple[str, ...]] | None:
-    """The value and its wanted words, when the condition is just that."""
-    if when is None or len(when.any_of) != 1 or len(when.any_of[0]) != 1:
+def _equals(case: Case) -> tuple[Value, tuple[str, ...]] | None:
+    """The value and its wanted words, when the case asks just that."""
+    when = case.when
+    if when is None or case.pattern or len(when.any_of) != 1 or len(when.any_of[0]) != 1:
         return None
     test = when.any_of[0][0]
     return (test.value, test.wanted) if test.kind == "in" and not test.negated else None
@@ -252,39 +259,3 @@ def _activities() -> dict[int, str]:
         for uid, one in ocsf_schema.classes().items()
         for number, caption in one.activities.items()
     }
-
-
-def recognise_sql(catalogue: Catalogue, *, within: str = "") -> str:
-    """A String expression over `record` that names the entry whose events it looks like; `json` when none does.
-
-    `within` restricts it to one entry and what is found inside it (a source whose format is `syslog`).
-    """
-    wanted = [e for e in catalogue.values() if not within or e.inside == within]
-    conditions = [(entry.name, all_of) for entry in wanted for all_of in _alternatives(catalogue, entry)]
-    paths = [
-        found.segments
-        for _, all_of in conditions
-        for condition in all_of
-        for found in walk(condition)
-        if isinstance(found, Path)
-    ]
-    tree = TypeTree(paths, root="r")
-    scope = Scope(path=tree.sql, ref=lambda name: quote(name))
-    branches = [
-        f"{' AND '.join(f'({condition.sql(scope)})' for condition in all_of)}, {quote(name)}"
-        for name, all_of in conditions
-        if all_of
-    ]
-    chosen = f"multiIf({', '.join(branches)}, {quote(within or 'json')})" if branches else quote(within or "json")
-    # The lambda names the extraction once; written out it would stand in the text a hundred times.
-    return f"arrayElement(arrayMap(r -> {chosen}, [JSONExtract(record, {quote(tree.tuple_type)})]), 1)"
-
-
-def _alternatives(catalogue: Catalogue, entry: Entry) -> list[list[Condition]]:
-    inside = _conditions(catalogue, entry)
-    return [inside, [entry.alone]] if entry.alone else [inside]
-
-
-def _conditions(catalogue: Catalogue, entry: Entry) -> list[Condition]:
-    own = [entry.recognise] if entry.recognise else []
-    return [*_conditions(catalogue, catalogue[entry.inside]), *own] if entry.inside else own

@@ -16,9 +16,10 @@ from typing import Any
 
 from muniment.limits import RECORD_BYTES_MAX
 from muniment.sources.catalogue import Catalogue, Entry, Sample
-from muniment.sources.compiler import compile_entry, recognise_sql
+from muniment.sources.compiler import compile_entry
 from muniment.sources.ocsf import to_ocsf
 from muniment.sources.ocsf_schema import problems
+from muniment.sources.recognition import Recogniser
 from muniment.sources.sql import quote
 
 __all__ = ["Explained", "check_sample", "explain", "local_client", "recognise"]
@@ -54,9 +55,10 @@ def local_client() -> Iterator[Any]:
 
 def recognise(catalogue: Catalogue, records: list[bytes], client: Any, *, within: str = "") -> list[str]:
     """The entry each record looks like."""
-    sql = recognise_sql(catalogue, within=within)
-    rows = client.query(f"SELECT {sql} FROM {_rows(records, '')}", settings=_SETTINGS).result_rows
-    return [row[0] for row in rows]
+    recogniser, rows = Recogniser(catalogue, within=within), _rows(records, "")
+    found = client.query(f"SELECT groupUniqArray({recogniser.marks_sql}) FROM {rows}", settings=_SETTINGS).result_rows
+    sql = recogniser.sql(found[0][0])
+    return [row[0] for row in client.query(f"SELECT {sql} FROM {rows}", settings=_SETTINGS).result_rows]
 
 
 def explain(

@@ -39,6 +39,7 @@ __all__ = [
     "Path",
     "Ref",
     "Scope",
+    "Test",
     "Value",
     "parse_condition",
     "parse_value",

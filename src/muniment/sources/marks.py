@@ -1,0 +1,170 @@
+"""What the JSON text of a record must hold for a condition to be true of it: patterns for one pass over a batch. Pure.
+
+A condition on `syslog.message` that starts with `CEF:0|` cannot hold of a record without `"syslog"`, `"message"` and
+`CEF:0\\|`. Only what is certain is said, of the text *as it stands in the JSON*: characters that an encoder may write in
+another way end a fragment, and `ESCAPED` finds the texts that spell plain characters as `\\u00..`, of which nothing is
+certain. The patterns are RE2's and Hyperscan's common ground.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any, Final
+
+import re2
+
+from muniment.sources.values import Condition, Path, Test
+
+__all__ = ["ESCAPED", "marks_of", "pattern_marks"]
+
+_constants: Any = import_module("re._constants")
+_parser: Any = import_module("re._parser")
+"""How Python reads patterns; it has no public name for it."""
+
+ESCAPED: Final = r"(?i)\\u00(?:2[013-589a-be]|3[0-9abdf]|[46][0-9a-f]|5[0-9abdef]|7[0-9a-e])"
+"""A plain character written as an escape where no usual encoder does (they do for < > & ' + and quotes)."""
+
+_RE2_ONLY: Final = ("[[:", "\\Q", "\\E", "\\z", "\\C", "\\p")
+_PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _-.,:;=()[]{}|!?@#$%^*~")
+_SCORE_MIN: Final = 2.0
+_CHARS_MAX: Final = 60
+_WORDS_MAX: Final = 40
+_REPEAT_MAX: Final = 12
+_Run = tuple[float, str]
+_NOTHING: Final[_Run] = (0.0, "")
+
+
+def marks_of(condition: Condition) -> list[frozenset[str]]:
+    """For each alternative of a condition the patterns that must all be found in a record's text."""
+    return [frozenset(mark for test in tests for mark in _of_test(test)) for tests in condition.any_of]
+
+
+def _of_test(test: Test) -> Iterable[str]:
+    if test.negated or not isinstance(test.value, Path) or _holds_of_nothing(test):
+        return
+    for segment in test.value.segments:
+        if set(segment.key) <= _PLAIN:
+            yield f'"{re.escape(segment.key)}"'
+    if test.kind == "matches":
+        yield from pattern_marks(test.wanted[0])
+    elif test.kind in ("contains", "starts"):
+        yield from pattern_marks(re.escape(test.wanted[0]))
+    elif test.kind == "in" and len(test.wanted) <= _WORDS_MAX:
+        yield from pattern_marks("|".join(map(re.escape, test.wanted)))
+
+
+def _holds_of_nothing(test: Test) -> bool:
+    """Could the test hold where the value is missing?"""
+    if test.kind == "matches":
+        return re2.search(test.wanted[0], "") is not None
+    return test.kind == "in" and "" in test.wanted
+
+
+def pattern_marks(pattern: str) -> list[str]:
+    """At most one pattern that stands in the JSON text of whatever `pattern` matches; the most particular one.
+
+    >>> pattern_marks(r"^CEF: ?[0-9]\\|")
+    ['CEF:']
+    >>> pattern_marks(r"^\\S+ \\[\\d\\d/[A-Z][a-z]+/\\d{4}:")
+    ['\\\\\\\\?/(?:[0-9]){4}:']
+    """
+    if any(form in pattern for form in _RE2_ONLY):
+        return []
+    try:
+        tree = _parser.parse(pattern)
+    except Exception:  # RE2 reads some forms that this parser does not
+        return []
+    score, text = max(_runs(tree), default=_NOTHING)
+    if score < _SCORE_MIN:
+        return []
+    return [f"(?i){text}" if tree.state.flags & re.IGNORECASE else text]
+
+
+def _runs(tree: Iterable[Any]) -> list[_Run]:
+    """Fragments that stand whole in every match."""
+    runs: list[_Run] = []
+    score, text = 0.0, ""
+    for kind, argument in tree:
+        if kind is _constants.AT:
+            continue
+        part = _atom(kind, argument)
+        if part is None or len(text) + len(part[1]) > _CHARS_MAX:
+            runs.append((score, text))
+            score, text = part or _NOTHING
+            if part is None:
+                runs += _inside(kind, argument)
+        else:
+            score, text = score + part[0], text + part[1]
+    return [*runs, (score, text)]
+
+
+def _atom(kind: Any, argument: Any) -> _Run | None:
+    """One part of a pattern as a fragment, when its text in JSON is its own text."""
+    if kind is _constants.LITERAL:
+        return _literal(chr(argument))
+    if kind is _constants.IN:
+        return _class(argument)
+    if kind in (_constants.MAX_REPEAT, _constants.MIN_REPEAT):
+        low, high, inner = argument
+        if low != high or not 1 <= low <= _REPEAT_MAX:
+            return None
+        part = _sequence(inner)
+        return (part[0] * low, f"(?:{part[1]}){{{low}}}") if part else None
+    if kind is _constants.SUBPATTERN:
+        return _sequence(argument[3]) if not argument[1] and not argument[2] else None
+    if kind is _constants.BRANCH:
+        parts = [_sequence(branch) for branch in argument[1]]
+        known = [part for part in parts if part is not None]
+        if len(known) != len(parts) or sum(len(part[1]) for part in known) > 10 * _CHARS_MAX:
+            return None
+        return min(part[0] for part in known), f"(?:{'|'.join(part[1] for part in known)})"
+    return None
+
+
+def _literal(char: str) -> _Run | None:
+    if char == "/":  # some encoders write \/
+        return 0.7, r"\\?/"
+    if char not in _PLAIN:
+        return None
+    return (1.0 if char.isalnum() else 0.7 if char not in " .-" else 0.3), re.escape(char)
+
+
+def _class(parts: Iterable[Any]) -> _Run | None:
+    text = ""
+    for kind, argument in parts:
+        if kind is _constants.LITERAL and chr(argument) in _PLAIN:
+            text += re.escape(chr(argument))
+        elif kind is _constants.RANGE and all(chr(end) in _PLAIN and chr(end).isalnum() for end in argument):
+            text += f"{chr(argument[0])}-{chr(argument[1])}"
+        elif kind is _constants.CATEGORY and argument is _constants.CATEGORY_DIGIT:
+            text += "0-9"
+        else:
+            return None
+    return 0.3, f"[{text}]"
+
+
+def _sequence(tree: Iterable[Any]) -> _Run | None:
+    score, text = 0.0, ""
+    for kind, argument in tree:
+        if kind is _constants.AT:
+            continue
+        part = _atom(kind, argument)
+        if part is None:
+            return None
+        score, text = score + part[0], text + part[1]
+    return score, text
+
+
+def _inside(kind: Any, argument: Any) -> list[_Run]:
+    """What is certain inside a part that is no fragment as a whole."""
+    if kind is _constants.SUBPATTERN:
+        return _runs(argument[3]) if not argument[1] and not argument[2] else []
+    if kind in (_constants.MAX_REPEAT, _constants.MIN_REPEAT) and argument[0] >= 1:
+        return _runs(argument[2])
+    if kind is _constants.BRANCH:
+        best = [max(_runs(branch), default=_NOTHING) for branch in argument[1]]
+        if min(score for score, _ in best) >= _SCORE_MIN:
+            return [(min(score for score, _ in best), f"(?:{'|'.join(text for _, text in best)})")]
+    return []

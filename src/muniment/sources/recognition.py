@@ -1,0 +1,133 @@
+"""Which entry of the catalogue a record's content belongs to, at a cost that does not grow with the catalogue. Pure.
+
+Two steps for a batch. (1) One pass of a multi-pattern engine says which *marks* (see `marks`) each record holds; the
+distinct sets of them, a handful for thousands of records, say which lines of which entries could hold of any. (2) The
+conditions of those lines alone are written as SQL, and decide. A catalogue of three hundred entries costs a batch of
+two kinds of event what a catalogue of two would. Both steps are SQL text here; the store and the tests run it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from muniment.sources.catalogue import Catalogue, Entry
+from muniment.sources.marks import ESCAPED, marks_of
+from muniment.sources.paths import TypeTree
+from muniment.sources.sql import array, quote
+from muniment.sources.values import Condition, Path, Scope, walk
+
+__all__ = ["Recogniser"]
+
+_SETS_KEPT: Final = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One alternative of an entry: all of `conditions` must hold, and all of `marks` stand in the text."""
+
+    name: str
+    conditions: tuple[Condition, ...]
+    marks: frozenset[str]
+
+
+class Recogniser:
+    """Names the entry of records of any kind; `within` restricts it to one entry and what is found inside it.
+
+    Not for use by several threads at once.
+    """
+
+    def __init__(self, catalogue: Catalogue, *, within: str = "") -> None:
+        self._fallback = within or "json"
+        wanted = [entry for entry in catalogue.values() if not within or entry.inside == within]
+        self._lines = [line for entry in wanted for line in _lines(catalogue, entry)]
+        marks = sorted({mark for line in self._lines for mark in line.marks})
+        self._marks = (ESCAPED, *marks)
+        numbers = {mark: k for k, mark in enumerate(self._marks, 1)}
+        self._needs = [frozenset(numbers[mark] for mark in line.marks) for line in self._lines]
+        self._of_set: dict[tuple[int, ...], frozenset[int]] = {}
+        self._sql: dict[frozenset[int], str] = {}
+
+    @cached_property
+    def marks_sql(self) -> str:
+        """An Array expression over `record`: the numbers of the marks it holds, in order."""
+        return f"arraySort(multiMatchAllIndices(record, {array(self._marks)}))"
+
+    def sql(self, sets: Iterable[Sequence[int]] | None = None) -> str:
+        """A String expression over `record` naming its entry. `sets`: the marks found in the records it is for.
+
+        Without them it is for any record, and as long as the catalogue.
+        """
+        if sets is None:
+            possible = frozenset(range(len(self._lines)))
+        else:
+            possible = frozenset[int]().union(*(self._possible(tuple(found)) for found in sets))
+        if possible not in self._sql:
+            if len(self._sql) >= _SETS_KEPT:
+                self._sql.clear()
+            self._sql[possible] = self._written([self._lines[k] for k in sorted(possible)])
+        return self._sql[possible]
+
+    def _possible(self, found: tuple[int, ...]) -> frozenset[int]:
+        known = self._of_set.get(found)
+        if known is None:
+            if len(self._of_set) >= _SETS_KEPT:
+                self._of_set.clear()
+            have = frozenset(found)
+            is_any = 1 in have  # the escaped text: its marks may be there in another spelling
+            known = frozenset(k for k, needs in enumerate(self._needs) if is_any or needs <= have)
+            self._of_set[found] = known
+        return known
+
+    def _written(self, lines: Sequence[_Line]) -> str:
+        paths = [
+            found.segments
+            for line in lines
+            for condition in line.conditions
+            for found in walk(condition)
+            if isinstance(found, Path)
+        ]
+        fallback = quote(self._fallback)
+        if not lines:
+            return fallback
+        tree = TypeTree(paths, root="r")
+        scope = Scope(path=tree.sql, ref=lambda name: quote(name))
+        branches = [
+            f"{' AND '.join(f'({condition.sql(scope)})' for condition in line.conditions)}, {quote(line.name)}"
+            for line in lines
+        ]
+        # The lambda names the extraction once; written out it would stand in the text a hundred times.
+        chosen = f"multiIf({', '.join(branches)}, {fallback})"
+        return f"arrayElement(arrayMap(r -> {chosen}, [JSONExtract(record, {quote(tree.tuple_type)})]), 1)"
+
+
+def _lines(catalogue: Catalogue, entry: Entry) -> list[_Line]:
+    """The alternatives of an entry, each line of its condition by itself; none for an entry nothing tells apart."""
+    found = _found_inside(catalogue, entry)
+    if entry.alone:
+        found += _split(entry.name, (), entry.alone)
+    return found
+
+
+def _found_inside(catalogue: Catalogue, entry: Entry) -> list[_Line]:
+    outer = [_Line(entry.name, (), frozenset())]
+    if entry.inside:
+        outer = [
+            _Line(entry.name, line.conditions, line.marks) for line in _found_inside(catalogue, catalogue[entry.inside])
+        ]
+    if entry.recognise is None:
+        return outer if entry.inside else []
+    return [
+        _Line(entry.name, (*line.conditions, *own.conditions), line.marks | own.marks)
+        for line in outer
+        for own in _split(entry.name, (), entry.recognise)
+    ]
+
+
+def _split(name: str, before: tuple[Condition, ...], condition: Condition) -> list[_Line]:
+    return [
+        _Line(name, (*before, Condition((tests,))), marks)
+        for tests, marks in zip(condition.any_of, marks_of(condition), strict=True)
+    ]

@@ -1,0 +1,114 @@
+"""What the marks of a record leave open is enough to name it, and no more than it must be."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from muniment.sources.catalogue import Catalogue, read_entry
+from muniment.sources.marks import pattern_marks
+from muniment.sources.recognition import Recogniser
+from muniment.sources.sql import array
+from muniment.sources.testing import recognise
+
+
+def _marks(recogniser: Recogniser, records: list[bytes], client: Any) -> list[tuple[int, ...]]:
+    given = array([record.decode() for record in records])
+    rows = client.query(f"SELECT {recogniser.marks_sql} FROM (SELECT arrayJoin({given}) AS record)").result_rows
+    return [tuple(row[0]) for row in rows]
+
+
+def _named(sql: str, records: list[bytes], client: Any) -> list[str]:
+    given = array([record.decode() for record in records])
+    return [row[0] for row in client.query(f"SELECT {sql} FROM (SELECT arrayJoin({given}) AS record)").result_rows]
+
+
+def test_what_the_marks_leave_open_names_every_sample_as_the_whole_catalogue_does(
+    catalogue: Catalogue, client: Any
+) -> None:
+    records = [sample.record for entry in catalogue.values() for sample in entry.samples]
+    recogniser = Recogniser(catalogue)
+    whole = _named(recogniser.sql(), records, client)
+    for record, marks, name in zip(records, _marks(recogniser, records, client), whole, strict=True):
+        assert _named(recogniser.sql([marks]), [record], client) == [name], record
+
+
+def test_the_sql_for_one_kind_of_record_does_not_grow_with_the_catalogue(catalogue: Catalogue, client: Any) -> None:
+    recogniser = Recogniser(catalogue)
+    record = catalogue["github"].samples[0].record
+    sql = recogniser.sql(_marks(recogniser, [record], client))
+    assert len(sql) < len(recogniser.sql()) / 5
+    assert "'github'" in sql
+
+
+@pytest.mark.parametrize("name", ["okta", "aws_cloudtrail", "openssh"])
+def test_letters_written_as_escapes_hide_nothing(catalogue: Catalogue, client: Any, name: str) -> None:
+    record = catalogue[name].samples[0].record
+    spelled = "".join(f"\\u{ord(char):04x}" if char in "dSkg" else char for char in json.dumps(json.loads(record)))
+    assert json.loads(spelled) == json.loads(record)
+    assert recognise(catalogue, [spelled.encode(), record], client) == [name, name]
+
+
+def test_cases_that_test_two_values_stand_among_cases_that_test_one(client: Any) -> None:
+    """The first case that holds decides, whichever values the cases before and after it test."""
+    from muniment.sources.testing import map_records
+
+    entry = read_entry(
+        """
+name: shop
+title: Shop
+vendor: Example
+docs: https://docs.example.com
+owner: shop
+rhythm_s: 60
+recognise: {verb: {present: true}}
+time: at
+cases:
+  - when: {verb: [a], kind: [x]}
+    set: {reason: =one}
+  - when: {verb: [a, b]}
+    set: {reason: =two}
+  - when: {kind: [y]}
+    set: {reason: =three}
+  - text: line
+    pattern: '^stop'
+    set: {reason: =four}
+  - when: {verb: [c], kind: [x, z]}
+    set: {reason: =five}
+  - when: {verb: [c, d]}
+    set: {reason: =six}
+samples:
+  - {origin: made, record: {"verb":"a"}, expect: {reason: two}}
+""",
+        "shop.yaml",
+    )
+    wanted = {
+        ("a", "x", ""): "one",
+        ("a", "y", ""): "two",
+        ("c", "y", "stop"): "three",
+        ("c", "x", "stop"): "four",
+        ("c", "z", ""): "five",
+        ("d", "z", ""): "six",
+        ("d", "z", "stop"): "four",
+        ("e", "z", ""): "",
+    }
+    records = [json.dumps({"verb": v, "kind": k, "line": line}).encode() for v, k, line in wanted]
+    assert [row["reason"] for row in map_records(entry, records, client)] == list(wanted.values())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "mark"),
+    [
+        (r"^CEF: ?[0-9]\|", "CEF:"),
+        (r'(?i)^"?Login', "(?i)Login"),
+        (r"^\d+$", None),
+        (r"(foo|barbaz) [a-z]+ ends", "\\ ends"),
+        (r"(foo|barbaz) [a-z]+", "(?:foo|barbaz)\\ "),
+        (r"(foo)?\S*", None),
+        ("a/b/see/d", r"a\\?/b\\?/see\\?/d"),
+    ],
+)
+def test_the_texts_a_pattern_cannot_do_without(pattern: str, mark: str | None) -> None:
+    assert pattern_marks(pattern) == ([mark] if mark else [])
