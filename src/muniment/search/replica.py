@@ -115,15 +115,21 @@ class Replica:
         Raises StorageError or BusyError when the node is away or full; then `prepare` before writing again.
         """
         for part in self._mine(block):
-            is_new = part.first >= self.unsure_below
-            pieces = [part] if is_new else [part.slice(a, b) for a, b in self._gaps(part.first, part.end)]
-            for piece in pieces:
-                self._insert(piece)
+            if part.first >= self.unsure_below:
+                self._insert(part)
+            else:
+                self.complete(part)
 
     def fill(self, block: Block) -> None:
         """Put in rows that `missing` has just named."""
         for part in self._mine(block):
             self._insert(part)
+
+    def complete(self, block: Block) -> None:
+        """Put in what of the block is not there; the node is asked first, as others may have filled it meanwhile."""
+        for part in self._mine(block):
+            for start, end in self._gaps(part.first, part.end):
+                self._insert(part.slice(start, end))
 
     def _mine(self, block: Block) -> Iterator[Block]:
         if self.engine.shards == 1:
