@@ -15,6 +15,7 @@ from bench.running import RunningServer
 __all__ = ["LiveServer", "live_server", "within"]
 
 T = TypeVar("T")
+PATIENCE = 4
 
 
 class LiveServer(RunningServer):
@@ -76,8 +77,8 @@ class LiveServer(RunningServer):
 
 
 def within(seconds: float, look: Callable[[], T], complaint: str) -> T:
-    """What `look` gives as soon as it is something."""
-    deadline = time.monotonic() + seconds
+    """What `look` gives as soon as it is something; a busy machine may take `PATIENCE` times as long."""
+    deadline = time.monotonic() + seconds * PATIENCE
     while True:
         found = look()
         if found:

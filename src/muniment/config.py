@@ -59,6 +59,11 @@ class Settings:
     )
     rules: str = _row("", "Folders of Sigma rules besides our own, comma-separated; looked at every two seconds.")
     notify: str = _row("", "TOML file of channels and routes: who is told of alerts (docs/how-to/detect.md).")
+    pull: str = _row("", "TOML file of buckets whose files are pulled (docs/how-to/send.md).")
+    own_domains: str = _row("", "One's own domains, comma-separated; rules look for others made to be taken for them.")
+    geoip: str = _row(
+        "", "MaxMind-format files (.mmdb) that say where addresses are, comma-separated; none by default."
+    )
     session_hours: int = _row(12, "Hours after which a browser session ends.")
     source_events_per_s: int = _row(
         0, "Quota of each source in events per second; 0 means none. Over it: 429 with Retry-After."

@@ -430,3 +430,39 @@ EVIDENCE_RATIO_MAX: Final = 100
 
 EVIDENCE_RATIO_FREE_BYTES: Final = 1 * MIB
 """Below this unpacked size the ratio is not looked at."""
+
+GEOIP_CACHE_ADDRESSES: Final = 65_536
+"""Addresses whose place is remembered; 20 MB."""
+
+GEOIP_LOOK_EVERY_S: Final = 10
+"""How often it is looked whether the files of places were replaced."""
+
+USER_AGENT_CHARS_MAX: Final = 1_000
+"""Of a user-agent text so much is read; the rest is somebody's joke."""
+
+USER_AGENTS_CACHED: Final = 16_384
+"""User-agent texts whose meaning is remembered; 10 MB."""
+
+BEHAVIOUR_ENTITIES_MAX: Final = 200_000
+"""People, machines and addresses one behaviour rule knows; the one silent longest is forgotten, and counted."""
+
+BEHAVIOUR_VALUES_MAX: Final = 400
+"""Values remembered of each; enough for a year of days and for every hour of a week."""
+
+PULL_OBJECT_BYTES_MAX: Final = 256 * MIB
+"""An object that is pulled, packed and unpacked; CloudTrail's are below 50 MiB."""
+
+PULL_BATCH_EVENTS: Final = 5_000
+"""Events of an object that go to the ledger together."""
+
+PULL_VISIBLE_AFTER_S: Final = 300
+"""How long a queue keeps a message from others while its objects are read; asked for again with every batch."""
+
+PULL_RETRY_MAX_S: Final = 300
+"""The longest wait after a bucket or queue failed."""
+
+RISK_HALF_LIFE_S: Final = 7 * 86_400
+"""After this long an alert counts half."""
+
+RISK_ENTITIES_MAX: Final = 20
+"""Of one new alert so many entities are looked at for their risk."""

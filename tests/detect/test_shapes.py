@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muniment.detect import shapes
@@ -77,6 +77,7 @@ def _found(ready: Ready, rows: Sequence[Row]) -> list[tuple[int, str]]:
     return sorted((row.index, rule.key) for row, rule in ready.matches(rows))
 
 
+@settings(deadline=None)  # each example compiles its patterns
 @given(st.lists(_CONDITIONS, max_size=5), st.lists(_EVENTS, max_size=6))
 def test_a_batch_finds_what_each_event_alone_finds(conditions: list[Condition], events: list[dict[str, str]]) -> None:
     ready = Ready([_rule(condition, n) for n, condition in enumerate(conditions)], (), {})

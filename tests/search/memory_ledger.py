@@ -72,7 +72,7 @@ class PlainMapping:
 
 _TEXTS = (
     "action", "outcome", "message", "actor_id", "actor_name", "actor_email", "user_agent", "session_id", "request_id",
-    "target_id", "target_name", "severity", "app", "reason",
+    "target_id", "target_name", "severity", "app", "reason", "src_country",
 )  # fmt: skip
 
 FLAT = PlainMapping(

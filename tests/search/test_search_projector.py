@@ -6,11 +6,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from memory_ledger import MAPPINGS, MemoryLedger, record
 
-from muniment.errors import VerificationError
+from muniment.errors import StorageError, VerificationError
 from muniment.search.engine import Engine
 from muniment.search.projector import Projector
 
@@ -156,3 +157,40 @@ def test_no_record_passes_through_the_temporary_folder(
     ledger.append(_some(20))
     Projector(engine, ledger, None, MAPPINGS).recover()
     assert _indexes(engine) == list(range(20))
+
+
+@pytest.mark.parametrize("fails_at", range(7))
+def test_a_repair_that_fails_on_the_way_is_finished_and_never_hides_what_is_missing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    ledger = MemoryLedger()
+    ledger.append(_some(30))
+    projector = Projector(engine, ledger, None, MAPPINGS)
+    projector.recover()
+    parts = [row[0] for row in engine.query("SELECT name FROM system.parts WHERE table = 'events' AND active").rows]
+    assert parts
+    calls = iter(range(1_000))
+
+    def failing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            if next(calls) == fails_at:
+                raise StorageError("search store: away for a moment")
+            return real(*arguments, **named)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            engine, "broken_parts", lambda _, table: [(p, "broken") for p in parts] if table == "events" else []
+        )
+        for name in ("query", "command", "insert"):
+            patched.setattr(engine, name, failing(getattr(engine, name)))
+        with pytest.raises(StorageError):
+            projector.mend()
+    have = len(_indexes(engine))
+    assert have == 30 or projector.horizon().complete_to_index < 29
+    assert engine.nodes[0].is_suspect
+    projector.start()
+    _until(lambda: projector.horizon().pending == 0)
+    projector.close()
+    assert _indexes(engine) == list(range(30))

@@ -62,6 +62,7 @@ READS: dict[str, tuple[Reader, str, dict[str, Any]]] = {
     "GET /events/{index}": (_get("/events/{a}"), "log.view", {"results": 1}),
     "GET /events/{index}/proof": (_get("/events/{a}/proof"), "log.view", {"results": 1}),
     "GET /sources": (_get("/sources"), "source.list", {}),
+    "GET /api/v1/risk": (_get("/api/v1/risk", entity="203.0.113.199"), "risk.list", {"results": 0, "entity": "203.0.113.199"}),
     "GET /api/v1/alerts": (_get("/api/v1/alerts", entity="203.0.113.199"), "alert.list", {"results": 0, "entity": "203.0.113.199"}),
     "GET /api/v1/rules": (_get("/api/v1/rules"), "rule.list", {}),
     "GET /api/v1/rules/exceptions": (_get("/api/v1/rules/exceptions"), "exception.list", {}),

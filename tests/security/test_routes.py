@@ -50,6 +50,7 @@ POLICY: dict[str, str] = {
     "POST /api/v1/erasures": "admin",
     "POST /api/v1/erasures/{number}/approval": "admin",
     "POST /api/v1/sources/{id}/webhook": "sources",
+    "GET /api/v1/risk": "alerts",
     "GET /api/v1/alerts": "alerts",
     "GET /api/v1/alerts/{uid}": "alerts",
     "POST /api/v1/alerts/{uid}/state": "alerts",

@@ -314,3 +314,35 @@ def test_a_wrong_file_of_channels_stops_the_start_and_names_the_place(tmp_path: 
     (tmp_path / "notify.toml").write_text('[[routes]]\nchannels = ["nobody"]\n')
     with pytest.raises(ConfigError, match=r"routes 1: there is no channel 'nobody'"):
         read_notify_settings(tmp_path / "notify.toml")
+
+
+def test_what_is_unusual_for_somebody_is_told_with_the_usual_and_survives_a_restart(
+    server: RuledServer, key: str
+) -> None:
+    """Ten logins from one country over three weeks, a restart, and one from another; then more that adds up."""
+
+    def login(day: int, country: str) -> dict[str, Any]:
+        at = time.strftime("%Y-%m-%dT10:00:00Z", time.gmtime(time.time() - day * 86_400))
+        return {
+            "action": "user.login", "outcome": "success", "actor": {"id": "traveller", "name": "traveller"},
+            "occurred_at": at, "context": {"country": country, "ip": "198.51.100.20"},
+        }  # fmt: skip
+
+    server.send(key, *(login(22 - 2 * n, "DE") for n in range(10)))
+    server.evaluated()
+    row = server.one("source:shop actor:traveller action:user.login")
+    assert row
+    server.stop()
+    server.start()
+    server.send(key, login(1, "BR"))
+    server.evaluated()
+    found = [each for each in server.alerts(entity="traveller") if each["kind"] == "first_seen"]
+    assert [each["title"] for each in found] == ["A login from a country that is new for the account"], server.alerts()
+    assert found[0]["why"] == "first BR for traveller in 21 days; usual: DE (10)"
+    index = server.one(f"source:muniment.alerts target_id:{found[0]['uid']}")["index"]
+    assert (
+        "traveller"
+        not in base64.b64decode(server.get(f"/api/v1/events/{index}/proof", format="json")["record"]).decode()
+    )
+    risk = server.get("/api/v1/risk", entity="traveller")["entities"][0]
+    assert (risk["kind"], risk["score"], risk["rules"]) == ("actor", pytest.approx(25, abs=4), 1)

@@ -15,6 +15,7 @@ from muniment.api.services import Services
 from muniment.api.times import parse_time
 from muniment.detect.alerts import LEVELS, Alert
 from muniment.detect.correlation import Correlation
+from muniment.detect.risk import EntityRisk, risks
 from muniment.detect.rulebook import Exemption, Switch
 from muniment.detect.rules import Rule
 from muniment.errors import DeniedError, RejectedError
@@ -76,12 +77,42 @@ class AlertAnswer(msgspec.Struct, frozen=True):
     state_reason: str
     state_by: str
     drill: str
+    why: str
 
 
 class AlertListAnswer(msgspec.Struct, frozen=True):
     alerts: list[AlertAnswer]
     total: int
     evaluated: EvaluatedAnswer
+
+
+class RiskParams(msgspec.Struct, frozen=True):
+    entity: Annotated[str, Meta(max_length=256, description="Only this account, address, host or target")] = ""
+    limit: Annotated[int, Meta(ge=1, le=100)] = 20
+
+
+class RiskPart(msgspec.Struct, frozen=True):
+    alert: str
+    title: str
+    level: str
+    points: float
+    last_us: int
+
+
+class RiskAnswerRow(msgspec.Struct, frozen=True):
+    kind: str
+    value: str
+    score: float
+    rules: int
+    tactics: list[str]
+    parts: list[RiskPart]
+
+
+class RiskAnswer(msgspec.Struct, frozen=True):
+    """Who is most at risk, or is one; what each alert adds."""
+
+    entities: list[RiskAnswerRow]
+    total: int
 
 
 class StateBody(msgspec.Struct, frozen=True):
@@ -179,6 +210,8 @@ def detection_operations(services: Services) -> list[Operation]:
     return [
         Operation("GET", "/api/v1/alerts", "alerts", "What rules found, the newest first", "alerts", d.alerts,
                   params=AlertParams, answer=AlertListAnswer, tag="detection"),
+        Operation("GET", "/api/v1/risk", "risk", "What alerts add up to, by account, address, host and target", "alerts",
+                  d.risk, params=RiskParams, answer=RiskAnswer, tag="detection"),
         Operation("GET", "/api/v1/alerts/{uid}", "alert", "One alert", "alerts", d.alert, answer=AlertAnswer,
                   tag="detection"),
         Operation("POST", "/api/v1/alerts/{uid}/state", "alert_state", "Take an alert up, or be done with it", "alerts",
@@ -239,6 +272,13 @@ class Detecting:
         found = [alert for alert in self._s.alerts.all() if _is_wanted(alert, p)]
         await self._record(call, "alert.list", "ledger", self._s.ledger.origin, results=len(found), entity=p.entity)
         return AlertListAnswer([_alert(alert) for alert in found[: p.limit]], len(found), self.evaluated())
+
+    async def risk(self, call: Call[RiskParams, Empty]) -> RiskAnswer:
+        _all_rows(call)
+        p = call.params
+        found = [each for each in risks(self._s.alerts.all(), self._s.clock()) if p.entity in {"", each.value}]
+        await self._record(call, "risk.list", "ledger", self._s.ledger.origin, results=len(found), entity=p.entity)
+        return RiskAnswer([_risk(each) for each in found[: p.limit]], len(found))
 
     async def alert(self, call: Call[Empty, Empty]) -> AlertAnswer:
         _all_rows(call)
@@ -366,8 +406,16 @@ def _alert(alert: Alert) -> AlertAnswer:
         first_us=alert.first_us, last_us=alert.last_us, evidence=list(alert.evidence),
         values={kind: list(values) for kind, values in alert.values.items()}, created_ns=alert.created_ns,
         updated_ns=alert.updated_ns, state=alert.state, state_reason=alert.state_reason, state_by=alert.state_by,
-        drill=alert.drill,
+        drill=alert.drill, why=alert.why,
     )  # fmt: skip
+
+
+def _risk(each: EntityRisk) -> RiskAnswerRow:
+    parts = [
+        RiskPart(part.alert.uid, part.alert.title, part.alert.level, round(part.points, 1), part.alert.last_us)
+        for part in each.parts[:20]
+    ]
+    return RiskAnswerRow(each.kind, each.value, round(each.score, 1), each.n_rules, list(each.tactics), parts)
 
 
 def _exception(each: Exemption, now_ns: int) -> ExceptionAnswer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ class JobState(msgspec.Struct, frozen=True):
     result: dict[str, Any] = {}
     error: str = ""
 
+
+_log = logging.getLogger(__name__)
 
 Job = Callable[[Callable[[int, int], None]], dict[str, object]]
 """The work itself: gets a function to report (done, total), returns its result."""
@@ -74,6 +77,7 @@ class Jobs:
             result = job(progress)
             running.state = msgspec.structs.replace(running.state, state="done", result=result, ended_at=self._clock())
         except AuditError as error:
+            _log.error("%s: %s", running.state.name, error)
             running.state = msgspec.structs.replace(
                 running.state, state="failed", error=f"{type(error).__name__}: {error}", ended_at=self._clock()
             )

@@ -195,7 +195,10 @@ class PagesBackend:
             doors=doors,
             version=__version__,
             started_at=self._started_at,
-            facts=[(name.replace("_", " "), str(value)) for name, value in found["process"].items()],
+            facts=[
+                *((name.replace("_", " "), str(value)) for name, value in found["process"].items()),
+                ("places", str(found["store"]["places"])),
+            ],
         )  # fmt: skip
 
     async def saved(self, viewer: web.Viewer) -> Sequence[web.SavedSearch]:

@@ -12,6 +12,7 @@ from muniment.api.detection_operations import (
     BackTestBody,
     Detecting,
     ExceptionBody,
+    RiskParams,
     StateBody,
     SwitchBody,
 )
@@ -38,6 +39,10 @@ class SecurityPagesBackend:
     async def alerts(self, viewer: Viewer, *, state: str, level: str, rule: str, entity: str) -> web.Alerts:
         params = _checked({"state": state, "level": level, "rule": rule, "entity": entity}, AlertParams)
         return _as(web.Alerts, await self._detecting.alerts(self._pages.call("alerts", params)))
+
+    async def risk(self, viewer: Viewer, *, entity: str, limit: int) -> web.Risks:
+        params = _checked({"entity": entity, "limit": limit}, RiskParams)
+        return _as(web.Risks, await self._detecting.risk(self._pages.call("alerts", params)))
 
     async def alert(self, viewer: Viewer, uid: str) -> web.Alert:
         return _as(web.Alert, await self._detecting.alert(self._pages.call("alerts", uid=uid)))

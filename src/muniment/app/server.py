@@ -60,6 +60,7 @@ from muniment.app.upkeep import Upkeep
 from muniment.config import Settings
 from muniment.detect.alerts import SOURCE as ALERTS_SOURCE
 from muniment.detect.alerts import AlertBook
+from muniment.detect.behaviour import Surroundings
 from muniment.detect.detector import Detector
 from muniment.detect.logsources import kind_of_entry, taxonomy_of
 from muniment.detect.rulebook import RuleBook
@@ -70,6 +71,9 @@ from muniment.ingest.http_doors import routes as door_routes
 from muniment.ingest.http_request import DoorContext
 from muniment.ingest.otlp_grpc import OtlpGrpcDoor
 from muniment.ingest.pipeline import Ack, Pipeline
+from muniment.ingest.pull.done import Done
+from muniment.ingest.pull.s3 import S3Pull
+from muniment.ingest.pull.settings import read_pull_settings
 from muniment.ingest.syslog import ListenerSettings, SyslogServer
 from muniment.ledger.ledger import Ledger
 from muniment.privacy.keys import KeyStore
@@ -83,6 +87,7 @@ from muniment.search.projector import Projector
 from muniment.search.saved import SavedSearches
 from muniment.search.service import SearchService
 from muniment.sources.catalogue import load
+from muniment.sources.geoip import GeoIP
 from muniment.sources.ocsf import to_ocsf
 from muniment.sources.registry import AUTO, SourceRegistry
 from muniment.web import routes as page_routes
@@ -163,7 +168,10 @@ class Server:
         self.engine = self._open_store()
         self._closing.callback(self.engine.close)
         mappings = mapping_set(self.catalogue)
-        self.projector = Projector(self.engine, self.ledger, self.protector, mappings, self.registry.format_of)
+        self.pulls: list[S3Pull] = []
+        self.geoip = GeoIP.open(self.settings.geoip)
+        locate = self.geoip.locate if self.geoip else None
+        self.projector = Projector(self.engine, self.ledger, self.protector, mappings, self.registry.format_of, locate)
         self.projector.subscribe(self._tell_changed)
         self.projector.start()
         self._closing.callback(self.projector.close)
@@ -203,6 +211,10 @@ class Server:
         self.detector = Detector(
             self.engine, self.projector, self.rules, self.alerts, formats, self.clock, self._told_by_detection,
             self.notifier.alerts_began,
+            Surroundings(
+                self.geoip.locate,
+                tuple(each.strip() for each in self.settings.own_domains.split(",") if each.strip()),
+            ),
         )  # fmt: skip
         self.notifier.start()
         self._closing.callback(self.notifier.close)
@@ -354,10 +366,32 @@ class Server:
         )
         await self.syslog.start()
         stack.push_async_callback(self.syslog.stop)
+        self._open_pulls(stack)
         if self.settings.otlp_grpc_port >= 0:
             otlp_grpc = OtlpGrpcDoor(self.door_context)
             self.otlp_grpc_port = await otlp_grpc.start(self.settings.host, self.settings.otlp_grpc_port)
             stack.push_async_callback(otlp_grpc.stop)
+
+    def _open_pulls(self, stack: contextlib.AsyncExitStack) -> None:
+        """Fetch from buckets; each in a thread, whose events go the way of every event."""
+        wanted = read_pull_settings(Path(self.settings.pull)) if self.settings.pull else ()
+        loop, done = asyncio.get_running_loop(), Done(self.database)
+
+        def submit(arrival: Arrival) -> object:
+            return asyncio.run_coroutine_threadsafe(self.intake.submit(arrival), loop).result()
+
+        for each in wanted:
+            if self.registry.get(each.source) is None:
+                self.registry.add(each.source, now_ns=self.clock(), format=each.catalogue_entry)
+            pull = S3Pull(each, done, submit, self.clock)
+            pull.start()
+            self.pulls.append(pull)
+        if wanted:
+            stack.push_async_callback(asyncio.to_thread, self._close_pulls)
+
+    def _close_pulls(self) -> None:
+        for pull in self.pulls:
+            pull.close()
 
     def _syslog_listeners(self) -> list[ListenerSettings]:
         s = self.settings

@@ -50,6 +50,14 @@ class Status:
         free = shutil.disk_usage(s.settings.data_path).free
         if free < 4 * DISK_RESERVE_BYTES:
             found.append(f"only {free // 2**20} MiB of disk are left")
+        found += [f"{pull.state.place}: {pull.state.problem}" for pull in s.pulls if pull.state.problem]
+        for pull in s.pulls:
+            if pull.state.broken or pull.state.not_understood:
+                found.append(
+                    f"{pull.state.place}: {pull.state.broken} objects could not be read (they stand in quarantine), "
+                    f"{pull.state.not_understood} messages were not understood (left to the queue)"
+                )
+        found += [f"GeoIP: {each.problem}; older data is in use" for each in s.geoip.about() if each.problem]
         verified = s.upkeep.last_verified
         if verified and not verified.holds:
             found.append(f"the last verification, at {rfc3339(verified.at)}, failed: {verified.error}")
@@ -75,6 +83,7 @@ class Status:
                 "engine": s.settings.store_url.partition("://")[0],
                 "complete_to_index": horizon.complete_to_index,
                 "pending": horizon.pending,
+                "places": self.places(),
             },
             "doors": doors,
             "process": {
@@ -88,6 +97,17 @@ class Status:
             },
         }
 
+    def places(self) -> str:
+        """What says where addresses are, and whom to name for it."""
+        files = self._server.geoip.about()
+        if not files:
+            return "no GeoIP data; the setting geoip names MaxMind-format files"
+        return "; ".join(
+            f"{each.kind} of {time.strftime('%Y-%m-%d', time.gmtime(each.built_at))}"
+            + (f". {each.attribution}" if each.attribution else "")
+            for each in files
+        )
+
     def _doors(self) -> dict[str, tuple[str, bool, int]]:
         """Every open door: where it is, that it is open, and how many events it took since start."""
         s = self._server
@@ -97,6 +117,8 @@ class Status:
         found = {kind: (base, True, taken[door]) for kind, door in names.items()}
         if s.otlp_grpc_port >= 0:
             found["otlp-grpc"] = (f"{s.settings.host}:{s.otlp_grpc_port}", True, taken["otlp-grpc"])
+        for pull in s.pulls:
+            found[f"pull-{pull.state.source}"] = (pull.state.place, not pull.state.problem, pull.state.events)
         for transport, port in s.syslog.ports().items():
             found[f"syslog-{transport}"] = (f"{s.settings.host}:{port}", True, taken[f"syslog-{transport}"])
         return found

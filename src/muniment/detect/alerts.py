@@ -51,6 +51,7 @@ class Finding:
     last_us: int
     values: Mapping[str, Sequence[str]] = field(default_factory=dict)
     drill: str = ""
+    why: str = ""
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -83,6 +84,7 @@ class Alert(msgspec.Struct, frozen=True):
     state_by: str = ""
     gap_s: int = ALERT_GAP_S
     drill: str = ""
+    why: str = ""
 
     @property
     def severity_id(self) -> int:
@@ -220,6 +222,7 @@ def _begun(finding: Finding, now_ns: int) -> Alert:
         first_us=finding.first_us, last_us=finding.last_us, evidence=finding.indexes[:ALERT_EVIDENCE_MAX],
         seen_to=max(finding.indexes), values={k: tuple(v)[:ALERT_VALUES_MAX] for k, v in finding.values.items()},
         created_ns=now_ns, updated_ns=now_ns, gap_s=gap_s, drill=finding.drill,
+        why=finding.why,
     )  # fmt: skip
 
 
@@ -244,7 +247,7 @@ def _grown(alert: Alert, finding: Finding, now_ns: int) -> Alert | None:
     return msgspec.structs.replace(
         alert, count=alert.count + len(fresh), first_us=min(alert.first_us, finding.first_us),
         last_us=max(alert.last_us, finding.last_us), evidence=evidence, values=values, updated_ns=now_ns,
-        seen_to=max(alert.seen_to, *finding.indexes),
+        seen_to=max(alert.seen_to, *finding.indexes), why=finding.why or alert.why,
     )  # fmt: skip
 
 
@@ -286,6 +289,8 @@ def record_of(alert: Alert, action: str) -> bytes:
     event |= {kind: alert.of(kind) for kind in _KINDS if alert.of(kind)}
     if alert.state_by:
         event |= {"status_by": alert.state_by, "comment": alert.state_reason}
+    if alert.why:
+        event["risk_details"] = alert.why
     if alert.drill:
         event["drill"] = alert.drill
     return msgspec.json.encode(event)
@@ -307,7 +312,7 @@ def alert_of(text: str | bytes) -> Alert:
             values={kind: tuple(map(_plain, event.get(kind, ()))) for kind in _KINDS},
             created_ns=_micros(info["created_time"]) * 1_000, updated_ns=_micros(event["time"]) * 1_000,
             state=event["status"], state_by=event.get("status_by", ""), state_reason=event.get("comment", ""),
-            drill=event.get("drill", ""),
+            drill=event.get("drill", ""), why=_plain(event.get("risk_details", "")),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise VerificationError(f"not a record of an alert: {error!r}", expected="an alert", computed=text) from error

@@ -15,8 +15,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, product
+from typing import TYPE_CHECKING
 
 from muniment.limits import CORRELATION_GROUPS_MAX, CORRELATION_MATCHES_MAX
+
+if TYPE_CHECKING:
+    from muniment.detect.behaviour import Behaviour
 
 __all__ = ["All", "Correlation", "Correlator", "Firing", "Has", "Match", "Not", "Presence", "Some"]
 
@@ -79,6 +83,7 @@ class Correlation:
     is_silent: bool = False
     file: str = ""
     remarks: Sequence[str] = ()
+    behaviour: Behaviour | None = None
 
     @property
     def key(self) -> str:
@@ -111,7 +116,7 @@ class Match:
 class Firing:
     """A correlation holds for a group. `indexes` are the events of the window, the last the one that decided.
 
-    `is_more`: the window of an earlier firing goes on, and this is its next event.
+    `is_more`: the window of an earlier firing goes on, and this is its next event. `why`: the reason in words.
     """
 
     correlation: Correlation
@@ -120,6 +125,7 @@ class Firing:
     first_us: int
     last_us: int
     is_more: bool = False
+    why: str = ""
 
 
 Entry = tuple[int, int, str, tuple[str, ...]]  # time, index, rule, value

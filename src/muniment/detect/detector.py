@@ -18,16 +18,19 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from muniment.detect.alerts import SOURCE, Alert, AlertBook, Finding
+from muniment.detect.behaviour import Surroundings
 from muniment.detect.correlation import Firing
 from muniment.detect.evaluate import Ready, alerts_alone, entities, finding_of_match
 from muniment.detect.history import BackTest, History
 from muniment.detect.reading import Batch, Formats, Row, by_index
+from muniment.detect.risk import KINDS, RISK, risk_of
 from muniment.detect.rulebook import RuleBook, RuleSet
 from muniment.detect.rules import Rule
 from muniment.errors import AuditError
 from muniment.limits import (
     ALERT_EVIDENCE_MAX,
     DETECT_BATCH_EVENTS_MAX,
+    RISK_ENTITIES_MAX,
     RULE_BUDGET_SHARE,
     RULES_LOOK_EVERY_S,
 )
@@ -41,6 +44,9 @@ __all__ = ["Detector", "Evaluated"]
 _log = logging.getLogger(__name__)
 _FLUSH_S: Final = 5.0
 _BUDGET_S: Final = 60.0
+
+
+_NOTHING_AROUND: Final = Surroundings()
 
 
 class _HasHorizon(Protocol):
@@ -72,6 +78,7 @@ class Detector:
         now_ns: Callable[[], int],
         told: Callable[[str, dict[str, object]], None] = lambda action, found: None,
         began: Callable[[Sequence[Alert]], None] = lambda alerts: None,
+        around: Surroundings = _NOTHING_AROUND,
     ) -> None:
         """`told(action, found)` hears of what should be written down: rules changed, a rule paused; `began` of new alerts."""
         self._engine = engine
@@ -85,7 +92,8 @@ class Detector:
         self._wake = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self._history = History(engine, book, formats)
+        self._around = around
+        self._history = History(engine, book, formats, around)
         self._running: tuple[RuleSet, Ready] | None = None
         self._position = 0
         self._to_time = 0
@@ -206,7 +214,7 @@ class Detector:
         before = self._running[1] if self._running is not None else None
         is_same = before is not None and list(before.correlations) == list(rules.correlations)
         kept = before.correlators if before is not None and is_same else None
-        ready = Ready(rules.rules, rules.correlations, self._formats, kept)
+        ready = Ready(rules.rules, rules.correlations, self._formats, kept, self._around)
         if kept is None:
             self._history.warm_up(ready, self._now_ns() // 1_000, self._position)
         self._running = (rules, ready)
@@ -236,7 +244,9 @@ class Detector:
         self._newest_us = max(self._newest_us, min(rows.newest_us, self._now_ns() // 1_000))
         findings += [self._finding(firing, known) for firing in ready.advanced(self._newest_us)]
         if findings:
-            self._began(self.alerts.apply(findings))
+            began = self.alerts.apply(findings)
+            risky = [finding for alert in began for finding in self._risk(ready, alert)]
+            self._began([*began, *(self.alerts.apply(risky) if risky else ())])
 
     def _without_exempt(self, matches: Sequence[tuple[Row, Rule]]) -> Sequence[tuple[Row, Rule]]:
         """Matches that no exception hides; what each hid is counted. The store decides what a query finds."""
@@ -274,8 +284,32 @@ class Detector:
             rows = [*by_index(self._engine, missing), *rows]
         drill = next((row.drill for row in rows if row.drill), "")
         return Finding(
-            firing.correlation, firing.group, firing.indexes, firing.first_us, firing.last_us, entities(rows), drill
+            firing.correlation,
+            firing.group,
+            firing.indexes,
+            firing.first_us,
+            firing.last_us,
+            entities(rows),
+            drill,
+            firing.why,
         )
+
+    def _risk(self, ready: Ready, alert: Alert) -> list[Finding]:
+        """What a new alert adds up to for those it names, where a rule asks for that."""
+        asked = [c for c in ready.correlations if c.behaviour is not None and c.behaviour.kind == RISK]
+        named = [(kind, name, value) for name, kind in KINDS.items() for value in alert.of(name)] if asked else []
+        found: list[Finding] = []
+        for kind, name, value in named[:RISK_ENTITIES_MAX] if not alert.drill else ():
+            risk = risk_of(kind, value, self.alerts.all(), self._now_ns())
+            for c in asked:
+                assert c.behaviour is not None
+                if risk.score < c.behaviour.at_least or risk.n_rules < c.behaviour.rules_at_least:
+                    continue
+                parts = [part.alert for part in risk.parts]
+                indexes = tuple(sorted({each.evidence[-1] for each in parts if each.evidence}))
+                first, last = min(each.first_us for each in parts), max(each.last_us for each in parts)
+                found.append(Finding(c, ((kind, value),), indexes, first, last, {name: (value,)}, "", risk.words))
+        return found
 
     # --- budget ---------------------------------------------------------------------------------------------------
 

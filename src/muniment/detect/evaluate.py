@@ -11,12 +11,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 import orjson
 
 from muniment.detect.alerts import Finding
+from muniment.detect.behaviour import BehaviourCorrelator, Surroundings
 from muniment.detect.condition import fields_of
 from muniment.detect.correlation import Correlation, Correlator, Firing, Match
 from muniment.detect.keyvalue import with_fields
 from muniment.detect.logsources import PRODUCT, Kind, typed_kind, windows_kind, windows_kind_of
 from muniment.detect.match import Event, Matcher
-from muniment.detect.reading import RECORD, Batch, Formats, Row, Wanted, wanted
+from muniment.detect.reading import DEVICE, RECORD, Batch, Formats, Row, Wanted, wanted
+from muniment.detect.risk import RISK
 from muniment.detect.rules import Rule
 from muniment.detect.shapes import Shapes
 from muniment.limits import DETECT_LATENESS_S
@@ -28,6 +30,23 @@ ENRICHING = "informational"
 """Sigma's level of rules that tag events for others and alert nobody."""
 
 
+_NOTHING_AROUND = Surroundings()
+
+
+def _running(correlation: Correlation, around: Surroundings) -> Correlator | BehaviourCorrelator:
+    if correlation.behaviour is not None:
+        return BehaviourCorrelator(correlation, correlation.behaviour, around)
+    return Correlator(correlation, DETECT_LATENESS_S)
+
+
+def _has_work(correlation: Correlation, around: Surroundings) -> bool:
+    """False for risk, which is about alerts, and for one that looks for domains like ours when nobody named ours."""
+    b = correlation.behaviour
+    if b is not None and b.kind == RISK:
+        return False
+    return b is None or b.kind != "look_alike" or bool(b.domains or around.domains)
+
+
 class Ready:
     """Rules and correlations made ready to run. Not thread-safe: correlations keep what they have seen."""
 
@@ -36,18 +55,22 @@ class Ready:
         rules: Sequence[Rule],
         correlations: Sequence[Correlation],
         formats: Formats,
-        kept: Mapping[str, Correlator] | None = None,
+        kept: Mapping[str, Correlator | BehaviourCorrelator] | None = None,
+        around: Surroundings = _NOTHING_AROUND,
     ) -> None:
         """`kept`: correlations that go on with what they have seen."""
         self.rules, self.correlations, self.formats = rules, correlations, formats
+        correlations = [c for c in correlations if _has_work(c, around)]
+        idle = {name for c in self.correlations for name in c.rules} - {name for c in correlations for name in c.rules}
+        rules = [rule for rule in rules if rule.key not in idle or alerts_alone(rule)]
         self.wanted: Wanted = wanted(rules, correlations, formats)
         self.typed = Matcher([rule for rule in rules if rule.logsource.product == PRODUCT])
         self.raw = Matcher([rule for rule in rules if rule.logsource.product != PRODUCT])
-        self.correlators = dict(kept or {c.key: Correlator(c, DETECT_LATENESS_S) for c in correlations})
+        self.correlators = dict(kept or {c.key: _running(c, around) for c in correlations})
         self._shapes = Shapes(self.typed)
-        self.by_key: dict[str, Rule | Correlation] = {rule.key: rule for rule in rules}
-        self.by_key |= {each.key: each for each in correlations}
-        self._listeners: dict[str, list[Correlator]] = defaultdict(list)
+        self.by_key: dict[str, Rule | Correlation] = {rule.key: rule for rule in self.rules}
+        self.by_key |= {each.key: each for each in self.correlations}
+        self._listeners: dict[str, list[Correlator | BehaviourCorrelator]] = defaultdict(list)
         for each in self.correlators.values():
             for name in each.correlation.rules:
                 self._listeners[name].append(each)
@@ -128,13 +151,15 @@ class Ready:
 
     # --- correlations ---------------------------------------------------------------------------------------------
 
-    def fed(self, row: Row, rule: Rule) -> Iterator[Firing]:
-        """Give a match to the correlations about its rule; what fires, and what fires because of that."""
+    def fed(self, row: Row, rule: Rule, among: Collection[str] | None = None) -> Iterator[Firing]:
+        """Give a match to the correlations about its rule (only those `among`); what fires, and because of that."""
         listeners = self._listeners.get(rule.key)
         if not listeners:
             return
         values = self._values(row, rule)
         for correlator in listeners:
+            if among is not None and correlator.correlation.key not in among:
+                continue
             for firing in list(correlator.add(Match(rule.key, row.index, row.time_us, values))):
                 yield from self._heard(firing)
 
@@ -168,7 +193,7 @@ class Ready:
             document = row.document if rule.key in self._looking_keys else columns
 
             def typed(name: str) -> Sequence[str]:
-                value = columns.get(name)
+                value = columns.get(name) if name != DEVICE else row.device
                 if type(value) is str:  # nearly always
                     return (value,) if value and value != "::" else ()
                 return _filled(Event(document).plain(name))

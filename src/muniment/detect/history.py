@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from muniment.detect.alerts import SOURCE
+from muniment.detect.baseline import aggregate
+from muniment.detect.behaviour import BehaviourCorrelator, Surroundings
 from muniment.detect.candidates import Candidates, candidates
 from muniment.detect.correlation import Correlation, Firing
 from muniment.detect.evaluate import Ready
@@ -24,6 +26,9 @@ from muniment.limits import BACKTEST_HITS_MAX, DETECT_LATENESS_S, DETECT_WARM_UP
 from muniment.search.engine import Engine
 
 __all__ = ["BackTest", "History"]
+
+
+_NOTHING_AROUND = Surroundings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,10 @@ class _Range:
 class History:
     """The store as rules see it."""
 
-    def __init__(self, engine: Engine, book: RuleBook, formats: Formats) -> None:
+    def __init__(
+        self, engine: Engine, book: RuleBook, formats: Formats, around: Surroundings = _NOTHING_AROUND
+    ) -> None:
+        self._around = around
         self._engine = engine
         self._book = book
         self._formats = formats
@@ -68,9 +76,17 @@ class History:
     def warm_up(self, ready: Ready, now_us: int, below: int) -> None:
         """Fill the windows of all correlations with what matched before `below`; nothing of it fires again."""
         reach_s: dict[str, int] = {}
+        among: set[str] = set()
         for correlation in ready.correlations:
+            behaving = correlation.behaviour is not None and self._learn(ready, correlation, now_us, below)
+            if behaving and not self._heard_for(ready, correlation):
+                continue  # it knows everything already, and no other rule hears of it
+            among.add(correlation.key)
+            span_s = self._heard_for(ready, correlation) if behaving else correlation.timespan_s
+            if correlation.behaviour is not None and not behaving:
+                span_s = correlation.behaviour.history_us // 1_000_000
             for each in self._needed(correlation):
-                reach_s[each.key] = max(reach_s.get(each.key, 0), correlation.timespan_s)
+                reach_s[each.key] = max(reach_s.get(each.key, 0), span_s)
         found: list[tuple[Row, Rule]] = []
         for key, seconds in reach_s.items():
             rule = ready.by_key.get(key)
@@ -79,8 +95,34 @@ class History:
                 found += [(row, rule) for row in self._found(rule, span)]
         found.sort(key=lambda each: each[0].index)
         for row, rule in found:
-            for _ in ready.fed(row, rule):
+            for _ in ready.fed(row, rule, among):
                 pass
+
+    def _heard_for(self, ready: Ready, correlation: Correlation) -> int:
+        """How many seconds back other rules look for what it finds."""
+        return max((each.timespan_s for each in ready.correlations if correlation.key in each.rules), default=0)
+
+    def _learn(self, ready: Ready, correlation: Correlation, now_us: int, below: int) -> bool:
+        """Let a behaviour know what was there before, by one aggregate a rule; False when SQL cannot say it exactly."""
+        behaviour, correlator = correlation.behaviour, ready.correlators.get(correlation.key)
+        assert behaviour is not None
+        if behaviour.kind == "look_alike" or not isinstance(correlator, BehaviourCorrelator):
+            return True
+        rules = [self._book.get(name) for name in correlation.rules]
+        asked = [aggregate(correlation, rule, self._candidates(rule)) for rule in rules if isinstance(rule, Rule)]
+        if len(asked) < len(rules) or None in asked:
+            return False
+        until = (
+            now_us - self._heard_for(ready, correlation) * 1_000_000 if self._heard_for(ready, correlation) else None
+        )
+        since = now_us - max(behaviour.history_us, 4 * behaviour.after_us)
+        condition, parameters = _Range(below, since, until).condition()
+        for each in asked:
+            assert each is not None
+            sql = each.sql.replace("{range}", condition)
+            for learned in each.learned(self._engine.query(sql, {**parameters, **each.parameters}).rows):
+                correlator.learn(learned)
+        return True
 
     def back_test(self, key: str, since_us: int | None, until_us: int | None, below: int) -> BackTest:
         """What a rule would have found in a range of time."""
@@ -138,7 +180,11 @@ class History:
         """Run a correlation, and those it is about, over the matches of a range."""
         needed = self._needed(correlation)
         rules = [each for each in needed if isinstance(each, Rule)]
-        ready = Ready(rules, [each for each in needed if isinstance(each, Correlation)], self._formats)
+        correlations = [each for each in needed if isinstance(each, Correlation)]
+        ready = Ready(rules, correlations, self._formats, around=self._around)
+        for each in correlations:
+            if each.behaviour is not None and span.since_us is not None:
+                self._learn(ready, each, span.since_us, below=span.below)
         found = sorted(
             ((row, rule) for rule in rules for row in self._found(rule, span)), key=lambda each: each[0].index
         )

@@ -23,13 +23,16 @@ from muniment.detect.rules import Rule
 from muniment.detect.shapes import SHAPE
 from muniment.search.columns import COLUMNS
 from muniment.search.engine import Engine
+from muniment.sources.useragent import describe
 
-__all__ = ["ACTOR", "ENTITIES", "RECORD", "Batch", "Formats", "Row", "Wanted", "by_index", "wanted"]
+__all__ = ["ACTOR", "DEVICE", "ENTITIES", "RECORD", "Batch", "Formats", "Row", "Wanted", "by_index", "wanted"]
 
 Formats = Mapping[str, tuple[Kind, Taxonomy]]
 """By catalogue entry: which of Sigma's log sources its events are, and where their fields stand."""
 
 ACTOR: Final = "actor"
+DEVICE: Final = "device"
+"""The device, by its id or name, else by what the user agent says of it."""
 RECORD: Final = "record."
 ENTITIES: Final = frozenset(
     {"action", "outcome", "actor_id", "actor_name", "actor_email", "src_ip", "dst_host", "target_id", "target_name", "drill"}
@@ -100,9 +103,21 @@ class Row:
         return "" if address == "::" else address
 
     @property
+    def device(self) -> str:
+        """What it came from, so that an update of a browser is no other device."""
+        columns = self.columns
+        known = columns.get("device_id") or columns.get("device_name")
+        return str(known or device_of(str(columns.get("user_agent", ""))))
+
+    @property
     def drill(self) -> str:
         """The drill it belongs to; empty when real."""
         return str(self.columns.get("drill", ""))
+
+
+def device_of(user_agent: str) -> str:
+    """`Chrome on Windows`; the text itself where nothing is known of it."""
+    return describe(user_agent).kind or user_agent
 
 
 class Batch(Sequence[Row]):
@@ -234,6 +249,8 @@ def wanted(rules: Collection[Rule], correlations: Collection[Correlation], forma
         names |= {field for alias in correlation.aliases.values() for field in alias.values()}
         if any(name.startswith(RECORD) for name in names):
             typed = typed if typed else None
+    if DEVICE in names:
+        names |= {"device_id", "device_name", "user_agent"}
     about = frozenset(
         name
         for name, (kind, _) in formats.items()

@@ -64,6 +64,7 @@ from sigma.types import (
     SpecialChars,
 )
 
+from muniment.detect.behaviour_rules import behaviour_of, split
 from muniment.detect.condition import (
     Address,
     All,
@@ -167,9 +168,19 @@ def load_rules(files: Iterable[tuple[str, str]], placeholders: Placeholders = _N
     refused: list[Refused] = []
     parsed: list[tuple[str, Any]] = []
     filters: list[SigmaFilter] = []
+    behaviours: list[tuple[str, Mapping[str, Any]]] = []
     for name, text in files:
         try:
-            found = SigmaCollection.from_yaml(text, collect_errors=True, collect_filters=True, resolve_references=False)
+            documents, behaving = split(text) if "behaviour:" in text else (None, [])
+            if documents is None:
+                found = SigmaCollection.from_yaml(
+                    text, collect_errors=True, collect_filters=True, resolve_references=False
+                )
+            else:
+                found = SigmaCollection.from_dicts(
+                    documents, collect_errors=True, collect_filters=True, resolve_references=False
+                )
+            behaviours += [(name, each) for each in behaving]
         except Exception as error:  # YAML's own errors, and what the parser does not expect in one
             refused.append(Refused(name, "", _said(error)))
             continue
@@ -187,7 +198,7 @@ def load_rules(files: Iterable[tuple[str, str]], placeholders: Placeholders = _N
             rules.append(rule_of(_filtered(each, filters), name, placeholders))
         except RejectedError as error:
             refused.append(Refused(name, str(getattr(each, "title", "") or ""), error.reason))
-    made = _Correlations(rules, correlations)
+    made = _Correlations(rules, correlations, behaviours)
     return Loaded(made.rules, [*refused, *made.refused], made.correlations)
 
 
@@ -203,7 +214,12 @@ def _filtered(rule: Any, filters: Sequence[SigmaFilter]) -> Any:
 class _Correlations:
     """Correlations with the rules they are about, which are silent where the correlation does not say `generate`."""
 
-    def __init__(self, rules: Sequence[Rule], parsed: Sequence[tuple[str, SigmaCorrelationRule]]) -> None:
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        parsed: Sequence[tuple[str, SigmaCorrelationRule]],
+        behaviours: Sequence[tuple[str, Mapping[str, Any]]],
+    ) -> None:
         self.refused: list[Refused] = []
         known: dict[str, str] = {}
         for rule in rules:
@@ -211,7 +227,21 @@ class _Correlations:
         for _, each in parsed:
             key = str(each.id or each.name or each.title)
             known |= {name: key for name in (str(each.id or ""), each.name or "") if name}
+        for _, document in behaviours:
+            key = str(document.get("id") or document.get("name") or document.get("title"))
+            known |= {str(document[name]): key for name in ("id", "name") if document.get(name)}
+
+        def key_of(reference: str) -> str:
+            if reference not in known:
+                raise RejectedError(f"there is no rule with the id or name {reference!r}")
+            return known[reference]
+
         found = []
+        for file, document in behaviours:
+            try:
+                found.append(behaviour_of(document, file, key_of))
+            except RejectedError as error:
+                self.refused.append(Refused(file, str(document.get("title", "")), error.reason))
         for file, each in parsed:
             try:
                 found.append(_correlation(each, file, known))

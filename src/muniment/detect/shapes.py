@@ -25,7 +25,9 @@ from muniment.limits import DETECT_NEW_SHAPES_MAX, DETECT_SHAPES_MAX
 
 __all__ = ["SHAPE", "Columnar", "Decision", "Shapes", "reduced"]
 
-SHAPE: Final = ("source", "format", "class_name", "activity_id", "action", "outcome", "actor_type", "target_type")
+SHAPE: Final = (
+    "source", "format", "class_name", "activity_id", "action", "outcome", "actor_type", "target_type", "src_country",
+)  # fmt: skip
 """Columns whose values few events have to themselves."""
 
 

@@ -3,12 +3,13 @@
 A trial file `<name>.events.yml` stands beside the rules `<name>.yml`:
 
     - name: a leaver exports the customers
+      places: {203.0.113.7: {country: BR, latitude: -23.5, longitude: -46.6}}   # for rules about travel, if needed
       finds: [mass_export]              # names of rules that must make an alert; [] for none at all
       events:
         - {repeat: 30, every_s: 5, action: customer.export, actor_id: u1}
         - {after_s: 60, action: user.login}          # after the one before
 
-An event is typed columns; `record` may hold more. Rules of the whole folder run, so that one must not find another's.
+An event is typed columns; `record` may hold more. One's own domain is example.com. Rules of the whole folder run, so that one must not find another's.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from typing import Any
 import orjson
 import yaml
 
+from muniment.detect.behaviour import Surroundings
 from muniment.detect.evaluate import Ready, alerts_alone
 from muniment.detect.reading import Row
 from muniment.detect.rules import Loaded
 from muniment.errors import RejectedError
+from muniment.event.place import Place
 from muniment.search.columns import COLUMNS
 
 __all__ = ["Trial", "found_by", "read_trials"]
@@ -39,6 +42,7 @@ class Trial:
     name: str
     finds: frozenset[str]
     rows: tuple[Row, ...]
+    places: Mapping[str, Place]
 
 
 def read_trials(text: str, file: str) -> list[Trial]:
@@ -57,9 +61,10 @@ def _trial(given: Any, file: str) -> Trial:
         raise RejectedError("a trial has name, finds and events", field=file)
     try:
         rows = tuple(_rows(given["events"]))
+        places = {str(address): Place(**known) for address, known in given.get("places", {}).items()}
     except (KeyError, TypeError, ValueError) as error:
         raise RejectedError(f"{given['name']}: {error}", field=file) from error
-    return Trial(str(given["name"]), frozenset(map(str, given["finds"])), rows)
+    return Trial(str(given["name"]), frozenset(map(str, given["finds"])), rows, places)
 
 
 def _rows(events: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
@@ -89,7 +94,7 @@ def _row(event: Mapping[str, Any], index: int, at_us: int, number: int) -> Row:
 
 def found_by(loaded: Loaded, trial: Trial) -> frozenset[str]:
     """The names of the rules that make an alert of a trial."""
-    ready = Ready(loaded.rules, loaded.correlations, {})
+    ready = Ready(loaded.rules, loaded.correlations, {}, around=Surroundings(trial.places.get, ("example.com",)))
     found: set[str] = set()
     for row in trial.rows:  # one at a time, as they would come in
         for _, rule in ready.matches([row]):

@@ -327,8 +327,8 @@ def _damage(node: Node) -> Iterator[None]:
     """A read that met damage: the node is noted for a check, the reader told to come again."""
     try:
         yield
-    except ClickHouseError as error:
-        if not any(code in str(error) for code in _DAMAGE_CODES):
+    except (ClickHouseError, UnicodeDecodeError) as error:  # the second: an error's text cut out of a broken answer
+        if isinstance(error, ClickHouseError) and not any(code in str(error) for code in _DAMAGE_CODES):
             raise
         node.is_suspect = True
         raise BusyError(

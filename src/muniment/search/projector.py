@@ -30,7 +30,7 @@ from muniment.limits import (
 )
 from muniment.search.blocks import Block, LedgerReader, Unsealer, join, ledger_blocks
 from muniment.search.engine import Engine, Node
-from muniment.search.replica import Replica
+from muniment.search.replica import Locate, Replica
 from muniment.search.schema import MappingSet
 
 __all__ = ["Horizon", "Projector"]
@@ -82,21 +82,25 @@ class Projector:
         unsealer: Unsealer | None,
         mappings: MappingSet,
         source_format: Callable[[str], str] = str,
+        locate: Locate | None = None,
     ) -> None:
-        """`source_format` gives the format of a source id: a mapping's name, or one recognised by content."""
+        """`source_format` gives the format of a source id: a mapping's name, or one recognised by content; `locate` where
+        an address is, for events that do not say it themselves.
+        """
         self.engine = engine
         self.mappings = mappings
         self._source_format = source_format
         self.ledger = ledger
         self.unsealer = unsealer
-        self._replicas = [Replica(engine, node, mappings, source_format, engine.local_table) for node in engine.nodes]
+        self._locate = locate
+        self._replicas = [self.replica(node, engine.local_table, "landing") for node in engine.nodes]
         self._queue: deque[Block] = deque()
         self._queue_bytes = 0
         self._wake = threading.Condition()
         self._writing = threading.RLock()
         self._listeners: list[Callable[[int, int], None]] = []
         self._next = 0
-        self._holes: dict[int, tuple[int, int]] = {}  # by thread: (index, time) from where it reads lost rows again
+        self._holes: dict[Replica, tuple[int, int]] = {}  # (index, time) from where one lacks rows that it once had
         self._complete_to_time = 0
         self._thread: threading.Thread | None = None
         self._stopping = False
@@ -106,7 +110,7 @@ class Projector:
     @property
     def watermark(self) -> int:
         """Every index below it is in the store."""
-        return min([self._next, *(index for index, _ in self._holes.copy().values())])
+        return min([self._next, *(index for index, _ in self._seen_holes())])
 
     @property
     def last_problem(self) -> str:
@@ -116,8 +120,14 @@ class Projector:
     def horizon(self) -> Horizon:
         """Up to where results are complete, now."""
         size = self.ledger.size
-        done, time_ns = min([(self._next, self._complete_to_time), *self._holes.copy().values()])
+        done, time_ns = min([(self._next, self._complete_to_time), *self._seen_holes()])
         return Horizon(done - 1, time_ns, max(size, done), max(0, size - done))
+
+    def _seen_holes(self) -> list[tuple[int, int]]:
+        """Where rows are missing that a search would need: not on a node that is away while another has them."""
+        up = {each.node.shard for each in self._replicas if each.is_up}
+        holes = self._holes.copy().items()
+        return [hole for replica, hole in holes if replica.is_up or replica.node.shard not in up]
 
     def subscribe(self, listener: Callable[[int, int], None]) -> None:
         """Call `listener(start, end)` after each new range is readable, in order, from the projector's thread."""
@@ -301,11 +311,12 @@ class Projector:
             if fill_max is not None and sum(end - start for start, end in missing) > fill_max:
                 replica.next = missing[0][0]
             else:
-                self._open_hole(missing)
+                self._open_hole(replica, missing)
                 for start, end in missing:
                     for block in self._from_ledger(start, end):
                         replica.fill(block)
                 replica.next = size
+            self._holes.pop(replica, None)  # only now: until then results say what they lack
             if self._complete_to_time == 0 and replica.next:
                 rows = self.engine.query(
                     f"SELECT toUnixTimestamp64Nano(CAST(max(received_at), 'DateTime64(9)')) FROM {replica.table} "
@@ -317,8 +328,6 @@ class Projector:
         except (StorageError, BusyError) as error:
             replica.is_up = False
             self._last_problem = str(error)
-        finally:
-            self._holes.pop(threading.get_ident(), None)
 
     def mend(self, progress: Callable[[int, int], None] = lambda done, size: None) -> list[tuple[str, str, str]]:
         """Check every file of the store; parts that are broken are dropped and their rows read from the ledger again.
@@ -340,34 +349,38 @@ class Projector:
     def _replace(
         self, replica: Replica, table: str, parts: Sequence[str], progress: Callable[[int, int], None]
     ) -> None:
-        with self._writing:
-            for part in parts:
-                self.engine.drop_part(replica.node, table, part)
-            if table != replica.table:
-                replica.is_up = False  # looked at again by the projector's thread
-                return
-            missing = replica.missing(replica.next)
-            self._open_hole(missing)
-        total, done = sum(end - start for start, end in missing), 0
         try:
+            with self._writing:
+                if table == replica.table:
+                    self._holes[replica] = (0, 0)  # which rows a broken part held is known when it is gone
+                for part in parts:
+                    self.engine.drop_part(replica.node, table, part)
+                if table != replica.table:
+                    replica.is_up = False  # looked at again by the projector's thread
+                    return
+                missing = replica.missing(replica.next)
+                self._open_hole(replica, missing)
+            total, done = sum(end - start for start, end in missing), 0
             for start, end in missing:
                 for block in self._from_ledger(start, end):
                     with self._writing:
-                        replica.fill(block)
+                        replica.complete(block)
                     done += len(block.records)
                     progress(done, total)
+            self._holes.pop(replica, None)
         except BaseException:
-            replica.is_up = False  # the rest is filled by the projector's thread
+            replica.is_up = False  # what is missing is filled by the projector's thread; the hole is open until then
+            replica.node.is_suspect = True  # and the parts are looked at again
             raise
-        finally:
-            self._holes.pop(threading.get_ident(), None)
 
-    def _open_hole(self, missing: Sequence[tuple[int, int]]) -> None:
+    def _open_hole(self, replica: Replica, missing: Sequence[tuple[int, int]]) -> None:
         """Results are complete up to the first missing row only, until it is back."""
         if missing and missing[0][0] < self._next:
             first = missing[0][0]
             block = next(iter(self._from_ledger(max(0, first - 1), first + 1)))
-            self._holes[threading.get_ident()] = (first, block.received_at[0] if first else 0)
+            self._holes[replica] = (first, block.received_at[0] if first else 0)
+        else:
+            self._holes.pop(replica, None)
 
     def rebuild(self, progress: Callable[[int, int], None] = lambda done, size: None) -> int:
         """Make the store anew from the ledger; see `rebuild`."""
@@ -381,7 +394,7 @@ class Projector:
 
     def replica(self, node: Node, table: str, prefix: str) -> Replica:
         """Another table on a node, filled with the same mappings; for `rebuild`."""
-        return Replica(self.engine, node, self.mappings, self._source_format, table, prefix)
+        return Replica(self.engine, node, self.mappings, self._source_format, table, prefix, self._locate)
 
     def jump(self, done: int) -> None:
         """A table with everything below `done` has taken the place of the old one; call with writing paused."""

@@ -15,11 +15,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from muniment.errors import BusyError, StorageError
+from muniment.event.place import Place
 from muniment.search.blocks import Block, as_arrow
 from muniment.search.engine import Engine, Node
-from muniment.search.schema import MappingSet, create_landing, gathered_sql, migrate_node, staged_sql
+from muniment.search.schema import (
+    MappingSet,
+    create_landing,
+    gathered_sql,
+    migrate_node,
+    staged_sql,
+    unplaced_sql,
+)
 
-__all__ = ["BIN", "Replica"]
+__all__ = ["BIN", "Locate", "Replica"]
+
+Locate = Callable[[str], Place | None]
+"""Where an address is said to be."""
 
 BIN = 65_536
 """Indexes a shard holds in one piece, and the grain of the comparison with the ledger (one pack of the ledger)."""
@@ -36,7 +47,9 @@ class Replica:
         source_format: Callable[[str], str],
         table: str,
         prefix: str = "landing",
+        locate: Locate | None = None,
     ) -> None:
+        """`locate`: where an address is, for rows whose mapping does not say."""
         self.engine = engine
         self.node = node
         self.mappings = mappings
@@ -46,6 +59,7 @@ class Replica:
         self.is_up = False
         self.unsure_below = 0  # a block that starts below it may be there in part
         self._prefix = prefix
+        self._locate = locate
         self._landing = ""
 
     def prepare(self) -> None:
@@ -101,15 +115,21 @@ class Replica:
         Raises StorageError or BusyError when the node is away or full; then `prepare` before writing again.
         """
         for part in self._mine(block):
-            is_new = part.first >= self.unsure_below
-            pieces = [part] if is_new else [part.slice(a, b) for a, b in self._gaps(part.first, part.end)]
-            for piece in pieces:
-                self._insert(piece)
+            if part.first >= self.unsure_below:
+                self._insert(part)
+            else:
+                self.complete(part)
 
     def fill(self, block: Block) -> None:
         """Put in rows that `missing` has just named."""
         for part in self._mine(block):
             self._insert(part)
+
+    def complete(self, block: Block) -> None:
+        """Put in what of the block is not there; the node is asked first, as others may have filled it meanwhile."""
+        for part in self._mine(block):
+            for start, end in self._gaps(part.first, part.end):
+                self._insert(part.slice(start, end))
 
     def _mine(self, block: Block) -> Iterator[Block]:
         if self.engine.shards == 1:
@@ -184,8 +204,23 @@ class Replica:
         self._empty("staged")
 
     def _gather(self, count: int) -> None:
-        self.engine.command(gathered_sql(self._landing, self.table), {"n": count}, node=self.node)
+        places = self._places() if self._locate is not None else {}
+        parameters: dict[str, object] = {"n": count}
+        if places:
+            parameters |= {"addresses": list(places), "countries": list(places.values())}
+        sql = gathered_sql(self._landing, self.table, with_places=bool(places))
+        self.engine.command(sql, parameters, node=self.node)
         self._empty("mapped")
+
+    def _places(self) -> dict[str, str]:
+        """Countries of the addresses of the block in hand; each is looked up once."""
+        assert self._locate is not None
+        found = {}
+        for (address,) in self.engine.query(unplaced_sql(self._landing), node=self.node).rows:
+            place = self._locate(str(address))
+            if place is not None and place.country:
+                found[str(address)] = place.country
+        return found
 
     def _empty(self, name: str) -> None:
         self.engine.command(f"TRUNCATE TABLE {self._landing}_{name}", node=self.node)

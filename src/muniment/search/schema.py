@@ -30,6 +30,7 @@ __all__ = [
     "migrate",
     "migrate_node",
     "record_sql",
+    "unplaced_sql",
     "words_sql",
 ]
 
@@ -263,13 +264,29 @@ def create_landing(engine: Engine, node: Node, mappings: MappingSet, prefix: str
     return landing
 
 
-def gathered_sql(landing: str, table: str) -> str:
-    """Moves what a block became into `table`, all {n:UInt64} rows or none: a node that was started again has lost them."""
+def gathered_sql(landing: str, table: str, *, with_places: bool = False) -> str:
+    """Moves what a block became into `table`, all {n:UInt64} rows or none: a node that was started again has lost them.
+
+    `with_places`: rows whose mapping says no country get that of their address, from {addresses:Array(String)} and
+    {countries:Array(String)}.
+    """
     columns = ", ".join([*(f"`{name}`" for name in COLUMNS), "rest"])
+    chosen = columns
+    if with_places:
+        place = f"transform({_ADDRESS}, {{addresses:Array(String)}}, {{countries:Array(String)}}, '')"
+        chosen = columns.replace("`src_country`", f"if(src_country = '', {place}, src_country) AS src_country")
     return (
-        f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {landing}_mapped "
+        f"INSERT INTO {table} ({columns}) SELECT {chosen} FROM {landing}_mapped "
         f"WHERE throwIf((SELECT count() FROM {landing}_mapped) != {{n:UInt64}}, 'rows of a block were lost') = 0"
     )
+
+
+def unplaced_sql(landing: str) -> str:
+    """The addresses in a block whose mapping says no country."""
+    return f"SELECT DISTINCT {_ADDRESS} FROM {landing}_mapped WHERE src_country = '' AND src_ip != toIPv6('::')"
+
+
+_ADDRESS = "replaceOne(IPv6NumToString(src_ip), '::ffff:', '')"
 
 
 def staged_sql(landing: str, wanted: str, named_sql: str) -> str:

@@ -28,6 +28,7 @@ COLUMNS: Final[dict[str, Kind]] = {
     "on_behalf_of": "text",
     "session_id": "text",
     "src_ip": "ip",
+    "src_country": "text",
     "user_agent": "text",
     "device_id": "text",
     "device_name": "text",

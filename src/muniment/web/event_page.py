@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from muniment.errors import AuditError, RejectedError
+from muniment.sources.useragent import describe
 from muniment.web.address import Address
 from muniment.web.backend import EventRecord, Horizon, Proof, Viewer, Wanted
 from muniment.web.fields import FIELDS, GROUPS, ROW_COLUMNS, Field
@@ -40,12 +41,13 @@ _SUMMARY = (
 
 @dataclass(frozen=True, slots=True)
 class FieldRow:
-    """One value with the searches it leads to."""
+    """One value with the searches it leads to; `note` says in words what a value means."""
 
     field: Field
     text: str
     include: str
     exclude: str
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +288,7 @@ def _field_row(name: str, columns: Mapping[str, object], look: Look) -> FieldRow
         text,
         base.including(query, text) if field.is_filter else "",
         base.excluding(query, text) if field.is_filter else "",
+        describe(text).words if name == "user_agent" else "",
     )
 
 

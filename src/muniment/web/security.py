@@ -58,6 +58,38 @@ class Alert:
     state_reason: str
     state_by: str
     drill: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RiskPart:
+    """What one alert adds to a risk."""
+
+    alert: str
+    title: str
+    level: str
+    points: float
+    last_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """What alerts about one entity add up to."""
+
+    kind: str
+    value: str
+    score: float
+    rules: int
+    tactics: list[str]
+    parts: list[RiskPart]
+
+
+@dataclass(frozen=True, slots=True)
+class Risks:
+    """The highest first."""
+
+    entities: list[Risk]
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +254,10 @@ class SecurityBackend(Protocol):
 
     async def alerts(self, viewer: Viewer, *, state: str, level: str, rule: str, entity: str) -> Alerts:
         """Alerts of a state (`open`: new or in progress), of a level or above, of a rule, about an account, address or host."""
+        ...
+
+    async def risk(self, viewer: Viewer, *, entity: str, limit: int) -> Risks:
+        """What alerts add up to, for all or one."""
         ...
 
     async def alert(self, viewer: Viewer, uid: str) -> Alert:

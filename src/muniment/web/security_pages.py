@@ -30,6 +30,7 @@ from muniment.web.security import (
     Exemption,
     Fetch,
     Refused,
+    Risk,
     Rule,
     SecurityBackend,
 )
@@ -48,6 +49,7 @@ _GROUP_WORDS = {
     "dst_host": "host",
 }
 _ENTITY_KINDS = {"address", "range", "account", "key"}
+_RISK_KINDS = {"actor": "account", "address": "address"}
 _HOURS = ((1, "1 hour"), (24, "24 hours"), (168, "7 days"), (720, "30 days"))
 
 
@@ -82,6 +84,7 @@ class AlertsView:
     levels: tuple[tuple[str, str, bool], ...]
     evaluated: Evaluated
     seen: str
+    risks: tuple[tuple[Named, Risk], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,7 @@ class EntityView:
     preview_url: str
     may_block: bool
     alert: str
+    risk: Risk | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +218,7 @@ class SecurityPages:
             viewer, state="" if state == "all" else state, level=level, rule="", entity=""
         )
         look, now = self._site.look(request), self._site.backend.now_ns()
+        risky = await self._backend.risk(viewer, entity="", limit=5)
         tabs = tuple(
             (words, _url("/alerts", state=name, level=level), name == state)
             for name, words in (
@@ -230,6 +235,7 @@ class SecurityPages:
         view = AlertsView(
             tuple(_card(alert, now, look.zone) for alert in found.alerts), found.total, tabs, levels, found.evaluated,
             _seen(found.evaluated, look.zone),
+            tuple((Named(each.value, _entity_url(_RISK_KINDS.get(each.kind, ""), each.value)), each) for each in risky.entities),
         )  # fmt: skip
         shell = self._site.shell(request, "Alerts", "alerts", json_url="/api/v1/alerts")
         return self._site.render("alerts.html", shell, view)
@@ -302,11 +308,13 @@ class SecurityPages:
             columns=ROW_COLUMNS,
         )  # fmt: skip
         alert = request.query_params.get("alert", "")
+        risky = await self._backend.risk(viewer, entity=found.value, limit=1)
         view = EntityView(
             found, found.kind, _clock(found.first_us, look.zone), _clock(found.last_us, look.zone),
             tuple(rows(page.rows, address, look.zone)), address.url(),
             tuple(_card(each, now, look.zone) for each in alerts.alerts[:8]), tuple(blocks),
             _url("/blocks/new", kind=found.kind, v=found.value, alert=alert), "block" in viewer.permissions, alert,
+            risky.entities[0] if risky.entities else None,
         )  # fmt: skip
         json_url = f"/api/v1/entities/{found.kind}/{quote(found.value, safe='')}"
         shell = self._site.shell(request, found.value, "alerts", json_url=json_url, horizon=page.horizon)

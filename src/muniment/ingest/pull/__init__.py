@@ -1,0 +1,1 @@
+"""Doors that fetch: files in S3-compatible buckets."""

@@ -1,0 +1,45 @@
+"""What alerts add up to: levels, time, noise, false alarms; and the alert about it."""
+
+from __future__ import annotations
+
+from muniment.detect.alerts import Alert
+from muniment.detect.risk import risk_of, risks
+from muniment.limits import RISK_HALF_LIFE_S
+
+_NOW_NS = 1_795_000_000 * 10**9
+
+
+def _alert(n: int, level: str, rule: str, age_s: float = 0, **more: object) -> Alert:
+    at = int(_NOW_NS / 1_000 - age_s * 1e6)
+    given = {
+        "uid": str(n), "rule_id": rule, "title": f"Rule {rule}", "level": level, "author": "", "kind": "rule",
+        "description": "", "tags": ("attack.initial-access", "attack.t1078"), "references": (), "false_positives": (),
+        "file": "", "group": (), "count": 1, "first_us": at, "last_us": at, "evidence": (n,), "seen_to": n,
+        "values": {"actors": ("anna",), "addresses": ("203.0.113.7",)}, "created_ns": 0, "updated_ns": 0, **more,
+    }  # fmt: skip
+    return Alert(**given)  # type: ignore[arg-type]
+
+
+def test_levels_add_up_and_fade() -> None:
+    alerts = [_alert(1, "high", "a"), _alert(2, "medium", "b", RISK_HALF_LIFE_S)]
+    anna = risk_of("actor", "anna", alerts, _NOW_NS)
+    assert round(anna.score, 3) == 62.5
+    assert anna.words == "risk 62 of 2 rules: Rule a (50); Rule b (12)"
+    assert anna.tactics == ("initial-access",)
+    assert [(each.kind, each.value) for each in risks(alerts, _NOW_NS)] == [
+        ("actor", "anna"),
+        ("address", "203.0.113.7"),
+    ]
+
+
+def test_a_noisy_rule_is_no_attack_of_many_steps() -> None:
+    again = risk_of("actor", "anna", [_alert(n, "high", "a") for n in range(3)], _NOW_NS)
+    assert (again.score, again.n_rules) == (75.0, 1)
+
+
+def test_false_alarms_drills_and_risk_itself_do_not_count() -> None:
+    alerts = [
+        _alert(1, "high", "a", state="suppressed"), _alert(2, "high", "b", drill="d-1"), _alert(3, "high", "c", kind="risk"),
+        _alert(4, "low", "d", 20 * RISK_HALF_LIFE_S),
+    ]  # fmt: skip
+    assert risks(alerts, _NOW_NS) == []
