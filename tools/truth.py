@@ -311,7 +311,61 @@ def windows(folder: Path, reader: Reader) -> Table:
     return table
 
 
+_EVENT_TYPES = {
+    "failed_login": ("Authentication", "failure"), "successful_login": ("Authentication", "success"),
+    "logout": ("Authentication", ""), "user_account_created": ("Account Change", ""),
+    "user_account_deleted": ("Account Change", ""), "user_account_modified": ("Account Change", ""),
+    "mfa_disabled": ("Account Change", ""), "mfa_reset": ("Account Change", ""), "mfa_enabled": ("Account Change", ""),
+}  # fmt: skip
+
+
+def panther(folder: Path, reader: Reader) -> Table:
+    table = Table("Panther rule tests: the typed columns of a vendor's event")
+    cases = list(lines_of(folder / "cases.jsonl.gz"))
+    records = [json.dumps(case["event"]).encode() for case in cases]
+    for case, (entry, row) in zip(cases, reader.read(records), strict=True):
+        kind, udm = case["log_type"], case["udm"] or {}
+        said = f"[{entry}] {case['case']} {json.dumps(case['event'])[:300]}"
+        table.add(kind, "recognised", entry not in ("json", "text", "syslog"), said)
+        table.add(kind, "class", row["class_uid"] != 0, f"{row['action']} {said}")
+        people = {str(row[name]).lower() for name in ("actor_name", "actor_id", "actor_email")}
+        if udm.get("actor_user"):
+            table.add(kind, "actor", str(udm["actor_user"]).lower() in people, f"{udm['actor_user']} got {people} {said}")
+        if udm.get("source_ip"):
+            table.add(kind, "address", same_address(udm["source_ip"], row["src_ip"]), f"{udm['source_ip']} got {row['src_ip']} {said}")
+        if udm.get("user_agent"):
+            table.add(kind, "agent", udm["user_agent"] == row["user_agent"], f"{udm['user_agent']} got {row['user_agent']} {said}")
+        if udm.get("user"):
+            have = people | {str(row[name]).lower() for name in ("target_id", "target_name")}
+            table.add(kind, "user", str(udm["user"]).lower() in have, f"{udm['user']} got {have} {said}")
+        wanted = _EVENT_TYPES.get(udm.get("event_type", ""))
+        if wanted:
+            good = row["class_name"] == wanted[0] and wanted[1] in ("", row["outcome"])
+            table.add(kind, "type", good, f"{udm['event_type']} got {row['class_name']} {row['action']} {row['outcome']} {said}")
+    return table
+
+
+def stratus(folder: Path, reader: Reader) -> Table:
+    table = Table("Stratus Red Team: CloudTrail of attacks")
+    for case in lines_of(folder / "techniques.jsonl.gz"):
+        events = case["events"]
+        for event, (entry, row) in zip(events, reader.read([json.dumps(each).encode() for each in events]), strict=True):
+            said = f"[{entry}] {case['technique']} {json.dumps(event)[:300]}"
+            table.add("events", "recognised", entry == "aws_cloudtrail", said)
+            table.add("events", "class", row["class_uid"] != 0, f"{row['action']} {said}")
+            table.add("events", "action", event["eventName"].lower() in str(row["action"]).replace("_", "").lower() or row["class_uid"] != 6003, f"{row['action']} {said}")
+            who = event.get("userIdentity", {})
+            if who.get("arn"):
+                have = {str(row[name]) for name in ("actor_id", "actor_name", "actor_email")}
+                wanted = {str(who.get(name)) for name in ("arn", "principalId", "userName", "accountId")}
+                table.add("events", "actor", bool(have & wanted), f"{wanted} got {have} {said}")
+            table.add("events", "outcome", row["outcome"] == ("failure" if event.get("errorCode") else "success"), said)
+    return table
+
+
 SETS = {
+    "panther-rule-tests": (panther,),
+    "stratus-cloudtrail": (stratus,),
     "crowdsec-hub-tests": (crowdsec_lines, crowdsec_alerts),
     "linux-auditd-golden": (auditd_events,),
     "sc4s-syslog-samples": (sc4s,),
