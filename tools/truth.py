@@ -1,8 +1,8 @@
-"""Measures how far host and network sources are understood as labelled data says: `python tools/truth_hosts.py FOLDER`.
+"""Measures how far events are understood as labelled data says: `python tools/truth.py FOLDER`.
 
-FOLDER holds the sets by name (linux-auditd-golden, crowdsec-hub-tests, sc4s-syslog-samples, otrf-security-datasets);
-those that are not there are left out. Prints tables of agreement; `--wrong` also prints what differs. Not part of CI:
-the data is large and kept outside the repository. `docs/sources-hosts.md` explains what does not agree.
+FOLDER holds the sets by name (see `SETS`); those that are not there are left out. Prints tables of agreement; `--wrong`
+also prints what differs. Not part of CI: the data is kept outside the repository. `docs/truth.md` has the last figures,
+and says why the rest does not agree.
 """
 
 from __future__ import annotations
@@ -220,32 +220,6 @@ def kind_of(case: Row) -> str:
     return next((kind for pattern, kind in kinds.items() if re.search(pattern, names)), "other")
 
 
-def auditd_events(folder: Path, reader: Reader) -> Table:
-    from muniment.sources.auditd_events import join_events
-
-    table = Table("auditd golden files: one event of several records")
-    for case in lines_of(folder / "coalesce.jsonl.gz"):
-        rows = [row for _, row in reader.read([framed(f"<13>Nov 23 06:36:01 web-1 audispd: {line}") for line in case["lines"]])]
-        wanted = case["expected"]
-        summary, ids = wanted["summary"], wanted.get("user", {}).get("ids", {})
-        joined = join_events(rows)
-        table.add("events", "one event", len(joined) == 1, case["case"])
-        one = joined[0]
-        result = {"success": "success", "fail": "failure"}.get(wanted.get("result", ""), "unknown")
-        table.add("events", "result", one["outcome"] == result, f"{case['case']} {result} got {one['outcome']}")
-        actor = [each for each in (summary["actor"].get("primary"), summary["actor"].get("secondary")) if each and each != "unset"]
-        people = {str(one[name]) for name in ("actor_name", "actor_id", "target_name", "target_id")}
-        table.add("events", "actor", not actor or bool({*actor, *ids.values()} & people), f"{case['case']} {actor} got {people}")
-        about = summary.get("object", {})
-        objects = [each for each in (about.get("primary"), about.get("secondary")) if each]
-        have = " ".join(str(one[name]) for name in ("target_name", "target_id", "target_type", "src_ip", "device_name", "status_detail", "actor_name", "actor_id", "message"))
-        table.add("events", "object", not objects or any(each in have for each in objects), f"{case['case']} {about} got {have[:200]}")
-        how = summary.get("how", "")
-        table.add("events", "how", not how or how in f"{one['app']} {one['message']} {one['target_name']}", f"{case['case']} {how} got {one['app']} | {one['target_name']}")
-        table.add("events", "action", one["class_uid"] != 0, f"{case['case']} {summary.get('action')} got {one['action']}")
-    return table
-
-
 def sc4s(folder: Path, reader: Reader) -> Table:
     table = Table("SC4S: vendor syslog")
     moment = dt.datetime(2026, 11, 23, 11, 59, 30, tzinfo=dt.UTC)
@@ -367,7 +341,6 @@ SETS = {
     "panther-rule-tests": (panther,),
     "stratus-cloudtrail": (stratus,),
     "crowdsec-hub-tests": (crowdsec_lines, crowdsec_alerts),
-    "linux-auditd-golden": (auditd_events,),
     "sc4s-syslog-samples": (sc4s,),
     "otrf-security-datasets": (windows,),
 }
