@@ -334,7 +334,9 @@ def test_beside_a_demo_the_missing_folder_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints(desk: Desk, shell: str) -> None:
-    asked_by_name = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # not the shell that the tests were started by
+    asked_by_name = {
+        "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"
+    }  # not the shell that the tests were started by
     done = desk.pipe("--show-completion", shell, **asked_by_name)
     assert done.returncode == 0
     assert "muniment" in done.stdout
