@@ -30,6 +30,7 @@ detection:
   condition: selection
 """
 KEY = "11111111-2222-4333-8444-555555555555"
+BRUTE_FORCE = "5d6a1c3e-3b1e-4d55-9d4f-2f7f2a6d7a03"
 
 
 class RuledServer(LiveServer):
@@ -169,9 +170,9 @@ def test_late_events_complete_a_window(server: RuledServer, key: str) -> None:
     server.send(key, *(_failed(n, "203.0.113.91", stamp) for n, stamp in enumerate(early)))
     server.send(key, _failed(20, "203.0.113.92", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())))
     server.evaluated()
-    assert not server.alerts(entity="203.0.113.91")
+    assert not server.alerts(rule=BRUTE_FORCE, entity="203.0.113.91")
     server.send(key, _failed(21, "203.0.113.91", late), _failed(22, "203.0.113.91", stamps[9]))
-    found = within(5, lambda: server.alerts(entity="203.0.113.91"), "late events are not counted")
+    found = within(5, lambda: server.alerts(rule=BRUTE_FORCE, entity="203.0.113.91"), "late events are not counted")
     assert found[0]["count"] == 10
 
 
@@ -213,11 +214,11 @@ def test_after_a_kill_alerts_are_there_and_count_nothing_twice(tmp_path: Path) -
         key, *(_close("Bern", "ruth") for _ in range(7)), *(_failed(n, "203.0.113.50", stamp) for n in range(9))
     )
     server.evaluated()
-    before = server.alerts()
+    before = server.alerts(rule=KEY)
     server.kill()
     server.start()
     server.send(key, _failed(9, "203.0.113.50", stamp))
-    found = within(10, lambda: server.alerts(entity="203.0.113.50"), "the window is forgotten after a kill")
+    found = within(10, lambda: server.alerts(rule=BRUTE_FORCE, entity="203.0.113.50"), "the window is forgotten after a kill")
     assert found[0]["count"] == 10
     assert [(a["uid"], a["count"]) for a in before] == [(a["uid"], a["count"]) for a in server.alerts(rule=KEY)]
     assert before[0]["count"] == 7
