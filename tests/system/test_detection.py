@@ -218,7 +218,9 @@ def test_after_a_kill_alerts_are_there_and_count_nothing_twice(tmp_path: Path) -
     server.kill()
     server.start()
     server.send(key, _failed(9, "203.0.113.50", stamp))
-    found = within(10, lambda: server.alerts(rule=BRUTE_FORCE, entity="203.0.113.50"), "the window is forgotten after a kill")
+    found = within(
+        10, lambda: server.alerts(rule=BRUTE_FORCE, entity="203.0.113.50"), "the window is forgotten after a kill"
+    )
     assert found[0]["count"] == 10
     assert [(a["uid"], a["count"]) for a in before] == [(a["uid"], a["count"]) for a in server.alerts(rule=KEY)]
     assert before[0]["count"] == 7
