@@ -224,6 +224,9 @@ PAGE_JSON_CHARS_MAX: Final = 256 * KIB
 PAGE_FORM_BYTES_MAX: Final = 16 * KIB
 """A posted form: a query of 4 KiB in percent-encoding and a few short fields."""
 
+PAGE_TEXT_BYTES_MAX: Final = MIB
+"""A posted form that holds a catalogue entry, in percent-encoding."""
+
 PAGE_QUERY_CHARS_MAX: Final = 4_096
 """A query in a page's address, as in the API."""
 

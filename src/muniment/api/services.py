@@ -23,6 +23,7 @@ from muniment.respond.notify import Outbox
 from muniment.respond.preview import Tickets
 from muniment.respond.silences import Silences
 from muniment.search.engine import Engine
+from muniment.search.formats import Formats
 from muniment.search.projector import Horizon
 from muniment.search.saved import SavedSearches
 from muniment.search.service import SearchService
@@ -69,3 +70,4 @@ class Services:
     outbox: Outbox
     silences: Silences
     channels: tuple[str, ...]
+    formats: Formats

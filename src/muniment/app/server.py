@@ -42,6 +42,7 @@ from muniment.access.webhooks import Webhooks
 from muniment.api.admin_operations import admin_operations
 from muniment.api.detection_operations import detection_operations
 from muniment.api.erasure_operations import erasure_operations
+from muniment.api.format_operations import format_operations
 from muniment.api.gate import SessionGate
 from muniment.api.jobs import Jobs
 from muniment.api.ledger_operations import ledger_operations
@@ -51,6 +52,7 @@ from muniment.api.recorder import OWN_SOURCE, Recorder
 from muniment.api.response_operations import response_operations
 from muniment.api.search_operations import search_operations
 from muniment.api.services import Services
+from muniment.app.format_pages import FormatPagesBackend
 from muniment.app.notifying import Notifier
 from muniment.app.page_records import recorded_pages
 from muniment.app.pages import PagesBackend
@@ -62,7 +64,7 @@ from muniment.detect.alerts import SOURCE as ALERTS_SOURCE
 from muniment.detect.alerts import AlertBook
 from muniment.detect.behaviour import Surroundings
 from muniment.detect.detector import Detector
-from muniment.detect.logsources import kind_of_entry, taxonomy_of
+from muniment.detect.logsources import Kind, Taxonomy, kind_of_entry, taxonomy_of
 from muniment.detect.rulebook import RuleBook
 from muniment.errors import AuditError, ConfigError, DeniedError, RejectedError, StorageError
 from muniment.event.model import Arrival
@@ -82,11 +84,12 @@ from muniment.respond.blocks import Blocks
 from muniment.respond.preview import Tickets
 from muniment.respond.settings import NotifySettings, read_notify_settings
 from muniment.search.engine import Engine, open_engine, set_aside
+from muniment.search.formats import Formats
 from muniment.search.mappings import mapping_set
 from muniment.search.projector import Projector
 from muniment.search.saved import SavedSearches
 from muniment.search.service import SearchService
-from muniment.sources.catalogue import load
+from muniment.sources.catalogue import Catalogue, load
 from muniment.sources.geoip import GeoIP
 from muniment.sources.ocsf import to_ocsf
 from muniment.sources.registry import AUTO, SourceRegistry
@@ -138,8 +141,8 @@ class Server:
         # (1), (2)
         self.database = open_database(s.database_url)
         self._closing.callback(self.database.dispose)
-        self.catalogue = load()
-        self.registry = SourceRegistry(self.database, self.catalogue)
+        shipped = load()
+        self.registry = SourceRegistry(self.database, shipped)
         self.keys = KeyRing(self.database)
         self.erasures = Erasures(self.database)
         self.webhooks = Webhooks(self.database)
@@ -167,11 +170,17 @@ class Server:
         # (5)
         self.engine = self._open_store()
         self._closing.callback(self.engine.close)
-        mappings = mapping_set(self.catalogue)
         self.pulls: list[S3Pull] = []
         self.geoip = GeoIP.open(self.settings.geoip)
         locate = self.geoip.locate if self.geoip else None
-        self.projector = Projector(self.engine, self.ledger, self.protector, mappings, self.registry.format_of, locate)
+        self.projector = Projector(
+            self.engine, self.ledger, self.protector, mapping_set(shipped), self.registry.format_of, locate
+        )
+        self.formats_of_rules: dict[str, tuple[Kind, Taxonomy]] = {}
+        self.formats = Formats(
+            self.engine, self.projector, self.registry, shipped, s.data_path / "formats", self._formats_changed
+        )
+        self.formats.restart()
         self.projector.subscribe(self._tell_changed)
         self.projector.start()
         self._closing.callback(self.projector.close)
@@ -199,17 +208,12 @@ class Server:
         folders = [Path(part.strip()) for part in self.settings.rules.split(",") if part.strip()]
         self.rules = RuleBook(folders, self.database, self.clock)
         self.alerts = AlertBook(self._write_alerts, self.clock)
-        formats = {
-            name: (kind_of_entry(entry.sigma), taxonomy_of(entry.sigma))
-            for name, entry in self.catalogue.items()
-            if entry.sigma
-        }
         told = NotifySettings()
         if self.settings.notify:
             told = read_notify_settings(Path(self.settings.notify))
         self.notifier = Notifier(self.database, told, self.settings.base_url, self.clock, self._told_by_detection)
         self.detector = Detector(
-            self.engine, self.projector, self.rules, self.alerts, formats, self.clock, self._told_by_detection,
+            self.engine, self.projector, self.rules, self.alerts, self.formats_of_rules, self.clock, self._told_by_detection,
             self.notifier.alerts_began,
             Surroundings(
                 self.geoip.locate,
@@ -223,6 +227,14 @@ class Server:
         self.projector.subscribe(self.detector.wake)
         self.detector.start()
         self._closing.callback(self.detector.close)
+
+    def _formats_changed(self, catalogue: Catalogue) -> None:
+        """Other entries are in force: those with fields for rules are known to the rules from their next look on."""
+        self.formats_of_rules.update(
+            (name, (kind_of_entry(entry.sigma), taxonomy_of(entry.sigma)))
+            for name, entry in catalogue.items()
+            if entry.sigma
+        )
 
     def _write_alerts(self, records: Sequence[bytes], ids: Sequence[str]) -> None:
         """Alerts into the ledger; they are there when this returns."""
@@ -285,7 +297,7 @@ class Server:
             Route("/health", self.status.health_endpoint, methods=["GET"]),
             Route("/metrics", self.status.metrics_endpoint(gate), methods=["GET"]),
             Route("/tlog/{shard}/{path:path}", self._tile_endpoint(gate), methods=["GET"]),
-            *recorded_pages(page_routes(pages, SecurityPagesBackend(pages)), self.recorder),
+            *recorded_pages(page_routes(pages, SecurityPagesBackend(pages), FormatPagesBackend(pages)), self.recorder),
         ]
         return Starlette(routes=all_routes, lifespan=self._lifespan, exception_handlers={AuditError: _on_audit_error})
 
@@ -298,7 +310,7 @@ class Server:
             wait_for_change=self._wait_for_change, note_verify=self.upkeep.note_verify, keys_changed=self._keys_changed,
             erasures=self.erasures, subjects_of=self.subject_keys.find, erase_subject=self.protector.erase_subject, rules=self.rules, alerts=self.alerts, detector=self.detector,
             blocks=self.blocks, tickets=self.tickets, engine=self.engine, webhooks=self.webhooks, outbox=self.notifier.outbox, silences=self.notifier.silences,
-            channels=self.notifier.channels,
+            channels=self.notifier.channels, formats=self.formats,
         )  # fmt: skip
 
     def _denied(self, operation: str, error: DeniedError) -> None:
@@ -503,6 +515,7 @@ def _operations(services: Services) -> list[Operation]:
         *search_operations(services),
         *ledger_operations(services),
         *admin_operations(services),
+        *format_operations(services),
         *erasure_operations(services),
         *detection_operations(services),
         *response_operations(services),

@@ -58,6 +58,7 @@ class Status:
                     f"{pull.state.not_understood} messages were not understood (left to the queue)"
                 )
         found += [f"GeoIP: {each.problem}; older data is in use" for each in s.geoip.about() if each.problem]
+        found += [f"formats: {problem}; the entry is left out" for problem in s.formats.problems]
         verified = s.upkeep.last_verified
         if verified and not verified.holds:
             found.append(f"the last verification, at {rfc3339(verified.at)}, failed: {verified.error}")

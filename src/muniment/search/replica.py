@@ -70,6 +70,17 @@ class Replica:
         self.unsure_below = int(rows[0][1]) + 1 if rows[0][0] else 0
         self.is_up = True
 
+    def renew(self, mappings: MappingSet) -> None:
+        """Other mappings from now on. Raises StorageError with the old ones in force again."""
+        old, self.mappings = self.mappings, mappings
+        if not self.is_up:
+            return  # `prepare` makes the landing
+        try:
+            self._landing = create_landing(self.engine, self.node, mappings, self._prefix)
+        except BaseException:
+            self.mappings, self.is_up = old, False
+            raise
+
     def is_mine(self, index: int) -> bool:
         """Does this node's shard hold `index`?"""
         return index // BIN % self.engine.shards == self.node.shard

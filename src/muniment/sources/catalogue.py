@@ -33,7 +33,7 @@ from muniment.sources.values import (
     walk,
 )
 
-__all__ = ["FOLDER", "Case", "Catalogue", "Entry", "Rules", "Sample", "load", "read_entry"]
+__all__ = ["FOLDER", "Case", "Catalogue", "Entry", "Rules", "Sample", "load", "load_over", "read_entry"]
 
 FOLDER = FilePath(__file__).parent / "catalogue"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
@@ -147,6 +147,23 @@ def load(*folders: FilePath) -> Catalogue:
             entry = read_entry(path.read_text("utf-8"), path.name)
             entries[entry.name] = entry
     return Catalogue(entries)
+
+
+def load_over(shipped: Catalogue, folder: FilePath) -> tuple[Catalogue, tuple[str, ...]]:
+    """`shipped` with an operator's own entries over it, and what is wrong with those that were left out, file and line."""
+    entries, problems = dict(shipped), []
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            entry = read_entry(path.read_text("utf-8"), path.name)
+            if entry.inside and entry.inside not in entries:
+                raise RejectedError(f"there is no entry {entry.inside!r} to be inside of", field=path.name)
+        except RejectedError as error:
+            problems.append(str(error))
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(f"{path.name}: {error}")
+        else:
+            entries[entry.name] = entry
+    return Catalogue(entries), tuple(problems)
 
 
 def read_entry(text: str, file: str) -> Entry:

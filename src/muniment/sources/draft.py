@@ -19,12 +19,13 @@ __all__ = ["draft"]
 
 _NAMES: Final[Mapping[str, str]] = {
     "action": "action|event|event_?type|event_?name|operation|operation_?name|activity|verb|method|type|name|message_?type",
-    "outcome": "outcome|outcome\\.result|result|status|success|response_?status|decision",
+    "outcome": "outcome|outcome\\.result|result|status|success|response_?status|decision|verdict|effect|disposition",
+    "severity_id": "(?:.*\\.)?(?:severity|level|priority|log_?level)",
     "status_detail": "reason|error|error_?message|error_?code|outcome\\.reason|failure_?reason",
     "message": "message|description|msg|summary|display_?message",
-    "actor_id": "(?:actor|user|principal|initiator|subject|account|identity|caller)\\.(?:id|uuid|uid|sub)|user_?id|actor_?id|uid|sub|caller|username|user|login",
-    "actor_name": "(?:actor|user|principal|initiator|account|identity)\\.(?:name|display_?name|login|username)|user_?name|username|login|display_?name|actor_?name",
-    "actor_email": "(?:actor|user|principal|initiator|account)\\.(?:email|mail|upn|alternate_?id|email_?address)|email|user_?email|mail|upn",
+    "actor_id": "(?:actor|user|principal|initiator|subject|account|identity|caller|operator|employee|member|staff|author|sender|requester|performer|agent)\\.(?:id|uuid|uid|sub)|user_?id|actor_?id|uid|sub|caller|username|user|login",
+    "actor_name": "(?:actor|user|principal|initiator|account|identity|operator|employee|member|staff|author|sender|requester|performer|agent)\\.(?:name|display_?name|login|username)|user_?name|username|login|display_?name|actor_?name",
+    "actor_email": "(?:actor|user|principal|initiator|account|operator|employee|member|staff|author|sender|requester|performer|agent)\\.(?:email|mail|upn|alternate_?id|email_?address)|email|user_?email|mail|upn",
     "session_id": "(?:.*\\.)?session_?(?:id|uuid)?",
     "src_ip": "(?:.*\\.)?(?:src_?ip|source_?ip(?:_?address)?|client_?ip(?:_?address)?|ip_?address|remote_?(?:ip|addr(?:ess)?)|ip|caller_?ip(?:_?address)?)",
     "user_agent": "(?:.*\\.)?(?:user_?agent|ua|agent|client)",
@@ -33,31 +34,49 @@ _NAMES: Final[Mapping[str, str]] = {
     "target_type": "(?:target|resource|object|entity)\\.(?:type|kind)|(?:target|resource|object|entity)_?type",
     "target_id": "(?:target|resource|object|entity)\\.(?:id|uuid|uid)|(?:target|resource|object|entity)_?id",
     "target_name": "(?:target|resource|object|entity)\\.(?:name|title|display_?name)|(?:target|resource|object|entity)(?:_?name)?",
-    "request_id": "(?:.*\\.)?(?:request_?id|correlation_?id|event_?id|uuid|id|trace_?id)",
+    "request_id": "(?:.*\\.)?(?:request_?id|correlation_?id|event_?id|trace_?id)|uuid|id",
     "changes_before": "(?:.*\\.)?(?:before|old|old_?value|previous)",
     "changes_after": "(?:.*\\.)?(?:after|new|new_?value|changes|details|parameters)",
 }  # fmt: skip
+_ACTIONS: Final = re.compile(r"(?:.*[._a-z])?(?:event|action|operation|activity)(?:_?(?:name|type|kind))?", re.I)
+_NOBODY: Final = re.compile(
+    r"(?:.*\.)?(?:target|resource|object|entity|item|device|host|app|service|client|org.*|tenant|project|group|role|file)",
+    re.I,
+)
+_WHOSE: Final = {"actor_id": ("id", "uid", "uuid"), "actor_name": ("name", "login"), "actor_email": ("email", "mail")}
 _TIME_NAMES: Final = re.compile(
     r"(?:.*\.)?(?:time|timestamp|@timestamp|date|created(?:_?at)?|occurred_?at|published|event_?time|datetime|ts)", re.I
 )
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d|1[0-9]{9}(?:\d{3}|\.\d+)?$")
+_CAMEL: Final = re.compile(r"[A-Za-z]+[a-z][A-Z][A-Za-z]*")
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[a-z]{2,}", re.I)
+_LINE_ADDRESS: Final = r"'\b((?:[0-9]{1,3}\.){3}[0-9]{1,3})\b'"
+_LINE_ACCOUNT: Final = r"""'(?i)\b(?:user(?:name)?|account|acct|login)[ =:]+["<\[]?([^\s"<>\[\](),;]+)'"""
+_LINE_OUTCOME: Final = (
+    "'(?i)\\b(failed|failure|denied|rejected|refused|forbidden|invalid|accepted|succeeded|successful|granted)\\b'"
+)
 _RECOGNISED_BY: Final = 3
 _SAMPLES: Final = 10
 _BARE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
-def draft(name: str, records: Sequence[bytes]) -> str:
-    """The text of an entry for records like these. RejectedError: none, or one that is no JSON object."""
+def draft(name: str, records: Sequence[bytes], samples: int = _SAMPLES) -> str:
+    """The text of an entry for records like these, the first `samples` of them among it. RejectedError: none, or one that is no JSON object."""
     documents = [_object(record, number) for number, record in enumerate(records, 1)]
     if not documents:
         raise RejectedError("no sample", field="samples")
+    if all(isinstance(document.get("syslog"), dict) for document in documents):
+        return _of_lines(name, documents, records[:samples])
     paths = [dict(_leaves(document)) for document in documents]
     common = sorted(set.intersection(*(set(each) for each in paths)), key=lambda path: (path.count("."), path))
     values = {
         path: [each[path] for each in paths if path in each] for path in sorted({p for each in paths for p in each})
     }
     times = [path for path in values if _is_time(path, values[path])]
+    times = (
+        times
+        or [path for path in values if all(_TIME.match(str(value)) and "-" in str(value) for value in values[path])][:1]
+    )
     lines = [
         f"name: {name}", f"title: {name.replace('_', ' ').capitalize()}", "vendor: TODO", "docs: TODO", "owner: TODO",
         "rhythm_s: 3600", "", "recognise:", f"  - {{{_tests(common, times)}}}", "",
@@ -65,17 +84,47 @@ def draft(name: str, records: Sequence[bytes]) -> str:
     ]  # fmt: skip
     if personal := list(_personal(values)):
         lines += ["", "personal:", *personal]
-    lines += ["", "fields:", *_fields(values), "", "samples:"]
-    for number, record in enumerate(records[:_SAMPLES], 1):
-        text = json.dumps(json.loads(record), ensure_ascii=False)
-        lines += [
-            f"  - name: sample {number}",
-            "    origin: TODO",
-            "    licence: TODO",
-            f"    record: {text}",
-            "    expect: {outcome: TODO}",
-        ]
+    lines += ["", "fields:", *_fields(values), "", *_sample_lines(records[:samples])]
     return "\n".join(lines) + "\n"
+
+
+def _sample_lines(records: Sequence[bytes]) -> Iterator[str]:
+    yield "samples:"
+    for number, record in enumerate(records, 1):
+        yield f"  - name: sample {number}"
+        yield "    origin: TODO"
+        yield "    licence: TODO"
+        yield f"    record: {json.dumps(json.loads(record), ensure_ascii=False)}"
+        yield "    expect: {outcome: TODO}"
+
+
+def _of_lines(name: str, documents: Sequence[dict[str, Any]], records: Sequence[bytes]) -> str:
+    """For lines of one program in syslog: what can be said of any line, to be made better with patterns of its own."""
+    programs = sorted({str(document["syslog"].get("app") or "") for document in documents} - {""})
+    by = (
+        [f"  - {{syslog.app: [{', '.join(map(json.dumps, programs))}]}}"]
+        if programs
+        else ["  - {syslog.message: {matches: TODO}}"]
+    )
+    return "\n".join(
+        [
+            f"name: {name}", f"title: {name.replace('_', ' ').capitalize()}", "vendor: TODO", "docs: TODO", "owner: TODO",
+            "rhythm_s: 3600", "time_form: any", "inside: syslog", "", "recognise:", *by, "", "time: [syslog.timestamp]", "",
+            "personal:", f"  - {{text: syslog.message, pattern: {_LINE_ADDRESS.replace('(', '(?P<value>', 1)}, kind: ip}}", "",
+            "fields:",
+            "  action: =TODO",
+            f"  outcome: {{outcome: {{lower: {{capture: syslog.message, pattern: {_LINE_OUTCOME}}}}}}}",
+            "  severity_id: {severity: syslog.severity}",
+            "  message: syslog.message",
+            f"  actor_name: {{capture: syslog.message, pattern: {_LINE_ACCOUNT}}}",
+            f"  src_ip: {{capture: syslog.message, pattern: {_LINE_ADDRESS}}}",
+            "  dst_host: syslog.hostname",
+            "  app: syslog.app",
+            "  session_id: syslog.procid",
+            "",
+            *_sample_lines(records),
+        ]
+    ) + "\n"  # fmt: skip
 
 
 def _object(record: bytes, number: int) -> dict[str, Any]:
@@ -121,8 +170,12 @@ def _tests(common: Sequence[str], times: Sequence[str]) -> str:
 
 
 def _personal(values: Mapping[str, Sequence[Any]]) -> Iterator[str]:
+    names = re.compile(f"(?:{_NAMES['actor_name']})", re.I)
+    whose = [path for path in _of_somebody(values) if path.rpartition(".")[2].lower() in _WHOSE["actor_name"]]
     for path, found in values.items():
         kind = "email" if all(_EMAIL.fullmatch(str(v)) for v in found) else "ip" if all(map(_is_address, found)) else ""
+        if not kind and (path in whose or names.fullmatch(path)) and path in _texts(values):
+            kind = "name"
         if kind:
             yield f"  - {{path: {_path(path.replace('[0]', '[*]'))}, kind: {kind}}}"
 
@@ -133,18 +186,40 @@ def _fields(values: Mapping[str, Sequence[Any]]) -> list[str]:
         wanted = re.compile(f"(?:{pattern})", re.I)
         found = [path for path in values if wanted.fullmatch(path.replace("[0]", "").replace("`", ""))]
         if column == "src_ip":
-            found = [path for path in found if all(map(_is_address, values[path]))]
+            found = [path for path in found or values if all(map(_is_address, values[path]))]
         if column == "actor_email":
             found = [path for path in found if all(_EMAIL.fullmatch(str(v)) for v in values[path])]
         if column not in {"changes_before", "changes_after"}:
             found = [path for path in found if not any(isinstance(v, list) for v in values[path])]
+        if column == "action" and not found:
+            found = [path for path in values if _ACTIONS.fullmatch(path) and path in _texts(values)]
+        if column in _WHOSE and not found:
+            found = [path for path in _of_somebody(values) if path.rpartition(".")[2].lower() in _WHOSE[column]]
         found.sort(key=lambda path: (path.count("."), len(path)))
         if found:
             shown = ", ".join(map(_path, found[:3]))
-            shown = f"{{dotted: {_path(found[0])}}}" if column == "action" else shown
+            if column == "action":
+                is_camel = all(_CAMEL.fullmatch(str(value)) for value in values[found[0]])
+                shown = f"{{{'camel' if is_camel else 'dotted'}: {_path(found[0])}}}"
+            shown = f"{{severity: {_path(found[0])}}}" if column == "severity_id" else shown
             shown = f"{{outcome: {_path(found[0])}}}" if column == "outcome" else shown
             lines.append(f"  {column}: {shown if shown.startswith('{') or len(found) == 1 else f'[{shown}]'}")
     return lines or ["  message: TODO"]
+
+
+def _texts(values: Mapping[str, Sequence[Any]]) -> set[str]:
+    return {path for path, found in values.items() if all(isinstance(value, str) for value in found)}
+
+
+def _of_somebody(values: Mapping[str, Sequence[Any]]) -> list[str]:
+    """What is said of the first object that has an id and a name or an address: in an audit event, who did it."""
+    for path in values:
+        whose, _, last = path.rpartition(".")
+        if whose and last in _WHOSE["actor_id"] and "[" not in whose and not _NOBODY.fullmatch(whose):
+            about = [each for each in values if each.startswith(f"{whose}.")]
+            if any(each.rpartition(".")[2] in (*_WHOSE["actor_name"], *_WHOSE["actor_email"]) for each in about):
+                return about
+    return []
 
 
 def _path(path: str) -> str:

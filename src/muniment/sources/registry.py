@@ -81,6 +81,12 @@ class SourceRegistry:
             rows = connection.execute(sa.select(_TABLE)).mappings().all()
         self._sources = {str(row["id"]): SourceInfo(**row) for row in rows}
 
+    def adopt(self, catalogue: Catalogue) -> None:
+        """From now on these are the entries."""
+        with self._lock:
+            self._catalogue = catalogue
+            self._plans = {}
+
     # --- who there is ---------------------------------------------------------------------------------------------
 
     def get(self, source_id: str) -> SourceInfo | None:

@@ -11,8 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from muniment.limits import PAGE_TEXT_BYTES_MAX
 from muniment.web.backend import Backend
 from muniment.web.event_page import EventPages
+from muniment.web.format_pages import FormatPages, FormatsBackend
 from muniment.web.other_pages import OtherPages
 from muniment.web.search_page import SearchPages
 from muniment.web.security import SecurityBackend
@@ -22,8 +24,10 @@ from muniment.web.site import Site
 __all__ = ["Backend", "routes"]
 
 
-def routes(backend: Backend, security: SecurityBackend | None = None) -> list[Route]:
-    """Every page over `backend`; those of detection and response where somebody fills `security`."""
+def routes(
+    backend: Backend, security: SecurityBackend | None = None, formats: FormatsBackend | None = None
+) -> list[Route]:
+    """Every page over `backend`; those of detection, response and formats where somebody fills them."""
     site = Site(backend)
     search, event, other = SearchPages(site), EventPages(site), OtherPages(site)
 
@@ -48,6 +52,16 @@ def routes(backend: Backend, security: SecurityBackend | None = None) -> list[Ro
         Route("/logout", site.form(other.leave), methods=["POST"]),
         Route("/static/{tree}/{name}", static),
         *(_security_routes(site, SecurityPages(site, security)) if security is not None else ()),
+        *(_format_routes(site, FormatPages(site, formats)) if formats is not None else ()),
+    ]
+
+
+def _format_routes(site: Site, pages: FormatPages) -> list[Route]:
+    return [
+        Route("/formats", site.page(pages.formats)),
+        Route("/formats/{id}", site.page(pages.one)),
+        Route("/formats/{id}", site.form(pages.change, PAGE_TEXT_BYTES_MAX), methods=["POST"]),
+        Route("/formats/own/{name}/remove", site.form(pages.remove), methods=["POST"]),
     ]
 
 

@@ -165,27 +165,29 @@ class Site:
         return endpoint
 
     def form(
-        self, work: Callable[[Request, Viewer, dict[str, str]], Awaitable[Response]]
+        self,
+        work: Callable[[Request, Viewer, dict[str, str]], Awaitable[Response]],
+        bytes_max: int = PAGE_FORM_BYTES_MAX,
     ) -> Callable[[Request], Awaitable[Response]]:
         """An endpoint that changes something: signed in, from our own page, with its token."""
 
         async def change(request: Request, viewer: Viewer) -> Response:
-            fields = await self.fields(request)
+            fields = await self.fields(request, bytes_max)
             if not hmac.compare_digest(viewer.csrf.encode(), fields.get("csrf", "").encode("utf-8", "replace")):
                 raise DeniedError("the form's token is missing or stale; load the page again and repeat")
             return await work(request, viewer, fields)
 
         return self.page(change)
 
-    async def fields(self, request: Request) -> dict[str, str]:
+    async def fields(self, request: Request, bytes_max: int = PAGE_FORM_BYTES_MAX) -> dict[str, str]:
         """The posted fields, bounded; from our own pages only."""
         if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
             raise DeniedError("this form was sent by another site")
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
-            if len(body) > PAGE_FORM_BYTES_MAX:
-                raise RejectedError(f"larger than {PAGE_FORM_BYTES_MAX} bytes", field="form", status=413)
+            if len(body) > bytes_max:
+                raise RejectedError(f"larger than {bytes_max} bytes", field="form", status=413)
         return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
 
     def refusal(self, request: Request, error: AuditError) -> Response:

@@ -1,0 +1,120 @@
+"""Operations of formats: records that no entry knows, the entry suggested for them, and its acceptance by a person."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from muniment.api.operations import Call, Empty, Operation
+from muniment.api.services import Services
+from muniment.search.formats import Group, Own, Read, Suggestion
+
+__all__ = ["AcceptBody", "Formatting", "TryBody", "format_operations"]
+
+T = TypeVar("T")
+EntryText = Annotated[str, Meta(min_length=1, max_length=200_000, description="A catalogue entry, YAML")]
+
+
+class UnknownAnswer(msgspec.Struct, frozen=True):
+    """Groups of records that no entry knows, the entries of one's own, and what is wrong with their files."""
+
+    unknown: list[Group]
+    own: list[Own]
+    problems: list[str]
+
+
+class TryBody(msgspec.Struct, frozen=True):
+    text: EntryText
+
+
+class TriedAnswer(msgspec.Struct, frozen=True):
+    preview: list[Read]
+
+
+class AcceptBody(msgspec.Struct, frozen=True):
+    text: EntryText
+    source: Annotated[str, Meta(max_length=64, description="Read all that this source sends with it")] = ""
+
+
+class AcceptedAnswer(msgspec.Struct, frozen=True):
+    """In force from now on. What is stored was read before; `POST /api/v1/rebuild` reads it again."""
+
+    name: str
+    title: str
+
+
+def format_operations(services: Services) -> list[Operation]:
+    """The operations over `services`."""
+    f = Formatting(services)
+    return [
+        Operation("GET", "/api/v1/formats", "formats", "Records that no catalogue entry knows, and entries of one's own",
+                  "sources", f.formats, answer=UnknownAnswer, tag="sources"),
+        Operation("GET", "/api/v1/formats/{id}", "format_suggestion",
+                  "An entry suggested for a group of records, and what they become with it", "sources", f.suggestion,
+                  answer=Suggestion, tag="sources"),
+        Operation("POST", "/api/v1/formats/{id}/try", "format_try", "What a group of records becomes with an entry",
+                  "sources", f.try_out, body=TryBody, answer=TriedAnswer, tag="sources"),
+        Operation("POST", "/api/v1/formats", "format_accept", "Put an entry of one's own in force", "sources", f.accept,
+                  body=AcceptBody, answer=AcceptedAnswer, status=201, tag="sources"),
+        Operation("DELETE", "/api/v1/formats/{id}", "format_remove", "Take an entry of one's own out of force", "sources",
+                  f.remove, answer=AcceptedAnswer, tag="sources"),
+    ]  # fmt: skip
+
+
+class Formatting:
+    """The handlers."""
+
+    def __init__(self, services: Services) -> None:
+        self._s = services
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._s.readers, work)
+
+    async def _record(self, call: Call[Any, Any], action: str, kind: str, target: str, **metadata: object) -> None:
+        await self._s.recorder.record(
+            action,
+            call.identity,
+            targets=[{"type": kind, "id": target}],
+            client_ip=call.client_ip,
+            user_agent=call.user_agent,
+            metadata=metadata,
+        )
+
+    async def formats(self, call: Call[Empty, Empty]) -> UnknownAnswer:
+        f = self._s.formats
+        unknown, own = await self._run(f.groups), await self._run(f.own)
+        await self._record(call, "format.list", "ledger", self._s.ledger.origin, results=len(unknown) + len(own))
+        return UnknownAnswer(unknown, own, list(f.problems))
+
+    async def suggestion(self, call: Call[Empty, Empty]) -> Suggestion:
+        id = str(call.path["id"])
+        found = await self._run(lambda: self._s.formats.suggestion(id, call.identity.name))
+        await self._record(
+            call, "format.view", "record_group", id, source=found.group.source, results=len(found.preview)
+        )
+        return found
+
+    async def try_out(self, call: Call[Empty, TryBody]) -> TriedAnswer:
+        id, text = str(call.path["id"]), call.body.text
+        found = await self._run(lambda: self._s.formats.try_out(text, self._s.formats.samples(id)))
+        await self._record(call, "format.view", "record_group", id, results=len(found))
+        return TriedAnswer(found)
+
+    async def accept(self, call: Call[Empty, AcceptBody]) -> AcceptedAnswer:
+        b = call.body
+        entry = await self._run(lambda: self._s.formats.accept(b.text, b.source))
+        digest = hashlib.sha256(b.text.encode()).hexdigest()
+        await self._record(call, "format.accept", "format", entry.name, text_sha256=digest, source=b.source)
+        return AcceptedAnswer(entry.name, entry.title)
+
+    async def remove(self, call: Call[Empty, Empty]) -> AcceptedAnswer:
+        name = str(call.path["id"])
+        own = await self._run(lambda: self._s.formats.remove(name))
+        digest = hashlib.sha256(own.text.encode()).hexdigest()
+        await self._record(call, "format.remove", "format", name, text_sha256=digest)
+        return AcceptedAnswer(own.name, own.title)

@@ -1,0 +1,328 @@
+"""The catalogue in force, an operator's own entries over the shipped ones, and the records that no entry knows.
+
+Records that only the entries of last resort have read, and quarantined ones, are grouped by source and shape; a group is
+given a draft of an entry made of its newest records. Accepting one writes it to the operator's folder, durable, and puts it in
+force for what comes from then on: what is stored was read with the old mappings until the store is rebuilt. Nothing
+that does not run on real records is accepted, and a file that is broken is left out and named, never a reason to stop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from muniment.errors import RejectedError, StorageError
+from muniment.search.engine import Engine
+from muniment.search.mappings import mapping_set
+from muniment.search.projector import Projector
+from muniment.sources.catalogue import Catalogue, Entry, load_over, read_entry
+from muniment.sources.draft import draft
+from muniment.sources.ocsf import to_ocsf
+from muniment.sources.ocsf_schema import problems as ocsf_problems
+from muniment.sources.registry import SourceRegistry
+from muniment.sources.testing import map_records
+
+__all__ = ["Formats", "Group", "Own", "Read", "Suggestion"]
+
+_LAST_RESORT: Final = ("json", "text", "syslog", "unmapped")
+_LOOK_BACK_DAYS: Final = 30
+_LOOKED_AT: Final = 50_000
+_GROUPS_MAX: Final = 100
+_SAMPLES: Final = 10
+_DRAFTED: Final = 3
+_TEXT_MAX: Final = 200_000
+_UNNAMED: Final = re.compile(r"[^a-z0-9]+")
+_SHOWN: Final = ("time", "action", "outcome", "severity", "class_name", "activity_name", "actor_id", "actor_name",
+                 "actor_email", "src_ip", "user_agent", "dst_host", "app", "target_type", "target_id", "target_name",
+                 "status_detail", "session_id", "request_id", "message")  # fmt: skip
+_EXPECTED: Final = ("action", "outcome", "actor_id", "actor_name", "src_ip", "target_id")
+
+_GROUPED: Final = f"""
+SELECT lower(hex(sipHash64(source, format, reason, keys, program))) AS id, source, format, reason, keys, program, `index`,
+    received_at, record
+FROM (
+    SELECT source, format, splitByChar(':', quarantine)[1] AS reason, if(format = 'syslog', app, '') AS program,
+        arrayStringConcat(arraySort(JSONExtractKeys(record)), ' ') AS keys, `index`, received_at, record
+    FROM (
+        SELECT source, format, quarantine, app, `index`, received_at, record FROM events
+        WHERE received_at > now() - INTERVAL {_LOOK_BACK_DAYS} DAY AND source NOT IN ('muniment', 'alerts')
+            AND (quarantine != '' OR (format IN {_LAST_RESORT!r} AND (format != 'syslog' OR class_uid = 0)))
+        ORDER BY `index` DESC LIMIT {_LOOKED_AT}
+    )
+)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Records of one source and shape that no entry knows: read by `format` of last resort, or quarantined for `reason`.
+
+    `keys` are the names at the top of the record, `program` that of syslog lines; `count` is of the newest 50,000 such records
+    of 30 days; times UTC ns.
+    """
+
+    id: str
+    source: str
+    format: str
+    reason: str
+    keys: str
+    program: str
+    count: int
+    newest_index: int
+    newest_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a record becomes with an entry: the columns that are filled, and what its OCSF object violates."""
+
+    index: int
+    record: str
+    columns: Mapping[str, str | int]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A group's draft. `problem` says why there is none."""
+
+    group: Group
+    text: str
+    problem: str
+    preview: tuple[Read, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """An operator's own entry in force."""
+
+    name: str
+    title: str
+    owner: str
+    text: str
+    changed_at: int
+
+
+class Formats:
+    """All methods may be called from any thread; they block."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        projector: Projector,
+        registry: SourceRegistry,
+        shipped: Catalogue,
+        folder: Path,
+        changed: Callable[[Catalogue], None],
+    ) -> None:
+        """`changed` is told the catalogue whenever another is in force."""
+        self._engine = engine
+        self._projector = projector
+        self._registry = registry
+        self._shipped = shipped
+        self._folder = folder
+        self._changed = changed
+        self._lock = threading.Lock()
+        self.problems: tuple[str, ...] = ()
+
+    # --- what no entry knows ----------------------------------------------------------------------------------------
+
+    def groups(self) -> list[Group]:
+        """The largest first. Raises StorageError, BusyError."""
+        rows = self._engine.query(
+            f"SELECT id, any(source), any(format), any(reason), any(keys), any(program), count() AS n, max(`index`), "
+            f"toUnixTimestamp64Nano(CAST(max(received_at), 'DateTime64(9)')) FROM ({_GROUPED}) GROUP BY id "
+            f"ORDER BY n DESC, id LIMIT {_GROUPS_MAX}"
+        ).rows
+        return [
+            Group(
+                str(row[0]), str(row[1]), str(row[2]), str(row[3]), str(row[4]), str(row[5]), int(row[6]), int(row[7]),
+                int(row[8]),
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def suggestion(self, group: str, owner: str) -> Suggestion:
+        """A draft from the group's newest records, and what they become with it. RejectedError: no such group."""
+        found = next((each for each in self.groups() if each.id == group), None)
+        if found is None:
+            raise RejectedError("there is no such group of records; they may be known by now", field="id", status=404)
+        samples = self._samples(group)
+        name = self._free_name(found)
+        try:
+            text = self._drafted(name, owner, samples)
+            return Suggestion(found, text, "", tuple(self.try_out(text, samples)))
+        except RejectedError as error:
+            return Suggestion(found, "", f"no entry can be drafted from these records: {error}", ())
+
+    def samples(self, group: str) -> list[tuple[int, bytes]]:
+        """The newest records of a group with their indexes. RejectedError: none."""
+        found = self._samples(group)
+        if not found:
+            raise RejectedError("there is no such group of records; they may be known by now", field="id", status=404)
+        return found
+
+    def _samples(self, group: str) -> list[tuple[int, bytes]]:
+        rows = self._engine.query(
+            f"SELECT `index`, record FROM ({_GROUPED}) WHERE id = {{id:String}} ORDER BY `index` DESC LIMIT {_SAMPLES}",
+            {"id": group},
+        ).rows
+        return [(int(index), str(record).encode()) for index, record in rows]
+
+    def _free_name(self, group: Group) -> str:
+        wanted = _UNNAMED.sub("_", (group.program or group.source).lower()).strip("_")[:48] or "source"
+        wanted = wanted if wanted[0].isalnum() else f"x{wanted}"
+        taken = set(self._registry.formats())
+        return next(
+            name for k in range(1, len(taken) + 3) if (name := wanted if k == 1 else f"{wanted}_{k}") not in taken
+        )
+
+    def _drafted(self, name: str, owner: str, samples: Sequence[tuple[int, bytes]]) -> str:
+        text = draft(name, [record for _, record in samples], _DRAFTED)
+        for line, said in (("vendor: TODO", "vendor: unknown"), ("docs: TODO", "docs: none"),
+                           ("    origin: TODO", "    origin: a record of this log"), ("    licence: TODO", "    licence: ours"),
+                           ("  action: =TODO", f"  action: ={name}.event")):  # fmt: skip
+            text = text.replace(line, said)
+        text = text.replace("owner: TODO", f"owner: {orjson.dumps(owner).decode()}")
+        for read in self.try_out(text, samples):
+            expected = {name: read.columns[name] for name in _EXPECTED if name in read.columns}
+            text = text.replace("    expect: {outcome: TODO}", f"    expect: {orjson.dumps(expected).decode()}", 1)
+        return text
+
+    # --- trying and accepting ---------------------------------------------------------------------------------------
+
+    def try_out(self, text: str, samples: Sequence[tuple[int, bytes]]) -> list[Read]:
+        """What records become with the entry that `text` is. RejectedError names file and line of what is wrong."""
+        entry = self._entry(text)
+        found = self._mapped(entry, [record for _, record in samples])
+        return [
+            Read(
+                index,
+                record.decode("utf-8", "replace"),
+                {name: columns[name] for name in _SHOWN if columns.get(name) not in ("", 0, None)},
+                tuple(ocsf_problems(to_ocsf({**columns, "source": "", "format": entry.name, "vendor": entry.vendor,
+                                             "record": record.decode("utf-8", "replace")}))),
+            )
+            for (index, record), columns in zip(samples, found, strict=True)
+        ]  # fmt: skip
+
+    def accept(self, text: str, source: str = "") -> Entry:
+        """Write the entry down and put it in force; with `source`, for all that this source sends.
+
+        Raises RejectedError for a text that is no entry, does not run on its own samples, or has a shipped entry's name.
+        """
+        entry = self._entry(text)
+        if entry.name in self._shipped:
+            raise RejectedError(
+                f"{entry.name!r} is an entry that comes with Muniment; give yours another name", field="name"
+            )
+        if source and self._registry.get(source) is None:
+            raise RejectedError("there is no such source", field="source", status=404)
+        self._mapped(entry, [sample.record for sample in entry.samples] or [b"{}"])
+        with self._lock:
+            path = self._folder / f"{entry.name}.yaml"
+            before = path.read_bytes() if path.exists() else None
+            _write(path, text.encode())
+            try:
+                self._apply()
+            except BaseException:
+                _write(path, before) if before is not None else path.unlink()
+                with suppress(StorageError):
+                    self._apply()
+                raise
+        if source:
+            self._registry.change(source, format=entry.name)
+        return entry
+
+    def remove(self, name: str) -> Own:
+        """Take an own entry out of force; sources that were read with it are recognised by content again."""
+        with self._lock:
+            own = next((each for each in self.own() if each.name == name), None)
+            if own is None:
+                raise RejectedError("there is no entry of your own with this name", field="name", status=404)
+            for source in self._registry.all():
+                if source.format == name:
+                    self._registry.change(source.id, format="auto")
+            (self._folder / f"{name}.yaml").unlink()
+            self._apply()
+            return own
+
+    def own(self) -> list[Own]:
+        """The operator's entries that are in force, by name."""
+        found = []
+        for path in sorted(self._folder.glob("*.yaml")):
+            try:
+                text = path.read_text("utf-8")
+                entry = read_entry(text, path.name)
+            except (RejectedError, OSError, UnicodeDecodeError):
+                continue  # named in `problems`
+            found.append(Own(entry.name, entry.title, entry.owner, text, path.stat().st_mtime_ns))
+        return found
+
+    def restart(self) -> None:
+        """Put in force what the folder holds; files that do not load or do not run are left out and named."""
+        with self._lock:
+            self._apply()
+
+    def _apply(self) -> None:
+        catalogue, problems = load_over(self._shipped, self._folder)
+        broken = {}
+        for name, entry in catalogue.items():
+            if name not in self._shipped or entry is not self._shipped[name]:
+                try:
+                    self._mapped(entry, [sample.record for sample in entry.samples] or [b"{}"])
+                except RejectedError as error:
+                    broken[name] = f"{entry.file}: {error}"
+        if broken:
+            kept = {name: entry for name, entry in catalogue.items() if name not in broken}
+            catalogue = Catalogue(kept | {name: self._shipped[name] for name in broken if name in self._shipped})
+        self._projector.adopt(mapping_set(catalogue))
+        self._registry.adopt(catalogue)
+        self._changed(catalogue)
+        self.problems = (*problems, *broken.values())
+
+    def _entry(self, text: str) -> Entry:
+        if len(text) > _TEXT_MAX:
+            raise RejectedError(f"longer than {_TEXT_MAX} characters", field="text")
+        entry = read_entry(text, "entry.yaml")
+        if entry.inside and entry.inside not in self._shipped:
+            raise RejectedError(f"inside names no entry that comes with Muniment: {entry.inside!r}", field="entry.yaml")
+        return entry
+
+    def _mapped(self, entry: Entry, records: list[bytes]) -> list[dict[str, Any]]:
+        node = self._engine.nodes[0]
+        try:
+            with node.reader() as client:
+                return map_records(entry, records, client)
+        except ClickHouseError as error:
+            raise RejectedError(f"it does not run on these records: {str(error)[:400]}", field=entry.file) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole and durable, or not at all."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{hashlib.sha256(data).hexdigest()[:8]}")
+    try:
+        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(file, data)
+            os.fsync(file)
+        finally:
+            os.close(file)
+        new.rename(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise StorageError(f"cannot keep the entry: {error}", path=str(path)) from error

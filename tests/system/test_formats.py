@@ -1,0 +1,185 @@
+"""Records that nobody knows, in a real server: grouped, given an entry, corrected, accepted, in force at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.live import LiveServer, within
+
+TILL = [
+    {"tillEvent": "DrawerOpened", "at": "2026-11-23T09:00:00Z", "cashier": {"id": f"c{n}", "name": "Anna"}, "origin": "203.0.113.7",
+     "verdict": "denied" if n % 2 else "granted", "drawer": "D7"}
+    for n in range(6)
+]  # fmt: skip
+ENTRY = """\
+name: till
+title: Tills
+vendor: us
+docs: none
+owner: shops
+rhythm_s: 3600
+
+recognise:
+  - {tillEvent: {present: true}, drawer: {present: true}}
+
+time: [at]
+
+personal:
+  - {path: cashier.name, subject: cashier.id, kind: name}
+
+fields:
+  action: {camel: tillEvent}
+  outcome: {outcome: verdict}
+  actor_id: cashier.id
+  actor_name: cashier.name
+  src_ip: origin
+  target_type: =drawer
+  target_id: drawer
+  class_uid: 6003
+  activity_id: 2
+
+samples:
+  - name: one
+    origin: ours
+    licence: ours
+    record: {"tillEvent": "DrawerOpened", "at": "2026-11-23T09:00:00Z", "cashier": {"id": "c1"}, "drawer": "D7", "verdict": "denied"}
+    expect: {outcome: failure}
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LiveServer]:
+    server = LiveServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+def _add_source(server: LiveServer, name: str) -> str:
+    answer = server.client.post("/api/v1/sources", json={"id": name, "privacy": "clear"})
+    answer.raise_for_status()
+    return str(answer.json()["key"])
+
+
+def _group(server: LiveServer, source: str) -> dict[str, Any]:
+    found = within(
+        10, lambda: [each for each in server.get("/api/v1/formats")["unknown"] if each["source"] == source], "no group"
+    )
+    return dict(found[0])
+
+
+def test_from_unknown_to_known(server: LiveServer) -> None:
+    key = _add_source(server, "tills")
+    server.send(key, *TILL)
+    server.wait_until_visible()
+    group = _group(server, "tills")
+    assert (group["count"], group["format"], group["reason"]) == (6, "json", "")
+    assert group["keys"] == "at cashier drawer origin tillEvent verdict"
+    assert server.one("action:format.list", 5)["outcome"] == "success"
+
+    suggested = server.get(f"/api/v1/formats/{group['id']}")
+    assert "name: tills" in suggested["text"]
+    assert "recognise:" in suggested["text"]
+    assert "kind: ip" in suggested["text"]
+    assert suggested["preview"][0]["columns"]["src_ip"] == "203.0.113.7"
+    assert len(suggested["preview"]) == 6
+
+    path = f"/api/v1/formats/{group['id']}/try"
+    wrong = server.client.post(path, json={"text": ENTRY.replace("{outcome: verdict}", "{outcom: verdict}")})
+    assert wrong.status_code == 400
+    assert wrong.json()["error"]["field"] == "entry.yaml:18"
+    tried = server.client.post(path, json={"text": ENTRY}).json()["preview"]
+    assert {(each["columns"]["action"], each["columns"]["outcome"]) for each in tried} == {
+        ("opened.drawer", "success"), ("opened.drawer", "failure")
+    }  # fmt: skip
+    assert all(each["problems"] == [] for each in tried)
+
+    taken = server.client.post("/api/v1/formats", json={"text": ENTRY.replace("name: till\n", "name: okta\n")})
+    assert "comes with Muniment" in taken.json()["error"]["reason"]
+    accepted = server.client.post("/api/v1/formats", json={"text": ENTRY})
+    assert accepted.status_code == 201, accepted.text
+    assert server.one("action:format.accept target_id:till", 5)["outcome"] == "success"
+
+    server.send(key, TILL[1])
+    server.wait_until_visible()
+    row = server.one("source:tills format:till", 10)
+    assert (row["action"], row["outcome"], row["actor_id"]) == ("opened.drawer", "failure", "c1")
+    assert len(server.rows("source:tills format:json")) == 6  # what was there stays as it was read
+    assert "till" in server.get("/api/v1/sources")["formats"]
+
+    server.client.post("/api/v1/rebuild")
+    within(30, lambda: len(server.rows("source:tills format:till")) == 7, "a rebuild reads what was there")
+    assert not [each for each in server.get("/api/v1/formats")["unknown"] if each["source"] == "tills"]
+
+    server.stop()  # and a start finds it
+    broken = server.folder / "formats" / "broken.yaml"
+    broken.write_text("name: broken\ntitel: x\n")
+    server.start()
+    server.send(key, TILL[0])
+    server.wait_until_visible()
+    assert within(10, lambda: len(server.rows("source:tills format:till")) == 8, "the entry is forgotten by a start")
+    assert any("broken.yaml" in problem for problem in server.get("/api/v1/status")["problems"])
+
+    assert server.client.delete("/api/v1/formats/okta").status_code == 404
+    assert server.client.delete("/api/v1/formats/till").json()["name"] == "till"
+    server.send(key, TILL[2])
+    server.wait_until_visible()
+    within(10, lambda: server.rows("source:tills format:json"), "it is still in force")
+
+
+def test_an_entry_for_all_of_a_source_and_lines_of_a_program(server: LiveServer) -> None:
+    key = _add_source(server, "doors")
+    lines = [
+        {"syslog": {"facility": "local0", "severity": "info", "pri": 134, "timestamp": "2026-11-23T09:00:00Z", "hostname": "gate-1",
+                    "app": "doord", "message": f"badge {n}: user=anna from 203.0.113.{n} denied"}}
+        for n in range(4)
+    ]  # fmt: skip
+    server.send(key, *lines)
+    server.wait_until_visible()
+    group = _group(server, "doors")
+    assert group["program"] == "doord"
+    suggested = server.get(f"/api/v1/formats/{group['id']}")
+    assert "name: doord" in suggested["text"]
+    assert {each["columns"]["actor_name"] for each in suggested["preview"]} == {"anna"}
+    assert {each["columns"]["outcome"] for each in suggested["preview"]} == {"failure"}
+    accepted = server.client.post("/api/v1/formats", json={"text": suggested["text"], "source": "doors"})
+    assert accepted.status_code == 201, accepted.text
+    server.send(key, lines[0])
+    server.wait_until_visible()
+    assert server.one("source:doors format:doord", 10)["actor_name"] == "anna"
+    assert {each["id"]: each["format"] for each in server.get("/api/v1/sources")["sources"]}["doors"] == "doord"
+
+
+def test_the_pages(server: LiveServer) -> None:
+    key = _add_source(server, "tills")
+    server.send(key, *TILL)
+    server.wait_until_visible()
+    group = _group(server, "tills")
+    browser = server.session()
+    assert 'href="/formats"' in browser.get("/sources").text
+    assert f'href="/formats/{group["id"]}"' in browser.get("/formats").text
+    page = browser.get(f"/formats/{group['id']}")
+    assert "Suggested entry" in page.text
+    form = {"csrf": browser.headers["x-csrf-token"], "text": ENTRY.replace("\n", "\r\n"), "do": "try"}
+    tried = browser.post(f"/formats/{group['id']}", data=form)
+    assert tried.status_code == 200, tried.text[:2_000]
+    assert "opened.drawer" in tried.text
+    wrong = browser.post(f"/formats/{group['id']}", data=form | {"text": "name: [\n"})
+    assert wrong.status_code == 400
+    assert "entry.yaml:" in wrong.text
+    done = browser.post(f"/formats/{group['id']}", data=form | {"do": "accept", "for_source": "1"})
+    assert (done.status_code, done.headers["location"]) == (303, "/formats?done=accepted")
+    listed = browser.get("/formats?done=accepted").text
+    assert "in force" in listed
+    assert "Tills" in listed
+    record = json.loads(server.get(f"/api/v1/events/{server.one('action:format.accept', 5)['index']}")["record"])
+    assert record["metadata"]["source"] == "tills"
+    reader = server.session("anna", "reader")
+    assert reader.get("/formats").status_code == 403
+    removed = browser.post("/formats/own/till/remove", data={"csrf": form["csrf"]})
+    assert removed.headers["location"] == "/formats?done=removed"
+    assert "Tills" not in browser.get("/formats").text
