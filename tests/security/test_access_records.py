@@ -55,6 +55,7 @@ READS: dict[str, tuple[Reader, str, dict[str, Any]]] = {
     ),
     "GET /api/v1/saved": (_get("/api/v1/saved"), "search.list", {}),
     "GET /api/v1/sources": (_get("/api/v1/sources"), "source.list", {}),
+    "GET /api/v1/formats": (_get("/api/v1/formats"), "format.list", {}),
     "GET /api/v1/keys": (_get("/api/v1/keys"), "key.list", {}),
     "GET /api/v1/erasures": (_get("/api/v1/erasures"), "privacy.list", {}),
     "GET /": (_get("/", q="action:amber.delete", when="24h"), "log.search", {"query": "action:amber.delete", "results": 8, "page": "/"}),
@@ -62,6 +63,7 @@ READS: dict[str, tuple[Reader, str, dict[str, Any]]] = {
     "GET /events/{index}": (_get("/events/{a}"), "log.view", {"results": 1}),
     "GET /events/{index}/proof": (_get("/events/{a}/proof"), "log.view", {"results": 1}),
     "GET /sources": (_get("/sources"), "source.list", {}),
+    "GET /formats": (_get("/formats"), "format.list", {}),
     "GET /api/v1/risk": (_get("/api/v1/risk", entity="203.0.113.199"), "risk.list", {"results": 0, "entity": "203.0.113.199"}),
     "GET /api/v1/alerts": (_get("/api/v1/alerts", entity="203.0.113.199"), "alert.list", {"results": 0, "entity": "203.0.113.199"}),
     "GET /api/v1/rules": (_get("/api/v1/rules"), "rule.list", {}),
@@ -86,6 +88,8 @@ APART = {
     "GET /api/v1/tail",
     # One alert, one block: tests/system/test_detection.py and test_brute_force.py make some and look for the records.
     "GET /api/v1/alerts/{uid}", "GET /alerts/{uid}", "GET /api/v1/blocks/{id}", "GET /blocks/{id}",
+    # A group of records that no entry knows: so does tests/system/test_formats.py.
+    "GET /api/v1/formats/{id}", "GET /formats/{id}",
 }  # fmt: skip
 
 

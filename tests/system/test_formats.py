@@ -88,6 +88,9 @@ def test_from_unknown_to_known(server: LiveServer) -> None:
     assert suggested["preview"][0]["columns"]["src_ip"] == "203.0.113.7"
     assert len(suggested["preview"]) == 6
 
+    view = server.one(f"action:format.view target_id:{group['id']}", 5)
+    assert json.loads(server.get(f"/api/v1/events/{view['index']}")["record"])["metadata"]["results"] == 6
+
     path = f"/api/v1/formats/{group['id']}/try"
     wrong = server.client.post(path, json={"text": ENTRY.replace("{outcome: verdict}", "{outcom: verdict}")})
     assert wrong.status_code == 400

@@ -50,9 +50,9 @@ def draft_entry(file: Path, name: str) -> None:
     console.out(text, end="", highlight=False)
 
 
-def explain_file(file: Path, format: str, as_json: bool) -> None:
-    """What each line of a file becomes."""
-    from muniment.sources.catalogue import load
+def explain_file(file: Path, format: str, as_json: bool, entry: Path | None = None) -> None:
+    """What each line of a file becomes, with `entry` known too."""
+    from muniment.sources.catalogue import Catalogue, load, read_entry
     from muniment.sources.testing import explain, local_client
 
     try:
@@ -60,6 +60,12 @@ def explain_file(file: Path, format: str, as_json: bool) -> None:
     except OSError as error:
         raise RejectedError(f"cannot read it: {error.strerror}", field=str(file)) from error
     catalogue = load()
+    if entry is not None:
+        try:
+            own = read_entry(entry.read_text("utf-8"), entry.name)
+        except (OSError, UnicodeDecodeError) as error:
+            raise RejectedError(f"cannot read it: {error}", field=str(entry)) from error
+        catalogue = Catalogue({**catalogue, own.name: own})
     with local_client() as client:
         for line in lines:
             found = explain(catalogue, line, client, entry="" if format == "auto" else format)

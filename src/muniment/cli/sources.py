@@ -114,12 +114,15 @@ def sources_connect(
 def sources_test(
     file: Path,
     format: Annotated[str, typer.Option(help="Catalogue entry, or auto.")] = "auto",
+    entry: Annotated[
+        Path | None, typer.Option(help="A file with an entry of your own, known beside the shipped ones.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what the events in a file become, without sending them."""
     from muniment.cli.offline import explain_file
 
-    explain_file(file, format, as_json)
+    explain_file(file, format, as_json, entry)
 
 
 @sources_app.command("new")
@@ -131,6 +134,66 @@ def sources_new(
     from muniment.cli.offline import draft_entry
 
     draft_entry(file, name)
+
+
+@sources_app.command("unknown")
+def sources_unknown(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """Records that no catalogue entry knows, in groups; and the entries of your own."""
+    answer = _connect(server, data).get("/api/v1/formats")
+    if as_json:
+        print_json(answer)
+        return
+    print_table(
+        ("group", "source", "program", "read as", "why", "seen", "newest"),
+        [
+            (g["id"], g["source"], inert(g["program"]), g["format"], inert(g["reason"]), f"{g['count']:,}",
+             short_time(g["newest_time"]))
+            for g in answer["unknown"]
+        ],
+    )  # fmt: skip
+    for own in answer["own"]:
+        console.print(
+            Text(f"in force: {own['name']} ({own['title']}), {short_time(own['changed_at'])}"), soft_wrap=True
+        )
+    for problem in answer["problems"]:
+        notes.print(Text(f"left out: {problem}", style="red"), soft_wrap=True)
+    if answer["unknown"]:
+        notes.print(Text("an entry for one: muniment sources suggest GROUP > my.yaml", style="dim"))
+
+
+@sources_app.command("suggest")
+def sources_suggest(
+    group: Annotated[str, typer.Argument(help="From `sources unknown`.")], server: Server = "", data: Data = ""
+) -> None:
+    """Print an entry for a group of records: to correct, to try with `sources test`, to accept with `sources accept`."""
+    answer = _connect(server, data).get(f"/api/v1/formats/{group}")
+    if answer["problem"]:
+        raise RejectedError(answer["problem"], field="group")
+    console.out(answer["text"], end="", highlight=False)
+
+
+@sources_app.command("accept")
+def sources_accept(
+    file: Annotated[Path, typer.Argument(help="A catalogue entry.")],
+    source: Annotated[str, typer.Option(help="Read everything that this source sends with it.")] = "",
+    server: Server = "",
+    data: Data = "",
+) -> None:
+    """Put an entry of your own in force, for what comes from now on."""
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RejectedError(f"cannot read it: {error}", field=str(file)) from error
+    done = _connect(server, data).post("/api/v1/formats", {"text": text, "source": source})
+    console.print(Text(f"{done['name']} ({done['title']}) is in force"), soft_wrap=True)
+    notes.print(Text("what is stored was read before; it is read again by: muniment rebuild", style="dim"))
+
+
+@sources_app.command("withdraw")
+def sources_withdraw(name: str, server: Server = "", data: Data = "") -> None:
+    """Take an entry of your own out of force."""
+    done = _connect(server, data).delete(f"/api/v1/formats/{name}")
+    console.print(Text(f"{done['name']} is out of force"), soft_wrap=True)
 
 
 def _print_key(client: Client, id: str, answer: dict[str, Any], sender: str, as_json: bool, title: str) -> None:
