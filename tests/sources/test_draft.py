@@ -9,7 +9,7 @@ import pytest
 
 from muniment.errors import RejectedError
 from muniment.sources.catalogue import Catalogue, load, read_entry
-from muniment.sources.draft import draft
+from muniment.sources.draft import draft, masked
 from muniment.sources.testing import explain
 
 EVENTS = [
@@ -42,3 +42,21 @@ def test_what_is_no_sample_is_named(records: list[bytes], words: str) -> None:
 
 def test_an_event_that_says_nothing_known_still_gives_a_draft_that_loads() -> None:
     assert read_entry(draft("x", [b'{"zzz":1}']), "x.yaml").name == "x"
+
+
+@pytest.mark.parametrize(
+    ("record", "wanted"),
+    [
+        (
+            {"type": "UserCreated", "who": {"mail": "anna@example.com", "id": 77}, "at": "2026-11-23T09:00:00Z"},
+            {"type": "UserCreated", "who": {"mail": "person@example.com", "id": 1}, "at": "2026-11-23T09:00:00Z"},
+        ),
+        (
+            {"syslog": {"app": "doord", "message": "login of anna from 203.0.113.7 failed: user=anna (Anna Müller)"}},
+            {"syslog": {"app": "doord", "message": "login x x from 192.0.2.1 failed: user=x (x x)"}},
+        ),
+        ({"notes": ["Anna", "Berta"], "ok": True, "none": None}, {"notes": ["x", "x"], "ok": True, "none": None}),
+    ],
+)
+def test_a_masked_sample_has_the_shape_and_names_nobody(record: object, wanted: object) -> None:
+    assert json.loads(masked(json.dumps(record).encode())) == wanted

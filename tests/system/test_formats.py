@@ -85,6 +85,8 @@ def test_from_unknown_to_known(server: LiveServer) -> None:
     assert "name: tills" in suggested["text"]
     assert "recognise:" in suggested["text"]
     assert "kind: ip" in suggested["text"]
+    assert "203.0.113.7" not in suggested["text"]  # the entry is kept where nothing is sealed
+    assert "Anna" not in suggested["text"]
     assert suggested["preview"][0]["columns"]["src_ip"] == "203.0.113.7"
     assert len(suggested["preview"]) == 6
 

@@ -1,9 +1,9 @@
 """The catalogue in force, an operator's own entries over the shipped ones, and the records that no entry knows.
 
 Records that only the entries of last resort have read, and quarantined ones, are grouped by source and shape; a group is
-given a draft of an entry made of its newest records. Accepting one writes it to the operator's folder, durable, and puts it in
+given a draft of an entry made of its newest records, whose samples show their shape and nobody. Accepting one writes it to the operator's folder, durable, and puts it in
 force for what comes from then on: what is stored was read with the old mappings until the store is rebuilt. Nothing
-that does not run on real records is accepted, and a file that is broken is left out and named, never a reason to stop.
+that does not run on its samples is accepted, and a file that is broken is left out and named, never a reason to stop.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from muniment.search.engine import Engine
 from muniment.search.mappings import mapping_set
 from muniment.search.projector import Projector
 from muniment.sources.catalogue import Catalogue, Entry, load_over, read_entry
-from muniment.sources.draft import draft
+from muniment.sources.draft import draft, masked
 from muniment.sources.ocsf import to_ocsf
 from muniment.sources.ocsf_schema import problems as ocsf_problems
 from muniment.sources.registry import SourceRegistry
@@ -187,13 +187,15 @@ class Formats:
         )
 
     def _drafted(self, name: str, owner: str, samples: Sequence[tuple[int, bytes]]) -> str:
-        text = draft(name, [record for _, record in samples], _DRAFTED)
+        shown = [(index, masked(record)) for index, record in samples[:_DRAFTED] if record.startswith(b"{")]
+        text = draft(name, [record for _, record in samples], [record for _, record in shown])
         for line, said in (("vendor: TODO", "vendor: unknown"), ("docs: TODO", "docs: none"),
-                           ("    origin: TODO", "    origin: a record of this log"), ("    licence: TODO", "    licence: ours"),
+                           ("    origin: TODO", "    origin: the shape of a record of this log"),
+                           ("    licence: TODO", "    licence: ours"),
                            ("  action: =TODO", f"  action: ={name}.event")):  # fmt: skip
             text = text.replace(line, said)
         text = text.replace("owner: TODO", f"owner: {orjson.dumps(owner).decode()}")
-        for read in self.try_out(text, samples):
+        for read in self.try_out(text, shown):
             expected = {name: read.columns[name] for name in _EXPECTED if name in read.columns}
             text = text.replace("    expect: {outcome: TODO}", f"    expect: {orjson.dumps(expected).decode()}", 1)
         return text

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from muniment.errors import RejectedError
 
-__all__ = ["draft"]
+__all__ = ["draft", "masked"]
 
 _NAMES: Final[Mapping[str, str]] = {
     "action": "action|event|event_?type|event_?name|operation|operation_?name|activity|verb|method|type|name|message_?type",
@@ -48,6 +48,14 @@ _TIME_NAMES: Final = re.compile(
     r"(?:.*\.)?(?:time|timestamp|@timestamp|date|created(?:_?at)?|occurred_?at|published|event_?time|datetime|ts)", re.I
 )
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d|1[0-9]{9}(?:\d{3}|\.\d+)?$")
+_KINDS: Final = re.compile(r"type|kind|verb|category|level|severity|outcome|result|status", re.I)
+_WORDS: Final = re.compile(r"[A-Za-z][A-Za-z_.:/ -]{0,63}")
+_TOKEN: Final = re.compile(r"[^\s=:;,\"'<>()\[\]{}]+")
+_TOLD: Final = re.compile(
+    r"failed|failure|denied|rejected|refused|forbidden|invalid|accepted|succeeded|success(?:ful)?|granted|allowed|blocked|"
+    r"user(?:name)?|account|acct|login|from|for|by|ok|error|yes|no|true|false|info(?:rmational)?|notice|warn(?:ing)?|debug|critical",
+    re.I,
+)
 _CAMEL: Final = re.compile(r"[A-Za-z]+[a-z][A-Z][A-Za-z]*")
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[a-z]{2,}", re.I)
 _LINE_ADDRESS: Final = r"'\b((?:[0-9]{1,3}\.){3}[0-9]{1,3})\b'"
@@ -60,13 +68,14 @@ _SAMPLES: Final = 10
 _BARE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
-def draft(name: str, records: Sequence[bytes], samples: int = _SAMPLES) -> str:
-    """The text of an entry for records like these, the first `samples` of them among it. RejectedError: none, or one that is no JSON object."""
+def draft(name: str, records: Sequence[bytes], samples: Sequence[bytes] | None = None) -> str:
+    """The text of an entry for records like these, with `samples` in it, or else the first ten of them. RejectedError: none, or one that is no JSON object."""
+    shown = records[:_SAMPLES] if samples is None else samples
     documents = [_object(record, number) for number, record in enumerate(records, 1)]
     if not documents:
         raise RejectedError("no sample", field="samples")
     if all(isinstance(document.get("syslog"), dict) for document in documents):
-        return _of_lines(name, documents, records[:samples])
+        return _of_lines(name, documents, shown)
     paths = [dict(_leaves(document)) for document in documents]
     common = sorted(set.intersection(*(set(each) for each in paths)), key=lambda path: (path.count("."), path))
     values = {
@@ -84,8 +93,43 @@ def draft(name: str, records: Sequence[bytes], samples: int = _SAMPLES) -> str:
     ]  # fmt: skip
     if personal := list(_personal(values)):
         lines += ["", "personal:", *personal]
-    lines += ["", "fields:", *_fields(values), "", *_sample_lines(records[:samples])]
+    lines += ["", "fields:", *_fields(values), "", *_sample_lines(shown)]
     return "\n".join(lines) + "\n"
+
+
+def masked(record: bytes) -> bytes:
+    """The record as a sample that says nothing of anybody: its shape, times, words of outcome, and values like `x`.
+
+    For entries that are kept outside of the ledger, where nothing is sealed and nobody is erased.
+
+    >>> masked(b'{"user": "anna", "ip": "203.0.113.7", "result": "denied", "n": 7}')
+    b'{"user":"x","ip":"192.0.2.1","result":"denied","n":1}'
+    """
+    return json.dumps(_masked(json.loads(record)), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _masked(value: Any, path: str = "") -> Any:
+    if isinstance(value, dict):
+        return {key: _masked(inner, f"{path}.{key}") for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_masked(inner, path) for inner in value[:3]]
+    if isinstance(value, bool) or value is None:
+        return value
+    last = path.rpartition(".")[2]
+    is_act = bool(_ACTIONS.fullmatch(last) or _KINDS.fullmatch(last)) or path == ".syslog.app"
+    if isinstance(value, int | float):
+        return value if _TIME.match(str(value)) or is_act else 1
+    if _TIME.match(value) or (is_act and _WORDS.fullmatch(value)):
+        return value
+    if _is_address(value):
+        return "2001:db8::1" if ":" in value else "192.0.2.1"
+    if _EMAIL.fullmatch(value):
+        return "person@example.com"
+    return _TOKEN.sub(lambda found: found[0] if _TOLD.fullmatch(found[0]) else _stand_in(found[0]), value)
+
+
+def _stand_in(token: str) -> str:
+    return "192.0.2.1" if _is_address(token) and ":" not in token else "x"
 
 
 def _sample_lines(records: Sequence[bytes]) -> Iterator[str]:
