@@ -80,6 +80,7 @@ READS: dict[str, tuple[Reader, str, dict[str, Any]]] = {
     "GET /entities/{kind}": (_get("/entities/address", v="203.0.113.199"), "entity.view", {"results": 0}),
     "GET /blocks": (_get("/blocks"), "block.list", {}),
     "GET /blocks/new": (_get("/blocks/new", kind="address", v="203.0.113.199"), "block.preview", {"results": 0}),
+    "GET /notices": (_get("/notices"), "notify.list", {"results": 0, "page": "/notices"}),
     "GET /rules": (_get("/rules"), "rule.list", {}),
     "GET /rules/one": (_get("/rules/one", rule="5d6a1c3e-3b1e-4d55-9d4f-2f7f2a6d7a03"), "rule.list", {}),
     "GET /saved": (_get("/saved"), "search.list", {}),

@@ -145,8 +145,19 @@ class NotificationAnswer(msgspec.Struct, frozen=True):
     remark: str
 
 
+class RouteAnswer(msgspec.Struct, frozen=True):
+    """Which notices go to which channels; `when` in words."""
+
+    name: str
+    channels: list[str]
+    severity_min: str
+    sources: list[str]
+    when: str
+
+
 class NotificationListAnswer(msgspec.Struct, frozen=True):
     channels: list[str]
+    routes: list[RouteAnswer]
     notifications: list[NotificationAnswer]
 
 
@@ -346,7 +357,11 @@ class Responding:
         entries = await self._blocking(self._s.outbox.entries)
         found = [NotificationAnswer(**{name: getattr(e, name) for name in type(e).__slots__}) for e in entries]
         await self._noted(call, "notify.list", "ledger", self._s.ledger.origin, results=len(found))
-        return NotificationListAnswer(list(self._s.channels), found)
+        routes = [
+            RouteAnswer(each.name, list(each.channels), each.severity_min, list(each.sources), each.when)
+            for each in self._s.notice_routes
+        ]
+        return NotificationListAnswer(list(self._s.channels), routes, found)
 
     async def revive(self, call: Call[Empty, ReviveBody]) -> NotificationListAnswer:
         b, now = call.body, self._s.clock()

@@ -21,6 +21,7 @@ from muniment.ledger.ledger import Ledger
 from muniment.respond.blocks import Blocks
 from muniment.respond.notify import Outbox
 from muniment.respond.preview import Tickets
+from muniment.respond.routes import Route
 from muniment.respond.silences import Silences
 from muniment.search.engine import Engine
 from muniment.search.formats import Formats
@@ -70,4 +71,5 @@ class Services:
     outbox: Outbox
     silences: Silences
     channels: tuple[str, ...]
+    notice_routes: tuple[Route, ...]
     formats: Formats

@@ -42,7 +42,7 @@ class Notifier:
         self.outbox = Outbox(database, settings.channels)
         self.silences = Silences(database)
         self.channels = tuple(settings.channels)
-        self._routes = settings.routes
+        self.routes = settings.routes
         self._base_url = base_url
         self._now_ns = now_ns
         self._told = told
@@ -67,7 +67,7 @@ class Notifier:
             if alert.drill or not self.channels:
                 continue
             notice = _notice(alert, self._base_url)
-            routing = route(notice, self._routes, self.silences.all(), now)
+            routing = route(notice, self.routes, self.silences.all(), now)
             if routing.silenced_by:
                 self._told("notify.silence", {"alert": alert.uid, "silence": routing.silenced_by})
                 continue

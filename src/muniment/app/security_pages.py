@@ -23,7 +23,7 @@ from muniment.respond.feeds import FEEDS
 from muniment.web import security as web
 from muniment.web.backend import Viewer
 
-__all__ = ["SecurityPagesBackend"]
+__all__ = ["SecurityPagesBackend", "as_web", "checked"]
 
 T = TypeVar("T")
 
@@ -37,37 +37,37 @@ class SecurityPagesBackend:
         self._responding = Responding(pages.collecting)
 
     async def alerts(self, viewer: Viewer, *, state: str, level: str, rule: str, entity: str) -> web.Alerts:
-        params = _checked({"state": state, "level": level, "rule": rule, "entity": entity}, AlertParams)
-        return _as(web.Alerts, await self._detecting.alerts(self._pages.call("alerts", params)))
+        params = checked({"state": state, "level": level, "rule": rule, "entity": entity}, AlertParams)
+        return as_web(web.Alerts, await self._detecting.alerts(self._pages.call("alerts", params)))
 
     async def risk(self, viewer: Viewer, *, entity: str, limit: int) -> web.Risks:
-        params = _checked({"entity": entity, "limit": limit}, RiskParams)
-        return _as(web.Risks, await self._detecting.risk(self._pages.call("alerts", params)))
+        params = checked({"entity": entity, "limit": limit}, RiskParams)
+        return as_web(web.Risks, await self._detecting.risk(self._pages.call("alerts", params)))
 
     async def alert(self, viewer: Viewer, uid: str) -> web.Alert:
-        return _as(web.Alert, await self._detecting.alert(self._pages.call("alerts", uid=uid)))
+        return as_web(web.Alert, await self._detecting.alert(self._pages.call("alerts", uid=uid)))
 
     async def set_state(self, viewer: Viewer, uid: str, state: str, reason: str) -> web.Alert:
-        body = _checked({"state": state, "reason": reason}, StateBody)
-        return _as(web.Alert, await self._detecting.set_state(self._pages.call("alerts", body=body, uid=uid)))
+        body = checked({"state": state, "reason": reason}, StateBody)
+        return as_web(web.Alert, await self._detecting.set_state(self._pages.call("alerts", body=body, uid=uid)))
 
     async def rules(self, viewer: Viewer) -> web.Rules:
-        return _as(web.Rules, await self._detecting.rules(self._pages.call("alerts")))
+        return as_web(web.Rules, await self._detecting.rules(self._pages.call("alerts")))
 
     async def switch(self, viewer: Viewer, rule: str, is_on: bool, reason: str) -> None:
-        body = _checked({"rule": rule, "is_on": is_on, "reason": reason}, SwitchBody)
+        body = checked({"rule": rule, "is_on": is_on, "reason": reason}, SwitchBody)
         await self._detecting.switch(self._pages.call("rules", body=body))
 
     async def back_test(self, viewer: Viewer, rule: str, start: str) -> web.BackTest:
-        body = _checked({"rule": rule, "start": start}, BackTestBody)
-        return _as(web.BackTest, await self._detecting.back_test(self._pages.call("alerts", body=body)))
+        body = checked({"rule": rule, "start": start}, BackTestBody)
+        return as_web(web.BackTest, await self._detecting.back_test(self._pages.call("alerts", body=body)))
 
     async def exemptions(self, viewer: Viewer) -> Sequence[web.Exemption]:
         found = await self._detecting.exceptions(self._pages.call("alerts"))
-        return [_as(web.Exemption, each) for each in found.exceptions]
+        return [as_web(web.Exemption, each) for each in found.exceptions]
 
     async def exempt(self, viewer: Viewer, rule: str, query: str, reason: str, days: int) -> None:
-        body = _checked({"rule": rule, "query": query, "reason": reason, "days": days}, ExceptionBody)
+        body = checked({"rule": rule, "query": query, "reason": reason, "days": days}, ExceptionBody)
         await self._detecting.exempt(self._pages.call("rules", body=body))
 
     async def end_exemption(self, viewer: Viewer, number: int) -> None:
@@ -75,24 +75,24 @@ class SecurityPagesBackend:
 
     async def entity(self, viewer: Viewer, kind: str, value: str) -> web.Entity:
         call = self._pages.call("alerts", kind=kind, value=value)
-        return _as(web.Entity, await self._responding.entity(call))
+        return as_web(web.Entity, await self._responding.entity(call))
 
     async def preview(self, viewer: Viewer, kind: str, value: str) -> web.Entity:
-        body = _checked({"kind": kind, "value": value}, PreviewBody)
-        return _as(web.Entity, await self._responding.preview(self._pages.call("block", body=body)))
+        body = checked({"kind": kind, "value": value}, PreviewBody)
+        return as_web(web.Entity, await self._responding.preview(self._pages.call("block", body=body)))
 
     async def block(
         self, viewer: Viewer, *, kind: str, value: str, preview: str, hours: int, reason: str, alert: str
     ) -> web.Block:
         values = {"kind": kind, "value": value, "preview": preview, "hours": hours, "reason": reason, "alert": alert}
-        call = self._pages.call("block", body=_checked(values, BlockBody))
-        return _as(web.Block, await self._responding.create(call))
+        call = self._pages.call("block", body=checked(values, BlockBody))
+        return as_web(web.Block, await self._responding.create(call))
 
     async def blocks(self, viewer: Viewer) -> web.Blocks:
-        return _as(web.Blocks, await self._responding.blocks(self._pages.call("alerts")))
+        return as_web(web.Blocks, await self._responding.blocks(self._pages.call("alerts")))
 
     async def one_block(self, viewer: Viewer, id: str) -> web.Block:
-        return _as(web.Block, await self._responding.block(self._pages.call("alerts", id=id)))
+        return as_web(web.Block, await self._responding.block(self._pages.call("alerts", id=id)))
 
     async def approve(self, viewer: Viewer, id: str) -> None:
         await self._responding.approve(self._pages.call("block", id=id))
@@ -102,25 +102,26 @@ class SecurityPagesBackend:
 
     async def allowed(self, viewer: Viewer) -> Sequence[web.Allowed]:
         found = await self._responding.allowed(self._pages.call("alerts"))
-        return [_as(web.Allowed, each) for each in found.allowed]
+        return [as_web(web.Allowed, each) for each in found.allowed]
 
     async def allow(self, viewer: Viewer, network: str, title: str) -> None:
-        body = _checked({"network": network, "title": title}, AllowBody)
+        body = checked({"network": network, "title": title}, AllowBody)
         await self._responding.allow(self._pages.call("block", body=body))
 
     async def disallow(self, viewer: Viewer, network: str) -> None:
-        body = _checked({"network": network, "title": "x"}, AllowBody)
+        body = checked({"network": network, "title": "x"}, AllowBody)
         await self._responding.disallow(self._pages.call("block", body=body))
 
     def feeds(self) -> Mapping[str, str]:
         return {feed.name: feed.words for feed in FEEDS.values()}
 
 
-def _as(kind: type[T], answer: Any) -> T:
+def as_web(kind: type[T], answer: Any) -> T:
+    """An answer of the API as the class of the pages with the same fields."""
     return msgspec.convert(msgspec.to_builtins(answer), kind)
 
 
-def _checked(values: dict[str, object], kind: type[T]) -> T:
+def checked(values: dict[str, object], kind: type[T]) -> T:
     """A form's fields as the API's own body, under the same bounds."""
     try:
         return msgspec.convert(values, kind, strict=False)

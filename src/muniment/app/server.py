@@ -53,6 +53,7 @@ from muniment.api.response_operations import response_operations
 from muniment.api.search_operations import search_operations
 from muniment.api.services import Services
 from muniment.app.format_pages import FormatPagesBackend
+from muniment.app.notice_pages import NoticePagesBackend
 from muniment.app.notifying import Notifier
 from muniment.app.page_records import recorded_pages
 from muniment.app.pages import PagesBackend
@@ -297,7 +298,10 @@ class Server:
             Route("/health", self.status.health_endpoint, methods=["GET"]),
             Route("/metrics", self.status.metrics_endpoint(gate), methods=["GET"]),
             Route("/tlog/{shard}/{path:path}", self._tile_endpoint(gate), methods=["GET"]),
-            *recorded_pages(page_routes(pages, SecurityPagesBackend(pages), FormatPagesBackend(pages)), self.recorder),
+            *recorded_pages(
+                page_routes(pages, SecurityPagesBackend(pages), FormatPagesBackend(pages), NoticePagesBackend(pages)),
+                self.recorder,
+            ),
         ]
         return Starlette(routes=all_routes, lifespan=self._lifespan, exception_handlers={AuditError: _on_audit_error})
 
@@ -310,7 +314,7 @@ class Server:
             wait_for_change=self._wait_for_change, note_verify=self.upkeep.note_verify, keys_changed=self._keys_changed,
             erasures=self.erasures, subjects_of=self.subject_keys.find, erase_subject=self.protector.erase_subject, rules=self.rules, alerts=self.alerts, detector=self.detector,
             blocks=self.blocks, tickets=self.tickets, engine=self.engine, webhooks=self.webhooks, outbox=self.notifier.outbox, silences=self.notifier.silences,
-            channels=self.notifier.channels, formats=self.formats,
+            channels=self.notifier.channels, notice_routes=tuple(self.notifier.routes), formats=self.formats,
         )  # fmt: skip
 
     def _denied(self, operation: str, error: DeniedError) -> None:

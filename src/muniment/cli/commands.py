@@ -455,6 +455,7 @@ def login(
 
 
 from muniment.cli import erasing as _erasing  # noqa: E402  (these join `app`, which must exist first)
+from muniment.cli import responding as _responding  # noqa: E402
 from muniment.cli import rules as _rules  # noqa: E402
 from muniment.cli import serving as _serving  # noqa: E402
 from muniment.cli import sources as _sources  # noqa: E402
@@ -462,5 +463,8 @@ from muniment.cli import sources as _sources  # noqa: E402
 app.add_typer(_sources.sources_app, name="sources")
 app.add_typer(keys_app, name="keys")
 app.add_typer(_rules.rules_app, name="rules")
+app.add_typer(_responding.alerts_app, name="alerts")
+app.add_typer(_responding.blocks_app, name="blocks")
+app.add_typer(_responding.notices_app, name="notices")
 app.add_typer(_erasing.erase_app, name="erase")
 _serving.join(app)

@@ -19,6 +19,7 @@ from muniment.respond.notice import SEVERITIES, Notice, Severity
 __all__ = ["EVERY_DAY", "Route", "Routing", "Silence", "route"]
 
 EVERY_DAY: Final = frozenset(range(7))
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _DAY_MINUTES: Final = 24 * 60
 
 
@@ -54,6 +55,19 @@ class Route:
             and _is_of(notice.source, self.sources)
             and self._is_open(now_ns)
         )
+
+    @property
+    def when(self) -> str:
+        """When it is open, in words.
+
+        >>> Route("day", ("mail",), days=frozenset({0, 4}), from_minute=480, to_minute=1080).when
+        'Mon Fri, 08:00 to 18:00 UTC'
+        """
+        days = "every day" if self.days == EVERY_DAY else " ".join(_DAYS[day] for day in sorted(self.days))
+        if self.from_minute == self.to_minute:
+            return "always" if self.days == EVERY_DAY else days
+        first, last = (f"{minute // 60:02}:{minute % 60:02}" for minute in (self.from_minute, self.to_minute))
+        return f"{days}, {first} to {last} {self.zone}"
 
     def _is_open(self, now_ns: int) -> bool:
         local = datetime.fromtimestamp(now_ns // 1_000_000_000, UTC).astimezone(self.zone)

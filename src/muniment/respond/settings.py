@@ -14,6 +14,7 @@
     format = "cef"                       # rfc5424, cef
 
     [[routes]]
+    name = "by day"                      # as pages show it
     channels = ["soc"]
     severity = "high"                    # and above
     sources = ["*"]                      # titles of rules, with *
@@ -79,7 +80,11 @@ def read_notify_settings(path: Path) -> NotifySettings:
         routes = []
         for number, each in enumerate(given.get("routes", []), 1):
             where = f"routes {number}"
-            routes.append(_route(f"route {number}", dict(each), channels))
+            routes.append(
+                _route(
+                    str(each.get("name", f"route {number}")), {k: v for k, v in each.items() if k != "name"}, channels
+                )
+            )
     except (AuditError, KeyError, TypeError, ValueError, OSError) as error:
         raise ConfigError(f"{path}, {where}: {_said(error)}", setting="notify") from error
     return NotifySettings(channels, tuple(routes))

@@ -15,6 +15,7 @@ from muniment.limits import PAGE_TEXT_BYTES_MAX
 from muniment.web.backend import Backend
 from muniment.web.event_page import EventPages
 from muniment.web.format_pages import FormatPages, FormatsBackend
+from muniment.web.notice_pages import NoticePages, NoticesBackend
 from muniment.web.other_pages import OtherPages
 from muniment.web.search_page import SearchPages
 from muniment.web.security import SecurityBackend
@@ -25,7 +26,10 @@ __all__ = ["Backend", "routes"]
 
 
 def routes(
-    backend: Backend, security: SecurityBackend | None = None, formats: FormatsBackend | None = None
+    backend: Backend,
+    security: SecurityBackend | None = None,
+    formats: FormatsBackend | None = None,
+    notices: NoticesBackend | None = None,
 ) -> list[Route]:
     """Every page over `backend`; those of detection, response and formats where somebody fills them."""
     site = Site(backend)
@@ -53,6 +57,7 @@ def routes(
         Route("/static/{tree}/{name}", static),
         *(_security_routes(site, SecurityPages(site, security)) if security is not None else ()),
         *(_format_routes(site, FormatPages(site, formats)) if formats is not None else ()),
+        *(_notice_routes(site, NoticePages(site, notices)) if notices is not None else ()),
     ]
 
 
@@ -62,6 +67,15 @@ def _format_routes(site: Site, pages: FormatPages) -> list[Route]:
         Route("/formats/{id}", site.page(pages.one)),
         Route("/formats/{id}", site.form(pages.change, PAGE_TEXT_BYTES_MAX), methods=["POST"]),
         Route("/formats/own/{name}/remove", site.form(pages.remove), methods=["POST"]),
+    ]
+
+
+def _notice_routes(site: Site, pages: NoticePages) -> list[Route]:
+    return [
+        Route("/notices", site.page(pages.page)),
+        Route("/notices/again", site.form(pages.revive), methods=["POST"]),
+        Route("/notices/silences", site.form(pages.silence), methods=["POST"]),
+        Route("/notices/silences/end", site.form(pages.end), methods=["POST"]),
     ]
 
 

@@ -1,0 +1,280 @@
+"""`muniment alerts`, `blocks` and `notices`: what rules found, what is done about it, and who is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from muniment.cli.output import console, inert, key_values, notes, print_json, print_table, short_time
+from muniment.errors import RejectedError
+
+if TYPE_CHECKING:
+    from muniment.cli.client import Client
+
+__all__ = ["alerts_app", "blocks_app", "notices_app"]
+
+alerts_app = typer.Typer(help="What rules found: list, show, take up, be done with.", no_args_is_help=True)
+blocks_app = typer.Typer(help="Addresses, accounts and keys that are blocked.", no_args_is_help=True)
+notices_app = typer.Typer(help="Who is told of alerts: deliveries, dead letters, silences.", no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Server = Annotated[str, typer.Option("--server", help="URL of the server.", envvar="MUNIMENT_URL")]
+Data = Annotated[str, typer.Option("--data", help="Data folder of a server on this machine.", envvar="MUNIMENT_DATA")]
+_LEVELS = {"critical": "red bold", "high": "red", "medium": "yellow"}
+
+
+def _connect(server: str, data: str) -> Client:
+    from muniment.cli.client import connect
+
+    return connect(server, data=data)
+
+
+# --- alerts -----------------------------------------------------------------------------------------------------------
+
+
+@alerts_app.command("list")
+def alerts_list(
+    state: Annotated[str, typer.Option(help="open, new, in_progress, suppressed or resolved; empty: all.")] = "open",
+    level: Annotated[str, typer.Option(help="informational, low, medium, high or critical.")] = "",
+    entity: Annotated[str, typer.Option(help="About this account, address or host.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    server: Server = "",
+    data: Data = "",
+    as_json: AsJson = False,
+) -> None:
+    """Alerts, the newest first."""
+    answer = _connect(server, data).get("/api/v1/alerts", state=state, level=level, entity=entity, limit=limit)
+    if as_json:
+        print_json(answer)
+        return
+    print_table(
+        ("last", "level", "events", "alert", "about", "state", "id"),
+        [
+            (
+                short_time(a["last_us"] * 1_000), Text(a["level"], style=_LEVELS.get(a["level"], "")), f"{a['count']:,}",
+                inert(a["title"]), inert(", ".join(a["group"].values())), a["state"], a["uid"],
+            )
+            for a in answer["alerts"]
+        ],
+    )  # fmt: skip
+    seen = answer["evaluated"]
+    words = (
+        f"{answer['total']} alerts; evaluated to {short_time(seen['to_time']) if seen['to_time'] else 'nothing yet'} "
+        f"for {seen['n_fresh']} of {seen['n_sources']} sources"
+    )
+    notes.print(Text(words + (f"; {seen['problem']}" if seen["problem"] else ""), style="dim"), soft_wrap=True)
+
+
+@alerts_app.command("show")
+def alerts_show(uid: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """One alert: what it is about, why, what to do, its events."""
+    a = _connect(server, data).get(f"/api/v1/alerts/{uid}")
+    if as_json:
+        print_json(a)
+        return
+    console.print(Text.assemble((f"{a['level']}  ", _LEVELS.get(a["level"], "")), (inert(a["title"]), "bold")))
+    found = [
+        ("about", inert(", ".join(f"{name} {value}" for name, value in a["group"].items()))),
+        ("events", f"{a['count']:,}, {short_time(a['first_us'] * 1_000)} to {short_time(a['last_us'] * 1_000)}"),
+        ("why", inert(a["why"])),
+        ("state", inert(" ".join((a["state"], a["state_by"], a["state_reason"])))),
+        ("rule by", inert(a["author"])),
+        ("tags", inert(" ".join(a["tags"]))),
+        *((name, inert(", ".join(values))) for name, values in a["values"].items() if values),
+    ]
+    console.print(key_values([(name, value) for name, value in found if value]))
+    console.print(Text(inert(a["description"])), soft_wrap=True)
+    if a["evidence"]:
+        shown = " OR ".join(f"index:{index}" for index in a["evidence"][-10:])
+        notes.print(Text(f"its events: muniment search '{shown}'", style="dim"), soft_wrap=True)
+
+
+@alerts_app.command("set")
+def alerts_set(
+    uid: str,
+    state: Annotated[str, typer.Argument(help="new, in_progress, suppressed or resolved.")],
+    reason: Annotated[str, typer.Option(help="Why.")] = "",
+    server: Server = "",
+    data: Data = "",
+    as_json: AsJson = False,
+) -> None:
+    """Take an alert up, or be done with it."""
+    a = _connect(server, data).post(f"/api/v1/alerts/{uid}/state", {"state": state, "reason": reason})
+    if as_json:
+        print_json(a)
+    else:
+        console.print(Text(f"{inert(a['title'])}: {a['state']}"), soft_wrap=True)
+
+
+# --- blocks -----------------------------------------------------------------------------------------------------------
+
+
+@blocks_app.command("list")
+def blocks_list(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """Every block, the newest first, with what came from there since."""
+    answer = _connect(server, data).get("/api/v1/blocks")
+    if as_json:
+        print_json(answer)
+        return
+    print_table(
+        ("kind", "value", "state", "until", "tries since", "by", "reason", "id"),
+        [
+            (
+                b["kind"], inert(b["value"]), b["state"], short_time(b["expires_at"]) if b["expires_at"] else "",
+                f"{b['attempts_since']:,}", inert(b["asked_by"]), inert(b["reason"]), b["id"],
+            )
+            for b in answer["blocks"]
+        ],
+    )  # fmt: skip
+
+
+@blocks_app.command("preview")
+def blocks_preview(kind: str, value: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """What a block would have hit in thirty days. KIND is address, range, account or key."""
+    answer = _connect(server, data).post("/api/v1/blocks/preview", {"kind": kind, "value": value})
+    if as_json:
+        print_json(answer)
+    else:
+        _show_preview(answer)
+
+
+@blocks_app.command("add")
+def blocks_add(
+    kind: str,
+    value: str,
+    reason: Annotated[str, typer.Option(help="Why.")],
+    hours: Annotated[int, typer.Option(min=1, max=2160)] = 24,
+    alert: Annotated[str, typer.Option(help="The alert it is for.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask after the preview.")] = False,
+    server: Server = "",
+    data: Data = "",
+    as_json: AsJson = False,
+) -> None:
+    """Block an address, range, account or key, after a look at what that would have hit."""
+    client = _connect(server, data)
+    preview = client.post("/api/v1/blocks/preview", {"kind": kind, "value": value})
+    if not as_json:
+        _show_preview(preview)
+    if not yes and not typer.confirm(f"block {inert(value)} for {hours} hours?", err=True):
+        raise typer.Exit(1)
+    body = {
+        "kind": kind,
+        "value": value,
+        "preview": preview["preview"],
+        "reason": reason,
+        "hours": hours,
+        "alert": alert,
+    }
+    done = client.post("/api/v1/blocks", body)
+    if as_json:
+        print_json(done)
+    elif done["state"] == "asked":
+        console.print(Text(f"asked: a second person agrees with: muniment blocks approve {done['id']}"), soft_wrap=True)
+    else:
+        console.print(Text(f"{done['state']}; undone with: muniment blocks undo {done['id']}"), soft_wrap=True)
+
+
+@blocks_app.command("approve")
+def blocks_approve(id: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """Agree to a block that somebody else asked for."""
+    _changed(_connect(server, data).post(f"/api/v1/blocks/{id}/approve"), as_json)
+
+
+@blocks_app.command("undo")
+def blocks_undo(id: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """End a block now."""
+    _changed(_connect(server, data).post(f"/api/v1/blocks/{id}/undo"), as_json)
+
+
+def _changed(block: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(block)
+    else:
+        console.print(Text(f"{block['kind']} {inert(block['value'])}: {block['state']}"), soft_wrap=True)
+
+
+def _show_preview(p: dict[str, Any]) -> None:
+    console.print(Text(inert(p["verdict"]), style="bold"), soft_wrap=True)
+    found = [
+        ("in 30 days", f"{p['events']:,} events, {p['successes']:,} successes, {p['failures']:,} failures"),
+        ("people let in", inert(", ".join(f"{each['value']} ({each['count']})" for each in p["people"]))),
+        ("offices", inert(", ".join(f"{each['title']} {each['network']}" for each in p["offices"]))),
+        ("second person", "needed" if p["needs_second_person"] else "not needed"),
+    ]
+    console.print(key_values([(name, value) for name, value in found if value]))
+
+
+# --- notices ----------------------------------------------------------------------------------------------------------
+
+
+@notices_app.command("list")
+def notices_list(
+    state: Annotated[str, typer.Option(help="pending, dead or delivered; empty: all.")] = "",
+    server: Server = "",
+    data: Data = "",
+    as_json: AsJson = False,
+) -> None:
+    """What was sent to whom, what waits, and what could not be delivered."""
+    answer = _connect(server, data).get("/api/v1/notifications")
+    if as_json:
+        print_json(answer)
+        return
+    if not answer["channels"]:
+        raise RejectedError("names no channels; nobody is told outside of the pages", field="notify")
+    print_table(
+        ("put", "channel", "state", "tries", "said", "notice"),
+        [
+            (short_time(n["put_at"]), inert(n["channel"]), n["state"], str(n["attempts"]), inert(n["remark"]), inert(n["notice_id"]))
+            for n in answer["notifications"]
+            if state in ("", n["state"])
+        ],
+    )  # fmt: skip
+
+
+@notices_app.command("again")
+def notices_again(notice: str, channel: str, server: Server = "", data: Data = "") -> None:
+    """Try a dead letter again."""
+    _connect(server, data).post("/api/v1/notifications/revive", {"notice_id": notice, "channel": channel})
+    console.print("it is on its way again")
+
+
+@notices_app.command("silences")
+def notices_silences(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """What nobody is told of, why and until when."""
+    answer = _connect(server, data).get("/api/v1/silences")
+    if as_json:
+        print_json(answer)
+        return
+    print_table(
+        ("number", "alerts of", "up to", "until", "by", "reason"),
+        [
+            (str(s["number"]), inert(s["source"]), s["severity_max"], short_time(s["until_ns"]), inert(s["by"]), inert(s["reason"]))
+            for s in answer["silences"]
+        ],
+    )  # fmt: skip
+
+
+@notices_app.command("silence")
+def notices_silence(
+    source: Annotated[str, typer.Argument(help="A rule's title; * stands for anything.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+    hours: Annotated[int, typer.Option(min=1, max=720)] = 8,
+    severity_max: Annotated[str, typer.Option(help="Up to this level.")] = "high",
+    server: Server = "",
+    data: Data = "",
+) -> None:
+    """Tell nobody of some alerts for a time; they are made all the same."""
+    body = {"source": source, "reason": reason, "hours": hours, "severity_max": severity_max}
+    made = _connect(server, data).post("/api/v1/silences", body)
+    console.print(
+        Text(f"silent until {short_time(made['until_ns'])}; ended with: muniment notices end {made['number']}"),
+        soft_wrap=True,
+    )
+
+
+@notices_app.command("end")
+def notices_end(number: int, server: Server = "", data: Data = "") -> None:
+    """End a silence now."""
+    _connect(server, data).post(f"/api/v1/silences/{number}/end")
+    console.print("it has ended")

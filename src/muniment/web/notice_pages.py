@@ -1,0 +1,221 @@
+"""Who is told of alerts: channels and routes, what waits or could not be delivered, and silences that end.
+
+A dead letter is never only counted: it says what the channel answered and can be sent again by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from muniment.errors import RejectedError
+from muniment.web.backend import Viewer
+from muniment.web.site import Site, redirect
+from muniment.web.times import ago, clock_text, span_text
+
+__all__ = ["Delivery", "NoticePages", "NoticeRoute", "Notices", "NoticesBackend", "Quiet"]
+
+_SHOWN = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One notice on its way to one channel. `state`: pending, delivered, dead; times UTC ns, 0: not yet."""
+
+    notice_id: str
+    channel: str
+    state: str
+    attempts: int
+    put_at: int
+    next_at: int
+    ended_at: int
+    remark: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeRoute:
+    """Which notices go to which channels, and when."""
+
+    name: str
+    channels: tuple[str, ...]
+    severity_min: str
+    sources: tuple[str, ...]
+    when: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """Everything about who is told."""
+
+    channels: tuple[str, ...]
+    routes: tuple[NoticeRoute, ...]
+    notifications: tuple[Delivery, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """A silence. Times UTC ns."""
+
+    number: int
+    source: str
+    from_ns: int
+    until_ns: int
+    by: str
+    reason: str
+    severity_max: str
+
+
+class NoticesBackend(Protocol):
+    """What these pages need; every method raises the errors of `muniment.errors`."""
+
+    async def notices(self, viewer: Viewer) -> Notices:
+        """Channels, routes and deliveries."""
+        ...
+
+    async def silences(self, viewer: Viewer) -> Sequence[Quiet]:
+        """All silences, ended ones among them."""
+        ...
+
+    async def silence(self, viewer: Viewer, *, source: str, reason: str, hours: int, severity_max: str) -> None:
+        """Tell nobody of some alerts for a time."""
+        ...
+
+    async def end_silence(self, viewer: Viewer, number: int) -> None:
+        """End a silence now."""
+        ...
+
+    async def revive(self, viewer: Viewer, notice_id: str, channel: str) -> None:
+        """Try a dead letter again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRow:
+    """A channel: how it fares."""
+
+    name: str
+    state: str
+    words: str
+    routes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LetterRow:
+    """A notice that waits, is dead, or went out."""
+
+    letter: Delivery
+    alert: str
+    when: str
+    clock: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuietRow:
+    """A silence that is in force."""
+
+    quiet: Quiet
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoticesView:
+    """The page."""
+
+    channels: tuple[ChannelRow, ...]
+    routes: tuple[NoticeRoute, ...]
+    dead: tuple[LetterRow, ...]
+    waiting: tuple[LetterRow, ...]
+    sent: tuple[LetterRow, ...]
+    silences: tuple[QuietRow, ...]
+    may_change: bool
+    source: str
+
+
+class NoticePages:
+    """The page of notices and its forms."""
+
+    def __init__(self, site: Site, backend: NoticesBackend) -> None:
+        self._site = site
+        self._backend = backend
+
+    async def page(self, request: Request, viewer: Viewer) -> Response:
+        """Channels, routes, letters and silences."""
+        found, quiet = await self._backend.notices(viewer), await self._backend.silences(viewer)
+        now = self._site.backend.now_ns()
+        letters = [self._letter(request, each, now) for each in found.notifications[:_SHOWN]]
+
+        def by_state(state: str) -> tuple[LetterRow, ...]:
+            return tuple(each for each in letters if each.letter.state == state)
+
+        view = NoticesView(
+            tuple(_channel(name, found, now) for name in found.channels),
+            found.routes,
+            by_state("dead"),
+            by_state("pending"),
+            by_state("delivered"),
+            tuple(QuietRow(each, f"{span_text(each.until_ns - now)} left") for each in quiet if each.until_ns > now),
+            "rules" in viewer.permissions,
+            request.query_params.get("source", "")[:200],
+        )
+        shell = self._site.shell(request, "Who is told", "alerts", json_url="/api/v1/notifications")
+        return self._site.render("notices.html", shell, view)
+
+    async def silence(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
+        """Add a silence."""
+        hours = fields.get("hours", "")
+        await self._backend.silence(
+            viewer, source=fields.get("source", ""), reason=fields.get("reason", ""),
+            hours=int(hours) if hours.isdecimal() and len(hours) < 5 else 0, severity_max=fields.get("severity_max", "high"),
+        )  # fmt: skip
+        return redirect("/notices#silences")
+
+    async def end(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
+        """End a silence."""
+        number = fields.get("number", "")
+        if not number.isdecimal() or len(number) > 12:
+            raise RejectedError("there is no such silence", field="number", status=404)
+        await self._backend.end_silence(viewer, int(number))
+        return redirect("/notices#silences")
+
+    async def revive(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
+        """Send a dead letter again."""
+        await self._backend.revive(viewer, fields.get("notice", "")[:64], fields.get("channel", "")[:64])
+        return redirect("/notices")
+
+    def _letter(self, request: Request, each: Delivery, now: int) -> LetterRow:
+        alert = each.notice_id.removeprefix("alert_")
+        words = {
+            "dead": f"given up after {each.attempts} tries",
+            "pending": f"tried {each.attempts} times, next {_until(each.next_at, now)}"
+            if each.attempts
+            else "about to go",
+            "delivered": "sent" if each.attempts <= 1 else f"sent at try {each.attempts}",
+        }[each.state]
+        at = each.ended_at or each.put_at
+        url = f"/alerts/{alert}" if alert != each.notice_id else ""
+        return LetterRow(each, url, ago(at, now), clock_text(at, self._site.look(request).zone), words)
+
+
+def _channel(name: str, found: Notices, now: int) -> ChannelRow:
+    own = [each for each in found.notifications if each.channel == name]
+    routes = tuple(route.name for route in found.routes if name in route.channels)
+    ended = sorted((each for each in own if each.state in {"delivered", "dead"}), key=lambda each: each.ended_at)
+    failing = [each for each in own if each.state == "pending" and each.attempts]
+    if ended and ended[-1].state == "dead":
+        return ChannelRow(
+            name, "silent", f"the last one could not be delivered, {ago(ended[-1].ended_at, now)}", routes
+        )
+    if failing:
+        return ChannelRow(name, "quiet", f"{len(failing)} wait: {failing[0].remark}", routes)
+    if ended:
+        return ChannelRow(name, "fresh", f"the last one went out {ago(ended[-1].ended_at, now)}", routes)
+    return ChannelRow(name, "never", "nothing was sent yet" if routes else "no route leads to it", routes)
+
+
+def _until(at: int, now: int) -> str:
+    return f"in {span_text(at - now)}" if at > now else "now"

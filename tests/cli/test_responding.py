@@ -1,0 +1,158 @@
+"""Alerts, blocks and notices by the command line, on a real server with a real receiver that refuses at first."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live import LiveServer, within
+
+
+class Receiver(ThreadingHTTPServer):
+    """Refuses for good until `is_open`; keeps what it was told."""
+
+    is_open = False
+
+    def __init__(self) -> None:
+        self.told: list[bytes] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                if outer.is_open:
+                    outer.told.append(body)
+                self.send_response(200 if outer.is_open else 410)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    found = Receiver()
+    threading.Thread(target=found.serve_forever, daemon=True).start()
+    yield found
+    found.shutdown()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[LiveServer]:
+    folder = tmp_path_factory.mktemp("responding")
+    notify = folder / "notify.toml"
+    (folder / "secret").write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    notify.write_text(
+        f'allow = ["127.0.0.0/8"]\n[channels.hook]\nkind = "webhook"\nurl = "http://127.0.0.1:{receiver.server_port}/hook"\n'
+        f'secrets_file = "{folder}/secret"\n[[routes]]\nname = "everything"\nchannels = ["hook"]\nseverity = "informational"\n'
+    )
+    server = LiveServer(folder)
+    server._settings = {**server._settings, "notify": str(notify)}
+    server.start()
+    key = server.key_for("app", "clear")
+    failed = {"action": "user.login", "outcome": "failure", "actor": {"id": "anna"}, "context": {"ip": "203.0.113.50"}}
+    server.send(key, *(failed for _ in range(12)))
+    within(20, lambda: server.get("/api/v1/alerts", entity="203.0.113.50")["alerts"], "no alert")
+    yield server
+    server.stop()
+
+
+def _run(server: LiveServer, *words: str) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"MUNIMENT_DATA": str(server.folder), "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, "-m", "muniment", *words], env=env, capture_output=True, text=True, check=False
+    )
+
+
+def _json(server: LiveServer, *words: str) -> Any:
+    done = _run(server, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_alerts(server: LiveServer) -> None:
+    listed = _json(server, "alerts", "list", "--entity", "203.0.113.50")["alerts"]
+    brute = next(each for each in listed if each["title"] == "Many failed logins from one address")
+    table = _run(server, "alerts", "list").stdout
+    assert "Many failed logins from one address" in table
+    assert brute["uid"] in table
+    shown = _run(server, "alerts", "show", brute["uid"]).stdout
+    assert "203.0.113.50" in shown
+    assert "What to do" in shown
+    assert _run(server, "alerts", "set", brute["uid"], "resolved").returncode != 0  # a reason is asked for
+    done = _run(server, "alerts", "set", brute["uid"], "resolved", "--reason", "it was a drill")
+    assert "resolved" in done.stdout
+    assert brute["uid"] not in _run(server, "alerts", "list").stdout
+
+
+def test_blocks(server: LiveServer) -> None:
+    preview = _run(server, "blocks", "preview", "address", "203.0.113.50")
+    assert "12 failures" in preview.stdout
+    unasked = _run(server, "blocks", "add", "address", "203.0.113.50", "--reason", "guesses passwords")
+    assert unasked.returncode != 0  # nobody said yes
+    added = _json(server, "blocks", "add", "address", "203.0.113.50", "--reason", "guesses passwords", "--yes")
+    assert added["state"] == "active"
+    assert "203.0.113.50" in _run(server, "blocks", "list").stdout
+    assert "undone" in _run(server, "blocks", "undo", added["id"]).stdout
+    assert _run(server, "blocks", "undo", added["id"]).returncode != 0
+
+
+def test_dead_letters_are_seen_and_sent_again(server: LiveServer, receiver: Receiver) -> None:
+    def dead() -> Any:
+        return [each for each in _json(server, "notices", "list")["notifications"] if each["state"] == "dead"]
+
+    letters = within(30, dead, "nothing could not be delivered")
+    assert "410" in letters[0]["remark"]
+    assert letters[0]["notice_id"] in _run(server, "notices", "list", "--state", "dead").stdout
+    browser = server.session()
+    page = browser.get("/notices").text
+    assert "Could not be delivered" in page
+    assert "410" in page
+    assert "everything" in page
+    receiver.is_open = True
+    assert _run(server, "notices", "again", letters[0]["notice_id"], "hook").returncode == 0
+    within(30, lambda: receiver.told, "the letter did not go out again")
+    form = {"csrf": browser.headers["x-csrf-token"], "notice": letters[1]["notice_id"], "channel": "hook"}
+    assert browser.post("/notices/again", data=form).status_code == 303
+    within(30, lambda: len(receiver.told) >= 2, "nor the other")
+    within(30, lambda: "the last one went out" in browser.get("/notices").text, "the page does not say so")
+    assert server.one("action:notify.revive", 5)["outcome"] == "success"
+
+
+def test_silences(server: LiveServer) -> None:
+    made = _run(server, "notices", "silence", "Many failed*", "--reason", "a pen test", "--hours", "2")
+    assert "silent until" in made.stdout
+    listed = _json(server, "notices", "silences")["silences"]
+    assert (listed[0]["source"], listed[0]["reason"]) == ("Many failed*", "a pen test")
+    browser = server.session()
+    assert "a pen test" in browser.get("/notices").text
+    form = {"csrf": browser.headers["x-csrf-token"]}
+    more = form | {"source": "*", "reason": "night", "hours": "1", "severity_max": "low"}
+    assert browser.post("/notices/silences", data=more).status_code == 303
+    assert browser.post("/notices/silences", data=more | {"hours": "0"}).status_code == 400
+    assert "every rule" in browser.get("/notices").text
+    for each in _json(server, "notices", "silences")["silences"]:
+        if each["reason"] == "night":
+            assert browser.post("/notices/silences/end", data=form | {"number": str(each["number"])}).status_code == 303
+    assert "every rule" not in browser.get("/notices").text.partition('id="silences"')[2]
+    assert _run(server, "notices", "end", str(listed[0]["number"])).returncode == 0
+    reader = server.session("ana", "analyst")
+    assert "Tell nobody" in reader.get("/notices").text
+    assert server.session("rea", "reader").get("/notices").status_code == 403
+
+
+def test_the_words_of_a_server_that_tells_nobody(live_server: LiveServer, tmp_path: Path) -> None:
+    done = _run(live_server, "notices", "list")
+    assert done.returncode != 0
+    assert "names no channels" in done.stderr
