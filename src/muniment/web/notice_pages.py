@@ -100,6 +100,7 @@ class ChannelRow:
     name: str
     state: str
     words: str
+    remark: str
     routes: tuple[str, ...]
 
 
@@ -207,14 +208,12 @@ def _channel(name: str, found: Notices, now: int) -> ChannelRow:
     ended = sorted((each for each in own if each.state in {"delivered", "dead"}), key=lambda each: each.ended_at)
     failing = [each for each in own if each.state == "pending" and each.attempts]
     if ended and ended[-1].state == "dead":
-        return ChannelRow(
-            name, "silent", f"the last one could not be delivered, {ago(ended[-1].ended_at, now)}", routes
-        )
+        return ChannelRow(name, "silent", f"gave up {ago(ended[-1].ended_at, now)}", ended[-1].remark, routes)
     if failing:
-        return ChannelRow(name, "quiet", f"{len(failing)} wait: {failing[0].remark}", routes)
+        return ChannelRow(name, "quiet", f"tried again later: {len(failing)}", failing[0].remark, routes)
     if ended:
-        return ChannelRow(name, "fresh", f"the last one went out {ago(ended[-1].ended_at, now)}", routes)
-    return ChannelRow(name, "never", "nothing was sent yet" if routes else "no route leads to it", routes)
+        return ChannelRow(name, "fresh", f"last sent {ago(ended[-1].ended_at, now)}", "", routes)
+    return ChannelRow(name, "never", "nothing sent yet" if routes else "no route leads to it", "", routes)
 
 
 def _until(at: int, now: int) -> str:

@@ -7,7 +7,7 @@ would have hit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from urllib.parse import quote, urlencode
 
@@ -50,6 +50,7 @@ _GROUP_WORDS = {
 }
 _ENTITY_KINDS = {"address", "range", "account", "key"}
 _RISK_KINDS = {"actor": "account", "address": "address"}
+_LEVELS = {"critical": 4, "high": 3, "medium": 2, "low": 1}
 _HOURS = ((1, "1 hour"), (24, "24 hours"), (168, "7 days"), (720, "30 days"))
 
 
@@ -72,6 +73,7 @@ class Card:
     when: str
     clock: str
     state: str
+    also: tuple[Named, ...] = ()  # weaker alerts about the same, from other rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,7 @@ class SecurityPages:
             for name, words in (("", "Any level"), ("medium", "Medium and above"), ("high", "High and above"))
         )
         view = AlertsView(
-            tuple(_card(alert, now, look.zone) for alert in found.alerts), found.total, tabs, levels, found.evaluated,
+            _folded([_card(alert, now, look.zone) for alert in found.alerts]), found.total, tabs, levels, found.evaluated,
             _seen(found.evaluated, look.zone),
             tuple((Named(each.value, _entity_url(_RISK_KINDS.get(each.kind, ""), each.value)), each) for each in risky.entities),
         )  # fmt: skip
@@ -506,6 +508,21 @@ class SecurityPages:
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
+
+
+def _folded(cards: Sequence[Card]) -> tuple[Card, ...]:
+    """One card for what is open about the same address, account or other group: the gravest, with the others in it."""
+    together: dict[tuple[object, ...], list[Card]] = {}
+    for card in cards:
+        alert = card.alert
+        is_open = bool(alert.group) and alert.state in {"new", "in_progress"}
+        key = (*sorted(alert.group.items()), alert.drill) if is_open else (alert.uid,)
+        together.setdefault(key, []).append(card)
+    found = []
+    for same in together.values():
+        first, *others = sorted(same, key=lambda card: _LEVELS.get(card.alert.level, 0), reverse=True)
+        found.append(replace(first, also=tuple(Named(each.alert.title, each.url) for each in others)))
+    return tuple(found)
 
 
 def _url(path: str, **params: str) -> str:
