@@ -219,7 +219,7 @@ def walk(server: LiveServer, uid: str) -> None:
             page.click(what)
             page.wait_for_load_state()
 
-        click(f'a.to[href="/alerts/{uid}"]')
+        click(f'.alert-card a[href="/alerts/{uid}"]')  # on a card of its own, or among what is "also" open about it
         assert "What it means, what to do" in page.inner_text("main")
         click(f'.lede a:has-text("{ATTACKER}")')
         assert "Not on the allow-list" in page.inner_text("main")
