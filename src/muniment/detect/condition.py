@@ -7,13 +7,14 @@ and, for `Compare`, as numbers. `field` None asks the whole text of the event.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
 
 __all__ = [
     "Address", "All", "AnyOf", "Compare", "Condition", "Exists", "IsNull", "No", "Regex", "SameAs", "Text", "TimePart", "Wild",
-    "fields_of",
+    "fields_of", "reduced",
 ]  # fmt: skip
 
 
@@ -129,3 +130,25 @@ def fields_of(condition: Condition) -> set[str]:
             return {field} if field is not None else set()
         case _:
             return {condition.field}
+
+
+def reduced(condition: Condition, holds: Callable[[Condition], bool | None]) -> bool | Condition:
+    """What is left of a condition when `holds` says of some tests whether they hold, and None of others."""
+    match condition:
+        case All(parts) | AnyOf(parts):
+            decides = isinstance(condition, AnyOf)
+            left: list[Condition] = []
+            for part in parts:
+                found = reduced(part, holds)
+                if found is decides:
+                    return decides
+                if not isinstance(found, bool):
+                    left.append(found)
+            if not left:
+                return not decides
+            return left[0] if len(left) == 1 else type(condition)(tuple(left))
+        case No(part):
+            inner = reduced(part, holds)
+            return not inner if isinstance(inner, bool) else No(inner)
+    decided = holds(condition)
+    return condition if decided is None else decided

@@ -61,6 +61,8 @@ class Kind:
     product: str = ""
     categories: frozenset[str] = frozenset()
     services: frozenset[str] = frozenset()
+    known: tuple[tuple[str, str], ...] = ()
+    """Fields whose value every event of the kind has."""
 
     def has(self, source: LogSource) -> bool:
         """Is a rule with this log source about such events? What it leaves open, it does not care for."""
@@ -80,11 +82,12 @@ class Taxonomy:
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     prefixes: Sequence[str] = ()
     keyvalue: tuple[str, ...] = ()
+    has_columns: bool = field(init=False)
+    """Does it name typed columns?"""
 
-    @property
-    def has_columns(self) -> bool:
-        """Does it name typed columns?"""
-        return any(path.startswith("$") for paths in self.names.values() for path in paths)
+    def __post_init__(self) -> None:
+        named = any(path.startswith("$") for paths in self.names.values() for path in paths)
+        object.__setattr__(self, "has_columns", named)
 
 
 PLAIN = Taxonomy()
@@ -180,4 +183,4 @@ def windows_kind(channel: str, event_id: str) -> Kind:
     name = channel.lower()
     by_category = _CATEGORIES.get(name, {})
     categories = {category for category, ids in by_category.items() if event_id.isdigit() and int(event_id) in ids}
-    return Kind("windows", frozenset(categories), _SERVICES.get(name, frozenset()))
+    return Kind("windows", frozenset(categories), _SERVICES.get(name, frozenset()), (("EventID", event_id),))

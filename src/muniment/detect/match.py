@@ -1,22 +1,20 @@
-"""Conditions as functions over one event, and many rules over a batch: a prefilter names the few that may match.
+"""Conditions as functions over one event, and many rules over a batch.
 
-The prefilter looks for literal texts of all rules at once (hyperscan, one pass over each event's bytes), so the cost of a
-rule that does not match does not grow with their number; what it names is decided by the condition itself. A rule from
-which no literal follows is tried on every event.
+Rules are made ready for each kind of event: what the kind itself tells (the id of a Windows event) is decided once, and
+a prefilter of their own names the few that may match, which their conditions then decide.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from ipaddress import ip_address
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
-import hyperscan
 import orjson
 import re2
 
@@ -34,19 +32,21 @@ from muniment.detect.condition import (
     Text,
     TimePart,
     Wild,
+    reduced,
 )
 from muniment.detect.logsources import PLAIN, Kind, Taxonomy
-from muniment.detect.patterns import texts_of
+from muniment.detect.prefilter import Prefilter, need_of
 from muniment.detect.rules import Rule
 
 _BIG = re2.Options()
 _BIG.max_mem = 64 << 20
 
-__all__ = ["Event", "Matcher", "compiled", "literals"]
+__all__ = ["Event", "Matcher", "compiled"]
 
 Test = Callable[["Event"], bool]
 _MISSING: tuple[()] = ()
-_DECODER = json.JSONDecoder()
+_KINDS_MAX = 4_096
+"""So many kinds of event are kept ready; then they are made anew."""
 _OPERATE: Mapping[str, Callable[[float, float], bool]] = {
     "<": lambda a, b: a < b,
     "<=": lambda a, b: a <= b,
@@ -331,68 +331,27 @@ def _part_of(value: str, unit: str) -> int | None:
     return time.isocalendar().week if unit == "week" else int(getattr(time, unit))
 
 
-# --- the prefilter ----------------------------------------------------------------------------------------------------
-
-_COMMON = frozenset({b"success", b"failure", b"user", b"true", b"false", b"system", b"service"})
-"""Texts that stand in so many events that looking for them chooses nothing."""
-
-_SAFE = re.compile(r"[ -~]{3,}")
-"""Runs of characters with one spelling in JSON text that has no needless escapes."""
+# --- many rules ---------------------------------------------------------------------------------------------------------
 
 
-def literals(
-    condition: Condition, is_looked_for: Callable[[str | None], bool] = lambda field: True
-) -> frozenset[bytes] | None:
-    """Texts (lower case) of which one must stand in an event's JSON for the condition to hold; None: nothing follows.
+class _Chosen(NamedTuple):
+    """Rules about one kind of event, by their number: `sure` match; the others are tried, by `tests`, where `prefilter` says."""
 
-    Only of fields of which `is_looked_for` says that they stand in what is looked through.
-    """
+    sure: Sequence[int]
+    prefilter: Prefilter
+    tests: Mapping[int, Test]
+
+
+def _named(condition: Condition) -> Iterator[tuple[str, str]]:
+    """Fields with the texts (lower case) that a condition compares them with."""
     match condition:
-        case All(parts):
-            found = [each for part in parts if (each := literals(part, is_looked_for)) is not None]
-            return max(found, key=_worth, default=None)
-        case AnyOf(parts):
-            every = [literals(part, is_looked_for) for part in parts]
-            return None if None in every else frozenset[bytes]().union(*(each for each in every if each is not None))
-        case Text(field) | Regex(field) if not is_looked_for(field):
-            return None
-        case Text(_, parts):
-            runs = [run for part in parts if isinstance(part, str) for run in _SAFE.findall(part)]
-            return frozenset([orjson.dumps(max(runs, key=len).lower())[1:-1]]) if runs else None
-        case Regex(_, pattern):
-            texts = texts_of(pattern)
-            if texts is None or not all(_SAFE.fullmatch(text) for text in texts):
-                return None
-            return frozenset(orjson.dumps(text)[1:-1] for text in texts)
-        case _:
-            return None
-
-
-def _unescaped(record: bytes) -> bytes:
-    """The record without escapes that hide plain characters (`\\u0063md`, `\\/`): nobody slips past by spelling.
-
-    It may be several JSON texts, one after the other: typed columns and the record that they are of.
-    """
-    if b"\\u" not in record and b"\\/" not in record:
-        return record
-    try:
-        return orjson.dumps(orjson.loads(record))
-    except orjson.JSONDecodeError:
-        return b"".join(map(orjson.dumps, _documents(record.decode("utf-8", "replace"))))
-
-
-def _documents(text: str) -> Iterator[Any]:
-    place = 0
-    while place < len(text):
-        document, place = _DECODER.raw_decode(text, place)
-        yield document
-        while place < len(text) and text[place].isspace():
-            place += 1
-
-
-def _worth(texts: frozenset[bytes]) -> tuple[int, int]:
-    """Longer and fewer texts name fewer events; words that stand in most events name none."""
-    return (0 if texts & _COMMON else min(map(len, texts))) if texts else 99, -len(texts)
+        case All(parts) | AnyOf(parts):
+            for part in parts:
+                yield from _named(part)
+        case No(part):
+            yield from _named(part)
+        case Text(str() as field, (str() as text,), False):
+            yield field, text.lower()
 
 
 class Matcher:
@@ -401,26 +360,11 @@ class Matcher:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = rules
         self.spent_s = [0.0] * len(rules)
-        self._tests = [compiled(rule.condition) for rule in rules]
-        self._always: list[int] = []
-        self._by_kind: dict[Kind, tuple[Sequence[int], Mapping[int, Sequence[int]], bool]] = {}
-        by_text: dict[bytes, list[int]] = defaultdict(list)
-        for number, rule in enumerate(rules):
-            texts = literals(rule.condition)
-            if texts is None:
-                self._always.append(number)
-            else:
-                for text in texts:
-                    by_text[text].append(number)
-        self._rules_of = list(by_text.values())
-        self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK) if by_text else None
-        if self._database is not None:
-            flags = hyperscan.HS_FLAG_CASELESS | hyperscan.HS_FLAG_SINGLEMATCH
-            self._database.compile(
-                expressions=[re.escape(text) for text in by_text], ids=list(range(len(by_text))), elements=len(by_text),
-                flags=[flags] * len(by_text),
-            )  # fmt: skip
-            self._scratch = hyperscan.Scratch(self._database)
+        self._needs = cache(need_of)
+        self._tests = cache(compiled)
+        self._by_kind: dict[Kind | None, _Chosen] = {}
+        self._made: dict[tuple[object, ...], _Chosen] = {}
+        self._asked = frozenset(named for rule in rules for named in _named(rule.condition))
 
     def match(
         self,
@@ -436,56 +380,68 @@ class Matcher:
         `documents(position)` the record parsed, if the caller has it.
         """
         found: list[tuple[int, int]] = []
-        hits: list[int] = []
-
-        def hit(identity: int, _start: int, _end: int, _flags: int, _context: object) -> None:
-            hits.append(identity)
-
         for position, record in enumerate(records):
             kind = kinds[position] if kinds else None
-            if kind is not None and not self._chosen(kind)[2]:
+            chosen = self._chosen(kind)
+            found += [(position, number) for number in chosen.sure]
+            if chosen.prefilter.is_empty:
                 continue
             taxonomy = taxonomies[position] if taxonomies else PLAIN
             columns = typed(position) if typed is not None and taxonomy.has_columns else b""
-            if self._database is not None:
-                hits.clear()
-                self._database.scan(_unescaped(record) + columns, match_event_handler=hit, scratch=self._scratch)
-            if kind is None:
-                numbers = {number for identity in hits for number in self._rules_of[identity]}
-                numbers.update(self._always)
-            else:
-                always, by_hit, _ = self._chosen(kind)
-                numbers = set(always).union(*(by_hit[identity] for identity in hits if identity in by_hit))
+            numbers = chosen.prefilter.candidates(record + columns)
             if numbers:
                 document = documents(position) if documents is not None else orjson.loads(record)
                 event = Event(document, taxonomy, orjson.loads(columns) if columns else None)
-                found += self.tried(position, event, sorted(numbers))
+                found += self.tried(position, event, sorted(numbers), chosen.tests)
         return found
 
     def tried(
-        self, position: int, event: Event, numbers: Sequence[int], tests: Mapping[int, Test] | None = None
+        self, position: int, event: Event, numbers: Sequence[int], tests: Mapping[int, Test]
     ) -> Iterable[tuple[int, int]]:
-        """Decide the named rules for one event, by `tests` where given; the time each takes is kept for its budget."""
-        chosen: Mapping[int, Test] | Sequence[Test] = self._tests if tests is None else tests
+        """Decide the named rules for one event by `tests`; the time each takes is kept for its budget."""
         began = perf_counter()
         for number in numbers:
-            holds = chosen[number](event)
+            holds = tests[number](event)
             ended = perf_counter()
             self.spent_s[number] += ended - began
             began = ended
             if holds:
                 yield position, number
 
-    def _chosen(self, kind: Kind) -> tuple[Sequence[int], Mapping[int, Sequence[int]], bool]:
-        """Of the rules about such events: those to try on each, those to try when a text was met, and are there any."""
+    def _chosen(self, kind: Kind | None) -> _Chosen:
+        """The rules about such events, with what the kind tells already decided."""
         chosen = self._by_kind.get(kind)
         if chosen is None:
-            wanted = {number for number, rule in enumerate(self.rules) if kind.has(rule.logsource)}
-            by_hit = {
-                identity: kept
-                for identity, numbers in enumerate(self._rules_of)
-                if (kept := [number for number in numbers if number in wanted])
-            }
-            always = [number for number in self._always if number in wanted]
-            chosen = self._by_kind[kind] = (always, by_hit, bool(wanted))
+            if len(self._by_kind) >= _KINDS_MAX:
+                self._by_kind.clear()
+                self._made.clear()
+            chosen = self._by_kind[kind] = self._made_for(kind)
         return chosen
+
+    def _made_for(self, kind: Kind | None) -> _Chosen:
+        told = dict(kind.known) if kind is not None else {}
+        for field, text in told.items():
+            if (field, text.lower()) not in self._asked:
+                told[field] = ""  # values that no rule names are all alike
+
+        def holds(condition: Condition) -> bool | None:
+            if isinstance(condition, Text) and condition.field in told:
+                match condition.parts:
+                    case (str() as text,) if not condition.is_cased:
+                        return told[condition.field].lower() == text.lower()
+            return None
+
+        left = {
+            number: reduced(rule.condition, holds) if told else rule.condition
+            for number, rule in enumerate(self.rules)
+            if kind is None or kind.has(rule.logsource)
+        }
+        key = (frozenset(left), tuple(sorted(told.items())))
+        if key not in self._made:
+            open_ = {number: what for number, what in left.items() if not isinstance(what, bool)}
+            self._made[key] = _Chosen(
+                tuple(number for number, what in left.items() if what is True),
+                Prefilter({number: self._needs(what) for number, what in open_.items()}),
+                {number: self._tests(what) for number, what in open_.items()},
+            )
+        return self._made[key]

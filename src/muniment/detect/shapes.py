@@ -18,12 +18,13 @@ import hyperscan
 import numpy as np
 import numpy.typing as npt
 
-from muniment.detect.condition import All, AnyOf, Condition, No, fields_of
+from muniment.detect.condition import All, AnyOf, Condition, No, fields_of, reduced
 from muniment.detect.logsources import typed_kind
-from muniment.detect.match import Event, Matcher, Test, compiled, literals
+from muniment.detect.match import Event, Matcher, Test, compiled
+from muniment.detect.prefilter import literals
 from muniment.limits import DETECT_NEW_SHAPES_MAX, DETECT_SHAPES_MAX
 
-__all__ = ["SHAPE", "Columnar", "Decision", "Shapes", "reduced"]
+__all__ = ["SHAPE", "Columnar", "Decision", "Shapes"]
 
 SHAPE: Final = (
     "source", "format", "class_name", "activity_id", "action", "outcome", "actor_type", "target_type", "src_country",
@@ -58,28 +59,6 @@ class Decision:
     open: tuple[int, ...]
     by_text: Mapping[int, tuple[int, ...]]
     tests: Mapping[int, Test]
-
-
-def reduced(condition: Condition, holds: Callable[[Condition], bool | None]) -> bool | Condition:
-    """What is left of a condition when `holds` says of some tests whether they hold, and None of others."""
-    match condition:
-        case All(parts) | AnyOf(parts):
-            decides = isinstance(condition, AnyOf)
-            left: list[Condition] = []
-            for part in parts:
-                found = reduced(part, holds)
-                if found is decides:
-                    return decides
-                if not isinstance(found, bool):
-                    left.append(found)
-            if not left:
-                return not decides
-            return left[0] if len(left) == 1 else type(condition)(tuple(left))
-        case No(part):
-            inner = reduced(part, holds)
-            return not inner if isinstance(inner, bool) else No(inner)
-    decided = holds(condition)
-    return condition if decided is None else decided
 
 
 class Shapes:
