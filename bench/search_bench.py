@@ -56,7 +56,7 @@ class _Complete:
         return Horizon(self._size - 1, START_NS, self._size, 0)
 
 
-def _fill(replica: Replica, corpus: Corpus) -> tuple[float, float]:
+def fill(replica: Replica, corpus: Corpus) -> tuple[float, float]:
     """Insert everything; wall and CPU microseconds per event, without the making of the events."""
     wall = cpu = 0.0
     first = 0
@@ -108,7 +108,7 @@ def main() -> None:
     replica = Replica(engine, engine.nodes[0], mapping_set(catalogue.load()), lambda _: "muniment", "events")
     replica.prepare()
     if replica.unsure_below < corpus.size:
-        wall, cpu = _fill(replica, corpus)
+        wall, cpu = fill(replica, corpus)
         print(f"insert: {wall:.1f} us wall, {cpu:.1f} us CPU per event (merges included); goal 9 us CPU")
     rss = int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
     parts = engine.query("SELECT sum(bytes_on_disk), count() FROM system.parts WHERE active AND table = 'events'").rows[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import pytest
@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muniment.detect.correlation import Correlation, Correlator, Firing, Match
+from muniment.detect.evaluate import Ready
+from muniment.detect.reading import Row
 from muniment.detect.rules import load_rules
 
 S = 1_000_000
@@ -78,6 +80,16 @@ def test_a_value_count_counts_values() -> None:
     assert not run(rule, [("a", t, "x", "same") for t in range(30)])
     assert run(rule, [("a", t, "x", f"u{t}") for t in range(3)])
     assert not run(rule, [("a", 40 * t, "x", f"u{t}") for t in range(9)])
+
+
+def test_values_are_counted_anew_after_a_window_went_on() -> None:
+    rule = correlation(
+        "type: value_count\nrules: [a]\ngroup-by: [who]\ntimespan: 1m\ncondition: {gte: 3, field: value}"
+    )
+    events = [("a", t, "x", f"u{t}") for t in (0, 1, 2, 3, 4, 200, 201, 202)]
+    assert [(f.indexes, f.is_more) for f in run(rule, events)] == [
+        ((0, 1, 2), False), ((3,), True), ((4,), True), ((5, 6, 7), False),
+    ]  # fmt: skip
 
 
 def test_order_matters_where_it_is_asked_for() -> None:
@@ -192,3 +204,55 @@ def test_it_fires_exactly_when_some_window_holds_in_any_order_of_arrival(events:
     rule = correlation(body)
     mine = [event for event in events if event[0] in rule.rules]
     assert bool(run(rule, mine)) is exists(rule, mine)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 15), st.sampled_from("123456")), min_size=10, max_size=40),
+    st.sampled_from(
+        [
+            "type: event_count\nrules: [a]\ngroup-by: [who]\ntimespan: 10s\ncondition: {gte: 3}",
+            "type: value_count\nrules: [a]\ngroup-by: [who]\ntimespan: 10s\ncondition: {gte: 3, field: value}",
+        ]
+    ),
+)
+def test_every_window_is_found_as_if_it_were_the_first(steps: list[tuple[int, str]], body: str) -> None:
+    rule, second = correlation(body), 0
+    events = list[Event]()
+    for step, value in steps:
+        second += step
+        events.append(("a", second, "x", value))
+    expected, fired = [], None
+    for n, event in enumerate(events):
+        window = [k for k in range(n + 1) if event[1] - events[k][1] <= rule.timespan_s]
+        counted = {events[k][3] for k in window} if rule.kind == "value_count" else window
+        if fired is not None and event[1] - fired <= rule.timespan_s:
+            fired = event[1]
+            expected.append(((n,), True))
+        elif len(counted) >= rule.count:
+            fired = event[1]
+            expected.append((tuple(window), False))
+    assert [(firing.indexes, firing.is_more) for firing in run(rule, events)] == expected
+
+
+def test_a_rule_that_fails_is_left_out_and_named_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "title: {0}\nname: {0}\nlevel: high\nlogsource: {{product: muniment}}\ndetection: {{a: {{action: x}}, condition: a}}\n"
+    many = "title: Many\nname: many\ncorrelation: {type: event_count, rules: [one], group-by: [actor_id], timespan: 1m, condition: {gte: 1}}"
+    loaded = load_rules([("one", text.format("one")), ("two", text.format("two")), ("many", many)])
+    ready = Ready(loaded.rules, loaded.correlations, {})
+    row = Row((0, 0, "s", "muniment", "", '{"action":"x","actor_id":"anna"}', ""))
+
+    def broken(*_: object) -> Iterator[Firing]:
+        raise KeyError("a mistake")
+
+    correlator = ready.correlators[loaded.correlations[0].key]
+    monkeypatch.setattr(correlator, "add", broken)
+    matches = ready.matches([row])
+    assert [rule.name for _, rule in matches] == ["one", "two"]
+    assert not [firing for _, rule in matches for firing in ready.fed(row, rule)]
+    assert [(rule.title, why) for rule, why in ready.take_failures()] == [("Many", "it failed: KeyError('a mistake')")]
+    monkeypatch.setattr(ready.typed, "_tests", lambda condition: broken)
+    ready.typed._by_kind.clear()
+    ready.typed._made.clear()
+    assert not ready.matches([row])
+    assert {rule.name for rule, _ in ready.take_failures()} == {"one", "two"}
+    assert not ready.take_failures()

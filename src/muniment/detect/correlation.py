@@ -214,6 +214,7 @@ class Correlator:
         if is_last:
             if group.fired_until is not None and entry[0] - group.fired_until <= self._span_us:
                 group.fired_until = entry[0]
+                group.is_counted = False  # nobody asks how many there are now
                 yield self._firing(key, [entry], is_more=True)
             elif self._window_holds(group):
                 start = self._window_start(group, len(group.entries) - 1)

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 
 from muniment.detect.alerts import SOURCE, Alert, AlertBook, Finding
 from muniment.detect.behaviour import Surroundings
-from muniment.detect.correlation import Firing
+from muniment.detect.correlation import Correlation, Firing
 from muniment.detect.evaluate import Ready, alerts_alone, entities, finding_of_match
 from muniment.detect.history import BackTest, History
 from muniment.detect.reading import Batch, Formats, Row, by_index
@@ -170,6 +170,8 @@ class Detector:
         if now - self._latest_flush > _FLUSH_S:
             self._latest_flush = now
             self.alerts.flush()
+            for rule, why in ready.take_failures():
+                self._pause(rule, why)
             self._pause_the_slow(ready)
         return self._position >= self._projector.horizon().complete_to_index + 1
 
@@ -323,7 +325,9 @@ class Detector:
         for matcher in (ready.typed, ready.raw):
             for number, rule in enumerate(matcher.rules):
                 if matcher.spent_s[number] > RULE_BUDGET_SHARE * elapsed:
-                    why = f"it took {matcher.spent_s[number]:.1f} s of {elapsed:.0f} s"
-                    self.book.pause(rule.key, why)
-                    self._told("rule.pause", {"rule": rule.key, "title": rule.title, "reason": why})
+                    self._pause(rule, f"it took {matcher.spent_s[number]:.1f} s of {elapsed:.0f} s")
                 matcher.spent_s[number] = 0.0
+
+    def _pause(self, rule: Rule | Correlation, why: str) -> None:
+        self.book.pause(rule.key, why)
+        self._told("rule.pause", {"rule": rule.key, "title": rule.title, "reason": why})

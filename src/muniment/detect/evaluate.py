@@ -5,6 +5,7 @@ The detector runs it over what has just come in, a back-test over history, a tri
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
@@ -25,6 +26,8 @@ from muniment.limits import DETECT_LATENESS_S
 from muniment.search.engine import Engine
 
 __all__ = ["ENRICHING", "Ready", "alerts_alone", "entities", "finding_of_match"]
+
+_log = logging.getLogger(__name__)
 
 ENRICHING = "informational"
 """Sigma's level of rules that tag events for others and alert nobody."""
@@ -58,7 +61,7 @@ class Ready:
         kept: Mapping[str, Correlator | BehaviourCorrelator] | None = None,
         around: Surroundings = _NOTHING_AROUND,
     ) -> None:
-        """`kept`: correlations that go on with what they have seen."""
+        """`kept`: correlations that go on with what they have seen. `failures`: rules that failed, and how."""
         self.rules, self.correlations, self.formats = rules, correlations, formats
         correlations = [c for c in correlations if _has_work(c, around)]
         idle = {name for c in self.correlations for name in c.rules} - {name for c in correlations for name in c.rules}
@@ -66,6 +69,8 @@ class Ready:
         self.wanted: Wanted = wanted(rules, correlations, formats)
         self.typed = Matcher([rule for rule in rules if rule.logsource.product == PRODUCT])
         self.raw = Matcher([rule for rule in rules if rule.logsource.product != PRODUCT])
+        self.failures: dict[str, str] = {}
+        self._told: set[str] = set()
         self.correlators = dict(kept or {c.key: _running(c, around) for c in correlations})
         self._shapes = Shapes(self.typed)
         self.by_key: dict[str, Rule | Correlation] = {rule.key: rule for rule in self.rules}
@@ -160,14 +165,42 @@ class Ready:
         for correlator in listeners:
             if among is not None and correlator.correlation.key not in among:
                 continue
-            for firing in list(correlator.add(Match(rule.key, row.index, row.time_us, values))):
+            for firing in self._added(correlator, Match(rule.key, row.index, row.time_us, values)):
                 yield from self._heard(firing)
 
     def advanced(self, now_us: int) -> Iterator[Firing]:
         """Event time has come so far: what fires because windows are over."""
         for correlator in self.correlators.values():
-            for firing in list(correlator.advance(now_us)):
+            try:
+                fired: Sequence[Firing] = list(correlator.advance(now_us))
+            except Exception as error:  # one rule's mistake must not stop the others
+                fired = self._failed(correlator.correlation, error)
+            for firing in fired:
                 yield from self._heard(firing)
+
+    def _added(self, correlator: Correlator | BehaviourCorrelator, match: Match) -> Sequence[Firing]:
+        """What a correlation makes of a match; one that fails is left out from then on."""
+        if correlator.correlation.key in self.failures:
+            return ()
+        try:
+            return list(correlator.add(match))
+        except Exception as error:  # one rule's mistake must not stop the others
+            return self._failed(correlator.correlation, error)
+
+    def _failed(self, rule: Rule | Correlation, error: Exception) -> Sequence[Firing]:
+        _log.error("rule %s (%s) failed", rule.key, rule.title, exc_info=error)
+        self.failures[rule.key] = f"it failed: {error!r}"
+        return ()
+
+    def take_failures(self) -> list[tuple[Rule | Correlation, str]]:
+        """Rules that failed on an event since the last call, and how."""
+        for matcher in (self.typed, self.raw):
+            for number, error in matcher.failed.items():
+                self._failed(matcher.rules[number], error)
+            matcher.failed.clear()
+        found = [(self.by_key[key], why) for key, why in self.failures.items() if key not in self._told]
+        self._told.update(self.failures)
+        return found
 
     def _heard(self, firing: Firing) -> Iterator[Firing]:
         """A firing, if it alerts by itself, and those of correlations that are about it."""
@@ -183,7 +216,7 @@ class Ready:
 
         match = Match(correlation.key, firing.indexes[-1], firing.last_us, values)
         for correlator in self._listeners.get(correlation.key, ()):
-            for further in list(correlator.add(match)):
+            for further in self._added(correlator, match):
                 yield from self._heard(further)
 
     def _values(self, row: Row, rule: Rule) -> Callable[[str], Sequence[str]]:

@@ -360,6 +360,7 @@ class Matcher:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = rules
         self.spent_s = [0.0] * len(rules)
+        self.failed: dict[int, Exception] = {}
         self._needs = cache(need_of)
         self._tests = cache(compiled)
         self._by_kind: dict[Kind | None, _Chosen] = {}
@@ -401,7 +402,10 @@ class Matcher:
         """Decide the named rules for one event by `tests`; the time each takes is kept for its budget."""
         began = perf_counter()
         for number in numbers:
-            holds = tests[number](event)
+            try:
+                holds = tests[number](event)
+            except Exception as error:  # one rule's mistake must not stop the others
+                self.failed[number], holds = error, False
             ended = perf_counter()
             self.spent_s[number] += ended - began
             began = ended
