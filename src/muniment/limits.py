@@ -251,6 +251,12 @@ COMPLETE_RECORDED_MAX: Final = 10_000
 SUBJECT_KEYS_CACHED_MAX: Final = 100_000
 """Unwrapped subject keys kept in memory, oldest dropped: about 40 MB; a miss costs one indexed read and an unwrap."""
 
+SEAL_PATTERNS_AT_ONCE_MIN: Final = 4
+"""From so many patterns over one text on, they are tried together; a few are quicker one by one."""
+
+SEAL_PATTERNS_BYTES_MAX: Final = 16 << 20
+"""Memory for trying them together, for each place of a source's plan; where it does not do, they are tried one by one."""
+
 SEAL_MENTION_CHARS_MIN: Final = 5
 """Shorter personal values are hidden where they are a whole value, not inside other texts: `bob` is also a word."""
 

@@ -23,6 +23,7 @@ _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _TEXT = msgspec.json.Decoder(str)
 _ANY_OBJECT = msgspec.json.Decoder(msgspec.defstruct("AnyObject", []))
+_KEY = re.compile(rb'"([^"\\]+)"\s*:')
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
 
 
@@ -35,13 +36,15 @@ def is_object(record: bytes) -> bool:
         return False
 
 
-def has_twins(record: bytes, names: Sequence[bytes]) -> bool:
+def has_twins(record: bytes, names: frozenset[bytes]) -> bool:
     """Whether some object of valid JSON has a key twice, of which a decoder would show one only.
 
     `names`: the keys that matter; when none of them stands twice in the text, no object is looked at.
     """
-    if b"\\u" not in record and not any(record.count(b'"%b"' % name) > 1 for name in names):
-        return False
+    if b"\\u" not in record:
+        keys = _KEY.findall(record)
+        if len(set(keys)) == len(keys) or not any(keys.count(key) > 1 for key in names.intersection(keys)):
+            return False
     try:
         json.loads(record, object_pairs_hook=_refuse_twins, parse_int=str, parse_float=str)
     except _TwinsError:
@@ -71,16 +74,11 @@ class Reader:
             node = tree
             for key in prefix:
                 node = node.setdefault(key, {})
-        names: dict[int, dict[str, str]] = {}
-        self._decode = msgspec.json.Decoder(_struct(tree, names)).decode
-        self._places: list[tuple[tuple[str, ...], tuple[Step, ...]]] = []
-        for prefix, rest in cuts:
-            node, attributes = tree, []
-            for key in prefix:
-                attributes.append(names[id(node)][key])
-                node = node[key]
-            self._places.append((tuple(attributes), rest))
-        self._tree = tree  # keeps the ids above alive
+        at: dict[tuple[str, ...], list[tuple[int, tuple[Step, ...]]]] = {}
+        for number, (prefix, rest) in enumerate(cuts):
+            at.setdefault(prefix, []).append((number, rest))
+        form, self._looks = _struct(tree, (), at)
+        self._decode = msgspec.json.Decoder(form).decode
 
     def _cut(self, path: tuple[Step, ...]) -> tuple[tuple[str, ...], tuple[Step, ...]]:
         """The leading keys a type can express, and the steps to walk from there."""
@@ -94,7 +92,7 @@ class Reader:
                 break
         return tuple(str(step) for step in path[:end]), path[end:]
 
-    def read(self, record: bytes) -> list[list[bytes]]:
+    def read(self, record: bytes) -> list[Sequence[bytes]]:
         """For each path the raw values found; a null counts as not found.
 
         Raises:
@@ -108,38 +106,51 @@ class Reader:
             return self._read_slowly(record)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RejectedError(f"not a JSON object: {error}") from None
-        found: list[list[bytes]] = []
-        for attributes, rest in self._places:
-            node: Any = root
-            for name in attributes:
-                node = getattr(node, name)
-                if node is None:
-                    break
-            raw = bytes(node) if node is not None else b""
-            if not raw or raw == b"null":
-                found.append([])
-            elif rest:
-                found.append(_walk(raw, rest))
-            else:
-                found.append([raw])
+        found: list[Sequence[bytes]] = [()] * len(self._paths)
+        _fetch(root, self._looks, found)
         return found
 
-    def _read_slowly(self, record: bytes) -> list[list[bytes]]:
+    def _read_slowly(self, record: bytes) -> list[Sequence[bytes]]:
         if not is_object(record):
             raise RejectedError("not a JSON object")
         return [_walk(record, path) for path in self._paths]
 
 
-def _struct(tree: dict[str, Any], names: dict[int, dict[str, str]]) -> type[msgspec.Struct]:
+_MISSING = msgspec.Raw()
+_Look = tuple[str, list[tuple[int, tuple[Step, ...]]], "list[_Look]"]
+"""An attribute; the places that are at it, with the steps that go on from there; or what to look at below."""
+
+
+def _struct(
+    tree: dict[str, Any], prefix: tuple[str, ...], at: dict[tuple[str, ...], list[tuple[int, tuple[Step, ...]]]]
+) -> tuple[type[msgspec.Struct], list[_Look]]:
     fields: list[Any] = []
-    own = names.setdefault(id(tree), {})
+    looks: list[_Look] = []
     for number, (key, below) in enumerate(tree.items()):
-        own[key] = f"f{number}"
+        own, path = f"f{number}", (*prefix, key)
         if below:
-            fields.append((own[key], _struct(below, names) | None, msgspec.field(default=None, name=key)))
+            form, inner = _struct(below, path, at)
+            fields.append((own, form | None, msgspec.field(default=None, name=key)))
+            looks.append((own, [], inner))
         else:
-            fields.append((own[key], msgspec.Raw, msgspec.field(default=msgspec.Raw(), name=key)))
-    return msgspec.defstruct("Place", fields, gc=False)
+            fields.append((own, msgspec.Raw, msgspec.field(default=_MISSING, name=key)))
+            looks.append((own, at[path], []))
+    return msgspec.defstruct("Place", fields, gc=False), looks
+
+
+def _fetch(node: Any, looks: list[_Look], found: list[Sequence[bytes]]) -> None:
+    """Fill in what is there; most of a plan's places are not in a record."""
+    for name, places, below in looks:
+        value = getattr(node, name)
+        if value is None or value is _MISSING:
+            continue
+        if below:
+            _fetch(value, below, found)
+            continue
+        raw = bytes(value)
+        if raw != b"null":
+            for number, rest in places:
+                found[number] = _walk(raw, rest) if rest else (raw,)
 
 
 def _walk(raw: bytes, steps: Sequence[Step]) -> list[bytes]:

@@ -14,16 +14,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
+import re2
 
 from muniment.errors import RejectedError
-from muniment.limits import SEAL_MENTION_CHARS_MIN
+from muniment.limits import SEAL_MENTION_CHARS_MIN, SEAL_PATTERNS_AT_ONCE_MIN, SEAL_PATTERNS_BYTES_MAX
 from muniment.privacy.places import Reader, has_twins, spans
 from muniment.privacy.plain import Groups, PlainSealer
-from muniment.privacy.plan import SealPlan, Step
+from muniment.privacy.plan import PersonalText, SealPlan, Step
 
 __all__ = ["Groups", "Sealer", "parse_part", "seal_places", "unseal"]
 
@@ -40,6 +43,33 @@ class _Value:
     raw: bytes  # JSON text, with quotes when it is a string
     owner: str
     is_found_in_text: bool = False
+
+
+class Patterns:
+    """The patterns over one place, tried all at once where they are many: most texts have nothing of what they look for."""
+
+    def __init__(self, numbers: Sequence[int], texts: Sequence[PersonalText]) -> None:
+        """`numbers` of those `texts` that are about the place."""
+        self._numbers = numbers
+        self._set: Any = None
+        if len(numbers) >= SEAL_PATTERNS_AT_ONCE_MIN:
+            options = re2.Options()
+            options.max_mem = SEAL_PATTERNS_BYTES_MAX
+            options.log_errors = False
+            self._set = re2.Set.SearchSet(options)
+            for number in numbers:
+                self._set.Add(texts[number].pattern.pattern)
+            self._set.Add("")  # matches always: an answer without it says that the engine gave up
+            self._set.Compile()
+
+    def that_match(self, text: str) -> Sequence[int]:
+        """Numbers of the patterns that are in a text, and maybe of others."""
+        if self._set is None:
+            return self._numbers
+        met = self._set.Match(text) or ()
+        if len(self._numbers) not in met:
+            return self._numbers
+        return [self._numbers[n] for n in met if n < len(self._numbers)]
 
 
 class Sealer:
@@ -61,8 +91,14 @@ class Sealer:
             n for path, n in places.items() for other in places if len(other) > len(path) and other[: len(path)] == path
         }
         self._plain = PlainSealer(plan)
-        self._names = tuple({name.encode() for path in self._paths for step in path for name in _keys(step)})
-        self._texts = [(places[t.path], t.pattern, t.value, t.subject) for t in plan.texts]
+        self._names = frozenset(name.encode() for path in self._paths for step in path for name in _keys(step))
+        self._texts = [
+            (t.pattern, _number(t, t.value), None if t.subject is None else _number(t, t.subject)) for t in plan.texts
+        ]
+        at = defaultdict[int, list[int]](list)
+        for number, text in enumerate(plan.texts):
+            at[places[text.path]].append(number)
+        self._found_by = [(place, Patterns(numbers, plan.texts)) for place, numbers in at.items()]
 
     def seal(self, record: bytes) -> tuple[bytes, Groups]:
         """The record with placeholders, and what was taken out. Unchanged when nothing personal is in it.
@@ -88,12 +124,10 @@ class Sealer:
                 elif raw != b'""' and raw not in values:
                     values[raw] = _Value(raw, self._owner(found, subject, raw))
                     is_plain = is_plain and _PLAIN.fullmatch(raw) is not None
-        for place, pattern, value, subject_group in self._texts:
-            for raw in found[place]:
-                for token, owner in _in_text(raw, pattern, value, subject_group):
-                    if token not in values or not values[token].is_found_in_text:
-                        values[token] = _Value(token, values[token].owner if token in values else owner, True)
-                        is_plain = False
+        for token, owner in self._in_texts(found):
+            if token not in values or not values[token].is_found_in_text:
+                values[token] = _Value(token, values[token].owner if token in values else owner, True)
+                is_plain = False
         if not values and not odd:
             return record, {}
         if is_plain and not odd:
@@ -103,10 +137,34 @@ class Sealer:
         whole = [(span, owner) for place, owner in odd.items() for span in spans(record, self._paths[place])]
         return _splice(record, list(values.values()), whole)
 
+    def _in_texts(self, found: Sequence[Sequence[bytes]]) -> Iterator[tuple[bytes, str]]:
+        """(JSON token, owner) of what patterns find in strings, in the order of the plan."""
+        hits = [
+            (number, order, text)
+            for place, patterns in self._found_by
+            for order, raw in enumerate(found[place])
+            if raw[0] == 0x22
+            for text in (_as_text(raw),)
+            for number in patterns.that_match(text)
+        ]
+        hits.sort()
+        for number, _, text in hits:
+            pattern, group, subject = self._texts[number]
+            for match in pattern.finditer(text):
+                value = match.group(group)
+                if value:
+                    owner = match.group(subject) if subject is not None else None
+                    yield msgspec.json.encode(value), owner or value
+
     @staticmethod
-    def _owner(found: list[list[bytes]], subject: int, raw: bytes) -> str:
+    def _owner(found: Sequence[Sequence[bytes]], subject: int, raw: bytes) -> str:
         named = found[subject] if subject >= 0 else ()
         return _as_text(named[0] if named else raw)
+
+
+def _number(text: PersonalText, group: int | str) -> int:
+    """A group by its number: looking up its name costs more than finding it."""
+    return group if isinstance(group, int) else int(text.pattern.groupindex[group])
 
 
 def _keys(step: Step) -> tuple[str, ...]:
@@ -136,19 +194,6 @@ def _as_text(raw: bytes) -> str:
     if raw[0] == 0x22:
         return raw[1:-1].decode() if b"\\" not in raw else str(msgspec.json.decode(raw))
     return raw.decode()
-
-
-def _in_text(raw: bytes, pattern: object, value: int | str, subject: int | str | None) -> list[tuple[bytes, str]]:
-    """(JSON token, owner) for what a pattern finds in a string."""
-    if raw[0] != 0x22:
-        return []
-    found = []
-    for match in pattern.finditer(_as_text(raw)):  # type: ignore[attr-defined]  # RE2 has no type stubs
-        text = match.group(value)
-        if text:
-            owner = match.group(subject) if subject is not None else None
-            found.append((msgspec.json.encode(text), owner or text))
-    return found
 
 
 def _replace(record: bytes, values: Mapping[bytes, _Value]) -> tuple[bytes, Groups] | None:
