@@ -11,6 +11,7 @@ import asyncio
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.corpus import Corpus, batches
@@ -55,9 +56,8 @@ def probe(server: RunningServer, key: str, until: float, took: list[float]) -> N
         time.sleep(0.5)
 
 
-async def load(port: int, key: str, rate: int, seconds: int) -> int:
+async def load(port: int, key: str, bodies: Sequence[bytes], rate: int, seconds: int) -> int:
     """Post batches at `rate` events a second; how many were acknowledged."""
-    bodies = list(batches(Corpus(min(rate * seconds, 400_000), seed=5), _SIZE))
     began = time.monotonic()
     sent = 0
     while (elapsed := time.monotonic() - began) < seconds:
@@ -78,6 +78,7 @@ def main() -> None:
     arguments.add_argument("--rate", type=int, default=20_000)
     arguments.add_argument("--seconds", type=int, default=30)
     given = arguments.parse_args()
+    bodies = list(batches(Corpus(min(given.rate * given.seconds, 400_000), seed=5), _SIZE))
     with tempfile.TemporaryDirectory(prefix="muniment-bench-", dir=".") as folder:
         made = rules(Path(folder) / "rules", given.rules)
         server = RunningServer(Path(folder) / "data", {"rules": str(made)})
@@ -87,7 +88,7 @@ def main() -> None:
             took: list[float] = []
             thread = threading.Thread(target=probe, args=(server, key, time.monotonic() + given.seconds + 2, took))
             thread.start()
-            sent = asyncio.run(load(server.port, key, given.rate, given.seconds))
+            sent = asyncio.run(load(server.port, key, bodies, given.rate, given.seconds))
             thread.join()
             evaluated = server.get("/api/v1/alerts", limit=1)["evaluated"]
         finally:

@@ -52,7 +52,7 @@ def measured(store: str, folder: Path, events: int, rules: list[Path]) -> None:
     database = open_database(f"sqlite:///{folder}/rules.db")
     book = RuleBook(rules, database, lambda: START_NS + corpus.span_ns)
     formats = {name: (kind_of_entry(entry.sigma), taxonomy_of(entry.sigma)) for name, entry in entries.items()}
-    history = History(engine, book, formats)
+    history = History(engine, book.get, formats)
     took: list[tuple[float, str, int]] = []
     for rule in book.current.all_rules:
         began = time.perf_counter()

@@ -105,12 +105,19 @@ class RunningServer:
         while self.get("/api/v1/status")["store"]["pending"]:
             time.sleep(0.05)
 
-    def resident_mib(self) -> float:
-        """Resident memory of the server process and its worker."""
+    def children_of(self, module: str = "") -> list[int]:
+        """Processes the server started; only those that run `module`."""
         assert self._process is not None
-        pid = str(self._process.pid)
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        pages = sum(int(Path(f"/proc/{each}/statm").read_text().split()[1]) for each in (pid, *children))
+        pid = self._process.pid
+        tasks = Path(f"/proc/{pid}/task").glob("*/children")
+        children = [int(each) for path in tasks for each in path.read_text().split()]
+        return [each for each in children if module in Path(f"/proc/{each}/cmdline").read_text()]
+
+    def resident_mib(self) -> float:
+        """Resident memory of the server process and its workers."""
+        assert self._process is not None
+        pids = (self._process.pid, *self.children_of())
+        pages = sum(int(Path(f"/proc/{each}/statm").read_text().split()[1]) for each in pids)
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def disk_bytes(self) -> dict[str, int]:

@@ -22,7 +22,7 @@ class LiveServer(RunningServer):
     """A running server with all its doors, and the few things tests do with it again and again."""
 
     def __init__(self, folder: Path) -> None:
-        ports = {"otlp_grpc_port": 0, "syslog_udp_port": 0, "syslog_tcp_port": 0}
+        ports = {"otlp_grpc_port": 0, "syslog_udp_port": 0, "syslog_tcp_port": 0, "detect_worker": "false"}
         super().__init__(folder / "data", ports, folder / "server.log")
         self.log = folder / "server.log"
 

@@ -54,6 +54,10 @@ class Settings:
     seal_worker: bool = _row(
         True, "Seal large batches in a process of their own; without it a sealed source takes half as many events."
     )
+    detect_worker: bool = _row(
+        True,
+        "Run the rules in a process of their own; without it they take turns with the doors, and alerts come later.",
+    )
     static_bundles: bool = _row(
         False, "Keep every C2SP entry bundle as a file, besides the packs (about 170 bytes an event)."
     )

@@ -276,6 +276,12 @@ QUIET_EVENTS_PER_S: Final = 5_000
 DETECT_BATCH_EVENTS_MAX: Final = 5_000
 """Events that rules are run over at a time: a quarter of a second of work, 10 MB of texts."""
 
+DETECT_WORKER_START_S: Final = 60.0
+"""A worker that says nothing for so long after its start is taken for dead; it takes a second on a quiet machine."""
+
+DETECT_WORKER_ANSWER_S: Final = 180.0
+"""The same for one that is at work: a range takes it a quarter of a second, a warm-up of full windows 20 s."""
+
 DETECT_SHAPES_MAX: Final = 50_000
 """Kinds of events (`detect.shapes`) for which is remembered what follows from them; 1 kB each."""
 

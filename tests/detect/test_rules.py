@@ -14,7 +14,8 @@ from muniment.detect.condition import All, AnyOf, Condition, No, Text, Wild, fie
 from muniment.detect.logsources import Kind
 from muniment.detect.match import Event, Matcher, compiled
 from muniment.detect.prefilter import literals
-from muniment.detect.rules import LogSource, Rule, load_rules
+from muniment.detect.rule import LogSource, Rule
+from muniment.detect.rules import load_rules
 
 CASES = [json.loads(line) for line in (Path(__file__).parent / "sigma" / "semantics.jsonl").read_text().splitlines()]
 

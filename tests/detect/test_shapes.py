@@ -16,7 +16,7 @@ from muniment.detect.condition import All, AnyOf, Condition, No, Regex, Text, Wi
 from muniment.detect.evaluate import Ready
 from muniment.detect.match import Event, compiled
 from muniment.detect.reading import Batch, Row
-from muniment.detect.rules import LogSource, Rule
+from muniment.detect.rule import LogSource, Rule
 from muniment.detect.shapes import SHAPE, reduced
 
 _WORDS = st.sampled_from(["user.login", "user.delete", "success", "anna", "bert", 'a\\c"', "x/y", "é", ""])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +42,7 @@ class RuledServer(LiveServer):
         super().__init__(folder)
         self.rules = folder / "rules"
         self.rules.mkdir()
-        self._settings = {**self._settings, "rules": str(self.rules)}
+        self._settings = {**self._settings, "rules": str(self.rules), "detect_worker": "true"}
 
     def alerts(self, **params: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.get("/api/v1/alerts", **params)["alerts"]
@@ -225,6 +227,27 @@ def test_after_a_kill_alerts_are_there_and_count_nothing_twice(tmp_path: Path) -
     assert [(a["uid"], a["count"]) for a in before] == [(a["uid"], a["count"]) for a in server.alerts(rule=KEY)]
     assert before[0]["count"] == 7
     server.stop()
+
+
+def test_a_killed_process_of_rules_is_started_again_and_forgets_and_doubles_nothing(tmp_path: Path) -> None:
+    server = RuledServer(tmp_path)
+    (server.rules / "shop.yml").write_text(RULE.format(level="high", city="Bern"))
+    server.start()
+    key = server.key_for("shop", "sealed")
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    server.send(key, *(_failed(n, "203.0.113.60", stamp) for n in range(9)))
+    server.evaluated()
+    killed = server.children_of("muniment.detect.worker")
+    assert len(killed) == 1
+    os.kill(killed[0], signal.SIGKILL)
+    server.send(key, _failed(9, "203.0.113.60", stamp), *(_close("Bern", "ruth") for _ in range(3)))
+    server.evaluated()
+    assert server.alerts(rule=BRUTE_FORCE, entity="203.0.113.60")[0]["count"] == 10
+    assert [alert["count"] for alert in server.alerts(rule=KEY)] == [3]
+    assert server.children_of("muniment.detect.worker") not in ([], killed)
+    assert server.get("/api/v1/alerts", limit=1)["evaluated"]["problem"] == ""
+    server.stop()
+    assert not Path(f"/proc/{killed[0]}").exists()
 
 
 def test_blocks_of_two_people(server: RuledServer, key: str) -> None:

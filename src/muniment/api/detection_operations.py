@@ -16,8 +16,8 @@ from muniment.api.times import parse_time
 from muniment.detect.alerts import LEVELS, Alert
 from muniment.detect.correlation import Correlation
 from muniment.detect.risk import EntityRisk, risks
-from muniment.detect.rulebook import Exemption, Switch
-from muniment.detect.rules import Rule
+from muniment.detect.rule import Exemption, Rule
+from muniment.detect.rulebook import Switch
 from muniment.errors import DeniedError, RejectedError
 
 __all__ = ["Detecting", "detection_operations"]

@@ -221,6 +221,7 @@ class Server:
                 self.geoip.locate,
                 tuple(each.strip() for each in self.settings.own_domains.split(",") if each.strip()),
             ),
+            has_worker=self.settings.detect_worker,
         )  # fmt: skip
         self.notifier.start()
         self._closing.callback(self.notifier.close)

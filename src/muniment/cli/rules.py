@@ -15,7 +15,7 @@ from muniment.errors import RejectedError
 
 if TYPE_CHECKING:
     from muniment.detect.logsources import Kind
-    from muniment.detect.rules import Loaded, Rule
+    from muniment.detect.rule import Loaded, Rule
 
 __all__ = ["rules_app"]
 

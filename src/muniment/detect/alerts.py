@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from muniment.detect.correlation import Correlation
-from muniment.detect.rules import Rule
+from muniment.detect.rule import Rule
 from muniment.errors import RejectedError, VerificationError
 from muniment.limits import ALERT_EVIDENCE_MAX, ALERT_GAP_S, ALERT_REWRITE_S, ALERT_VALUES_MAX, ALERTS_KEPT_MAX
 from muniment.search.rows import micros_text

@@ -10,7 +10,7 @@ from muniment.detect.behaviour import Behaviour, Learned
 from muniment.detect.candidates import Candidates
 from muniment.detect.correlation import Correlation
 from muniment.detect.reading import ACTOR, DEVICE, device_of
-from muniment.detect.rules import Rule
+from muniment.detect.rule import Rule
 from muniment.search.columns import COLUMNS
 
 __all__ = ["Aggregate", "aggregate"]

@@ -14,7 +14,7 @@ from ipaddress import IPv4Network
 from muniment.detect.condition import Address, All, AnyOf, Compare, Condition, IsNull, No, Regex, Text, Wild
 from muniment.detect.logsources import PRODUCT
 from muniment.detect.prefilter import literals
-from muniment.detect.rules import Rule
+from muniment.detect.rule import Rule
 from muniment.search.columns import COLUMNS
 from muniment.search.schema import words_sql
 

@@ -5,7 +5,7 @@ correlations, (4) put alerts into the ledger, (5) keep the number. A crash betwe
 know what they have counted. Correlations are warmed up at a start, and when rules change, with the matches of as much
 event time as their windows can reach.
 
-One thread. It is derived like the store: when it fails it says so (`last_problem`) and tries again; nobody waits for it.
+One thread, which has the matching done by an `Evaluator`, as a rule in a process of its own. It is derived like the store: when it fails it says so (`last_problem`) and tries again; nobody waits for it.
 """
 
 from __future__ import annotations
@@ -13,22 +13,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from muniment.detect.alerts import SOURCE, Alert, AlertBook, Finding
 from muniment.detect.behaviour import Surroundings
-from muniment.detect.correlation import Correlation, Firing
-from muniment.detect.evaluate import Ready, alerts_alone, entities, finding_of_match
+from muniment.detect.evaluator import Evaluator, Evaluators
 from muniment.detect.history import BackTest, History
-from muniment.detect.reading import Batch, Formats, Row, by_index
+from muniment.detect.reading import Formats
 from muniment.detect.risk import KINDS, RISK, risk_of
-from muniment.detect.rulebook import RuleBook, RuleSet
-from muniment.detect.rules import Rule
+from muniment.detect.rule import RuleSet
+from muniment.detect.rulebook import RuleBook
+from muniment.detect.worker import EvaluatorProcess
 from muniment.errors import AuditError
 from muniment.limits import (
-    ALERT_EVIDENCE_MAX,
     DETECT_BATCH_EVENTS_MAX,
     RISK_ENTITIES_MAX,
     RULE_BUDGET_SHARE,
@@ -79,8 +78,13 @@ class Detector:
         told: Callable[[str, dict[str, object]], None] = lambda action, found: None,
         began: Callable[[Sequence[Alert]], None] = lambda alerts: None,
         around: Surroundings = _NOTHING_AROUND,
+        *,
+        has_worker: bool = False,
     ) -> None:
-        """`told(action, found)` hears of what should be written down: rules changed, a rule paused; `began` of new alerts."""
+        """`told(action, found)` hears of what should be written down: rules changed, a rule paused; `began` of new alerts.
+
+        `has_worker`: rules run in a process of their own.
+        """
         self._engine = engine
         self._projector = projector
         self.book = book
@@ -92,12 +96,15 @@ class Detector:
         self._wake = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
-        self._around = around
-        self._history = History(engine, book, formats, around)
-        self._running: tuple[RuleSet, Ready] | None = None
+        self._history = History(engine, book.get, formats, around)
+        kind = EvaluatorProcess if has_worker else Evaluator
+        self._evaluators: Evaluators = kind(engine, around, self._hidden)
+        self._adopted: RuleSet | None = None
+        self._adopted_formats: Formats = {}
+        self._spent_s: dict[str, float] = {}
+        self._dropped = 0
         self._position = 0
         self._to_time = 0
-        self._newest_us = 0
         self._problem = ""
         self._is_loaded = False
         self._latest_look = self._latest_flush = self._latest_budget = 0.0
@@ -109,10 +116,11 @@ class Detector:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop after the range in hand; the rest is evaluated at the next start."""
+        """Stop; what is not evaluated yet is at the next start."""
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
+        self._evaluators.close()
         if self._thread:
             self._thread.join()
 
@@ -123,10 +131,9 @@ class Detector:
 
     def evaluated(self) -> Evaluated:
         """How far the rules have seen."""
-        ready = self._running[1] if self._running else None
-        dropped = sum(each.dropped for each in ready.correlators.values()) if ready else 0
-        counts = (len(ready.rules), len(ready.correlations)) if ready else (0, 0)
-        return Evaluated(self._position, self._to_time, *counts, dropped, self._problem)
+        rules = self._adopted
+        counts = (len(rules.rules), len(rules.correlations)) if rules else (0, 0)
+        return Evaluated(self._position, self._to_time, *counts, self._dropped, self._problem)
 
     # --- the thread -----------------------------------------------------------------------------------------------
 
@@ -136,6 +143,8 @@ class Detector:
                 is_done = self.step()
                 self._problem = ""
             except AuditError as error:
+                if self._stopping:
+                    return
                 if self._problem != str(error):
                     _log.error("detection is behind: %s", error)
                 self._problem = str(error)
@@ -155,13 +164,17 @@ class Detector:
         if not self._is_loaded and not self._load():
             return True
         self._look()
-        ready = self._ready()
+        self._adopt()
         horizon = self._projector.horizon()
         end = min(horizon.complete_to_index + 1, self._position + DETECT_BATCH_EVENTS_MAX)
         if end > self._position:
             began = time.perf_counter()
-            self._evaluate(ready, self._read(ready, self._position, end))
-            self.book.set_position(end)
+            try:
+                self._evaluate(self._position, end)
+                self.book.set_position(end)
+            except BaseException:
+                self._evaluators.close()  # it has counted events that come again
+                raise
             self._position = end
             self.busy_s += time.perf_counter() - began
         if self._position >= horizon.complete_to_index + 1:
@@ -170,9 +183,7 @@ class Detector:
         if now - self._latest_flush > _FLUSH_S:
             self._latest_flush = now
             self.alerts.flush()
-            for rule, why in ready.take_failures():
-                self._pause(rule, why)
-            self._pause_the_slow(ready)
+            self._pause_the_slow()
         return self._position >= self._projector.horizon().complete_to_index + 1
 
     def _load(self) -> bool:
@@ -208,19 +219,14 @@ class Detector:
             what = {"rules": len(found.rules), "correlations": len(found.correlations), "refused": len(found.refused)}
             self._told("rules.reload", {**what, "first_refused": refused})
 
-    def _ready(self) -> Ready:
-        """The rules of now, made ready; correlations that stay keep what they have seen."""
-        rules = self.book.current
-        if self._running is not None and self._running[0].version == rules.version:
-            return self._running[1]
-        before = self._running[1] if self._running is not None else None
-        is_same = before is not None and list(before.correlations) == list(rules.correlations)
-        kept = before.correlators if before is not None and is_same else None
-        ready = Ready(rules.rules, rules.correlations, self._formats, kept, self._around)
-        if kept is None:
-            self._history.warm_up(ready, self._now_ns() // 1_000, self._position)
-        self._running = (rules, ready)
-        return ready
+    def _adopt(self) -> None:
+        """Run the rules of now; correlations that stay keep what they have seen."""
+        rules, formats, before = self.book.current, self._formats, self._adopted
+        is_known = before is not None and before.version == rules.version and formats == self._adopted_formats
+        if is_known and self._evaluators.is_ready:
+            return
+        self._adopted, self._adopted_formats = rules, dict(formats)
+        self._evaluators.adopt(rules, formats, self._now_ns() // 1_000, self._position)
 
     def back_test(self, key: str, since_us: int | None, until_us: int | None) -> BackTest:
         """What a rule would have found in a range of time. A correlation says how often it would have begun an alert."""
@@ -229,76 +235,47 @@ class Detector:
 
     # --- evaluating -----------------------------------------------------------------------------------------------
 
-    def _read(self, ready: Ready, start: int, end: int) -> Batch:
-        condition = "`index` >= {start:UInt64} AND `index` < {end:UInt64} AND source != {own:String}"
-        parameters = {"start": start, "end": end, "own": SOURCE}
-        return ready.wanted.read(self._engine, condition, parameters, "ORDER BY `index`", is_lazy=True)
-
-    def _evaluate(self, ready: Ready, rows: Batch) -> None:
-        matches = self._without_exempt(ready.matches(rows, self._engine))
-        known = {row.index: row for row, _ in matches}
-        findings: list[Finding] = []
-        for row, rule in matches:
-            if alerts_alone(rule):
-                findings.append(finding_of_match(rule, row))
-            findings += [self._finding(firing, known) for firing in ready.fed(row, rule)]
-        # The clock bounds what a source may claim: one event from the future must not close everybody's windows.
-        self._newest_us = max(self._newest_us, min(rows.newest_us, self._now_ns() // 1_000))
-        findings += [self._finding(firing, known) for firing in ready.advanced(self._newest_us)]
-        if findings:
-            began = self.alerts.apply(findings)
-            risky = [finding for alert in began for finding in self._risk(ready, alert)]
+    def _evaluate(self, start: int, end: int) -> None:
+        rules = self._adopted
+        assert rules is not None
+        now_us = self._now_ns() // 1_000
+        found = self._evaluators.evaluate(start, end, now_us, has_exceptions=bool(rules.exemptions))
+        self._dropped = found.dropped
+        for key, seconds in found.spent_s.items():
+            self._spent_s[key] = self._spent_s.get(key, 0.0) + seconds
+        if found.findings:
+            began = self.alerts.apply(found.findings)
+            risky = [finding for alert in began for finding in self._risk(rules, alert)]
             self._began([*began, *(self.alerts.apply(risky) if risky else ())])
+        for key, why in found.failures:
+            self._pause(key, why)
 
-    def _without_exempt(self, matches: Sequence[tuple[Row, Rule]]) -> Sequence[tuple[Row, Rule]]:
-        """Matches that no exception hides; what each hid is counted. The store decides what a query finds."""
-        rules = self.book.current
-        if not rules.exemptions or not matches:
-            return matches
+    def _hidden(self, matches: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
+        """Matches that an exception hides; what each hid is counted. The store decides what a query finds."""
+        rules = self._adopted
+        assert rules is not None
         now = self._now_ns()
         parts = {c.key: set(c.rules) for c in rules.correlations}
         hidden: set[tuple[int, str]] = set()
         counts: dict[int, int] = {}
         for each in rules.exemptions:
             about = parts.get(each.rule, {each.rule})
-            mine = {row.index for row, rule in matches if not each.rule or rule.key in about}
+            mine = [match for match in matches if not each.rule or match[1] in about]
             if not mine or each.expires_at <= now:
                 continue
             condition = where(parse_query(each.query, now).node, "q")
             sql = f"SELECT `index` FROM events WHERE `index` IN {{wanted:Array(UInt64)}} AND ({condition.sql})"
-            rows = self._engine.query(sql, {**condition.parameters, "wanted": sorted(mine)}).rows
-            found = {int(row[0]) for row in rows}
-            gone = {
-                (row.index, rule.key)
-                for row, rule in matches
-                if row.index in found and (not each.rule or rule.key in about)
-            }
+            wanted = sorted({index for index, _ in mine})
+            found = {int(row[0]) for row in self._engine.query(sql, {**condition.parameters, "wanted": wanted}).rows}
+            gone = {match for match in mine if match[0] in found}
             counts[each.number] = len(gone - hidden)
             hidden |= gone
         self.book.count_hidden({number: n for number, n in counts.items() if n})
-        return [(row, rule) for row, rule in matches if (row.index, rule.key) not in hidden]
+        return hidden
 
-    def _finding(self, firing: Firing, known: Mapping[int, Row]) -> Finding:
-        """A firing with what its events say; those of earlier ranges are read again."""
-        rows = [known[index] for index in firing.indexes if index in known]
-        missing = [index for index in firing.indexes if index not in known][-ALERT_EVIDENCE_MAX:]
-        if missing:
-            rows = [*by_index(self._engine, missing), *rows]
-        drill = next((row.drill for row in rows if row.drill), "")
-        return Finding(
-            firing.correlation,
-            firing.group,
-            firing.indexes,
-            firing.first_us,
-            firing.last_us,
-            entities(rows),
-            drill,
-            firing.why,
-        )
-
-    def _risk(self, ready: Ready, alert: Alert) -> list[Finding]:
+    def _risk(self, rules: RuleSet, alert: Alert) -> list[Finding]:
         """What a new alert adds up to for those it names, where a rule asks for that."""
-        asked = [c for c in ready.correlations if c.behaviour is not None and c.behaviour.kind == RISK]
+        asked = [c for c in rules.correlations if c.behaviour is not None and c.behaviour.kind == RISK]
         named = [(kind, name, value) for name, kind in KINDS.items() for value in alert.of(name)] if asked else []
         found: list[Finding] = []
         for kind, name, value in named[:RISK_ENTITIES_MAX] if not alert.drill else ():
@@ -315,19 +292,19 @@ class Detector:
 
     # --- budget ---------------------------------------------------------------------------------------------------
 
-    def _pause_the_slow(self, ready: Ready) -> None:
+    def _pause_the_slow(self) -> None:
         """A rule that takes far more than its share is paused, and that is written down."""
         now = time.monotonic()
         if now - self._latest_budget < _BUDGET_S:
             return
         elapsed = now - self._latest_budget if self._latest_budget else _BUDGET_S
         self._latest_budget = now
-        for matcher in (ready.typed, ready.raw):
-            for number, rule in enumerate(matcher.rules):
-                if matcher.spent_s[number] > RULE_BUDGET_SHARE * elapsed:
-                    self._pause(rule, f"it took {matcher.spent_s[number]:.1f} s of {elapsed:.0f} s")
-                matcher.spent_s[number] = 0.0
+        for key, seconds in self._spent_s.items():
+            if seconds > RULE_BUDGET_SHARE * elapsed:
+                self._pause(key, f"it took {seconds:.1f} s of {elapsed:.0f} s")
+        self._spent_s.clear()
 
-    def _pause(self, rule: Rule | Correlation, why: str) -> None:
-        self.book.pause(rule.key, why)
-        self._told("rule.pause", {"rule": rule.key, "title": rule.title, "reason": why})
+    def _pause(self, key: str, why: str) -> None:
+        title = self.book.get(key).title
+        self.book.pause(key, why)
+        self._told("rule.pause", {"rule": key, "title": title, "reason": why})

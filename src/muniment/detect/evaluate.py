@@ -18,12 +18,11 @@ from muniment.detect.correlation import Correlation, Correlator, Firing, Match
 from muniment.detect.keyvalue import with_fields
 from muniment.detect.logsources import PRODUCT, Kind, typed_kind, windows_kind, windows_kind_of
 from muniment.detect.match import Event, Matcher
-from muniment.detect.reading import DEVICE, RECORD, Batch, Formats, Row, Wanted, wanted
+from muniment.detect.reading import DEVICE, RECORD, Batch, Formats, Row, Store, Wanted, wanted
 from muniment.detect.risk import RISK
-from muniment.detect.rules import Rule
+from muniment.detect.rule import Rule
 from muniment.detect.shapes import Shapes
 from muniment.limits import DETECT_LATENESS_S
-from muniment.search.engine import Engine
 
 __all__ = ["ENRICHING", "Ready", "alerts_alone", "entities", "finding_of_match"]
 
@@ -92,9 +91,9 @@ class Ready:
 
     # --- single events --------------------------------------------------------------------------------------------
 
-    def matches(self, rows: Sequence[Row], engine: Engine | None = None) -> list[tuple[Row, Rule]]:
-        """Every match of any rule, in the order of the rows. `engine`: where records stand that were not read yet."""
-        found = [(place, self.typed.rules[number]) for place, number in self._typed_matches(rows, engine)]
+    def matches(self, rows: Sequence[Row], store: Store | None = None) -> list[tuple[Row, Rule]]:
+        """Every match of any rule, in the order of the rows. `store`: where records stand that were not read yet."""
+        found = [(place, self.typed.rules[number]) for place, number in self._typed_matches(rows, store)]
         if self.wanted.raw and self.raw.rules:
             places = _of_formats(rows, self.wanted.raw)
             records = [self._document(rows[place]) for place in places]
@@ -105,17 +104,17 @@ class Ready:
         found.sort(key=lambda each: each[0])
         return [(rows[place], rule) for place, rule in found]
 
-    def _typed_matches(self, rows: Sequence[Row], engine: Engine | None) -> list[tuple[int, int]]:
+    def _typed_matches(self, rows: Sequence[Row], store: Store | None) -> list[tuple[int, int]]:
         """(place, rule) of the rules over typed columns."""
         if not self.typed.rules:
             return []
         if not isinstance(rows, Batch):
             return self._one_by_one(rows, range(len(rows)))
         sure, to_try, alone = self._shapes.candidates(rows)
-        if engine is not None and self._looking:
+        if store is not None and self._looking:
             looked = {place for place, number in sure if number in self._looking}
             looked |= {place for place, (_, numbers) in to_try.items() if not self._looking.isdisjoint(numbers)}
-            rows.give_records(engine, looked.union(alone))
+            rows.give_records(store, looked.union(alone))
         for place, (decision, numbers) in to_try.items():
             sure += self.typed.tried(place, Event(rows[place].document), sorted(numbers), decision.tests)
         return sure + self._one_by_one(rows, alone) if alone else sure
@@ -192,13 +191,13 @@ class Ready:
         self.failures[rule.key] = f"it failed: {error!r}"
         return ()
 
-    def take_failures(self) -> list[tuple[Rule | Correlation, str]]:
-        """Rules that failed on an event since the last call, and how."""
+    def take_failures(self) -> list[tuple[str, str]]:
+        """Keys of rules that failed on an event since the last call, and how."""
         for matcher in (self.typed, self.raw):
             for number, error in matcher.failed.items():
                 self._failed(matcher.rules[number], error)
             matcher.failed.clear()
-        found = [(self.by_key[key], why) for key, why in self.failures.items() if key not in self._told]
+        found = [(key, why) for key, why in self.failures.items() if key not in self._told]
         self._told.update(self.failures)
         return found
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from muniment.detect.alerts import SOURCE
@@ -19,11 +19,9 @@ from muniment.detect.correlation import Correlation, Firing
 from muniment.detect.evaluate import Ready
 from muniment.detect.logsources import PRODUCT
 from muniment.detect.match import compiled
-from muniment.detect.reading import Formats, Row
-from muniment.detect.rulebook import RuleBook
-from muniment.detect.rules import Rule
+from muniment.detect.reading import Formats, Row, Store
+from muniment.detect.rule import Rule
 from muniment.limits import BACKTEST_HITS_MAX, DETECT_LATENESS_S, DETECT_WARM_UP_EVENTS_MAX
-from muniment.search.engine import Engine
 
 __all__ = ["BackTest", "History"]
 
@@ -66,11 +64,16 @@ class History:
     """The store as rules see it."""
 
     def __init__(
-        self, engine: Engine, book: RuleBook, formats: Formats, around: Surroundings = _NOTHING_AROUND
+        self,
+        store: Store,
+        rule_of: Callable[[str], Rule | Correlation],
+        formats: Formats,
+        around: Surroundings = _NOTHING_AROUND,
     ) -> None:
+        """`rule_of` gives a rule by its key."""
         self._around = around
-        self._engine = engine
-        self._book = book
+        self._store = store
+        self._rule_of = rule_of
         self._formats = formats
 
     def warm_up(self, ready: Ready, now_us: int, below: int) -> None:
@@ -108,7 +111,7 @@ class History:
         assert behaviour is not None
         if behaviour.kind == "look_alike" or not isinstance(correlator, BehaviourCorrelator):
             return True
-        rules = [self._book.get(name) for name in correlation.rules]
+        rules = [self._rule_of(name) for name in correlation.rules]
         asked = [aggregate(correlation, rule, self._candidates(rule)) for rule in rules if isinstance(rule, Rule)]
         if len(asked) < len(rules) or None in asked:
             return False
@@ -120,14 +123,14 @@ class History:
         for each in asked:
             assert each is not None
             sql = each.sql.replace("{range}", condition)
-            for learned in each.learned(self._engine.query(sql, {**parameters, **each.parameters}).rows):
+            for learned in each.learned(self._store.query(sql, {**parameters, **each.parameters}).rows):
                 correlator.learn(learned)
         return True
 
     def back_test(self, key: str, since_us: int | None, until_us: int | None, below: int) -> BackTest:
         """What a rule would have found in a range of time."""
         began = time.perf_counter()
-        rule, span = self._book.get(key), _Range(below, since_us, until_us)
+        rule, span = self._rule_of(key), _Range(below, since_us, until_us)
         if isinstance(rule, Correlation):
             return self._run(rule, span, began)
         exact = self._candidates(rule)
@@ -152,7 +155,7 @@ class History:
         ready = Ready((rule,), (), self._formats)
         condition, parameters = span.condition()
         rows = ready.wanted.read(
-            self._engine, f"{condition} AND ({wanted.sql})", {**parameters, **wanted.parameters},
+            self._store, f"{condition} AND ({wanted.sql})", {**parameters, **wanted.parameters},
             f"ORDER BY `index` DESC LIMIT {DETECT_WARM_UP_EVENTS_MAX}",
         )  # fmt: skip
         test = compiled(rule.condition)
@@ -165,11 +168,11 @@ class History:
         condition, parameters = span.condition()
         where = f"{condition} AND ({wanted.sql})"
         parameters |= wanted.parameters
-        days = self._engine.query(
+        days = self._store.query(
             f"SELECT toString(toDate(time)) AS day, count() FROM events WHERE {where} GROUP BY day ORDER BY day",
             parameters,
         ).rows
-        newest = self._engine.query(
+        newest = self._store.query(
             f"SELECT `index` FROM events WHERE {where} ORDER BY `index` DESC LIMIT {BACKTEST_HITS_MAX}", parameters
         ).rows
         by_day = {str(day): int(n) for day, n in days}
@@ -205,7 +208,7 @@ class History:
             return [rule]
         below: list[Rule | Correlation] = []
         for name in rule.rules:
-            below += [each for each in self._needed(self._book.get(name)) if each not in below]
+            below += [each for each in self._needed(self._rule_of(name)) if each not in below]
         return [*below, rule]
 
 

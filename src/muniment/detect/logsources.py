@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from sigma.pipelines.common import windows_logsource_mapping
 
-from muniment.detect.rules import LogSource
+from muniment.detect.rule import LogSource
 
 __all__ = [
     "PLAIN",

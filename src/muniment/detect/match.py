@@ -36,7 +36,7 @@ from muniment.detect.condition import (
 )
 from muniment.detect.logsources import PLAIN, Kind, Taxonomy
 from muniment.detect.prefilter import Prefilter, need_of
-from muniment.detect.rules import Rule
+from muniment.detect.rule import Rule
 
 _BIG = re2.Options()
 _BIG.max_mem = 64 << 20

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, overload
+from typing import Any, Final, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +19,31 @@ import pyarrow as pa
 from muniment.detect.condition import fields_of
 from muniment.detect.correlation import Correlation
 from muniment.detect.logsources import PRODUCT, Kind, Taxonomy
-from muniment.detect.rules import Rule
+from muniment.detect.rule import Rule
 from muniment.detect.shapes import SHAPE
 from muniment.search.columns import COLUMNS
-from muniment.search.engine import Engine
 from muniment.sources.useragent import describe
 
-__all__ = ["ACTOR", "DEVICE", "ENTITIES", "RECORD", "Batch", "Formats", "Row", "Wanted", "by_index", "wanted"]
+__all__ = ["ACTOR", "DEVICE", "ENTITIES", "RECORD", "Batch", "Formats", "Row", "Store", "Wanted", "by_index", "wanted"]
+
+
+class _Rows(Protocol):
+    @property
+    def rows(self) -> Sequence[Sequence[Any]]: ...
+
+
+class Store(Protocol):
+    """The search store as rules read it: `query` for a few rows, `query_arrow` for many. StorageError, BusyError."""
+
+    def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> _Rows: ...
+    def query_arrow(
+        self,
+        sql: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        settings: Mapping[str, int] | None = None,
+    ) -> pa.Table: ...
+
 
 Formats = Mapping[str, tuple[Kind, Taxonomy]]
 """By catalogue entry: which of Sigma's log sources its events are, and where their fields stand."""
@@ -179,12 +197,12 @@ class Batch(Sequence[Row]):
         chosen = [self.shape_of(int(place))["format"] in formats for place in first]
         return np.flatnonzero(np.isin(self.shapes, keys[chosen])).tolist() if any(chosen) else []
 
-    def give_records(self, engine: Engine, places: Iterable[int]) -> None:
+    def give_records(self, store: Store, places: Iterable[int]) -> None:
         """Read the records of these events, unless they are there."""
         wanted = {self._indexes[place]: self[place] for place in places if not self[place].record}
         if wanted:
             sql = "SELECT `index`, record FROM events WHERE `index` IN {wanted:Array(UInt64)}"
-            for index, record in engine.query(sql, {"wanted": sorted(wanted)}).rows:
+            for index, record in store.query(sql, {"wanted": sorted(wanted)}).rows:
                 wanted[int(index)].record = str(record)
 
 
@@ -220,13 +238,13 @@ class Wanted:
         self._columns = columns
 
     def read(
-        self, engine: Engine, condition: str, parameters: Mapping[str, object], tail: str, *, is_lazy: bool = False
+        self, store: Store, condition: str, parameters: Mapping[str, object], tail: str, *, is_lazy: bool = False
     ) -> Batch:
         """Events that satisfy a condition. `is_lazy`: records for rules over typed columns are read when asked for."""
         with_records = 2 if self.typed is None and not is_lazy else 1 if self.raw or (self.typed and not is_lazy) else 0
         formats = self.raw if is_lazy else self.raw | (self.typed or frozenset())
         return Batch(
-            engine.query_arrow(
+            store.query_arrow(
                 f"{_selecting(self._columns, with_records)} WHERE {condition} {tail}",
                 {**parameters, "formats": sorted(formats), "k0": _KEY[0], "k1": _KEY[1]},
                 settings=_PLAIN_JSON,
@@ -262,11 +280,11 @@ def wanted(rules: Collection[Rule], correlations: Collection[Correlation], forma
     return Wanted(kept, about, None if typed is None else frozenset(typed))
 
 
-def by_index(engine: Engine, indexes: Sequence[int]) -> Sequence[Row]:
+def by_index(store: Store, indexes: Sequence[int]) -> Sequence[Row]:
     """These events, with what an alert is told from."""
     condition = "`index` IN {wanted:Array(UInt64)}"
     return Wanted(ENTITIES, frozenset(), frozenset()).read(
-        engine, condition, {"wanted": list(indexes)}, "ORDER BY `index`"
+        store, condition, {"wanted": list(indexes)}, "ORDER BY `index`"
     )
 
 

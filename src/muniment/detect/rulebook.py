@@ -16,12 +16,13 @@ from typing import Final
 import sqlalchemy as sa
 
 from muniment.detect.correlation import Correlation
-from muniment.detect.rules import Loaded, Refused, Rule, load_rules
+from muniment.detect.rule import Exemption, Loaded, Refused, Rule, RuleSet
+from muniment.detect.rules import load_rules
 from muniment.errors import RejectedError
 from muniment.limits import RULE_FILE_BYTES_MAX, RULES_MAX
 from muniment.search.query.parse import parse_query
 
-__all__ = ["PACK", "Exemption", "RuleBook", "RuleSet", "Switch"]
+__all__ = ["PACK", "RuleBook", "Switch"]
 
 PACK: Final = Path(__file__).parent / "pack"
 """The rules that come with Muniment."""
@@ -66,32 +67,6 @@ class Switch:
     reason: str
     by: str
     at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Exemption:
-    """Events of a rule (`rule` empty: of any) that make no alert: those the query finds, until `expires_at` (ns)."""
-
-    number: int
-    rule: str
-    query: str
-    reason: str
-    owner: str
-    created_at: int
-    expires_at: int
-    hidden: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class RuleSet:
-    """What runs. `all_rules` has also those that are switched off; `version` grows with every change."""
-
-    version: int
-    rules: Sequence[Rule]
-    correlations: Sequence[Correlation]
-    all_rules: Sequence[Rule | Correlation]
-    refused: Sequence[Refused]
-    exemptions: Sequence[Exemption]
 
 
 class RuleBook:
@@ -256,10 +231,7 @@ class RuleBook:
 
     def get(self, key: str) -> Rule | Correlation:
         """A rule by its key. RejectedError with status 404 when there is none."""
-        found = next((rule for rule in self.current.all_rules if rule.key == key), None)
-        if found is None:
-            raise RejectedError("there is no such rule", field="rule", status=404)
-        return found
+        return self.current.get(key)
 
     def is_on(self, rule: Rule | Correlation, switches: dict[str, Switch]) -> bool:
         """Does it run?"""

@@ -7,7 +7,7 @@ not here. The author goes wherever a match goes (Detection Rule License).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import re2
@@ -82,9 +82,10 @@ from muniment.detect.condition import (
 )
 from muniment.detect.correlation import All as AllPresent
 from muniment.detect.correlation import Correlation, Has, Not, Presence, Some
+from muniment.detect.rule import Loaded, LogSource, Refused, Rule
 from muniment.errors import RejectedError
 
-__all__ = ["Loaded", "LogSource", "Refused", "Rule", "load_rules", "rule_of"]
+__all__ = ["load_rules", "rule_of"]
 
 _OPERATORS = {
     CompareOperators.LT: "<",
@@ -101,59 +102,6 @@ _DESCRIBING = (
 )  # fmt: skip
 _QUIET = re2.Options()
 _QUIET.log_errors = False
-
-
-@dataclass(frozen=True, slots=True)
-class LogSource:
-    """What a rule is about, in Sigma's words; empty where it does not say."""
-
-    category: str = ""
-    product: str = ""
-    service: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A rule that can be run. `is_silent`: only correlations hear of its matches."""
-
-    id: str
-    title: str
-    level: str
-    status: str
-    author: str
-    description: str
-    references: Sequence[str]
-    tags: Sequence[str]
-    false_positives: Sequence[str]
-    logsource: LogSource
-    condition: Condition
-    file: str = ""
-    remarks: Sequence[str] = ()
-    name: str = ""
-    is_silent: bool = False
-
-    @property
-    def key(self) -> str:
-        """What correlations call it by."""
-        return self.id or self.name or self.title
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A rule that is not run, and why."""
-
-    file: str
-    title: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What became of a set of rule files."""
-
-    rules: Sequence[Rule]
-    refused: Sequence[Refused]
-    correlations: Sequence[Correlation] = ()
 
 
 Placeholders = Mapping[str, Sequence[str]]

@@ -24,7 +24,7 @@ import yaml
 from muniment.detect.behaviour import Surroundings
 from muniment.detect.evaluate import Ready, alerts_alone
 from muniment.detect.reading import Row
-from muniment.detect.rules import Loaded
+from muniment.detect.rule import Loaded
 from muniment.errors import RejectedError
 from muniment.event.place import Place
 from muniment.search.columns import COLUMNS

@@ -19,10 +19,12 @@ from muniment.event.place import Place
 from muniment.search.blocks import Block, as_arrow
 from muniment.search.engine import Engine, Node
 from muniment.search.schema import (
+    UNMAPPED,
     MappingSet,
     create_landing,
     gathered_sql,
     migrate_node,
+    open_landing,
     staged_sql,
     unplaced_sql,
 )
@@ -61,11 +63,12 @@ class Replica:
         self._prefix = prefix
         self._locate = locate
         self._landing = ""
+        self._opened: set[str] = set()  # formats that have a landing table
 
     def prepare(self) -> None:
         """Make tables and landing; raises StorageError when the node is away."""
         migrate_node(self.engine, self.node)
-        self._landing = create_landing(self.engine, self.node, self.mappings, self._prefix)
+        self._landing, self._opened = create_landing(self.engine, self.node, self.mappings, self._prefix)
         rows = self.engine.query(f"SELECT count(), max(`index`) FROM {self.table}", node=self.node).rows
         self.unsure_below = int(rows[0][1]) + 1 if rows[0][0] else 0
         self.is_up = True
@@ -76,7 +79,10 @@ class Replica:
         if not self.is_up:
             return  # `prepare` makes the landing
         try:
-            self._landing = create_landing(self.engine, self.node, mappings, self._prefix)
+            self._landing, self._opened = create_landing(self.engine, self.node, mappings, self._prefix)
+            for name, mapping in mappings.mappings.items():
+                if mapping != old.mappings.get(name):
+                    self._open(name)  # one that the engine does not take is refused now
         except BaseException:
             self.mappings, self.is_up = old, False
             raise
@@ -166,8 +172,9 @@ class Replica:
             if len(part.records) == 1:
                 reason = f"mapping failed: {str(error)[:200]}"
                 self._empty("mapped")
-                rows = as_arrow(part, lambda _: "unmapped", reason)
-                self.engine.insert(self.node, f"{self._landing}_unmapped", rows)
+                rows = as_arrow(part, lambda _: UNMAPPED, reason)
+                self._open(UNMAPPED)
+                self.engine.insert(self.node, f"{self._landing}_{UNMAPPED}", rows)
                 self._gather(1)
             else:
                 middle = (start + end) // 2
@@ -184,6 +191,7 @@ class Replica:
         named = rows.filter(pc.invert(is_auto)) if by_content else rows
         for name in pc.unique(named.column("format")).to_pylist():
             part = named.filter(pc.equal(named.column("format"), name))
+            self._open(name)
             self.engine.insert(self.node, f"{self._landing}_{name}", part)
         if by_content:
             self._send_staged(rows.filter(is_auto), by_content)
@@ -205,6 +213,7 @@ class Replica:
         found = self.engine.query(f"SELECT DISTINCT format FROM {staged} ORDER BY format", node=self.node).rows
         for (name,) in found:
             target = name if name in self.mappings.mappings else self.mappings.fallback
+            self._open(target)
             chosen = "*" if target == name else f"* REPLACE ('{target}' AS format)"
             self.engine.command(
                 f"INSERT INTO {self._landing}_{target} SELECT {chosen} FROM {staged} WHERE format = {{format:String}}",
@@ -213,6 +222,11 @@ class Replica:
             )
         self._empty("auto")
         self._empty("staged")
+
+    def _open(self, name: str) -> None:
+        if name not in self._opened:
+            open_landing(self.engine, self.node, self.mappings, self._landing, name)
+            self._opened.add(name)
 
     def _gather(self, count: int) -> None:
         places = self._places() if self._locate is not None else {}

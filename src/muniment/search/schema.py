@@ -14,13 +14,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from muniment.limits import LATE_S
 from muniment.search.columns import COLUMNS, RESTORED
-from muniment.search.engine import Engine, Node
+
+if TYPE_CHECKING:
+    from muniment.search.engine import Engine, Node
 
 __all__ = [
+    "UNMAPPED",
     "Mapped",
     "MappingSet",
     "create_landing",
@@ -29,6 +32,7 @@ __all__ = [
     "gathered_sql",
     "migrate",
     "migrate_node",
+    "open_landing",
     "record_sql",
     "unplaced_sql",
     "words_sql",
@@ -221,47 +225,54 @@ def _default(kind: str) -> str:
     }[kind]
 
 
+UNMAPPED = "unmapped"
+"""The format of rows whose own mapping failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Unmapped:
     """The mapping of rows whose own mapping failed: nothing but the ledger's columns."""
 
-    name: str = "unmapped"
+    name: str = UNMAPPED
     columns: Mapping[str, str] = field(default_factory=dict)
 
     def select_sql(self, table_sql: str, passthrough: Sequence[str] = ()) -> str:
         return f"SELECT {', '.join(passthrough)} FROM {table_sql}"
 
 
-def create_landing(engine: Engine, node: Node, mappings: MappingSet, prefix: str = "landing") -> str:
-    """Make the landing tables of these mappings; returns the start of their names.
+def create_landing(engine: Engine, node: Node, mappings: MappingSet, prefix: str = "landing") -> tuple[str, set[str]]:
+    """Make the landing tables all formats share; returns the start of their names, and the formats that have theirs.
 
     `<start>_<format>` takes rows of a format and leaves their columns in `<start>_mapped`, from where `gathered_sql`
     moves them; `<start>_auto` holds the rows of a block whose format their content names, `<start>_staged` the same
     rows with it. A table for each format, because the engine reads a mapping's SQL again for every insert
-    (measured: 50 ms), and one block rarely holds more than a few. The names hold a digest of the statements, so
-    unchanged mappings cost nothing and two versions never mix.
+    (measured: 50 ms), and one block rarely holds more than a few; it is made when the first row of the format comes
+    (`open_landing`). The names hold a digest of the statements, so unchanged mappings cost nothing and two versions
+    never mix.
     """
-    views = {
-        name: _mapped_select(mapping, f"{{landing}}_{name}")
-        for name, mapping in [*sorted(mappings.mappings.items()), ("unmapped", _Unmapped())]
-    }
+    views = {name: _mapped_select(mapping, name) for name, mapping in sorted(mappings.mappings.items())}
     is_staged = bool(mappings.recognise)
     digest = hashlib.sha256(repr((views, is_staged, _MAPPED_COLUMNS, _LANDING_COLUMNS)).encode()).hexdigest()[:12]
     landing = f"{prefix}_{digest}"
     present = {str(row[0]) for row in engine.query("SHOW TABLES", node=node).rows}
     if f"{landing}_done" in present:
-        return landing
+        return landing, {name for name in (*views, UNMAPPED) if f"{landing}_{name}_view" in present}
     drop_landing(engine, node, prefix)
     engine.command(f"CREATE TABLE {landing}_mapped ({_MAPPED_COLUMNS}) ENGINE = Memory", node=node)
-    for name, select in views.items():
-        engine.command(f"CREATE TABLE {landing}_{name} ({_LANDING_COLUMNS}) ENGINE = Null", node=node)
-        sql = select.replace("{landing}", landing)
-        engine.command(f"CREATE MATERIALIZED VIEW {landing}_{name}_view TO {landing}_mapped AS {sql}", node=node)
     if is_staged:
         for name in ("auto", "staged"):
             engine.command(f"CREATE TABLE {landing}_{name} ({_LANDING_COLUMNS}) ENGINE = Memory", node=node)
     engine.command(f"CREATE TABLE {landing}_done (version UInt8) ENGINE = Null", node=node)
-    return landing
+    return landing, set()
+
+
+def open_landing(engine: Engine, node: Node, mappings: MappingSet, landing: str, name: str) -> None:
+    """Make the landing table of one format (or `UNMAPPED`). Rows that come before its view is there would be lost."""
+    mapping = mappings.mappings[name] if name != UNMAPPED else _Unmapped()
+    sql = _mapped_select(mapping, f"{landing}_{name}")
+    table = f"{landing}_{name}"
+    engine.command(f"CREATE TABLE IF NOT EXISTS {table} ({_LANDING_COLUMNS}) ENGINE = Null", node=node)
+    engine.command(f"CREATE MATERIALIZED VIEW IF NOT EXISTS {table}_view TO {landing}_mapped AS {sql}", node=node)
 
 
 def gathered_sql(landing: str, table: str, *, with_places: bool = False) -> str:

@@ -1,0 +1,128 @@
+"""Runs a set of rules over ranges of indexes: reads them from the store, matches, feeds correlations. No alerts, no files.
+
+The detector owns one, or has one run in a process of its own (`worker`). It holds what correlations have seen; whatever
+fails in the middle of a range makes that worthless, so it is thrown away and filled again from the store (`adopt`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from muniment.detect.alerts import SOURCE, Finding
+from muniment.detect.behaviour import Surroundings
+from muniment.detect.correlation import Firing
+from muniment.detect.evaluate import Ready, alerts_alone, entities, finding_of_match
+from muniment.detect.history import History
+from muniment.detect.reading import Batch, Formats, Row, Store, by_index
+from muniment.detect.rule import RuleSet
+from muniment.limits import ALERT_EVIDENCE_MAX
+
+__all__ = ["Evaluation", "Evaluator", "Evaluators", "Hidden"]
+
+Hidden = Callable[[Sequence[tuple[int, str]]], set[tuple[int, str]]]
+"""Of matches, as (index, key of the rule): those that an exception hides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a range of events came to. `failures`: rules that failed on an event since the last range, and how; `spent_s`: the
+    time each rule took in this range, by its key; `dropped`: groups and values forgotten for want of room, in all.
+    """
+
+    findings: Sequence[Finding]
+    failures: Sequence[tuple[str, str]]
+    spent_s: Mapping[str, float]
+    dropped: int
+
+
+class Evaluators(Protocol):
+    """Something that evaluates, here or elsewhere. One call at a time."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Does it have rules? False after a failure: what it knew is lost, and `adopt` makes it anew."""
+
+    def adopt(self, rules: RuleSet, formats: Formats, now_us: int, below: int) -> None:
+        """These are the rules from index `below` on. Correlations are warmed up with what the store has before it, unless
+        they are those of before.
+        """
+
+    def evaluate(self, start: int, end: int, now_us: int, *, has_exceptions: bool) -> Evaluation:
+        """Run the rules over [start, end), which is the range after the last. StorageError: the store did not answer."""
+
+    def close(self) -> None:
+        """Forget everything."""
+
+
+class Evaluator:
+    """Evaluates in this process."""
+
+    def __init__(self, store: Store, around: Surroundings, hidden: Hidden) -> None:
+        self._store = store
+        self._around = around
+        self._hidden = hidden
+        self._ready: Ready | None = None
+        self._newest_us = 0
+
+    @property
+    def is_ready(self) -> bool:
+        return self._ready is not None
+
+    def adopt(self, rules: RuleSet, formats: Formats, now_us: int, below: int) -> None:
+        before, self._ready = self._ready, None
+        is_same = before is not None and list(before.correlations) == list(rules.correlations)
+        kept = before.correlators if before is not None and is_same else None
+        ready = Ready(rules.rules, rules.correlations, formats, kept, self._around)
+        if kept is None:
+            History(self._store, rules.get, formats, self._around).warm_up(ready, now_us, below)
+        self._ready = ready
+
+    def evaluate(self, start: int, end: int, now_us: int, *, has_exceptions: bool) -> Evaluation:
+        ready, self._ready = self._ready, None
+        assert ready is not None
+        findings = self._findings(ready, self._read(ready, start, end), now_us, has_exceptions=has_exceptions)
+        spent_s: dict[str, float] = {}
+        for matcher in (ready.typed, ready.raw):
+            for number, rule in enumerate(matcher.rules):
+                if matcher.spent_s[number]:
+                    spent_s[rule.key] = matcher.spent_s[number]
+                    matcher.spent_s[number] = 0.0
+        dropped = sum(each.dropped for each in ready.correlators.values())
+        self._ready = ready
+        return Evaluation(findings, ready.take_failures(), spent_s, dropped)
+
+    def close(self) -> None:
+        self._ready = None
+
+    def _read(self, ready: Ready, start: int, end: int) -> Batch:
+        condition = "`index` >= {start:UInt64} AND `index` < {end:UInt64} AND source != {own:String}"
+        parameters = {"start": start, "end": end, "own": SOURCE}
+        return ready.wanted.read(self._store, condition, parameters, "ORDER BY `index`", is_lazy=True)
+
+    def _findings(self, ready: Ready, rows: Batch, now_us: int, *, has_exceptions: bool) -> list[Finding]:
+        matches = ready.matches(rows, self._store)
+        if has_exceptions and matches:
+            hidden = self._hidden([(row.index, rule.key) for row, rule in matches])
+            matches = [(row, rule) for row, rule in matches if (row.index, rule.key) not in hidden]
+        known = {row.index: row for row, _ in matches}
+        findings: list[Finding] = []
+        for row, rule in matches:
+            if alerts_alone(rule):
+                findings.append(finding_of_match(rule, row))
+            findings += [self._finding(firing, known) for firing in ready.fed(row, rule)]
+        # The clock bounds what a source may claim: one event from the future must not close everybody's windows.
+        self._newest_us = max(self._newest_us, min(rows.newest_us, now_us))
+        findings += [self._finding(firing, known) for firing in ready.advanced(self._newest_us)]
+        return findings
+
+    def _finding(self, firing: Firing, known: Mapping[int, Row]) -> Finding:
+        """A firing with what its events say; those of earlier ranges are read again."""
+        rows = [known[index] for index in firing.indexes if index in known]
+        missing = [index for index in firing.indexes if index not in known][-ALERT_EVIDENCE_MAX:]
+        if missing:
+            rows = [*by_index(self._store, missing), *rows]
+        drill = next((row.drill for row in rows if row.drill), "")
+        times = (firing.first_us, firing.last_us)
+        return Finding(firing.correlation, firing.group, firing.indexes, *times, entities(rows), drill, firing.why)
