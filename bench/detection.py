@@ -24,7 +24,9 @@ from muniment.detect.logsources import kind_of_entry, taxonomy_of, windows_kind_
 from muniment.detect.reading import Row
 from muniment.detect.rules import load_rules
 from muniment.sources.catalogue import load
+from muniment.sources.testing import local_client, map_records
 
+_IN_FORCE = {"rules", "rules-emerging-threats", "rules-threat-hunting", "rules-compliance", "rules-dfir"}
 PEER = Path(__file__).with_name("sigma_peer.py")
 
 
@@ -35,12 +37,13 @@ def lines(path: Path) -> Iterator[bytes]:
         yield from file
 
 
-def rules_of(path: Path) -> list[tuple[str, str]]:
-    """(name, YAML) of every rule about Windows."""
+def rules_of(path: Path, product: str = "windows") -> list[tuple[str, str]]:
+    """(name, YAML) of every rule about a product; empty: of all that are in force."""
     if path.is_dir():
         return [(str(file), file.read_text("utf-8")) for file in sorted(path.rglob("*.yml"))]
     found = [json.loads(line) for line in lines(path)]
-    return [(each["path"], each["yaml"]) for each in found if each.get("product") == "windows"]
+    chosen = [each for each in found if each["product"] == product or (not product and each["tree"] in _IN_FORCE)]
+    return [(each["path"], each["yaml"]) for each in chosen]
 
 
 def events_of(folder: Path) -> list[bytes]:
@@ -90,6 +93,36 @@ detection:
 """
 
 
+def mixed(rules: list[tuple[str, str]], windows: list[bytes], count: int) -> tuple[float, int, int]:
+    """(seconds, matches, rules) of all rules over `count` events of all kinds: every second one of `windows`, the others after
+    the catalogue's samples, each made different by a number; their typed columns are read before.
+    """
+    loaded, catalogue = load_rules(rules), load()
+    formats = {name: (kind_of_entry(e.sigma), taxonomy_of(e.sigma)) for name, e in catalogue.items() if e.sigma}
+    with local_client() as client:
+        others = [
+            (name, str(columns["class_name"]), json.dumps(columns), sample.record)
+            for name, entry in catalogue.items()
+            for sample in entry.samples
+            if sample.record.startswith(b"{")
+            for columns in map_records(entry, [sample.record], client)
+        ]
+    ready = Ready(loaded.rules, (), formats)
+    took, found = 0.0, 0
+    for start in range(0, count, 5_000):
+        texts = []
+        for k in range(start, start + 5_000):
+            known = ("windows", "", "{}", windows[k // 2 % len(windows)]) if k % 2 else others[k // 2 % len(others)]
+            texts.append((*known[:3], f'{{"n":{k},{known[3].decode("utf-8", "replace").lstrip()[1:]}'))
+        began = time.perf_counter()
+        rows = [
+            Row((start + k, 0, "s", name, kind, columns, text)) for k, (name, kind, columns, text) in enumerate(texts)
+        ]
+        found += len(ready.matches(rows))
+        took += time.perf_counter() - began
+    return took, found, len(loaded.rules)
+
+
 def peer(python: str, rules: list[tuple[str, str]], events: list[bytes]) -> dict[str, Any]:
     """What the peer says of itself: events, rules, matches, seconds."""
     with tempfile.TemporaryDirectory() as folder:
@@ -106,6 +139,7 @@ def main() -> None:
     arguments.add_argument("--rules", type=Path, required=True)
     arguments.add_argument("--events", type=Path, required=True)
     arguments.add_argument("--peer", default="", help="a Python that has pysigma-backend-sqlite")
+    arguments.add_argument("--mixed", type=int, default=0, help="so many events of all kinds, too, with all rules")
     given = arguments.parse_args()
     rules, events = rules_of(given.rules), events_of(given.events)
     took, found, n, made_ready = min(ours(rules, events) for _ in range(3))
@@ -121,6 +155,9 @@ def main() -> None:
             f"SQLite loop: {other['events']:,} events, {other['rules']:,} rules, {other['matches']:,} matches, {rate:,.0f} events/s"
         )
         print(f"ratio: {len(events) / took / rate:.0f} (goal 40)")
+    if given.mixed:
+        took, found, n = mixed(rules_of(given.rules, ""), events, given.mixed)
+        print(f"mixed: {given.mixed:,} events, {n:,} rules, {found:,} matches, {given.mixed / took:,.0f} events/s")
 
 
 if __name__ == "__main__":

@@ -15,4 +15,7 @@ fi
 [ -x .venv/bin/uv ] || .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r "requirements/$kind.txt"
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
+if [ "$kind" = test ]; then # hundreds of processes start in the tests, in places that keep no bytecode of their own
+    .venv/bin/python -m compileall -q -j 2 .venv/lib/python3*/site-packages src bench >/dev/null || true
+fi
 touch ".venv/.$kind"
