@@ -13,6 +13,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import product
 from typing import Final
@@ -120,7 +121,12 @@ class BehaviourCorrelator:
         self._having: dict[tuple[str, str], dict[tuple[str, ...], int]] = {}  # (peer, value) -> entity -> last seen
         self._has_others = behaviour.kind == "rare" or bool(behaviour.peers)
         self._newest = self._tidied = 0
+        self._fields_of = cache(self._fields)
         self.dropped = 0
+
+    def _fields(self, rule: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        group_by, _ = self.correlation.fields_of(rule)
+        return group_by, tuple(self.correlation.field_of(name, rule) for name in self.behaviour.fields)
 
     @property
     def n_groups(self) -> int:
@@ -162,11 +168,12 @@ class BehaviourCorrelator:
     def add(self, match: Match) -> Iterator[Firing]:
         """Take a match; what fires because of it."""
         c, b = self.correlation, self.behaviour
-        groups = [match.values(c.field_of(name, match.rule)) for name in c.group_by]
-        if any(not values for values in groups):
+        group_by, fields = self._fields_of(match.rule)
+        groups = [match.values(name) for name in group_by]
+        if not all(groups):
             return
         peer = next(iter(match.values(b.peers)), "") if b.peers else ""
-        values = [value for name in b.fields for value in match.values(c.field_of(name, match.rule))]
+        values = [value for name in fields for value in match.values(name)]
         if b.fields and not values:
             return
         one = all(len(each) == 1 for each in groups)  # nearly always

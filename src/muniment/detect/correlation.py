@@ -14,8 +14,11 @@ from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import groupby, product
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from muniment.limits import CORRELATION_GROUPS_MAX, CORRELATION_MATCHES_MAX
 
@@ -94,6 +97,13 @@ class Correlation:
         """The field of `rule`'s events that a group-by name stands for."""
         return self.aliases.get(name, {}).get(rule, name)
 
+    def fields_of(self, rule: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The fields of `rule`'s events that `group_by` and `fields` stand for."""
+        return (
+            tuple(self.field_of(name, rule) for name in self.group_by),
+            tuple(self.field_of(name, rule) for name in self.fields),
+        )
+
     @property
     def needs_the_end(self) -> bool:
         """Can a later event of the window undo the condition?"""
@@ -102,9 +112,11 @@ class Correlation:
         return self.operator not in {"gt", "gte"}
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
-    """One event that a rule matched. `time_us` is the event's own; `values` gives the texts of a field."""
+class Match(msgspec.Struct, frozen=True):
+    """One event that a rule matched. `time_us` is the event's own; `values` gives the texts of a field.
+
+    A struct, as one is made for each match: a tenth of what a frozen dataclass takes.
+    """
 
     rule: str
     index: int
@@ -153,15 +165,17 @@ class Correlator:
         self._groups: dict[tuple[str, ...], _Group] = {}
         self._newest = self._tidied = 0
         self._is_temporal = correlation.kind.startswith("temporal")
+        self._fields_of = cache(correlation.fields_of)
         self.dropped = 0
 
     def add(self, match: Match) -> Iterator[Firing]:
         """Take a match; what fires because of it."""
         c = self.correlation
-        names = [match.values(c.field_of(name, match.rule)) for name in c.group_by]
-        if any(not values for values in names):
+        group_by, fields = self._fields_of(match.rule)
+        names = [match.values(name) for name in group_by]
+        if not all(names):
             return  # it belongs to no group
-        value = tuple(next(iter(match.values(c.field_of(name, match.rule))), "") for name in c.fields)
+        value = tuple(next(iter(match.values(name)), "") for name in fields)
         if c.fields and not all(value):
             return
         self._newest = max(self._newest, match.time_us)

@@ -74,17 +74,17 @@ class Ready:
         self._shapes = Shapes(self.typed)
         self.by_key: dict[str, Rule | Correlation] = {rule.key: rule for rule in self.rules}
         self.by_key |= {each.key: each for each in self.correlations}
-        self._listeners: dict[str, list[Correlator | BehaviourCorrelator]] = defaultdict(list)
-        for each in self.correlators.values():
+        self._listeners: dict[str, list[tuple[str, Correlator | BehaviourCorrelator]]] = defaultdict(list)
+        for key, each in self.correlators.items():
             for name in each.correlation.rules:
-                self._listeners[name].append(each)
+                self._listeners[name].append((key, each))
         self._looking = frozenset(n for n, rule in enumerate(self.typed.rules) if self._looks_into_record(rule))
         self._looking_keys = {self.typed.rules[number].key for number in self._looking}
 
     def _looks_into_record(self, rule: Rule) -> bool:
         """Does the rule, or a correlation about it, read what only the record has?"""
         names = fields_of(rule.condition)
-        for each in self._listeners.get(rule.key, ()):
+        for _, each in self._listeners.get(rule.key, ()):
             c = each.correlation
             names |= {c.field_of(name, rule.key) for name in (*c.group_by, *c.fields)}
         return any(name.startswith(RECORD) for name in names)
@@ -160,12 +160,11 @@ class Ready:
         listeners = self._listeners.get(rule.key)
         if not listeners:
             return
-        values = self._values(row, rule)
-        for correlator in listeners:
-            if among is not None and correlator.correlation.key not in among:
-                continue
-            for firing in self._added(correlator, Match(rule.key, row.index, row.time_us, values)):
-                yield from self._heard(firing)
+        match = Match(rule.key, row.index, row.time_us, self._values(row, rule))
+        for key, correlator in listeners:
+            if among is None or key in among:
+                for firing in self._added(key, correlator, match):
+                    yield from self._heard(firing)
 
     def advanced(self, now_us: int) -> Iterator[Firing]:
         """Event time has come so far: what fires because windows are over."""
@@ -177,9 +176,9 @@ class Ready:
             for firing in fired:
                 yield from self._heard(firing)
 
-    def _added(self, correlator: Correlator | BehaviourCorrelator, match: Match) -> Sequence[Firing]:
+    def _added(self, key: str, correlator: Correlator | BehaviourCorrelator, match: Match) -> Sequence[Firing]:
         """What a correlation makes of a match; one that fails is left out from then on."""
-        if correlator.correlation.key in self.failures:
+        if key in self.failures:
             return ()
         try:
             return list(correlator.add(match))
@@ -214,8 +213,8 @@ class Ready:
             return (group[name],) if name in group else ()
 
         match = Match(correlation.key, firing.indexes[-1], firing.last_us, values)
-        for correlator in self._listeners.get(correlation.key, ()):
-            for further in self._added(correlator, match):
+        for key, correlator in self._listeners.get(correlation.key, ()):
+            for further in self._added(key, correlator, match):
                 yield from self._heard(further)
 
     def _values(self, row: Row, rule: Rule) -> Callable[[str], Sequence[str]]:
