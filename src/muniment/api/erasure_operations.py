@@ -138,7 +138,7 @@ class Erasing:
         def job(progress: Callable[[int, int], None]) -> dict[str, object]:
             gone = self._s.erase_subject(erasure.identifier, erasure.source or None)  # (2)
             result = rebuild(progress)  # (3)
-            self._s.detector.load_alerts()  # what alerts said of the person in memory
+            self._s.detector.forget()  # what alerts and rules have in memory of the person
             self._s.erasures.finish(erasure.number, self._s.clock())
             return {"number": erasure.number, "keys_destroyed": len(gone), **result}
 

@@ -107,6 +107,7 @@ class Detector:
         self._to_time = 0
         self._problem = ""
         self._is_loaded = False
+        self._is_stale = False
         self._latest_look = self._latest_flush = self._latest_budget = 0.0
         self.busy_s = 0.0
 
@@ -199,6 +200,12 @@ class Detector:
         self._is_loaded = True
         return True
 
+    def forget(self) -> None:
+        """Somebody was erased from the store: alerts and what correlations have seen are made anew from it."""
+        self._is_stale = True
+        self.load_alerts()
+        self.wake(0, 0)
+
     def load_alerts(self) -> None:
         """The alerts as the store has them."""
         self.alerts.forget()
@@ -221,6 +228,9 @@ class Detector:
 
     def _adopt(self) -> None:
         """Run the rules of now; correlations that stay keep what they have seen."""
+        if self._is_stale:
+            self._is_stale = False
+            self._evaluators.close()
         rules, formats, before = self.book.current, self._formats, self._adopted
         is_known = before is not None and before.version == rules.version and formats == self._adopted_formats
         if is_known and self._evaluators.is_ready:
