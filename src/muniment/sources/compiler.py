@@ -16,7 +16,7 @@ from muniment.sources import ocsf_schema
 from muniment.sources.catalogue import Case, Entry
 from muniment.sources.columns import COLUMNS
 from muniment.sources.paths import TypeTree
-from muniment.sources.sql import array, literal, quote
+from muniment.sources.sql import array, first_filled, literal, quote
 from muniment.sources.times import time_sql
 from muniment.sources.values import Call, Condition, Const, Path, Scope, Value, pattern_sql, walk
 from muniment.sources.words import type_sql
@@ -92,7 +92,7 @@ class _Compiler:
             values += [*case.sets.values(), *([case.when] if case.when else []), *([case.text] if case.text else [])]
         paths = [found.segments for value in values for found in walk(value) if isinstance(found, Path)]
         self.tree = TypeTree(paths)
-        self.scope = Scope(path=self.tree.sql, ref=self.ref)
+        self.scope = Scope(path=lambda path: self.tree.sql(path, self.bind), ref=self.ref)
         self._done: dict[str, str] = {}
 
     def bind(self, name: str, sql: str) -> str:
@@ -139,7 +139,7 @@ class _Compiler:
         if kind == "ip":
             return ip_sql(self.bind("_src_ip_text", chosen))
         if column == "outcome":
-            return f"coalesce(nullIf({chosen}, ''), 'unknown')"
+            return first_filled([chosen, "'unknown'"])
         return chosen
 
     def _number_base(self, column: str) -> str:

@@ -12,7 +12,7 @@ it by a second extraction from that text: `JSONExtract` gives one type to one pl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from muniment.errors import RejectedError
@@ -88,6 +88,7 @@ class TypeTree:
 
     def __init__(self, paths: Iterable[Sequence[Segment]], root: str = "t") -> None:
         self._root = root
+        self._names: dict[str, str] = {}
         self._top = _Node()
         for path in paths:
             node = self._top
@@ -113,28 +114,39 @@ class TypeTree:
         """The `Tuple(...)` to extract from the record."""
         return self._top.inner_type()
 
-    def sql(self, path: Sequence[Segment]) -> str:
-        """The SQL expression, of type String, for one of the paths given."""
-        return self._read(self._root, self._top, list(path))
+    def sql(self, path: Sequence[Segment], bind: Callable[[str, str], str] | None = None) -> str:
+        """The SQL expression, of type String, for one of the paths given.
 
-    def _read(self, base: str, node: _Node, path: list[Segment]) -> str:
+        `bind(name, sql)` gives what further paths share a name, and answers what to write for it.
+        """
+        return self._read(self._root, self._top, list(path), bind or _unbound)
+
+    def _read(self, base: str, node: _Node, path: list[Segment], bind: Callable[[str, str], str]) -> str:
         segment, rest = path[0], path[1:]
         child = node.children[segment.key]
         value = f"tupleElement({base}, {quote(segment.key)})"
         if segment.pick is None:
             if not rest:
                 return value
-            if child.is_raw:
-                value = f"JSONExtract({value}, {quote(child.below())})"
-            return self._read(value, child, rest)
-        if child.is_raw:
-            value = f"JSONExtract({value}, {quote(child.below())})"
+            return self._read(self._opened(value, child, bind), child, rest, bind)
+        value = self._opened(value, child, bind)
         if segment.pick == "*":
-            element = self._read("x", child, rest) if rest else "x"
+            element = self._read("x", child, rest, _unbound) if rest else "x"
             return f"arrayStringConcat(arrayFilter(y -> y != '', arrayMap(x -> {element}, {value})), ', ')"
         if isinstance(segment.pick, tuple):
             key, wanted = segment.pick
             picked = f"arrayFirst(x -> tupleElement(x, {quote(key)}) = {quote(wanted)}, {value})"
         else:
             picked = f"arrayElement({value}, {int(segment.pick) + 1})"
-        return self._read(picked, child, rest) if rest else picked
+        return self._read(picked, child, rest, bind) if rest else picked
+
+    def _opened(self, value: str, node: _Node, bind: Callable[[str, str], str]) -> str:
+        """What lies below a place; where that is text, it is read a second time, once for all paths."""
+        if not node.is_raw:
+            return value
+        name = self._names.setdefault(value, f"_in{len(self._names)}")
+        return bind(name, f"JSONExtract({value}, {quote(node.below())})")
+
+
+def _unbound(name: str, sql: str) -> str:
+    return sql

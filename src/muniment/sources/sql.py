@@ -6,9 +6,6 @@ from collections.abc import Sequence
 
 __all__ = ["array", "first_filled", "literal", "quote", "quote_name"]
 
-_LONG_CHARS = 240
-_EMPTY = "''"
-
 
 def quote(text: str) -> str:
     r"""A ClickHouse string literal.
@@ -36,14 +33,9 @@ def array(values: Sequence[str] | Sequence[int]) -> str:
 
 
 def first_filled(values: Sequence[str]) -> str:
-    """The first String expression that is not ''. Long ones are written once: text costs more than a NULL map.
+    """The first String expression that is not ''. Each is written once: the engine plans every mention.
 
     >>> first_filled(["a", "b"])
-    "if(a != '', a, b)"
+    'firstNonDefault(a, b)'
     """
-    *others, text = values
-    if sum(map(len, others)) > _LONG_CHARS:
-        return f"coalesce({', '.join(f'nullIf({value}, {_EMPTY})' for value in others)}, {text})"
-    for value in reversed(others):
-        text = f"if({value} != '', {value}, {text})"
-    return text
+    return values[0] if len(values) == 1 else f"firstNonDefault({', '.join(values)})"
