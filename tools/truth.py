@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from muniment.sources.catalogue import Catalogue, load
-from muniment.sources.testing import local_client, map_records, recognise
+from muniment.sources.testing import Recollection, local_client, map_records, recognise
 from muniment.wire.syslog import syslog_record
 
 RECEIVED = "2026-11-23T12:00:00Z"
@@ -36,14 +36,22 @@ class Reader:
         self._catalogue = catalogue
 
     def read(self, records: Sequence[bytes]) -> list[tuple[str, Row]]:
+        """In the order in which one sender would send them."""
         found: list[tuple[str, Row]] = []
+        said = Recollection(self._catalogue).of(records)
         for start in range(0, len(records), 400):
             part = list(records[start : start + 400])
             names = recognise(self._catalogue, part, self._client)
             columns: list[Row] = [{} for _ in part]
             for name in sorted(set(names)):
                 places = [k for k, each in enumerate(names) if each == name]
-                rows = map_records(self._catalogue[name], [part[k] for k in places], self._client, received_at=RECEIVED)
+                rows = map_records(
+                    self._catalogue[name],
+                    [part[k] for k in places],
+                    self._client,
+                    received_at=RECEIVED,
+                    earlier=[said[start + k] for k in places],
+                )
                 for place, row in zip(places, rows, strict=True):
                     columns[place] = row
             found += zip(names, columns, strict=True)

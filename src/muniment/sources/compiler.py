@@ -1,7 +1,7 @@
 """Catalogue entries to ClickHouse SQL: one typed extraction a batch, one expression a column. Pure.
 
-The expressions stand over four aliases: `record` (String, the clear JSON text), `received_at` (DateTime64), `source`
-and `t`, the one `JSONExtract(record, tuple_type)`. They run unchanged on an embedded and on a clustered ClickHouse.
+The expressions stand over five aliases: `record` (String, the clear JSON text), `received_at` (DateTime64), `source`,
+`earlier` (String, see `together`) and `t`, the one `JSONExtract(record, tuple_type)`. They run unchanged on an embedded and on a clustered ClickHouse.
 The same text for the same sub-expression matters: the engine computes equal expressions once, so the number of the
 case that holds and each pattern's groups cost one pass however many columns use them.
 """
@@ -18,6 +18,7 @@ from muniment.sources.columns import COLUMNS
 from muniment.sources.paths import TypeTree
 from muniment.sources.sql import array, literal, quote
 from muniment.sources.times import time_sql
+from muniment.sources.together import EARLIER
 from muniment.sources.values import Call, Condition, Const, Path, Scope, Value, pattern_sql, walk
 from muniment.sources.words import type_sql
 
@@ -40,7 +41,7 @@ _NUMERIC_CALLS = ("class", "activity", "severity")
 
 @dataclass(frozen=True, slots=True)
 class CompiledMapping:
-    """One entry as SQL. `columns` holds an expression for every column of `columns.COLUMNS` and `DERIVED`."""
+    """One entry as SQL. `columns` names the step of every column of `columns.COLUMNS` and `DERIVED`."""
 
     name: str
     tuple_type: str
@@ -52,8 +53,7 @@ class CompiledMapping:
 
         The way to use a mapping: shared sub-expressions stand once, by name, so that the engine reads a few KiB of
         SQL for a batch. A step that uses others stands one SELECT above them, or the engine would put their whole text
-        in the place of each name. `columns` says the same column by column, each complete in itself and many times as
-        long.
+        in the place of each name.
         """
         found = f"SELECT *, JSONExtract(record, {quote(self.tuple_type)}) AS t FROM {table_sql}"
         levels = _levels(self.steps)
@@ -74,10 +74,9 @@ def _levels(steps: Mapping[str, str]) -> dict[str, int]:
 
 def compile_entry(entry: Entry) -> CompiledMapping:
     """The SQL of one entry."""
-    whole, stepwise = _Compiler(entry, named=False), _Compiler(entry, named=True)
-    columns = whole.compile()
-    stepwise.compile()
-    return CompiledMapping(entry.name, whole.tree.tuple_type, columns, stepwise.steps)
+    compiler = _Compiler(entry, named=True)
+    columns = compiler.compile()
+    return CompiledMapping(entry.name, compiler.tree.tuple_type, columns, compiler.steps)
 
 
 class _Compiler:
@@ -87,6 +86,7 @@ class _Compiler:
         self.named = named
         self.steps: dict[str, str] = {}
         self.rules = entry.mapping
+        self.is_together = entry.together is not None
         values: list[Value | Condition] = [*self.rules.time, *self.rules.let.values(), *self.rules.fields.values()]
         for case in self.rules.cases:
             values += [*case.sets.values(), *([case.when] if case.when else []), *([case.text] if case.text else [])]
@@ -116,8 +116,14 @@ class _Compiler:
         return columns
 
     def ref(self, name: str) -> str:
+        if name == EARLIER and self.is_together:
+            return EARLIER
         let = self.rules.let.get(name)
-        return self.bind(f"_{name}", let.sql(self.scope)) if let is not None else self.column(name)
+        if let is None:
+            return self.column(name)
+        if f"${name}" not in self._done:  # written once: lets stand on lets, and each may be named by many
+            self._done[f"${name}"] = self.bind(f"_{name}", let.sql(self.scope))
+        return self._done[f"${name}"]
 
     def column(self, column: str) -> str:
         if column not in self._done:
