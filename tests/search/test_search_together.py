@@ -128,9 +128,7 @@ def test_a_lost_system_call_leaves_the_row_as_it_came(engine: Engine, mappings: 
     assert _rows(engine, where="target_name = '/srv/5'") == [("file.name", "", "", "", "unknown", "auditd", "/srv/5")]
 
 
-def test_records_too_far_apart_do_not_meet_whoever_asks(
-    mappings: MappingSet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_records_too_far_apart_do_not_meet_whoever_asks(mappings: MappingSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """The bound is counted in entries of the ledger, so that one who read on and one who starts see the same."""
     for module in (together, kept):
         monkeypatch.setattr(module, "TOGETHER_ENTRIES_MAX", 10)
@@ -142,7 +140,9 @@ def test_records_too_far_apart_do_not_meet_whoever_asks(
     assert met == [False, True, False, True, False, False]
 
 
-def test_text_past_the_bound_is_forgotten_the_oldest_first(mappings: MappingSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_past_the_bound_is_forgotten_the_oldest_first(
+    mappings: MappingSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(kept, "TOGETHER_BYTES_MAX", 1_000)
     ledger = MemoryLedger()
     events = [_event(number) for number in range(8)]

@@ -42,7 +42,9 @@ class Block:
         """The part with indexes in [start, end)."""
         a, b = max(0, start - self.first), max(0, end - self.first)
         earlier = None if self.earlier is None else self.earlier[a:b]
-        return Block(self.first + a, self.ids[a:b], self.sources[a:b], self.received_at[a:b], self.records[a:b], earlier)
+        return Block(
+            self.first + a, self.ids[a:b], self.sources[a:b], self.received_at[a:b], self.records[a:b], earlier
+        )
 
 
 class StoredBlock(Protocol):

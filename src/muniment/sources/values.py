@@ -175,7 +175,7 @@ def _number_sql(sql: str) -> str:
 
 def _argv_sql(sql: str) -> str:
     pairs = f"extractAll({sql}, {quote(_ARGUMENT)})"
-    bare = f"if(match(x, '^(?:[0-9A-F][0-9A-F])+$'), toValidUTF8(replaceAll(unhex(x), char(0), ' ')), x)"
+    bare = "if(match(x, '^(?:[0-9A-F][0-9A-F])+$'), toValidUTF8(replaceAll(unhex(x), char(0), ' ')), x)"
     one = f"if(startsWith(x, '\"'), substring(x, 2, length(x) - 2), {bare})"
     return f"arrayStringConcat(arrayMap(x -> {one}, {pairs}), ' ')"
 
@@ -241,7 +241,9 @@ def _operator(raw: Mapping[str, object]) -> Value:
     elif name == "other":
         value = Other(parse_value(argument), parse_value(options.pop("than", None)))
     else:
-        raise RejectedError(f"no operator {name!r}; there are {', '.join([*_CALLS, 'lookup', 'capture', 'template', 'other'])}")
+        raise RejectedError(
+            f"no operator {name!r}; there are {', '.join([*_CALLS, 'lookup', 'capture', 'template', 'other'])}"
+        )
     if options:
         raise RejectedError(f"{name} does not take {', '.join(options)}")
     return value
