@@ -80,10 +80,12 @@ class Recall:
             source: mappings.together.get(mappings.format_of(self._source_format(source)), ())
             for source in set(block.sources)
         }
-        if not any(by_source.values()):
-            return []
-        return [
-            (number, kinds)
-            for number, (source, record) in enumerate(zip(block.sources, block.records, strict=True))
-            if (kinds := by_source[source]) and any(kind.has_marks(record) for kind in kinds)
-        ]
+        asked: dict[int, list[Together]] = {}
+        for kind in dict.fromkeys(kind for kinds in by_source.values() for kind in kinds):
+            wanted = {source for source, kinds in by_source.items() if kind in kinds}
+            among: Sequence[int] = range(len(block.records))
+            if len(wanted) < len(by_source):
+                among = [number for number in among if block.sources[number] in wanted]
+            for number in kind.having_marks(block.records, among):
+                asked.setdefault(number, []).append(kind)
+        return sorted(asked.items())

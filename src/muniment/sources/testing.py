@@ -51,7 +51,9 @@ class Recollection:
     def of(self, records: Sequence[bytes]) -> list[str]:
         """For each of the next records."""
         start, self._next = self._next, self._next + len(records)
-        return [self._memory.recall(index, "", self._kinds, record) for index, record in enumerate(records, start)]
+        marked = [{*kind.having_marks(records, range(len(records)))} for kind in self._kinds]
+        kinds = [[kind for kind, has in zip(self._kinds, marked, strict=True) if n in has] for n in range(len(records))]
+        return [self._memory.recall(start + n, "", kinds[n], record) for n, record in enumerate(records)]
 
 
 @contextmanager

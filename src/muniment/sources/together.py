@@ -14,7 +14,7 @@ source and the named places (a host) are part of it, so hosts do not mix.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -63,12 +63,13 @@ class Together:
         rare = {byte for mark in self._bytes for byte in mark if not chr(byte).isalnum() and chr(byte) not in ' ":,{}'}
         object.__setattr__(self, "_rare", tuple(sorted(rare)))
 
-    def has_marks(self, record: bytes) -> bool:
-        """Whether the record may be one of these; quick, and nearly always no."""
+    def having_marks(self, records: Sequence[bytes], among: Sequence[int]) -> Sequence[int]:
+        """Which of the records `among` may be of these; quick, as it is nearly always none."""
         for byte in self._rare:
-            if byte not in record:
-                return False
-        return all(mark in record for mark in self._bytes)
+            among = [number for number in among if byte in records[number]]
+        for mark in self._bytes:
+            among = [number for number in among if mark in records[number]]
+        return among
 
     def read(self, source: str, record: bytes) -> tuple[Key, str] | None:
         """The event that a record is part of, and its text; None for any other record."""
@@ -90,12 +91,12 @@ class Together:
 
 def _at(document: object, path: Sequence[str]) -> str:
     for key in path:
-        document = document.get(key) if isinstance(document, Mapping) else None
+        document = document.get(key) if isinstance(document, dict) else None
     return document if isinstance(document, str) else ""
 
 
 class Memory:
-    """What the last records said. Asked once for each record that has the marks, in the order of their indexes."""
+    """What the last records said. Asked once for each record that may be one of these, in the order of their indexes."""
 
     def __init__(self) -> None:
         self._kept: deque[tuple[int, Key, int]] = deque()  # index, event, bytes
@@ -103,9 +104,9 @@ class Memory:
         self._bytes = 0
 
     def recall(self, index: int, source: str, kinds: Sequence[Together], record: bytes) -> str:
-        """What earlier records of the same event say; the record itself is kept for later ones."""
+        """What earlier records of the same event say; the record itself is kept for later ones. `kinds`: whose marks it has."""
         for kind in kinds:
-            if kind.has_marks(record) and (found := kind.read(source, record)) is not None:
+            if (found := kind.read(source, record)) is not None:
                 key, text = found
                 self._forget(index - TOGETHER_ENTRIES_MAX)
                 earlier = self._earlier(key)
