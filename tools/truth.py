@@ -15,12 +15,12 @@ import json
 import lzma
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from muniment.sources.catalogue import Catalogue, load
-from muniment.sources.testing import local_client, map_records, recognise
+from muniment.sources.testing import Recollection, local_client, map_records, recognise
 from muniment.wire.syslog import syslog_record
 
 RECEIVED = "2026-11-23T12:00:00Z"
@@ -36,14 +36,22 @@ class Reader:
         self._catalogue = catalogue
 
     def read(self, records: Sequence[bytes]) -> list[tuple[str, Row]]:
+        """In the order in which one sender would send them."""
         found: list[tuple[str, Row]] = []
+        said = Recollection(self._catalogue).of(records)
         for start in range(0, len(records), 400):
             part = list(records[start : start + 400])
             names = recognise(self._catalogue, part, self._client)
             columns: list[Row] = [{} for _ in part]
             for name in sorted(set(names)):
                 places = [k for k, each in enumerate(names) if each == name]
-                rows = map_records(self._catalogue[name], [part[k] for k in places], self._client, received_at=RECEIVED)
+                rows = map_records(
+                    self._catalogue[name],
+                    [part[k] for k in places],
+                    self._client,
+                    received_at=RECEIVED,
+                    earlier=[said[start + k] for k in places],
+                )
                 for place, row in zip(places, rows, strict=True):
                     columns[place] = row
             found += zip(names, columns, strict=True)
@@ -410,12 +418,74 @@ def stratus(folder: Path, reader: Reader) -> Table:
     return table
 
 
+_AUDIT_KINDS = {
+    r"unmount": "Unmount", r"mount": "Mount", r"delet.*user|removed-user": "Account Change", r"delet.*group": "Group Management",
+    r"added-user|modified-user|password|lock": "Account Change", r"group": "Group Management",
+    r"role|privilege": "User Access Management", r"delet|remov": "Delete", r"renam": "Rename", r"link|make-device|creat": "Create",
+    r"permission|ownership|attribute|timestamp": "Set", r"opened|read": "Open", r"connected-to|accepted-connection": "Network Activity",
+    r"bound|listen|sent-to|received": "Network Activity", r"execut|ran-command|killed|crashed|traced|loaded-program": "Process Activity",
+    r"logged-in|logged-out|session|authent|authoriz|login-id|acquired|disposed|refreshed|crypto": "Authentication",
+    r"service|boot|shutdown|runlevel|virtual|vm": "Application Lifecycle", r"polic": "Detection Finding|Entity Management",
+    r"time|config|promiscuous|module|firewall|feature|audit": "Entity Management|Event Log Activity",
+}  # fmt: skip
+"""Words of the labels, the first that is there, and the class or activity that says the same."""
+
+
+def auditd(folder: Path, reader: Reader) -> Table:
+    """Each answer anywhere in the event's rows, and all that were asked in one of them."""
+    table = Table("go-libaudit: Linux audit events of several records")
+    cases = [case for case in lines_of(folder / "coalesce.jsonl.gz") if case["lines"]]
+    for way, make in (("syslog", framed), ("shipped", shipped)):
+        records = [make(line) for case in cases for line in case["lines"]]
+        rows = iter(reader.read(records))
+        for case in cases:
+            found = [next(rows) for _ in case["lines"]]
+            answers = audit_answers(case["expected"])
+            said = f"{way} {case['case']} {case['expected']['summary']}"
+            table.add(way, "recognised", all(entry == "auditd" for entry, _ in found), said)
+            for name, holds in answers.items():
+                good = any(holds(row) for _, row in found)
+                table.add(way, name, good, f"{said} got {[short(row, name) for _, row in found]}")
+            good = any(all(holds(row) for holds in answers.values()) for _, row in found)
+            table.add(way, "all in one row", good, said)
+    return table
+
+
+def audit_answers(label: Row) -> dict[str, Callable[[Row], bool]]:
+    """What a label says, as tests of a row; what it leaves open is not asked."""
+    actor, thing = label["summary"]["actor"], label["summary"].get("object", {})
+    answers: dict[str, Callable[[Row], bool]] = {}
+    who = [actor[name] for name in ("primary", "secondary") if actor.get(name, "unset") != "unset"][:1]
+    if who:
+        answers["actor"] = lambda row: who[0] in (row["actor_id"], row["actor_name"])
+    if thing.get("primary"):
+        wanted = thing["primary"]
+        answers["object"] = lambda row: wanted in (row["target_name"], row["target_id"])
+    kind = next(
+        (kind for words, kind in _AUDIT_KINDS.items() if re.search(words, label["summary"].get("action", ""))), ""
+    )
+    if kind:
+        answers["kind"] = lambda row: re.search(kind, f"{row['class_name']} {row['activity_name']}") is not None
+    result = {"success": "success", "fail": "failure", "unknown": "unknown"}[label["result"]]
+    answers["result"] = lambda row: row["outcome"] == result
+    session = "" if label.get("session", "unset") == "unset" else label["session"]
+    answers["session"] = lambda row: row["session_id"] == session
+    return answers
+
+
+def short(row: Row, answer: str) -> list[Any]:
+    names = {"actor": ("actor_id", "actor_name"), "object": ("target_id", "target_name"), "kind": ("action", "class_name"),
+             "result": ("outcome",), "session": ("session_id",)}  # fmt: skip
+    return [row[name] for name in names[answer]]
+
+
 SETS = {
     "panther-rule-tests": (panther,),
     "stratus-cloudtrail": (stratus,),
     "crowdsec-hub-tests": (crowdsec_lines, crowdsec_alerts),
     "sc4s-syslog-samples": (sc4s,),
     "otrf-security-datasets": (windows,),
+    "linux-auditd-golden": (auditd,),
 }
 
 

@@ -214,6 +214,20 @@ of a core and not half of one."""
 LATE_S: Final = 300
 """An event that says it happened more than five minutes before we received it is marked late."""
 
+TOGETHER_ENTRIES_MAX: Final = 16_384
+"""How far back, in entries of the ledger, a record may learn from others of its event: three batches of the writer. A host
+sends the records of one event within milliseconds; a restart reads back as many."""
+
+TOGETHER_BYTES_MAX: Final = 8 * MIB
+"""Text of records kept for later ones of their events: 16,000 of ordinary length."""
+
+TOGETHER_TEXT_CHARS_MAX: Final = 2_048
+"""Kept of one record: a system call is 500, and only command lines are longer."""
+
+TOGETHER_EARLIER_CHARS_MAX: Final = 4_096
+"""What a record sees of the ones before it, the oldest first: some events have hundreds of records (a kernel module), and each
+would see all before it."""
+
 TAIL_ROWS_MAX: Final = 500
 """Rows of one live-tail answer; what is above waits for the next."""
 

@@ -8,7 +8,7 @@ import pytest
 
 from muniment.errors import RejectedError
 from muniment.sources.catalogue import Catalogue, read_entry
-from muniment.sources.testing import map_records, recognise
+from muniment.sources.testing import Recollection, map_records, recognise
 
 HEAD = """\
 name: demo
@@ -37,6 +37,15 @@ MISTAKES = {
     "an unknown key": ("colour: blue\n", 8, "no key 'colour'"),
     "a key twice": ("title: Again\n", 8, "stands twice"),
     "a bad test": ("recognise: {a: {like: b}}\n", 8, "a test is"),
+    "a spelling nobody knows": ("personal:\n  - {text: a, pattern: x, spelling: rot13}\n", 9, "spelling is one of"),
+    "earlier where nothing is together": ("fields:\n  action: $earlier\n", 1, "neither a let name nor a column"),
+    "together without an event": ("together: {marks: x, text: a}\n", 8, "together needs event"),
+    "together by elements of arrays": ("together: {marks: x, text: 'a[0]', event: '(x)'}\n", 8, "without elements"),
+    "a let named earlier": (
+        "together: {marks: x, text: a, event: '(x)'}\nlet:\n  earlier: b\n",
+        1,
+        "a let needs another name",
+    ),
     "a personal kind nobody knows": ("personal:\n  - {path: a, kind: shoe}\n", 9, "personal kind"),
 }
 
@@ -147,3 +156,45 @@ def test_a_batch_of_all_samples_is_recognised_at_once(client: Any, catalogue: Ca
 def test_within_syslog_only_what_is_found_in_it_is_recognised(client: Any, catalogue: Catalogue) -> None:
     records = [catalogue[name].samples[0].record for name in ("openssh", "syslog", "okta")]
     assert recognise(catalogue, records, client, within="syslog") == ["openssh", "syslog", "syslog"]
+
+
+def test_packed_addresses_numbers_and_arguments_are_read(client: Any) -> None:
+    rules = (
+        "fields:\n  actor_id: {address: v4}\n  actor_name: {address: v6}\n  target_id: {number: port}\n"
+        "  target_name: {argv: text}\n  app: {other: v4, than: same}\n  reason: {other: v4, than: v6}\n"
+    )
+    text = r"x argc=4 a0=\"sh\" a1=2D63 a2[0]=61206200 a3=(null)"
+    record = (
+        f'{{"v4":"CB007107","v6":"20010DB8000000000000000000000007","port":"01BB","same":"CB007107","text":"{text}"}}'
+    )
+    row = _map(client, rules, record)
+    assert (row["actor_id"], row["actor_name"], row["target_id"]) == ("203.0.113.7", "2001:db8::7", "443")
+    assert (row["target_name"], row["app"], row["reason"]) == ("sh -c a b  (null)", "", "CB007107")
+    row = _map(client, rules, '{"v4":"CB0071","v6":"zz","port":"","text":""}')
+    assert [row[name] for name in ("actor_id", "actor_name", "target_id", "target_name")] == [""] * 4
+
+
+TOGETHER = """together:
+  marks: [job=, "["]
+  text: [line, message]
+  of: [host.name]
+  event: 'job=([0-9]+)'
+  kept: begins
+let:
+  who: {capture: $earlier, pattern: 'begins for ([a-z]+)'}
+fields:
+  actor_name: [{capture: line, pattern: 'begins for ([a-z]+)'}, $who]
+"""
+
+
+def test_a_record_reads_what_earlier_ones_of_its_event_say(client: Any) -> None:
+    entry = _entry(TOGETHER)
+    lines = [
+        ("a", "[x] job=1 begins for anna"), ("b", "[x] job=1 begins for bert"), ("a", "[x] job=1 step"),
+        ("b", "[x] job=1 step"), ("c", "[x] job=1 step"), ("a", "[x] job=2 step"), ("a", "job=1 step"),
+    ]  # fmt: skip
+    records = [f'{{"line":"{text}","host":{{"name":"{host}"}}}}'.encode() for host, text in lines]
+    said = Recollection(Catalogue({"demo": entry})).of(records)
+    assert said == ["", "", lines[0][1], lines[1][1], "", "", ""]
+    names = [row["actor_name"] for row in map_records(entry, records, client, earlier=said)]
+    assert names == ["anna", "bert", "anna", "bert", "", "", ""]

@@ -51,9 +51,9 @@ def draft_entry(file: Path, name: str) -> None:
 
 
 def explain_file(file: Path, format: str, as_json: bool, entry: Path | None = None) -> None:
-    """What each line of a file becomes, with `entry` known too."""
+    """What each line of a file becomes, with `entry` known too; lines of one event learn from those above them."""
     from muniment.sources.catalogue import Catalogue, load, read_entry
-    from muniment.sources.testing import explain, local_client
+    from muniment.sources.testing import Recollection, explain, local_client
 
     try:
         lines = [line for line in file.read_bytes().split(b"\n") if line.strip()]
@@ -67,8 +67,9 @@ def explain_file(file: Path, format: str, as_json: bool, entry: Path | None = No
             raise RejectedError(f"cannot read it: {error}", field=str(entry)) from error
         catalogue = Catalogue({**catalogue, own.name: own})
     with local_client() as client:
-        for line in lines:
-            found = explain(catalogue, line, client, entry="" if format == "auto" else format)
+        said = Recollection(catalogue).of(lines)
+        for line, earlier in zip(lines, said, strict=True):
+            found = explain(catalogue, line, client, entry="" if format == "auto" else format, earlier=earlier)
             row = {name: value for name, value in found.columns.items() if value not in ("", 0, "::")}
             if as_json:
                 print_json({"entry": found.entry, "columns": row, "ocsf": found.ocsf, "problems": list(found.problems)})

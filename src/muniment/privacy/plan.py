@@ -10,9 +10,10 @@ none, a value is its own subject. Pure. The path language is the catalogue's:
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +31,26 @@ Step = str | int | tuple[str, str]
 _SEGMENT = re.compile(r"(?:`([^`]+)`|([^.\[\]`]+))(?:\[(?:(\d+)|(\*)|([^\]=]+)=([^\]]*))\])?(?:\.|$)")
 
 
+def _of_hex(value: str) -> str:
+    try:
+        return bytes.fromhex(value).decode()
+    except ValueError:
+        return ""
+
+
+def _of_sockaddr(value: str) -> str:
+    """The address in a socket address as Linux packs it, family first; empty for other families."""
+    digits = {"02": value[8:16], "0a": value[16:48]}.get(value[:4].lower().strip("0").zfill(2), "")
+    try:
+        return str(ipaddress.ip_address(bytes.fromhex(digits)))
+    except ValueError:
+        return ""
+
+
+SPELLINGS: Final[Mapping[str, Callable[[str], str]]] = {"hex": _of_hex, "sockaddr": _of_sockaddr}
+"""What an encoded value says, or '' when it is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class PersonalField:
     """The value at `path` is personal and belongs to the person that the value at `subject` names."""
@@ -43,7 +64,8 @@ class PersonalField:
 class PersonalText:
     """What `pattern` finds in the text at `path` is personal.
 
-    The value is group `value`, else the first group, else all; `subject` names the group that says whose it is.
+    The value is group `value`, else the first group, else all; `subject` names the group that says whose it is. A value that
+    a program encodes names its person by what it spells (`spelling`), so that both spellings are one person.
     """
 
     path: tuple[Step, ...]
@@ -51,6 +73,11 @@ class PersonalText:
     kind: str = "text"
     value: int | str = 0
     subject: int | str | None = None
+    spelling: str = ""
+
+    def owner(self, value: str) -> str:
+        """Who a value names: itself, or what it spells."""
+        return SPELLINGS[self.spelling](value) or value if self.spelling else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +100,8 @@ class SealPlan:
                 subject = parse_path(row["subject"]) if row.get("subject") else None
                 fields.append(PersonalField(parse_path(row["path"]), kind, subject))
             elif "text" in row and "pattern" in row:
+                if row.get("spelling", "") not in ("", *SPELLINGS):
+                    raise RejectedError(f"a spelling is one of {', '.join(SPELLINGS)}, got {row['spelling']!r}")
                 texts.append(_text(row, kind))
             else:
                 raise RejectedError("a personal field has a path, or a text and a pattern")
@@ -80,7 +109,7 @@ class SealPlan:
 
     def to_bytes(self) -> bytes:
         """For another process; `from_bytes` reads it."""
-        texts = [(t.path, t.pattern.pattern, t.kind, t.value, t.subject) for t in self.texts]
+        texts = [(t.path, t.pattern.pattern, t.kind, t.value, t.subject, t.spelling) for t in self.texts]
         return msgspec.msgpack.encode(([(f.path, f.kind, f.subject) for f in self.fields], texts))
 
     @classmethod
@@ -89,12 +118,12 @@ class SealPlan:
         fields, texts = msgspec.msgpack.decode(data, type=_Wire)
         return cls(
             tuple(PersonalField(path, kind, subject) for path, kind, subject in fields),
-            tuple(PersonalText(path, _pattern(text), kind, value, of) for path, text, kind, value, of in texts),
+            tuple(PersonalText(path, _pattern(text), kind, *rest) for path, text, kind, *rest in texts),
         )
 
 
 _Path = tuple[Step, ...]
-_Wire = tuple[list[tuple[_Path, str, _Path | None]], list[tuple[_Path, str, str, int | str, int | str | None]]]
+_Wire = tuple[list[tuple[_Path, str, _Path | None]], list[tuple[_Path, str, str, int | str, int | str | None, str]]]
 
 
 def _pattern(text: str) -> Any:
@@ -114,7 +143,7 @@ def _text(row: Mapping[str, str], kind: str) -> PersonalText:
         raise RejectedError(f"the pattern has no group {subject!r}")
     own = [name for name in groups if name != subject]
     value: int | str = "value" if "value" in groups else own[0] if own else subject or min(pattern.groups, 1)
-    return PersonalText(parse_path(row["text"]), pattern, kind, value, subject)
+    return PersonalText(parse_path(row["text"]), pattern, kind, value, subject, row.get("spelling", ""))
 
 
 def parse_path(text: str) -> tuple[Step, ...]:

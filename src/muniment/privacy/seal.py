@@ -93,7 +93,8 @@ class Sealer:
         self._plain = PlainSealer(plan)
         self._names = frozenset(name.encode() for path in self._paths for step in path for name in _keys(step))
         self._texts = [
-            (t.pattern, _number(t, t.value), None if t.subject is None else _number(t, t.subject)) for t in plan.texts
+            (t.pattern, _number(t, t.value), None if t.subject is None else _number(t, t.subject), t.owner)
+            for t in plan.texts
         ]
         at = defaultdict[int, list[int]](list)
         for number, text in enumerate(plan.texts):
@@ -149,12 +150,12 @@ class Sealer:
         ]
         hits.sort()
         for number, _, text in hits:
-            pattern, group, subject = self._texts[number]
+            pattern, group, subject, spelled = self._texts[number]
             for match in pattern.finditer(text):
                 value = match.group(group)
                 if value:
                     owner = match.group(subject) if subject is not None else None
-                    yield msgspec.json.encode(value), owner or value
+                    yield msgspec.json.encode(value), owner or spelled(value)
 
     @staticmethod
     def _owner(found: Sequence[Sequence[bytes]], subject: int, raw: bytes) -> str:

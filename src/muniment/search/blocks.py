@@ -26,6 +26,7 @@ class Block:
     sources: Sequence[str]
     received_at: Sequence[int]  # UTC nanoseconds
     records: Sequence[bytes]
+    earlier: Sequence[str] | None = None  # what earlier records of each one's event say; see `together`
 
     @property
     def end(self) -> int:
@@ -40,7 +41,10 @@ class Block:
     def slice(self, start: int, end: int) -> Block:
         """The part with indexes in [start, end)."""
         a, b = max(0, start - self.first), max(0, end - self.first)
-        return Block(self.first + a, self.ids[a:b], self.sources[a:b], self.received_at[a:b], self.records[a:b])
+        earlier = None if self.earlier is None else self.earlier[a:b]
+        return Block(
+            self.first + a, self.ids[a:b], self.sources[a:b], self.received_at[a:b], self.records[a:b], earlier
+        )
 
 
 class StoredBlock(Protocol):
@@ -144,6 +148,7 @@ def as_arrow(block: Block, format_of: Callable[[str], str], quarantine: str = ""
             "received_at": pa.array(times).cast(pa.timestamp("us", "UTC")),
             "record": records,
             "is_raw": _has_control_bytes(records, n),
+            "earlier": pa.array(block.earlier if block.earlier is not None else [""] * n, pa.string()),
             "quarantine": pa.array([quarantine] * n, pa.string()),
         }
     )

@@ -32,6 +32,7 @@ from muniment.search.blocks import Block, LedgerReader, Unsealer, join, ledger_b
 from muniment.search.engine import Engine, Node
 from muniment.search.replica import Locate, Replica
 from muniment.search.schema import MappingSet
+from muniment.search.together import Recall
 
 __all__ = ["Horizon", "Projector"]
 
@@ -94,6 +95,7 @@ class Projector:
         self.unsealer = unsealer
         self._locate = locate
         self._replicas = [self.replica(node, engine.local_table, "landing") for node in engine.nodes]
+        self._recall = self.recall()
         self._queue: deque[Block] = deque()
         self._queue_bytes = 0
         self._wake = threading.Condition()
@@ -259,6 +261,7 @@ class Projector:
         """Steps (3) to (5) for one block that starts at the watermark."""
         with self._writing:
             began = time.monotonic()
+            block = self._recall.block(block)
             problem: StorageError | BusyError | None = None
             for replica in self._replicas:
                 if not replica.is_up or replica.next >= block.end:
@@ -313,7 +316,7 @@ class Projector:
             else:
                 self._open_hole(replica, missing)
                 for start, end in missing:
-                    for block in self._from_ledger(start, end):
+                    for block in self.recall().blocks(self._from_ledger(start, end)):
                         replica.fill(block)
                 replica.next = size
             self._holes.pop(replica, None)  # only now: until then results say what they lack
@@ -362,7 +365,7 @@ class Projector:
                 self._open_hole(replica, missing)
             total, done = sum(end - start for start, end in missing), 0
             for start, end in missing:
-                for block in self._from_ledger(start, end):
+                for block in self.recall().blocks(self._from_ledger(start, end)):
                     with self._writing:
                         replica.complete(block)
                     done += len(block.records)
@@ -409,8 +412,16 @@ class Projector:
         """Another table on a node, filled with the same mappings; for `rebuild`."""
         return Replica(self.engine, node, self.mappings, self._source_format, table, prefix, self._locate)
 
+    def recall(self) -> Recall:
+        """What earlier records say, for blocks of one run of indexes; for `rebuild` and for filling up."""
+        return Recall(self.ledger, self.unsealer, lambda: self.mappings, self._source_format)
+
     def jump(self, done: int) -> None:
-        """A table with everything below `done` has taken the place of the old one; call with writing paused."""
+        """A table with everything below `done` has taken the place of the old one; call with writing paused.
+
+        What was remembered of records is forgotten with it: somebody may have been erased.
+        """
+        self._recall.forget()
         for replica in self._replicas:
             replica.next = max(replica.next, done)
             replica.unsure_below = max(replica.unsure_below, done)

@@ -18,6 +18,7 @@ from muniment.search.engine import Engine
 from muniment.search.projector import Projector
 from muniment.search.replica import Replica
 from muniment.search.schema import drop_landing, events_sql
+from muniment.search.together import Recall
 
 __all__ = ["Difference", "compare", "rebuild"]
 
@@ -35,11 +36,11 @@ def rebuild(projector: Projector, progress: Progress = lambda done, size: None) 
         engine.command(f"DROP TABLE IF EXISTS {_NEXT} SYNC", node=replica.node)
         engine.command(events_sql(_NEXT), node=replica.node)
         replica.prepare()
-    done = 0
+    done, recall = 0, projector.recall()
     while (size := ledger.size) - done > 10_000:
-        done = _copy(projector, replicas, done, size, progress)
+        done = _copy(projector, replicas, recall, done, size, progress)
     with projector.pause():  # nothing is written between the last copy and the swap
-        done = _copy(projector, replicas, done, ledger.size, progress)
+        done = _copy(projector, replicas, recall, done, ledger.size, progress)
         for replica in replicas:
             engine.command(f"EXCHANGE TABLES {engine.local_table} AND {_NEXT}", node=replica.node)
         projector.jump(done)
@@ -49,8 +50,10 @@ def rebuild(projector: Projector, progress: Progress = lambda done, size: None) 
     return done
 
 
-def _copy(projector: Projector, replicas: list[Replica], start: int, end: int, progress: Progress) -> int:
-    for block in ledger_blocks(projector.ledger, projector.unsealer, start, end):
+def _copy(
+    projector: Projector, replicas: list[Replica], recall: Recall, start: int, end: int, progress: Progress
+) -> int:
+    for block in recall.blocks(ledger_blocks(projector.ledger, projector.unsealer, start, end)):
         for replica in replicas:
             replica.fill(block)
         progress(block.end, end)

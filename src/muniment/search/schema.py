@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from muniment.limits import LATE_S
 from muniment.search.columns import COLUMNS, RESTORED
+from muniment.sources.together import Together
 
 if TYPE_CHECKING:
     from muniment.search.engine import Engine, Node
@@ -63,11 +64,14 @@ class Recognises(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MappingSet:
-    """All mappings by format, and for formats found by content who names the mapping (`auto`, `syslog`)."""
+    """All mappings by format, for formats found by content who names the mapping (`auto`, `syslog`), and by format which
+    records under it may be parts of one event.
+    """
 
     mappings: Mapping[str, Mapped]
     recognise: Mapping[str, Recognises] = field(default_factory=dict)
     fallback: str = "json"
+    together: Mapping[str, Sequence[Together]] = field(default_factory=dict)
 
     def format_of(self, wanted: str) -> str:
         """The format to send a record with: `wanted` when it is known, else the fallback."""
@@ -176,7 +180,7 @@ def migrate_node(engine: Engine, node: Node) -> None:
 
 _LANDING_COLUMNS = (
     "`index` UInt64, id String, source LowCardinality(String), format LowCardinality(String), "
-    "received_at DateTime64(6, 'UTC'), record String, is_raw UInt8, quarantine String"
+    "received_at DateTime64(6, 'UTC'), record String, is_raw UInt8, quarantine String, earlier String"
 )
 _MAPPED_COLUMNS = ", ".join([*(f"`{column.name}` {column.sql_type}" for column in COLUMNS.values()), "rest String"])
 
@@ -304,7 +308,7 @@ def staged_sql(landing: str, wanted: str, named_sql: str) -> str:
     """Moves the rows of format `wanted` from `_auto` to `_staged`, each with the format that `named_sql` says."""
     return (
         f"INSERT INTO {landing}_staged SELECT `index`, id, source, {named_sql} AS named, received_at, record, is_raw, "
-        f"quarantine FROM (SELECT * FROM {landing}_auto WHERE format = '{wanted}')"
+        f"quarantine, earlier FROM (SELECT * FROM {landing}_auto WHERE format = '{wanted}')"
     )
 
 

@@ -20,6 +20,7 @@ from muniment.errors import RejectedError
 from muniment.privacy.plan import SealPlan
 from muniment.sources.columns import COLUMNS, DERIVED
 from muniment.sources.located import LocatedDict, LocatedList, read_yaml
+from muniment.sources.together import EARLIER, Together
 from muniment.sources.values import (
     Capture,
     Condition,
@@ -48,14 +49,16 @@ _OPTIONAL = (
     "personal",
     "secrets",
     "sigma",
+    "together",
     "let",
     "fields",
     "cases",
     "notes",
 )
-_PERSONAL_KEYS = {"path", "text", "pattern", "subject", "kind"}
+_PERSONAL_KEYS = {"path", "text", "pattern", "subject", "kind", "spelling"}
 _SIGMA_KEYS = {"product", "category", "service", "fields", "prefixes", "keyvalue"}
-_SAMPLE_KEYS = {"name", "origin", "licence", "received_at", "record", "expect"}
+_TOGETHER_KEYS = {"marks", "text", "of", "event", "kept"}
+_SAMPLE_KEYS = {"name", "origin", "licence", "received_at", "earlier", "record", "expect"}
 _RANK = 50
 
 
@@ -82,7 +85,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A real event and what it must become."""
+    """A real event and what it must become; `earlier` came before it from the same sender."""
 
     name: str
     origin: str
@@ -91,6 +94,7 @@ class Sample:
     record: bytes
     expect: Mapping[str, str | int]
     line: int
+    earlier: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,7 @@ class Entry:
     file: str
     notes: str = ""
     sigma: Mapping[str, Any] = field(default_factory=dict)
+    together: Together | None = None
 
 
 class Catalogue(Mapping[str, Entry]):
@@ -214,6 +219,7 @@ class _Reader:
             file=self.file,
             notes=str(raw.get("notes", "")),
             sigma=self._sigma(raw),
+            together=self._together(raw, name),
         )
 
     def _sigma(self, raw: LocatedDict) -> dict[str, Any]:
@@ -232,6 +238,39 @@ class _Reader:
                 if not isinstance(path, str) or (path.startswith("$") and path[1:] not in {*COLUMNS, *DERIVED}):
                     raise self.error(f"{name}: expected a path or a $column, got {path!r}", fields.lines[name])
         return dict(given)
+
+    def _together(self, raw: LocatedDict, name: str) -> Together | None:
+        """Which records are parts of one event."""
+        if "together" not in raw:
+            return None
+        given, line = raw["together"], raw.lines["together"]
+        if not isinstance(given, LocatedDict):
+            raise self.error("together is a mapping", line)
+        self._keys(given, _TOGETHER_KEYS, "together")
+        for key in ("marks", "text", "event"):
+            if key not in given:
+                raise self.error(f"together needs {key}", line)
+        marks = [given["marks"]] if isinstance(given["marks"], str) else given["marks"]
+        if not isinstance(marks, list) or not marks or not all(isinstance(mark, str) and mark for mark in marks):
+            raise self.error("marks are texts that every such record has", given.lines["marks"])
+        return Together(
+            name,
+            tuple(str(mark) for mark in marks),
+            self._keys_to(given, "text"),
+            self._keys_to(given, "of"),
+            self._pattern(given["event"], given.lines["event"]),
+            self._pattern(given["kept"], given.lines["kept"]) if "kept" in given else "",
+        )
+
+    def _keys_to(self, given: LocatedDict, key: str) -> tuple[tuple[str, ...], ...]:
+        """Paths of keys alone, in the order of `given[key]`."""
+        found = []
+        for item in [given.get(key, [])] if isinstance(given.get(key), str) else given.get(key, []):
+            value = self._value(item, given.lines[key])
+            if not isinstance(value, Path) or any(segment.pick is not None for segment in value.segments):
+                raise self.error(f"{key} are paths without elements of arrays, got {item!r}", given.lines[key])
+            found.append(tuple(segment.key for segment in value.segments))
+        return tuple(found)
 
     def _mapping(self, raw: LocatedDict) -> Rules:
         times = raw["time"] if isinstance(raw["time"], list) else [raw["time"]]
@@ -293,6 +332,10 @@ class _Reader:
     def _refs(self, mapping: Rules, raw: LocatedDict) -> None:
         """Every $name must be a let name or a text column, and none may stand below itself."""
         below: dict[str, set[str]] = {name: _refs_of(value) for name, value in mapping.let.items()}
+        if "together" in raw:
+            if EARLIER in below:
+                raise self.error(f"{EARLIER} is what earlier records say; a let needs another name", raw.line)
+            below[EARLIER] = set()
         shared = set().union(*(_refs_of(case.when) | _refs_of(case.text) for case in mapping.cases))
         for column in COLUMNS:
             values = [mapping.fields.get(column), *(case.sets.get(column) for case in mapping.cases)]
@@ -348,13 +391,23 @@ class _Reader:
                 origin=str(item["origin"]),
                 licence=str(item.get("licence", "")),
                 received_at=str(item.get("received_at", "2026-11-23T12:00:00Z")),
-                record=self._record(item),
+                record=self._record(item, "record"),
                 expect=dict(expect),
                 line=item.line,
+                earlier=tuple(self._earlier(item)),
             )
 
-    def _record(self, item: LocatedDict) -> bytes:
-        raw, line = item["record"], item.lines["record"]
+    def _earlier(self, item: LocatedDict) -> Iterator[bytes]:
+        given = item.get("earlier", LocatedList())
+        if not isinstance(given, LocatedList):
+            raise self.error("earlier is a list of records", item.lines["earlier"])
+        for number in range(len(given)):
+            yield self._read_record(given[number], given.lines[number])
+
+    def _record(self, item: LocatedDict, key: str) -> bytes:
+        return self._read_record(item[key], item.lines[key])
+
+    def _read_record(self, raw: object, line: int) -> bytes:
         text = raw.text if isinstance(raw, LocatedDict) and raw.text else raw
         record = msgspec.json.encode(raw) if isinstance(text, LocatedDict) else str(text).strip().encode()
         try:

@@ -1,7 +1,7 @@
 """Catalogue entries to ClickHouse SQL: one typed extraction a batch, one expression a column. Pure.
 
-The expressions stand over four aliases: `record` (String, the clear JSON text), `received_at` (DateTime64), `source`
-and `t`, the one `JSONExtract(record, tuple_type)`. They run unchanged on an embedded and on a clustered ClickHouse.
+The expressions stand over five aliases: `record` (String, the clear JSON text), `received_at` (DateTime64), `source`,
+`earlier` (String, see `together`) and `t`, the one `JSONExtract(record, tuple_type)`. They run unchanged on an embedded and on a clustered ClickHouse.
 The same text for the same sub-expression matters: the engine computes equal expressions once, so the number of the
 case that holds and each pattern's groups cost one pass however many columns use them.
 """
@@ -18,6 +18,7 @@ from muniment.sources.columns import COLUMNS
 from muniment.sources.paths import TypeTree
 from muniment.sources.sql import array, first_filled, literal, quote
 from muniment.sources.times import time_sql
+from muniment.sources.together import EARLIER
 from muniment.sources.values import Call, Condition, Const, Path, Scope, Value, pattern_sql, walk
 from muniment.sources.words import type_sql
 
@@ -35,12 +36,15 @@ _SEVERITIES = {
 }
 _QUOTED = re.compile(r"'(?:[^'\\\\]|\\\\.)*'|`[^`]*`")
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_GIVEN = ("t", "record", "received_at", "source", EARLIER)
+"""What expressions may name besides steps."""
+
 _NUMERIC_CALLS = ("class", "activity", "severity")
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledMapping:
-    """One entry as SQL. `columns` holds an expression for every column of `columns.COLUMNS` and `DERIVED`."""
+    """One entry as SQL. `columns` names the step of every column of `columns.COLUMNS` and `DERIVED`."""
 
     name: str
     tuple_type: str
@@ -52,41 +56,42 @@ class CompiledMapping:
 
         The way to use a mapping: shared sub-expressions stand once, by name, so that the engine reads a few KiB of
         SQL for a batch. A step that uses others stands one SELECT above them, or the engine would put their whole text
-        in the place of each name. `columns` says the same column by column, each complete in itself and many times as
-        long.
+        in the place of each name. Each SELECT hands on what is still asked for: the engine plans every column of each.
         """
         found = f"SELECT *, JSONExtract(record, {quote(self.tuple_type)}) AS t FROM {table_sql}"
-        levels = _levels(self.steps)
+        uses = {name: frozenset(_NAME.findall(_QUOTED.sub("", sql))) for name, sql in self.steps.items()}
+        levels = _levels(uses)
         for level in range(max(levels.values(), default=-1) + 1):
-            steps = ", ".join(f"{sql} AS {name}" for name, sql in self.steps.items() if levels[name] == level)
-            found = f"SELECT *, {steps} FROM ({found})"
+            asked = {*self.columns}.union(*(uses[name] for name in uses if levels[name] > level))
+            known = [name for name in uses if levels[name] < level and name in asked]
+            given = [name for name in _GIVEN if name in asked and name not in passthrough]
+            steps = [f"{sql} AS {name}" for name, sql in self.steps.items() if levels[name] == level]
+            found = f"SELECT {', '.join([*passthrough, *given, *known, *steps])} FROM ({found})"
         return f"SELECT {', '.join([*passthrough, *self.columns])} FROM ({found})"
 
 
-def _levels(steps: Mapping[str, str]) -> dict[str, int]:
+def _levels(uses: Mapping[str, frozenset[str]]) -> dict[str, int]:
     """How many SELECTs below it each step needs: one more than the deepest step it names."""
     levels: dict[str, int] = {}
-    for name, sql in steps.items():
-        named = _NAME.findall(_QUOTED.sub("", sql))
-        levels[name] = max((levels[other] + 1 for other in named if other in levels), default=0)
+    for name, used in uses.items():
+        levels[name] = max((levels[other] + 1 for other in used if other in levels), default=0)
     return levels
 
 
 def compile_entry(entry: Entry) -> CompiledMapping:
     """The SQL of one entry."""
-    whole, stepwise = _Compiler(entry, named=False), _Compiler(entry, named=True)
-    columns = whole.compile()
-    stepwise.compile()
-    return CompiledMapping(entry.name, whole.tree.tuple_type, columns, stepwise.steps)
+    compiler = _Compiler(entry)
+    columns = compiler.compile()
+    return CompiledMapping(entry.name, compiler.tree.tuple_type, columns, compiler.steps)
 
 
 class _Compiler:
-    """Writes the columns of one entry. `named`: shared parts become steps of their own and are referred to by name."""
+    """Writes the columns of one entry; shared parts become steps of their own and are referred to by name."""
 
-    def __init__(self, entry: Entry, *, named: bool) -> None:
-        self.named = named
+    def __init__(self, entry: Entry) -> None:
         self.steps: dict[str, str] = {}
         self.rules = entry.mapping
+        self.is_together = entry.together is not None
         values: list[Value | Condition] = [*self.rules.time, *self.rules.let.values(), *self.rules.fields.values()]
         for case in self.rules.cases:
             values += [*case.sets.values(), *([case.when] if case.when else []), *([case.text] if case.text else [])]
@@ -96,9 +101,7 @@ class _Compiler:
         self._done: dict[str, str] = {}
 
     def bind(self, name: str, sql: str) -> str:
-        """Give a shared part a name, where names are used."""
-        if not self.named:
-            return sql
+        """Give a part a name."""
         assert self.steps.setdefault(name, sql) == sql, f"two meanings of {name}"
         return name
 
@@ -116,8 +119,14 @@ class _Compiler:
         return columns
 
     def ref(self, name: str) -> str:
+        if name == EARLIER and self.is_together:
+            return EARLIER
         let = self.rules.let.get(name)
-        return self.bind(f"_{name}", let.sql(self.scope)) if let is not None else self.column(name)
+        if let is None:
+            return self.column(name)
+        if f"${name}" not in self._done:  # written once: lets stand on lets, and each may be named by many
+            self._done[f"${name}"] = self.bind(f"_{name}", let.sql(self.scope))
+        return self._done[f"${name}"]
 
     def column(self, column: str) -> str:
         if column not in self._done:
@@ -179,13 +188,7 @@ class _Compiler:
             pairs = [(k, constants[sql]) for sql, ks in numbers.items() for k in ks]
             keys = array([k for k, _ in pairs])
             return f"transform({holds}, {keys}, [{', '.join(literal(v) for _, v in pairs)}], {base})"
-        branches = []
-        for sql, ks in numbers.items():
-            branches.append(f"{holds} IN ({', '.join(map(str, ks))}), {sql}, ")
-            if not self.named and len(branches) == 1 and len(numbers) > 1:
-                # Named within this one expression, or its text would be squared: every branch asks for it.
-                branches[0] = branches[0].replace(holds, f"({holds} AS _case_{column})", 1)
-                holds = f"_case_{column}"
+        branches = [f"{holds} IN ({', '.join(map(str, ks))}), {sql}, " for sql, ks in numbers.items()]
         return f"multiIf({''.join(branches)}{base})"
 
     def case_number(self) -> str:

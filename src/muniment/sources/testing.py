@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +21,9 @@ from muniment.sources.ocsf import to_ocsf
 from muniment.sources.ocsf_schema import problems
 from muniment.sources.recognition import Recogniser
 from muniment.sources.sql import quote
+from muniment.sources.together import Memory
 
-__all__ = ["Explained", "check_sample", "explain", "local_client", "recognise"]
+__all__ = ["Explained", "Recollection", "check_sample", "explain", "local_client", "recognise"]
 
 
 _SETTINGS = {"max_query_size": 4 * RECORD_BYTES_MAX}
@@ -38,6 +39,21 @@ class Explained:
     columns: Mapping[str, str | int]
     ocsf: Mapping[str, Any]
     problems: tuple[str, ...]
+
+
+class Recollection:
+    """What earlier records of their events say, for records of one sender that come one after the other."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._kinds = tuple(entry.together for entry in catalogue.values() if entry.together is not None)
+        self._memory, self._next = Memory(), 0
+
+    def of(self, records: Sequence[bytes]) -> list[str]:
+        """For each of the next records."""
+        start, self._next = self._next, self._next + len(records)
+        marked = [{*kind.having_marks(records, range(len(records)))} for kind in self._kinds]
+        kinds = [[kind for kind, has in zip(self._kinds, marked, strict=True) if n in has] for n in range(len(records))]
+        return [self._memory.recall(start + n, "", kinds[n], record) for n, record in enumerate(records)]
 
 
 @contextmanager
@@ -69,21 +85,28 @@ def explain(
     entry: str = "",
     received_at: str = "2026-11-23T12:00:00Z",
     source: str = "test",
+    earlier: str = "",
 ) -> Explained:
-    """One record through recognition (or the named entry) and mapping."""
+    """One record through recognition (or the named entry) and mapping; `earlier` is what `Recollection` says of it."""
     recognised = recognise(catalogue, [record], client)[0]
     chosen = catalogue[entry or recognised]
-    columns = map_records(chosen, [record], client, received_at=received_at, source=source)[0]
+    columns = map_records(chosen, [record], client, received_at=received_at, source=source, earlier=[earlier])[0]
     row = {**columns, "source": source, "format": chosen.name, "vendor": chosen.vendor, "record": record.decode()}
     event = to_ocsf(row)
     return Explained(chosen.name, recognised, columns, event, tuple(problems(event)))
 
 
 def map_records(
-    entry: Entry, records: list[bytes], client: Any, *, received_at: str = "2026-11-23T12:00:00Z", source: str = "test"
+    entry: Entry,
+    records: list[bytes],
+    client: Any,
+    *,
+    received_at: str = "2026-11-23T12:00:00Z",
+    source: str = "test",
+    earlier: Sequence[str] = (),
 ) -> list[dict[str, str | int]]:
     """The typed columns of records that one entry reads; times as RFC 3339 text, addresses as text ('' for none)."""
-    sql = compile_entry(entry).select_sql(_rows(records, received_at, source))
+    sql = compile_entry(entry).select_sql(_rows(records, received_at, source, earlier))
     result = client.query(sql, settings=_SETTINGS)
     return [
         {name: _plain(value) for name, value in zip(result.column_names, row, strict=True)}
@@ -93,7 +116,8 @@ def map_records(
 
 def check_sample(catalogue: Catalogue, entry: Entry, sample: Sample, client: Any) -> list[str]:
     """What differs from the sample's expectation, and what its OCSF object violates; empty when all is well."""
-    found = explain(catalogue, sample.record, client, entry=entry.name, received_at=sample.received_at)
+    said = Recollection(catalogue).of([*sample.earlier, sample.record])[-1]
+    found = explain(catalogue, sample.record, client, entry=entry.name, received_at=sample.received_at, earlier=said)
     wrong = [
         f"{column}: expected {wanted!r}, got {found.columns.get(column)!r}"
         for column, wanted in sample.expect.items()
@@ -104,10 +128,14 @@ def check_sample(catalogue: Catalogue, entry: Entry, sample: Sample, client: Any
     return wrong + [f"ocsf {problem}" for problem in found.problems]
 
 
-def _rows(records: list[bytes], received_at: str, source: str = "test") -> str:
+def _rows(records: list[bytes], received_at: str, source: str = "test", earlier: Sequence[str] = ()) -> str:
     listed = ", ".join(quote(record.decode("utf-8", "replace")) for record in records)
+    said = ", ".join(map(quote, earlier or [""] * len(records)))
     moment = f"parseDateTime64BestEffort({quote(received_at or '1970-01-02T00:00:00Z')}, 6, 'UTC')"
-    return f"(SELECT arrayJoin([{listed}]) AS record, {moment} AS received_at, {quote(source)} AS source)"
+    return (
+        f"(SELECT row.1 AS record, row.2 AS earlier, {moment} AS received_at, {quote(source)} AS source "
+        f"FROM (SELECT arrayJoin(arrayZip([{listed}], [{said}])) AS row))"
+    )
 
 
 def _plain(value: object) -> str | int:

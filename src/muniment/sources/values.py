@@ -11,6 +11,9 @@ A value is
     {capture: V, pattern: RE2}                the first group of an RE2 pattern
     {template: "{path} of {$name}"}           text with values in it; empty when all its values are empty
     {unhex: V}                                hexadecimal digits as the text they stand for; empty when they are none
+    {address: V} {number: V}                  an IPv4 or IPv6 address, a number, of its bytes in hexadecimal, network order
+    {argv: V}                                 the arguments a0="..." a1=HEX ... of a command, with blanks between
+    {other: V, than: W}                       V, unless W is the same
     {lower: V} {dotted: V} {camel: V}         lower case; "User: Login" -> user.login; "CreateUser" -> user.create
     {outcome: V} {severity: V}                the words of the trade -> success/failure/unknown, 0..6
     {class: V} {activity: V}                  the OCSF class_uid and activity_id of an action noun.verb
@@ -128,6 +131,18 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True)
+class Other:
+    """`value`, unless `than` is the same."""
+
+    value: Value
+    than: Value
+
+    def sql(self, scope: Scope) -> str:
+        value = self.value.sql(scope)
+        return f"if({value} = {self.than.sql(scope)}, '', {value})"
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     name: str
     value: Value
@@ -136,7 +151,7 @@ class Call:
         return _CALLS[self.name](self.value.sql(scope))
 
 
-Value = Path | Const | Ref | First | Lookup | Capture | Template | Call
+Value = Path | Const | Ref | First | Lookup | Capture | Template | Other | Call
 
 
 def _unhex_sql(sql: str) -> str:
@@ -145,8 +160,33 @@ def _unhex_sql(sql: str) -> str:
     return f"if(match({sql}, '^(?:[0-9A-Fa-f][0-9A-Fa-f])+$'), {clean}, '')"
 
 
+def _address_sql(sql: str) -> str:
+    """An address of 8 or 32 hexadecimal digits as text, empty for any others."""
+    v4 = f"IPv4NumToString(reinterpretAsUInt32(reverse(unhex({sql}))))"
+    v6 = f"replaceOne(IPv6NumToString(toFixedString(substring(unhex({sql}), 1, 16), 16)), '::ffff:', '')"
+    return f"multiIf(match({sql}, '^[0-9A-Fa-f]{{8}}$'), {v4}, match({sql}, '^[0-9A-Fa-f]{{32}}$'), {v6}, '')"
+
+
+def _number_sql(sql: str) -> str:
+    """Up to 16 hexadecimal digits as the number they are, empty for anything else."""
+    value = f"toString(reinterpretAsUInt64(reverse(unhex({sql}))))"
+    return f"if(match({sql}, '^[0-9A-Fa-f]{{1,16}}$'), {value}, '')"
+
+
+def _argv_sql(sql: str) -> str:
+    pairs = f"extractAll({sql}, {quote(_ARGUMENT)})"
+    bare = "if(match(x, '^(?:[0-9A-F][0-9A-F])+$'), toValidUTF8(replaceAll(unhex(x), char(0), ' ')), x)"
+    one = f"if(startsWith(x, '\"'), substring(x, 2, length(x) - 2), {bare})"
+    return f"arrayStringConcat(arrayMap(x -> {one}, {pairs}), ' ')"
+
+
+_ARGUMENT = r' a[0-9]+(?:\[[0-9]+\])?=("[^"]*"|[^ ]+)'
+
 _CALLS: dict[str, Callable[[str], str]] = {
+    "argv": _argv_sql,
     "unhex": _unhex_sql,
+    "address": _address_sql,
+    "number": _number_sql,
     "lower": lambda sql: f"lower({sql})",
     "dotted": words.dotted_sql,
     "camel": words.camel_sql,
@@ -198,8 +238,12 @@ def _operator(raw: Mapping[str, object]) -> Value:
             raise RejectedError(f"capture needs a pattern with one group: {pattern!r}")
     elif name == "template":
         value = _template(argument)
+    elif name == "other":
+        value = Other(parse_value(argument), parse_value(options.pop("than", None)))
     else:
-        raise RejectedError(f"no operator {name!r}; there are {', '.join([*_CALLS, 'lookup', 'capture', 'template'])}")
+        raise RejectedError(
+            f"no operator {name!r}; there are {', '.join([*_CALLS, 'lookup', 'capture', 'template', 'other'])}"
+        )
     if options:
         raise RejectedError(f"{name} does not take {', '.join(options)}")
     return value
@@ -315,6 +359,8 @@ def walk(value: Value | Condition) -> list[Value]:
         inner = [value.value, value.default]
     elif isinstance(value, Capture | Call):
         inner = [value.value]
+    elif isinstance(value, Other):
+        inner = [value.value, value.than]
     elif isinstance(value, Template):
         inner = [part for part in value.parts if not isinstance(part, str)]
     return [value, *(found for one in inner for found in walk(one))]
