@@ -18,6 +18,7 @@ _PROBLEMS = {
     401: "No valid session or API key.",
     403: "A permission is missing; `error.permission` names it.",
     404: "There is no such thing, or it is not visible to you.",
+    406: "There is no such form of it; `Accept` another.",
     409: "It is there already, or is running already.",
     413: "The body is too large.",
     415: "The body must be application/json.",
