@@ -89,7 +89,9 @@ def _operation(operation: Operation, components: dict[str, Any]) -> dict[str, An
         | {str(status): _problem(status) for status in sorted(_refusals(operation, bool(path_names)))},
     }
     if operation.body is not Empty:
-        document["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(operation.body)}}}
+        is_required = bool(components[operation.body.__name__].get("required"))  # an empty body is one without fields
+        content = {"application/json": {"schema": _ref(operation.body)}}
+        document["requestBody"] = {"required": is_required, "content": content}
     if operation.permission is not None:
         document["security"] = [{"key": []}, {"session": []}]
         document["description"] = f"Needs the permission `{operation.permission}`."
