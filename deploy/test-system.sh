@@ -6,7 +6,7 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 mkdir -p .cache
 missing=""
 for pair in chromium:chromium rsyslogd:rsyslog openssl:openssl npm:npm nginx:nginx-light nft:nftables sshd:openssh-server \
-    ssh:openssh-client haproxy:haproxy ip:iproute2 curl:curl; do
+    ssh:openssh-client haproxy:haproxy fail2ban-client:fail2ban ip:iproute2 curl:curl; do
     PATH="$PATH:/usr/sbin" command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
 [ -e /usr/lib/x86_64-linux-gnu/rsyslog/lmnsd_gtls.so ] || missing="$missing rsyslog-gnutls"

@@ -62,7 +62,10 @@ class Settings:
         False, "Keep every C2SP entry bundle as a file, besides the packs (about 170 bytes an event)."
     )
     rules: str = _row("", "Folders of Sigma rules besides our own, comma-separated; looked at every two seconds.")
-    notify: str = _row("", "TOML file of channels and routes: who is told of alerts (docs/how-to/detect.md).")
+    notify: str = _row(
+        "",
+        "TOML file of channels, routes and actions: who is told of alerts, who ends sessions (docs/how-to/detect.md).",
+    )
     pull: str = _row("", "TOML file of buckets whose files are pulled (docs/how-to/send.md).")
     own_domains: str = _row("", "One's own domains, comma-separated; rules look for others made to be taken for them.")
     geoip: str = _row(

@@ -370,6 +370,25 @@ BLOCK_VALUES_SHOWN: Final = 10
 BLOCKS_ACTIVE_MAX: Final = 10_000
 """Blocks at a time. nginx reads so many deny lines in 20 ms; more are ranges."""
 
+BLOCK_SHARED_ACCOUNTS: Final = 5
+"""Accounts that succeeded from one address; from here on it is an office or a proxy, and who blocks it says how many."""
+
+BLOCK_LAG_S: Final = 60
+"""How late an event may be told that happened before a block, without counting against it."""
+
+BLOCK_CLOCKS_S: Final = 300
+"""How far behind a source's clock may be and its events still count against a block."""
+
+BLOCK_ENDED_DAYS: Final = 90
+"""How long an ended block or order stays in the database with its value; its records are in the ledger."""
+
+TAXII_PAGE_MAX: Final = 1_000
+"""Objects in one page: 600 KB of JSON."""
+
+ALLOWED_V4_BITS_MIN: Final = 8
+ALLOWED_V6_BITS_MIN: Final = 16
+"""The widest network on the allow-list: one entry must not make the world unblockable."""
+
 # --- notifications --------------------------------------------------------------------------------------------------
 NOTICE_ID_CHARS_MAX: Final = 64
 """It stands in headers and mail ids; a UUID has 36."""

@@ -55,7 +55,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iter
     (folder / "secret").write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     notify.write_text(
         f'allow = ["127.0.0.0/8"]\n[channels.hook]\nkind = "webhook"\nurl = "http://127.0.0.1:{receiver.server_port}/hook"\n'
-        f'secrets_file = "{folder}/secret"\n[[routes]]\nname = "everything"\nchannels = ["hook"]\nseverity = "informational"\n'
+        f'secrets_file = "{folder}/secret"\n[actions.idp]\nurl = "http://127.0.0.1:{receiver.server_port}/sessions"\n'
+        f'secrets_file = "{folder}/secret"\nfor = "sessions.end"\n[[routes]]\nname = "everything"\nchannels = ["hook"]\nseverity = "informational"\n'
     )
     server = LiveServer(folder)
     server._settings = {**server._settings, "notify": str(notify)}
@@ -108,9 +109,24 @@ def test_blocks(server: LiveServer) -> None:
     assert _run(server, "blocks", "undo", added["id"]).returncode != 0
 
 
+def test_orders(server: LiveServer) -> None:
+    unasked = _run(server, "orders", "end-sessions", "m.ruiz", "--reason", "guessed")
+    assert unasked.returncode != 0  # nobody said yes
+    made = _json(server, "orders", "end-sessions", "m.ruiz", "--reason", "guessed", "--yes")
+    assert (made["account"], made["state"]) == ("m.ruiz", "pending")
+
+    def dead() -> bool:
+        return bool(_json(server, "orders", "show", made["id"])["state"] == "dead")
+
+    within(30, dead, "the receiver is closed, and the order is not dead")
+    assert "410" in _run(server, "orders", "list", "--account", "M.Ruiz").stdout
+    assert "410" in _run(server, "orders", "show", made["id"]).stdout
+
+
 def test_dead_letters_are_seen_and_sent_again(server: LiveServer, receiver: Receiver) -> None:
     def dead() -> Any:
-        return [each for each in _json(server, "notices", "list")["notifications"] if each["state"] == "dead"]
+        found = _json(server, "notices", "list")["notifications"]
+        return [each for each in found if each["state"] == "dead" and each["channel"] == "hook"]
 
     letters = within(30, dead, "nothing could not be delivered")
     assert "410" in letters[0]["remark"]

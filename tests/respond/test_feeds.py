@@ -108,12 +108,25 @@ def test_disjoint_elements_refuse_exactly_what_the_blocks_say(ranges: list[tuple
     ("kind", "value", "words"),
     [
         ("address", "127.0.0.1", "no host"), ("address", "not", "not an IP"), ("range", "10.0.0.0/8", "wider than /16"),
-        ("range", "::/0", "wider than /32"), ("account", "a\nb", "visible"), ("account", "", "1 to"), ("person", "x", "must be one"),
+        ("range", "::/0", "every IPv4"), ("range", "2001::/31", "wider than /32"),
+        ("account", "a\u202eb", "visible"), ("account", "a\u2028b", "visible"), ("account", "a\nb", "visible"), ("account", "", "1 to"), ("person", "x", "must be one"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_blocked_is_refused(kind: str, value: str, words: str) -> None:
     with pytest.raises(RejectedError, match=words):
         canonical(kind, value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "same"),
+    [
+        ("address", "::ffff:198.51.100.7", "198.51.100.7"), ("address", "[2001:DB8::1]", "2001:db8::1"),
+        ("range", "::ffff:198.51.100.0/120", "198.51.100.0/24"), ("range", "198.51.100.9/32", "198.51.100.9"),
+        ("range", "::ffff:c633:6407/128", "198.51.100.7"), ("account", " \uff21nna@example.com ", "Anna@example.com"),
+    ],
+)  # fmt: skip
+def test_no_spelling_of_a_value_is_another_value(kind: str, value: str, same: str) -> None:
+    assert canonical(kind, value)[1] == same
 
 
 def test_an_allowed_network_is_found_from_inside_and_outside() -> None:

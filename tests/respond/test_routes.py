@@ -36,11 +36,19 @@ def test_a_route_takes_its_severity_and_all_above(least: str) -> None:
     assert taken == list(SEVERITIES[SEVERITIES.index(least) :])  # type: ignore[arg-type]
 
 
-def test_a_route_takes_sources_by_pattern_in_any_case() -> None:
-    one = Route("r", ("mail",), sources=("OKTA-*", "vault"))
-    assert [one.matches(notice(source=s), NOW) for s in ("okta-main", "Vault", "okta", "vault2", "")] == [
+def test_a_route_takes_rules_by_pattern_in_any_case() -> None:
+    one = Route("r", ("mail",), rules=("MANY failed*", "Vault"))
+    assert [one.matches(notice(source=s), NOW) for s in ("Many failed logins", "vault", "Failed", "vault2", "")] == [
         True, True, False, False, False
     ]  # fmt: skip
+
+
+def test_a_route_takes_the_sources_that_events_came_from() -> None:
+    one, every = Route("r", ("mail",), sources=("OKTA-*", "vault")), Route("all", ("mail",))
+    origins: tuple[tuple[str, ...], ...] = (("okta-main",), ("sshd", "Vault"), ("okta", "sshd"), ("vault2",), ())
+    notices = [new_notice("n1", "Something", "high", "rule", 0, origins=each) for each in origins]
+    assert [one.matches(each, NOW) for each in notices] == [True, True, False, False, False]
+    assert all(every.matches(each, NOW) for each in notices)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ UNRECORDED = {
     "GET /tlog/{shard}/{path:path}", "GET /status", "GET /help",
     # An application asks at every login; the answer is in the records of blocks.
     "GET /api/v1/blocks/check",
+    # What there is to be fetched, the same for everybody; the fetching is recorded.
+    "GET /taxii2/", "GET /taxii2/muniment/", "GET /taxii2/muniment/collections/", "GET /taxii2/muniment/collections/{id}/",
+    "GET /taxii2/muniment/status/{id}/",
 }  # fmt: skip
 
 Reader = Callable[[httpx.Client, Neighbours], httpx.Response]
@@ -75,7 +78,9 @@ READS: dict[str, tuple[Reader, str, dict[str, Any]]] = {
     "GET /api/v1/notifications": (_get("/api/v1/notifications"), "notify.list", {"results": 0}),
     "GET /api/v1/silences": (_get("/api/v1/silences"), "silence.list", {"results": 0}),
     "GET /feeds/{name}": (_get("/feeds/nginx.conf"), "feed.fetch", {}),
-    "GET /feeds/taxii2/collections/blocks/objects": (_get("/feeds/taxii2/collections/blocks/objects"), "feed.fetch", {}),
+    "GET /api/v1/orders": (_get("/api/v1/orders"), "order.list", {}),
+    "GET /orders": (_get("/orders"), "order.list", {}),
+    "GET /orders/new": (_get("/orders/new", account="x"), "order.list", {}),
     "GET /alerts": (_get("/alerts"), "alert.list", {"page": "/alerts"}),
     "GET /entities/{kind}": (_get("/entities/address", v="203.0.113.199"), "entity.view", {"results": 0}),
     "GET /blocks": (_get("/blocks"), "block.list", {}),
@@ -89,6 +94,11 @@ APART = {
     "GET /api/v1/tail",
     # One alert, one block: tests/system/test_detection.py and test_brute_force.py make some and look for the records.
     "GET /api/v1/alerts/{uid}", "GET /alerts/{uid}", "GET /api/v1/blocks/{id}", "GET /blocks/{id}",
+    # What waits for a second person, an order, objects of blocks: tests/api/test_block_holes.py, test_orders.py, test_taxii.py.
+    "GET /api/v1/blocks/{id}/hits", "GET /api/v1/orders/{id}", "GET /orders/{id}",
+    "GET /taxii2/muniment/collections/{id}/manifest/", "GET /taxii2/muniment/collections/{id}/objects/",
+    "GET /taxii2/muniment/collections/{id}/objects/{object}/",
+    "GET /taxii2/muniment/collections/{id}/objects/{object}/versions/",
     # A group of records that no entry knows: so does tests/system/test_formats.py.
     "GET /api/v1/formats/{id}", "GET /formats/{id}",
 }  # fmt: skip

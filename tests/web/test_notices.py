@@ -8,7 +8,7 @@ from muniment.web.notice_pages import Delivery, NoticeRoute, Notices, _channel
 
 S = 10**9
 NOW = 1_790_000_000 * S
-ROUTES = (NoticeRoute("all", ("hook",), "low", ("*",), "always"),)
+ROUTES = (NoticeRoute("all", ("hook",), "low", ("*",), ("*",), "always"),)
 
 
 def _delivery(state: str, **given: int | str) -> Delivery:

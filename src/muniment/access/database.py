@@ -15,7 +15,7 @@ from sqlalchemy.pool import QueuePool
 
 from muniment.errors import ConfigError
 
-__all__ = ["METADATA", "open_database"]
+__all__ = ["METADATA", "forget_deleted", "open_database"]
 
 METADATA = MetaData()
 """The tables of the access room."""
@@ -43,6 +43,17 @@ def open_database(url: str) -> Engine:
             return engine
     except (SQLAlchemyError, OSError) as error:
         raise ConfigError(f"cannot open it: {error}", setting="database") from error
+
+
+def forget_deleted(engine: Engine) -> None:
+    """Empty SQLite's write-ahead log, so that what was overwritten or deleted is in no file of ours.
+
+    Freed pages are overwritten as they go (secure_delete). PostgreSQL keeps old rows until it vacuums, and logs as long as
+    its operator wants.
+    """
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _tune_sqlite(connection: Any, _record: object) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from muniment.access.database import METADATA
+from muniment.access.database import METADATA, forget_deleted
 from muniment.errors import DeniedError, RejectedError
 
 __all__ = ["Erasure", "Erasures"]
@@ -101,6 +101,7 @@ class Erasures:
         return self.get(number)
 
     def finish(self, number: int, now_ns: int) -> None:
-        """The person is erased: the identifier goes, too."""
+        """The person is erased: the identifier goes, too, and whatever was deleted before leaves the files."""
         with self._engine.begin() as connection:
             connection.execute(_TABLE.update().where(_TABLE.c.number == number).values(identifier="", done_at=now_ns))
+        forget_deleted(self._engine)

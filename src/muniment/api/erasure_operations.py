@@ -1,7 +1,7 @@
 """Operations of erasure (INTEGRITY 2.14): asked by one administrator, approved by another, every step in the ledger.
 
-Order on approval: (1) `privacy.erase` with subject ids, reason and both people is in the ledger, (2) the keys are destroyed,
-(3) the search store is made anew from the ledger, where the person's values are placeholders now, (4) `privacy.erased` with
+Order on approval: (1) `privacy.erase` with subject ids, reason and both people is in the ledger, (2) the person leaves the
+tables beside the ledger (blocks, orders, exceptions, silences, outbox) and the keys are destroyed, (3) the search store is made anew from the ledger, where the person's values are placeholders now, (4) `privacy.erased` with
 the outcome. A crash between the steps leaves the request open; approving again goes on from there. Proofs stay valid.
 """
 
@@ -136,11 +136,12 @@ class Erasing:
         rebuild, loop = self._s.rebuild(), asyncio.get_running_loop()
 
         def job(progress: Callable[[int, int], None]) -> dict[str, object]:
-            gone = self._s.erase_subject(erasure.identifier, erasure.source or None)  # (2)
+            forgotten = self._s.forget_person(erasure.identifier, erasure.source)  # (2)
+            gone = self._s.erase_subject(erasure.identifier, erasure.source or None)
             result = rebuild(progress)  # (3)
             self._s.detector.forget()  # what alerts and rules have in memory of the person
             self._s.erasures.finish(erasure.number, self._s.clock())
-            return {"number": erasure.number, "keys_destroyed": len(gone), **result}
+            return {"number": erasure.number, "keys_destroyed": len(gone), "forgotten": forgotten, **result}
 
         def when_done(state: JobState) -> None:  # (4)
             found = {"number": erasure.number, "result": state.result, "error": state.error}

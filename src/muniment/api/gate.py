@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hmac
 from collections.abc import Callable
 
@@ -18,7 +20,11 @@ COOKIE = "muniment_session"
 
 
 class SessionGate:
-    """Identity from `Authorization: Bearer mk_...` or from the session cookie; never from anything else."""
+    """Identity from `Authorization: Bearer mk_...` or from the session cookie; never from anything else.
+
+    What only reads may also send the key as the password of HTTP Basic: TAXII demands it, and simple fetchers know nothing
+    else. A browser could keep that and send it on its own, so it changes nothing.
+    """
 
     def __init__(
         self,
@@ -41,6 +47,8 @@ class SessionGate:
         header = request.headers.get("authorization")
         if header is not None:
             scheme, _, token = header.partition(" ")
+            if scheme.lower() == "basic" and request.method in {"GET", "HEAD"}:
+                return self._keys.identify(_password(token.strip()))
             if scheme.lower() != "bearer":
                 raise DeniedError("send 'Authorization: Bearer mk_...'", is_authenticated=False)
             return self._keys.identify(token.strip())
@@ -68,3 +76,11 @@ class SessionGate:
     def client_ip(self, request: Request) -> str:
         """The client's address, through trusted proxies only."""
         return self._client_ip(request)
+
+
+def _password(token: str) -> str:
+    """The password of RFC 7617's `user:password` in base64; "" when it is none, which no key is."""
+    try:
+        return base64.b64decode(token, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return ""

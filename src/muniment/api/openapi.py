@@ -18,6 +18,7 @@ _PROBLEMS = {
     401: "No valid session or API key.",
     403: "A permission is missing; `error.permission` names it.",
     404: "There is no such thing, or it is not visible to you.",
+    406: "There is no such form of it; `Accept` another.",
     409: "It is there already, or is running already.",
     413: "The body is too large.",
     415: "The body must be application/json.",
@@ -88,7 +89,9 @@ def _operation(operation: Operation, components: dict[str, Any]) -> dict[str, An
         | {str(status): _problem(status) for status in sorted(_refusals(operation, bool(path_names)))},
     }
     if operation.body is not Empty:
-        document["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(operation.body)}}}
+        is_required = bool(components[operation.body.__name__].get("required"))  # an empty body is one without fields
+        content = {"application/json": {"schema": _ref(operation.body)}}
+        document["requestBody"] = {"required": is_required, "content": content}
     if operation.permission is not None:
         document["security"] = [{"key": []}, {"session": []}]
         document["description"] = f"Needs the permission `{operation.permission}`."

@@ -230,7 +230,7 @@ async def _call(operation: Operation, request: Request, gate: Gate) -> Call[Any,
 
 
 def _params(operation: Operation, request: Request) -> Any:
-    known = operation.params.__struct_fields__
+    known = operation.params.__struct_encode_fields__
     values: dict[str, Any] = {}
     for name in request.query_params:
         if name not in known:
@@ -258,7 +258,7 @@ async def _body(operation: Operation, request: Request) -> Any:
         if len(received) > API_BODY_BYTES_MAX:
             raise RejectedError(f"larger than {API_BODY_BYTES_MAX} bytes", field="body", status=413)
     try:
-        return msgspec.json.decode(bytes(received), type=operation.body)
+        return msgspec.json.decode(bytes(received) or b"{}", type=operation.body)
     except msgspec.ValidationError as error:
         raise _misfit(error, "body") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

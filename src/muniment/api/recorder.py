@@ -15,9 +15,17 @@ from muniment.access.policy import Identity
 from muniment.api.times import rfc3339
 from muniment.event.model import Arrival
 
-__all__ = ["OWN_SOURCE", "Recorder", "own_event"]
+__all__ = ["ABOUT_OTHERS", "OWN_SOURCE", "Recorder", "own_event"]
 
 OWN_SOURCE = "muniment"
+ABOUT_OTHERS = tuple(
+    {"path": f"targets[type={kind}].id", "kind": seals}
+    for kind, seals in (
+        ("blocked_account", "user_id"), ("blocked_address", "ip"), ("blocked_range", "ip"), ("blocked_key", "text"),
+        ("account", "user_id"),
+    )
+)  # fmt: skip
+"""What our own records say of people who are not our readers is sealed: who is blocked, whose sessions are ended."""
 
 
 class Submits(Protocol):

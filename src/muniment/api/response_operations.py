@@ -13,12 +13,16 @@ from starlette.responses import Response
 from muniment.api.operations import HEADERS, Call, Empty, Operation
 from muniment.api.services import Services
 from muniment.errors import DeniedError, RejectedError
-from muniment.respond.block import Allowed, Block, canonical, network_of
-from muniment.respond.feeds import FEEDS, etag, rendered, stix_objects
+from muniment.respond.block import Allowed, Block, canonical
+from muniment.respond.feeds import FEEDS, etag, rendered
+from muniment.respond.order import SESSIONS_END, is_for
 from muniment.respond.preview import Hits, effect, hits
 from muniment.respond.routes import Silence
+from muniment.search.persons import Person
 
-__all__ = ["Responding", "response_operations"]
+__all__ = ["NO_ACTION", "Responding", "response_operations"]
+
+NO_ACTION = 'nobody ends sessions: the file of the setting `notify` has no action with for = ["sessions.end"]'
 
 T = TypeVar("T")
 KindText = Literal["address", "range", "account", "key"]
@@ -63,6 +67,7 @@ class PreviewAnswer(msgspec.Struct, frozen=True):
     addresses: int
     offices: list[AllowedAnswer]
     needs_second_person: bool
+    is_shared: bool
     is_blocked: bool
     preview: str
 
@@ -74,10 +79,25 @@ class BlockBody(msgspec.Struct, frozen=True):
     reason: ReasonText
     hours: Annotated[int, Meta(ge=1, le=2160)] = 24
     alert: Annotated[str, Meta(max_length=64)] = ""
+    accounts: Annotated[
+        int, Meta(ge=0, description="How many accounts it hits; asked for where many share the address")
+    ] = 0
+    end_sessions: Annotated[bool, Meta(description="End the account's sessions as well, when the block is made")] = (
+        False
+    )
+
+
+class ApproveBody(msgspec.Struct, frozen=True):
+    accounts: Annotated[
+        int, Meta(ge=0, description="How many accounts it hits; asked for where many share the address")
+    ] = 0
 
 
 class BlockAnswer(msgspec.Struct, frozen=True):
-    """A block. Times in nanoseconds; `attempts_since` events came from it since it is active, the last at `last_us`."""
+    """A block. Times in nanoseconds; `attempts_since` events came from it since it is active, the last at `last_us`.
+
+    `seen_to`: up to when events are counted; `taken_at`: when somebody who enforces it last heard of it, 0 when nobody has.
+    """
 
     id: str
     kind: str
@@ -94,6 +114,8 @@ class BlockAnswer(msgspec.Struct, frozen=True):
     alert: str
     attempts_since: int = 0
     last_us: int = 0
+    seen_to: int = 0
+    taken_at: int = 0
 
 
 class FetchAnswer(msgspec.Struct, frozen=True):
@@ -146,19 +168,28 @@ class NotificationAnswer(msgspec.Struct, frozen=True):
 
 
 class RouteAnswer(msgspec.Struct, frozen=True):
-    """Which notices go to which channels; `when` in words."""
+    """Which notices go to which channels: of these rules, about these sources; `when` in words."""
 
     name: str
     channels: list[str]
     severity_min: str
+    rules: list[str]
     sources: list[str]
     when: str
+
+
+class ActionAnswer(msgspec.Struct, frozen=True):
+    """Who carries orders out, and of which types."""
+
+    name: str
+    types: list[str]
 
 
 class NotificationListAnswer(msgspec.Struct, frozen=True):
     channels: list[str]
     routes: list[RouteAnswer]
     notifications: list[NotificationAnswer]
+    actions: list[ActionAnswer] = []
 
 
 class ReviveBody(msgspec.Struct, frozen=True):
@@ -205,8 +236,10 @@ def response_operations(services: Services) -> list[Operation]:
                   r.check, params=CheckParams, answer=CheckAnswer, tag="response"),
         Operation("GET", "/api/v1/blocks/{id}", "block", "One block, and what came from there since", "alerts", r.block,
                   answer=BlockAnswer, tag="response"),
+        Operation("GET", "/api/v1/blocks/{id}/hits", "block_hits", "What a block hits, looked at now: for who must agree",
+                  "block", r.hits_of, answer=PreviewAnswer, tag="response"),
         Operation("POST", "/api/v1/blocks/{id}/approve", "block_approve", "A second person agrees", "block", r.approve,
-                  answer=BlockAnswer, tag="response", refusals=conflict),
+                  body=ApproveBody, answer=BlockAnswer, tag="response", refusals=conflict),
         Operation("POST", "/api/v1/blocks/{id}/undo", "block_undo", "End a block now", "block", r.undo,
                   answer=BlockAnswer, tag="response", refusals=conflict),
         Operation("GET", "/api/v1/allowed", "allowed", "Networks that are never blocked", "alerts", r.allowed,
@@ -227,8 +260,6 @@ def response_operations(services: Services) -> list[Operation]:
                   answer=SilenceListAnswer, tag="response"),
         Operation("GET", "/feeds/{name}", "feed", "Active blocks as a file for nginx, HAProxy, nftables, fail2ban, STIX",
                   "feeds", r.feed, media_types=feeds, tag="response"),
-        Operation("GET", "/feeds/taxii2/collections/blocks/objects", "taxii_objects", "Active blocks as TAXII 2.1 objects",
-                  "feeds", r.taxii, media_types=("application/taxii+json;version=2.1",), tag="response"),
     ]  # fmt: skip
 
 
@@ -266,7 +297,7 @@ class Responding:
         return self._hits(found, ticket)
 
     def _hits(self, found: Hits, ticket: str) -> PreviewAnswer:
-        active = {(b.kind, b.value) for b in self._s.blocks.active(self._s.clock())}
+        is_blocked = self._s.blocks.find(found.kind, found.value, self._s.clock()) is not None
         return PreviewAnswer(
             kind=found.kind, value=found.value, verdict=found.verdict, events=found.events, successes=found.successes,
             failures=found.failures, first_us=found.first_us, last_us=found.last_us,
@@ -274,7 +305,7 @@ class Responding:
             n_people=found.n_people, n_tried=found.n_tried, sources=[CountedAnswer(*each) for each in found.sources],
             actions=[CountedAnswer(*each) for each in found.actions], addresses=found.addresses,
             offices=list(map(_allowed, found.offices)), needs_second_person=found.needs_second_person,
-            is_blocked=(found.kind, found.value) in active, preview=ticket,
+            is_shared=found.is_shared, is_blocked=is_blocked, preview=ticket,
         )  # fmt: skip
 
     async def create(self, call: Call[Empty, BlockBody]) -> BlockAnswer:
@@ -282,9 +313,14 @@ class Responding:
         kind, value = canonical(b.kind, b.value)
         now = self._s.clock()
         self._s.tickets.check(b.preview, kind, value, call.identity.id, now)
+        if kind in {"account", "key"} and Person((value,)).out_of(b.reason) != b.reason:
+            raise RejectedError(f"leave the {kind} out of it: the reason stays in the ledger for ever", field="reason")
+        if b.end_sessions:
+            self._can_end_sessions(kind)
         # Looked at again: somebody may have succeeded from there since the preview.
         offices = self._s.blocks.offices(kind, value)
         found = await self._blocking(lambda: hits(self._s.engine, kind, value, now, offices))
+        _refuse_unseen(found, b.accounts)
         block = self._s.blocks.ask(
             kind, value, hours=b.hours, reason=b.reason, by=call.identity.id, now_ns=now,
             needs_second=found.needs_second_person, alert=b.alert,
@@ -292,9 +328,29 @@ class Responding:
         action = "block.create" if block.state == "active" else "block.request"
         await self._record(
             call, action, kind, value, block=block.id, hours=b.hours, alert=b.alert, successes=found.successes,
-            reason=block.reason,
+            accounts=found.n_people, reason=block.reason,
         )  # fmt: skip
+        if b.end_sessions:
+            asking = self._s.orders.ask
+            ending = await self._blocking(
+                lambda: asking(value, block.reason, call.identity.id, now, alert=b.alert, block=block.id, is_held=True)
+            )
+            metadata = {"order": ending.id, "block": block.id, "alert": b.alert, "waits": block.state == "asked"}
+            await self._noted(call, "sessions.end", "account", ending.account, block.reason, **metadata)
+        if block.state == "active":
+            await self._made(block)
         return _block(block)
+
+    def _can_end_sessions(self, kind: str) -> None:
+        if kind != "account":
+            raise RejectedError("sessions are those of an account", field="end_sessions")
+        if not any(is_for(SESSIONS_END, types) for types in self._s.actions.values()):
+            raise RejectedError(NO_ACTION, field="end_sessions", status=409)
+
+    async def _made(self, block: Block) -> None:
+        """A block is in force: tell those who want to hear, and let go what waited for it."""
+        await self._blocking(lambda: self._s.tell_of_block(block, "block.made"))
+        await self._blocking(lambda: [self._s.send_order(e.order()) for e in self._s.orders.release(block.id, True)])
 
     async def blocks(self, call: Call[Empty, Empty]) -> BlockListAnswer:
         found = self._s.blocks.all()
@@ -308,19 +364,43 @@ class Responding:
     async def block(self, call: Call[Empty, Empty]) -> BlockAnswer:
         block = self._s.blocks.get(str(call.path["id"]))
         n, last = 0, 0
+        seen_to, taken_at = self._s.horizon().complete_to_time, 0
         if block.active_at:
-            n, last = await self._blocking(lambda: effect(self._s.engine, block.kind, block.value, block.active_at))
+            since, until = block.active_at, block.ended_at
+            n, last = await self._blocking(lambda: effect(self._s.engine, block.kind, block.value, since, until))
+            taken_at = await self._blocking(lambda: self._taken_at(block))
         await self._record(call, "block.view", block.kind, block.value, block=block.id, attempts_since=n, results=1)
-        return _block(block, n, last)
+        return _block(block, n, last, seen_to, taken_at)
 
-    async def approve(self, call: Call[Empty, Empty]) -> BlockAnswer:
-        block = self._s.blocks.approve(str(call.path["id"]), call.identity.id, self._s.clock())
+    def _taken_at(self, block: Block) -> int:
+        """When a consumer fetched a feed that carries the block since it was made, or an action answered it."""
+        feeds = [name for name, feed in FEEDS.items() if block.kind in feed.kinds]
+        told = self._s.outbox.entries("delivered", ids=[f"block_{block.id}_made"])
+        at = max([self._s.blocks.fetched_at(feeds), *(each.ended_at for each in told)])
+        return at if at >= block.active_at else 0
+
+    async def hits_of(self, call: Call[Empty, Empty]) -> PreviewAnswer:
+        block = self._s.blocks.get(str(call.path["id"]))
+        return self._hits(await self._look(call, "block.preview", block.kind, block.value), "")
+
+    async def approve(self, call: Call[Empty, ApproveBody]) -> BlockAnswer:
+        now = self._s.clock()
+        asked = self._s.blocks.get(str(call.path["id"]))
+        if asked.is_asked(now) and asked.asked_by != call.identity.id:
+            found = await self._blocking(lambda: hits(self._s.engine, asked.kind, asked.value, now, ()))
+            _refuse_unseen(found, call.body.accounts)
+        block = self._s.blocks.approve(asked.id, call.identity.id, now)
         await self._record(call, "block.approve", block.kind, block.value, block=block.id, asked_by=block.asked_by)
+        await self._made(block)
         return _block(block)
 
     async def undo(self, call: Call[Empty, Empty]) -> BlockAnswer:
         block = self._s.blocks.undo(str(call.path["id"]), call.identity.id, self._s.clock())
         await self._record(call, "block.undo", block.kind, block.value, block=block.id)
+        if block.active_at:
+            await self._blocking(lambda: self._s.tell_of_block(block, "block.undone"))
+        for dropped in await self._blocking(lambda: self._s.orders.release(block.id, False)):
+            await self._noted(call, "order.drop", "order", dropped.id, block=block.id)
         return _block(block)
 
     async def check(self, call: Call[CheckParams, Empty]) -> CheckAnswer:
@@ -330,12 +410,11 @@ class Responding:
         wanted = [canonical(kind, value) for kind, value in asked if value]
         if not wanted:
             raise RejectedError("ask for an address, an account or a key", field="address")
-        for block in self._s.blocks.active(self._s.clock()):
-            network = network_of(block.kind, block.value)
-            for kind, value in wanted:
-                is_inside = network is not None and kind == "address" and _is_inside(value, network)
-                if is_inside or (block.kind, block.value) == (kind, value):
-                    return CheckAnswer(True, block.id, block.expires_at)
+        now = self._s.clock()
+        for kind, value in wanted:
+            block = self._s.blocks.find(kind, value, now)
+            if block is not None:
+                return CheckAnswer(True, block.id, block.expires_at)
         return CheckAnswer(False)
 
     async def allowed(self, call: Call[Empty, Empty]) -> AllowListAnswer:
@@ -358,10 +437,13 @@ class Responding:
         found = [NotificationAnswer(**{name: getattr(e, name) for name in type(e).__slots__}) for e in entries]
         await self._noted(call, "notify.list", "ledger", self._s.ledger.origin, results=len(found))
         routes = [
-            RouteAnswer(each.name, list(each.channels), each.severity_min, list(each.sources), each.when)
+            RouteAnswer(
+                each.name, list(each.channels), each.severity_min, list(each.rules), list(each.sources), each.when
+            )
             for each in self._s.notice_routes
         ]
-        return NotificationListAnswer(list(self._s.channels), routes, found)
+        actions = [ActionAnswer(name, list(types)) for name, types in self._s.actions.items()]
+        return NotificationListAnswer(list(self._s.channels), routes, found, actions)
 
     async def revive(self, call: Call[Empty, ReviveBody]) -> NotificationListAnswer:
         b, now = call.body, self._s.clock()
@@ -404,21 +486,17 @@ class Responding:
         name = str(call.path["name"])
         if name not in FEEDS:
             raise RejectedError(f"there is no such feed; there are {', '.join(FEEDS)}", field="name", status=404)
-        now = self._s.clock()
-        blocks = self._s.blocks.active(now)
-        tag = etag(name, [block for block in blocks if block.kind in FEEDS[name].kinds])
+        now, feed = self._s.clock(), FEEDS[name]
+        blocks = [block for block in self._s.blocks.active(now) if block.kind in feed.kinds]
+        if feed.has_undone:
+            blocks += [block for block in self._s.blocks.since_undone(now) if block.kind in feed.kinds]
+        tag = etag(name, blocks)
         headers = HEADERS | {"ETag": tag, "Cache-Control": "no-cache"}
         self._s.blocks.note_fetch(name, call.identity.name, now)
         if tag in call.headers.get("if-none-match", ""):
             return Response(None, 304, headers)
         await self._fetched(call, name, len(blocks))
-        return Response(rendered(name, blocks, now), 200, headers, FEEDS[name].media_type)
-
-    async def taxii(self, call: Call[Empty, Empty]) -> Response:
-        blocks = self._s.blocks.active(self._s.clock())
-        await self._fetched(call, "taxii2", len(blocks))
-        body = msgspec.json.encode({"more": False, "objects": stix_objects(blocks)})
-        return Response(body, 200, HEADERS, "application/taxii+json;version=2.1")
+        return Response(rendered(name, blocks, now), 200, headers, feed.media_type)
 
     async def _fetched(self, call: Call[Any, Any], name: str, n: int) -> None:
         await self._s.recorder.record(
@@ -427,14 +505,19 @@ class Responding:
         )  # fmt: skip
 
 
-def _is_inside(value: str, network: Any) -> bool:
-    address = network_of("address", value)
-    return address is not None and address.version == network.version and address.subnet_of(network)
+def _refuse_unseen(found: Hits, accounts: int) -> None:
+    """Where many people share an address, who blocks it says how many they are: nobody does that by accident."""
+    if found.is_shared and accounts < found.n_people:
+        raise RejectedError(
+            f"{found.n_people} accounts work from there; say so (accounts: {found.n_people}) if they are all to be shut out",
+            field="accounts",
+            status=409,
+        )
 
 
-def _block(block: Block, attempts_since: int = 0, last_us: int = 0) -> BlockAnswer:
+def _block(block: Block, attempts_since: int = 0, last_us: int = 0, seen_to: int = 0, taken_at: int = 0) -> BlockAnswer:
     values = {name: getattr(block, name) for name in Block.__dataclass_fields__}
-    return BlockAnswer(**values, attempts_since=attempts_since, last_us=last_us)
+    return BlockAnswer(**values, attempts_since=attempts_since, last_us=last_us, seen_to=seen_to, taken_at=taken_at)
 
 
 def _silence(each: Silence) -> SilenceAnswer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +18,11 @@ from muniment.detect.alerts import AlertBook
 from muniment.detect.detector import Detector
 from muniment.detect.rulebook import RuleBook
 from muniment.ledger.ledger import Ledger
+from muniment.respond.block import Block
 from muniment.respond.blocks import Blocks
 from muniment.respond.notify import Outbox
+from muniment.respond.order import Order
+from muniment.respond.orders import Orders
 from muniment.respond.preview import Tickets
 from muniment.respond.routes import Route
 from muniment.respond.silences import Silences
@@ -72,4 +75,9 @@ class Services:
     silences: Silences
     channels: tuple[str, ...]
     notice_routes: tuple[Route, ...]
+    actions: Mapping[str, Sequence[str]]
+    orders: Orders
+    send_order: Callable[[Order], list[str]]
+    tell_of_block: Callable[[Block, str], None]
+    forget_person: Callable[[str, str], dict[str, int]]
     formats: Formats

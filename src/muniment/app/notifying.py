@@ -1,13 +1,14 @@
-"""Alerts to people: when one begins it is routed, put into the outbox and delivered by a thread of its own.
+"""Alerts to people and orders to systems: routed, put into the outbox and delivered, by a thread for each receiver.
 
-What was sent, what could not be, and what a silence kept quiet are records. A receiver that is away never holds up
-detection; an alert that no route matches is said on the status page.
+What was sent, what could not be, and what a silence kept quiet are records; of orders every attempt is. A receiver that is
+away or hangs holds up neither detection nor another receiver; an alert that no route matches is said on the status page.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -15,8 +16,10 @@ import sqlalchemy as sa
 
 from muniment.detect.alerts import Alert
 from muniment.errors import AuditError
+from muniment.respond.block import Block
 from muniment.respond.notice import Notice, new_notice
-from muniment.respond.notify import Outbox
+from muniment.respond.notify import Outbox, Outcome
+from muniment.respond.order import Order, is_for, order_about_block
 from muniment.respond.routes import route
 from muniment.respond.settings import NotifySettings
 from muniment.respond.silences import Silences
@@ -26,10 +29,13 @@ __all__ = ["Notifier"]
 _log = logging.getLogger("muniment.notify")
 _EVERY_S: Final = 1.0
 _KEPT_NS: Final = 30 * 86_400 * 10**9
+_FORGET_EVERY_NS: Final = 3_600 * 10**9
+_CLOSE_S: Final = 2.0
+"""How long a stop waits for deliveries in hand. What is cut off is tried again after the next start, with the same id."""
 
 
 class Notifier:
-    """Tells people. `start` it, hand it alerts, `close` it."""
+    """Tells people and systems. `start` it, hand it alerts and orders, `close` it."""
 
     def __init__(
         self,
@@ -39,26 +45,51 @@ class Notifier:
         now_ns: Callable[[], int],
         told: Callable[[str, dict[str, object]], None],
     ) -> None:
-        self.outbox = Outbox(database, settings.channels)
+        self.outbox = Outbox(database, settings.channels, settings.actions)
         self.silences = Silences(database)
         self.channels = tuple(settings.channels)
+        self.actions = {name: action.types for name, action in settings.actions.items()}
         self.routes = settings.routes
         self._base_url = base_url
         self._now_ns = now_ns
         self._told = told
+        self._forgotten_at = 0
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, args=(name,), name=f"notifier {name}", daemon=True)
+            for name in (*self.channels, *self.actions)
+        ]
 
     def start(self) -> None:
         """Begin to deliver."""
-        if self.channels:
-            self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
-        """Stop after the delivery in hand; the rest waits in the outbox."""
+        """Stop after the deliveries in hand, or without them; the rest waits in the outbox."""
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        deadline = time.monotonic() + _CLOSE_S
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, deadline - time.monotonic()))
+
+    def performers(self, type: str) -> list[str]:
+        """The actions that take orders of a type."""
+        return [name for name, types in self.actions.items() if is_for(type, types)]
+
+    def order(self, order: Order) -> list[str]:
+        """Put an order into the outbox; to which actions. Raises BusyError when the outbox is full."""
+        names = self.performers(order.type)
+        if names:
+            self.outbox.put(order, names, self._now_ns())
+        return names
+
+    def tell_of_block(self, block: Block, type: str) -> None:
+        """Tell the actions that want it of a block made, undone or over. A full outbox is a record, not an error."""
+        try:
+            self.order(order_about_block(block, type))
+        except AuditError as error:
+            self._told("order.fail", {"block": block.id, "type": type, "reason": str(error)})
 
     def alerts_began(self, alerts: Sequence[Alert]) -> None:
         """Put notices of new alerts into the outbox. Drills notify nobody outside."""
@@ -72,24 +103,43 @@ class Notifier:
                 self._told("notify.silence", {"alert": alert.uid, "silence": routing.silenced_by})
                 continue
             try:
-                self.outbox.put(notice, routing.channels, now)
+                self.outbox.put(notice, routing.channels, now)  # no channel: it is on the page, and nobody is told
             except AuditError as error:
                 self._told("notify.fail", {"alert": alert.uid, "reason": str(error)})
 
-    def _run(self) -> None:
+    def _run(self, name: str) -> None:
+        """One receiver's deliveries; each has a thread, so that one that hangs keeps nobody waiting."""
         while not self._stopping.wait(_EVERY_S):
             try:
                 now = self._now_ns()
-                due = self.outbox.next_due()
+                self._forget(now)
+                due = self.outbox.next_due(name)
                 if due is None or due > now:
                     continue
-                done = self.outbox.deliver_due(now)
-                if done.delivered or done.failed or done.dead:
+                tell = self._answered if name in self.actions else _say_nothing
+                done = self.outbox.deliver_due(now, name, tell)
+                if name not in self.actions and (done.delivered or done.failed or done.dead):
                     counts = {"delivered": done.delivered, "failed": done.failed, "dead": done.dead}
-                    self._told("notify.deliver", {name: n for name, n in counts.items() if n})
-                self.outbox.forget_ended(now - _KEPT_NS)
+                    self._told("notify.deliver", {"channel": name, **{key: n for key, n in counts.items() if n}})
             except Exception:  # a mistake in one channel must not end the others in silence
-                _log.exception("notifications")
+                _log.exception("notifications to %s", name)
+
+    def _answered(self, outcome: Outcome) -> None:
+        """Each attempt of an order is a record of its own: an answer, or why there was none."""
+        what = {"delivered": "order.answer", "failed": "order.fail", "dead": "order.dead"}[outcome.state]
+        found = {
+            "order": outcome.notice_id, "action": outcome.channel, "attempt": outcome.attempts, "answer": outcome.remark,
+        }  # fmt: skip
+        self._told(what, found)
+
+    def _forget(self, now: int) -> None:
+        if now - self._forgotten_at > _FORGET_EVERY_NS:
+            self._forgotten_at = now
+            self.outbox.forget_ended(now - _KEPT_NS)
+
+
+def _say_nothing(outcome: Outcome) -> None:
+    """Notices are counted, not named: there are many."""
 
 
 def _notice(alert: Alert, base_url: str) -> Notice:
@@ -104,5 +154,5 @@ def _notice(alert: Alert, base_url: str) -> Notice:
     level = alert.level if alert.level in {"informational", "low", "medium", "high", "critical"} else "medium"
     return new_notice(
         f"alert_{alert.uid}", alert.title, level, alert.title, alert.created_ns, lines=lines,
-        link=f"{base_url}/alerts/{alert.uid}", fields=fields,
+        link=f"{base_url}/alerts/{alert.uid}", fields=fields, origins=alert.of("sources"),
     )  # fmt: skip

@@ -16,12 +16,15 @@ from muniment.api.detection_operations import (
     StateBody,
     SwitchBody,
 )
-from muniment.api.response_operations import AllowBody, BlockBody, PreviewBody, Responding
+from muniment.api.order_operations import Ordering, OrderParams
+from muniment.api.response_operations import AllowBody, ApproveBody, BlockBody, PreviewBody, Responding
 from muniment.app.pages import PagesBackend
 from muniment.errors import RejectedError
 from muniment.respond.feeds import FEEDS
+from muniment.respond.order import SESSIONS_END, is_for
 from muniment.web import security as web
 from muniment.web.backend import Viewer
+from muniment.web.order_pages import Orders
 
 __all__ = ["SecurityPagesBackend", "as_web", "checked"]
 
@@ -35,6 +38,7 @@ class SecurityPagesBackend:
         self._pages = pages
         self._detecting = Detecting(pages.collecting)
         self._responding = Responding(pages.collecting)
+        self._ordering = Ordering(pages.collecting)
 
     async def alerts(self, viewer: Viewer, *, state: str, level: str, rule: str, entity: str) -> web.Alerts:
         params = checked({"state": state, "level": level, "rule": rule, "entity": entity}, AlertParams)
@@ -82,9 +86,13 @@ class SecurityPagesBackend:
         return as_web(web.Entity, await self._responding.preview(self._pages.call("block", body=body)))
 
     async def block(
-        self, viewer: Viewer, *, kind: str, value: str, preview: str, hours: int, reason: str, alert: str
-    ) -> web.Block:
-        values = {"kind": kind, "value": value, "preview": preview, "hours": hours, "reason": reason, "alert": alert}
+        self, viewer: Viewer, *, kind: str, value: str, preview: str, hours: int, reason: str, alert: str,
+        accounts: int, end_sessions: bool,
+    ) -> web.Block:  # fmt: skip
+        values = {
+            "kind": kind, "value": value, "preview": preview, "hours": hours, "reason": reason, "alert": alert,
+            "accounts": accounts, "end_sessions": end_sessions,
+        }  # fmt: skip
         call = self._pages.call("block", body=checked(values, BlockBody))
         return as_web(web.Block, await self._responding.create(call))
 
@@ -94,8 +102,12 @@ class SecurityPagesBackend:
     async def one_block(self, viewer: Viewer, id: str) -> web.Block:
         return as_web(web.Block, await self._responding.block(self._pages.call("alerts", id=id)))
 
-    async def approve(self, viewer: Viewer, id: str) -> None:
-        await self._responding.approve(self._pages.call("block", id=id))
+    async def block_hits(self, viewer: Viewer, id: str) -> web.Entity:
+        return as_web(web.Entity, await self._responding.hits_of(self._pages.call("block", id=id)))
+
+    async def approve(self, viewer: Viewer, id: str, accounts: int) -> None:
+        body = checked({"accounts": accounts}, ApproveBody)
+        await self._responding.approve(self._pages.call("block", body=body, id=id))
 
     async def undo(self, viewer: Viewer, id: str) -> None:
         await self._responding.undo(self._pages.call("block", id=id))
@@ -111,6 +123,13 @@ class SecurityPagesBackend:
     async def disallow(self, viewer: Viewer, network: str) -> None:
         body = checked({"network": network, "title": "x"}, AllowBody)
         await self._responding.disallow(self._pages.call("block", body=body))
+
+    def ends_sessions(self) -> bool:
+        return any(is_for(SESSIONS_END, types) for types in self._pages.collecting.actions.values())
+
+    async def orders(self, viewer: Viewer, accounts: Sequence[str]) -> Orders:
+        params = checked({"account": [each for each in accounts if each.strip()]}, OrderParams)
+        return as_web(Orders, await self._ordering.orders(self._pages.call("alerts", params)))
 
     def feeds(self) -> Mapping[str, str]:
         return {feed.name: feed.words for feed in FEEDS.values()}

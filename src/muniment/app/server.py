@@ -49,13 +49,16 @@ from muniment.api.jobs import Jobs
 from muniment.api.ledger_operations import ledger_operations
 from muniment.api.openapi import openapi_document
 from muniment.api.operations import HEADERS, Operation, no_such_path, problem_response, routes
-from muniment.api.recorder import OWN_SOURCE, Recorder
+from muniment.api.order_operations import order_operations
+from muniment.api.recorder import ABOUT_OTHERS, OWN_SOURCE, Recorder
 from muniment.api.response_operations import response_operations
 from muniment.api.search_operations import search_operations
 from muniment.api.services import Services
+from muniment.api.taxii_operations import taxii_operations
 from muniment.app.format_pages import FormatPagesBackend
 from muniment.app.notice_pages import NoticePagesBackend
 from muniment.app.notifying import Notifier
+from muniment.app.order_pages import OrderPagesBackend
 from muniment.app.page_records import recorded_pages
 from muniment.app.pages import PagesBackend
 from muniment.app.security_pages import SecurityPagesBackend
@@ -81,13 +84,16 @@ from muniment.ingest.pull.settings import read_pull_settings
 from muniment.ingest.syslog import ListenerSettings, SyslogServer
 from muniment.ledger.ledger import Ledger
 from muniment.privacy.keys import KeyStore
+from muniment.privacy.plan import SealPlan
 from muniment.privacy.protector import Protector
 from muniment.respond.blocks import Blocks
+from muniment.respond.orders import Orders
 from muniment.respond.preview import Tickets
 from muniment.respond.settings import NotifySettings, read_notify_settings
 from muniment.search.engine import Engine, open_engine, set_aside
 from muniment.search.formats import Formats
 from muniment.search.mappings import mapping_set
+from muniment.search.persons import person_of
 from muniment.search.projector import Projector
 from muniment.search.saved import SavedSearches
 from muniment.search.service import SearchService
@@ -108,6 +114,9 @@ _SYSLOG_SOURCE: Final = "syslog"
 
 _ALERT_WRITE_S: Final = 30.0
 """An alert that is not in the ledger by then is made again with the next step of detection."""
+
+_RESUMED_NS: Final = 86_400 * 10**9
+"""An order older than a day is not sent by a start: somebody has asked again, or it is no longer wanted."""
 
 _ALL_METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 
@@ -144,7 +153,7 @@ class Server:
         self.database = open_database(s.database_url)
         self._closing.callback(self.database.dispose)
         shipped = load()
-        self.registry = SourceRegistry(self.database, shipped)
+        self.registry = SourceRegistry(self.database, shipped, {OWN_SOURCE: SealPlan.compile(ABOUT_OTHERS)})
         self.keys = KeyRing(self.database)
         self.erasures = Erasures(self.database)
         self.webhooks = Webhooks(self.database)
@@ -223,13 +232,38 @@ class Server:
             ),
             has_worker=self.settings.detect_worker,
         )  # fmt: skip
+        self.blocks = Blocks(self.database)
+        self.orders = Orders(self.database)
+        self._resume_orders()
         self.notifier.start()
         self._closing.callback(self.notifier.close)
-        self.blocks = Blocks(self.database)
         self.tickets = Tickets(secrets.token_bytes(32))
         self.projector.subscribe(self.detector.wake)
         self.detector.start()
         self._closing.callback(self.detector.close)
+
+    def _resume_orders(self) -> None:
+        """Orders that were kept and perhaps not put into the outbox before a crash; what is in it already stays as it is."""
+        since = self.clock() - _RESUMED_NS
+        for each in self.orders.of([]):
+            if each.state == "sent" and each.asked_at > since:
+                self.notifier.order(each.order())
+
+    def _forget_person(self, identifier: str, source: str) -> dict[str, int]:
+        """An erased person leaves the tables beside the ledger, by every name the store knows; called before it forgets them."""
+        person, now = person_of(self.engine, identifier, source), self.clock()
+        ended = self.blocks.forget_person(person, now)
+        for block in ended:
+            self.orders.release(block.id, False)
+        counts = {
+            "blocks": len(ended), "orders": self.orders.forget_person(person),
+            "notices": self.notifier.outbox.forget_person(person, now),
+            "silences": self.notifier.silences.forget_person(person), "exceptions": self.rules.forget_person(person),
+        }  # fmt: skip
+        for name in person.names:
+            if "@" not in name:  # an address is one person everywhere, and only who asks for it erases it
+                self.protector.erase_subject(name, OWN_SOURCE)
+        return counts
 
     def _formats_changed(self, catalogue: Catalogue) -> None:
         """Other entries are in force: those with fields for rules are known to the rules from their next look on."""
@@ -301,7 +335,13 @@ class Server:
             Route("/metrics", self.status.metrics_endpoint(gate), methods=["GET"]),
             Route("/tlog/{shard}/{path:path}", self._tile_endpoint(gate), methods=["GET"]),
             *recorded_pages(
-                page_routes(pages, SecurityPagesBackend(pages), FormatPagesBackend(pages), NoticePagesBackend(pages)),
+                page_routes(
+                    pages,
+                    SecurityPagesBackend(pages),
+                    FormatPagesBackend(pages),
+                    NoticePagesBackend(pages),
+                    OrderPagesBackend(pages),
+                ),
                 self.recorder,
             ),
         ]
@@ -317,6 +357,8 @@ class Server:
             erasures=self.erasures, subjects_of=self.subject_keys.find, erase_subject=self.protector.erase_subject, rules=self.rules, alerts=self.alerts, detector=self.detector,
             blocks=self.blocks, tickets=self.tickets, engine=self.engine, webhooks=self.webhooks, outbox=self.notifier.outbox, silences=self.notifier.silences,
             channels=self.notifier.channels, notice_routes=tuple(self.notifier.routes), formats=self.formats,
+            actions=self.notifier.actions, orders=self.orders, send_order=self.notifier.order,
+            tell_of_block=self.notifier.tell_of_block, forget_person=self._forget_person,
         )  # fmt: skip
 
     def _denied(self, operation: str, error: DeniedError) -> None:
@@ -525,6 +567,8 @@ def _operations(services: Services) -> list[Operation]:
         *erasure_operations(services),
         *detection_operations(services),
         *response_operations(services),
+        *order_operations(services),
+        *taxii_operations(services),
     ]
 
 

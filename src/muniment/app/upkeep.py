@@ -117,17 +117,25 @@ class Upkeep:
             return
         now = self._server.clock()
         await self._server.recorder.record_raw(
-            [own_event(action, now, actor=_ACTOR, outcome="failure", metadata=found) for action, found in noticed]
+            [
+                own_event(action, now, actor=_ACTOR, outcome=_outcome(action, found), metadata=found)
+                for action, found in noticed
+            ]
         )
 
     async def _end_blocks(self) -> None:
-        """Blocks whose time is over; feeds left them out at the moment itself."""
-        for block in self._server.blocks.expire(self._server.clock()):
+        """Blocks whose time is over; feeds left them out at the moment itself. What ended long ago is forgotten."""
+        now = self._server.clock()
+        for block in self._server.blocks.expire(now):
             target = [{"type": f"blocked_{block.kind}", "id": block.value}]
-            event = own_event(
-                "block.expire", self._server.clock(), actor=_ACTOR, targets=target, metadata={"block": block.id}
-            )
+            event = own_event("block.expire", now, actor=_ACTOR, targets=target, metadata={"block": block.id})
             await self._server.recorder.record_raw([event])
+            if block.active_at:
+                await asyncio.to_thread(self._server.notifier.tell_of_block, block, "block.expired")
+            for dropped in await asyncio.to_thread(self._server.orders.release, block.id, False):
+                self._noticed.append(("order.drop", {"order": dropped.id, "block": block.id}))
+        self._server.blocks.forget_ended(now)
+        await asyncio.to_thread(self._server.orders.forget, now)
 
     async def _tighten(self) -> None:
         """In quiet moments, packs of busy times are compressed as they could not be then."""
@@ -236,6 +244,13 @@ class Upkeep:
             folder = self._server.settings.data_path / "ledger"
             self._bytes = (now, sum(_size(path) for path in folder.rglob("*")))
         return self._bytes[1]
+
+
+def _outcome(action: str, found: Mapping[str, object]) -> str:
+    """What is noticed is mostly trouble; what was delivered is not."""
+    if action == "notify.deliver":
+        return "failure" if {"failed", "dead"} & set(found) else "success"
+    return "success" if action in {"order.answer", "order.drop"} else "failure"
 
 
 def _from_record(text: str) -> Verified:

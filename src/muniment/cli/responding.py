@@ -1,4 +1,4 @@
-"""`muniment alerts`, `blocks` and `notices`: what rules found, what is done about it, and who is told."""
+"""`muniment alerts`, `blocks`, `orders` and `notices`: what rules found, what is done about it, and who is told."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from muniment.errors import RejectedError
 if TYPE_CHECKING:
     from muniment.cli.client import Client
 
-__all__ = ["alerts_app", "blocks_app", "notices_app"]
+__all__ = ["alerts_app", "blocks_app", "notices_app", "orders_app"]
 
 alerts_app = typer.Typer(help="What rules found: list, show, take up, be done with.", no_args_is_help=True)
 blocks_app = typer.Typer(help="Addresses, accounts and keys that are blocked.", no_args_is_help=True)
+orders_app = typer.Typer(help="What other systems are asked to do: end an account's sessions.", no_args_is_help=True)
 notices_app = typer.Typer(help="Who is told of alerts: deliveries, dead letters, silences.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Server = Annotated[str, typer.Option("--server", help="URL of the server.", envvar="MUNIMENT_URL")]
@@ -146,6 +147,8 @@ def blocks_add(
     reason: Annotated[str, typer.Option(help="Why.")],
     hours: Annotated[int, typer.Option(min=1, max=2160)] = 24,
     alert: Annotated[str, typer.Option(help="The alert it is for.")] = "",
+    accounts: Annotated[int, typer.Option(help="How many accounts it shuts out, where many share it.")] = 0,
+    end_sessions: Annotated[bool, typer.Option("--end-sessions", help="End the account's sessions, too.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask after the preview.")] = False,
     server: Server = "",
     data: Data = "",
@@ -165,6 +168,8 @@ def blocks_add(
         "reason": reason,
         "hours": hours,
         "alert": alert,
+        "accounts": accounts or _accounts(preview, yes),
+        "end_sessions": end_sessions,
     }
     done = client.post("/api/v1/blocks", body)
     if as_json:
@@ -176,15 +181,34 @@ def blocks_add(
 
 
 @blocks_app.command("approve")
-def blocks_approve(id: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
-    """Agree to a block that somebody else asked for."""
-    _changed(_connect(server, data).post(f"/api/v1/blocks/{id}/approve"), as_json)
+def blocks_approve(
+    id: str,
+    accounts: Annotated[int, typer.Option(help="How many accounts it shuts out, where many share it.")] = 0,
+    server: Server = "",
+    data: Data = "",
+    as_json: AsJson = False,
+) -> None:
+    """Agree to a block that somebody else asked for, after a look at what it hits."""
+    client = _connect(server, data)
+    hits = client.get(f"/api/v1/blocks/{id}/hits")
+    if not as_json:
+        _show_preview(hits)
+    body = {"accounts": accounts or _accounts(hits, False)}
+    _changed(client.post(f"/api/v1/blocks/{id}/approve", body), as_json)
 
 
 @blocks_app.command("undo")
 def blocks_undo(id: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """End a block now."""
     _changed(_connect(server, data).post(f"/api/v1/blocks/{id}/undo"), as_json)
+
+
+def _accounts(preview: dict[str, Any], is_silent: bool) -> int:
+    """Where many share an address, whoever blocks it types how many they are."""
+    if is_silent or not preview["is_shared"]:
+        return 0
+    words = f"{preview['n_people']} accounts work from there and will be shut out; type their number to go on"
+    return int(typer.prompt(words, type=int, err=True))
 
 
 def _changed(block: dict[str, Any], as_json: bool) -> None:
@@ -203,6 +227,74 @@ def _show_preview(p: dict[str, Any]) -> None:
         ("second person", "needed" if p["needs_second_person"] else "not needed"),
     ]
     console.print(key_values([(name, value) for name, value in found if value]))
+
+
+# --- orders -----------------------------------------------------------------------------------------------------------
+
+
+@orders_app.command("list")
+def orders_list(
+    account: Annotated[str, typer.Option(help="About this account; empty: all.")] = "",
+    server: Server = "",
+    data: Data = "",
+    as_json: AsJson = False,
+) -> None:
+    """What was asked, and what was answered, the newest first."""
+    answer = _connect(server, data).get("/api/v1/orders", **({"account": account} if account else {}))
+    if as_json:
+        print_json(answer)
+        return
+    print_table(
+        ("asked", "account", "state", "answers", "by", "reason", "id"),
+        [
+            (
+                short_time(o["asked_at"]), inert(o["account"]), o["state"], inert(_said(o)), inert(o["asked_by"]),
+                inert(o["reason"]), o["id"],
+            )
+            for o in answer["orders"]
+        ],
+    )  # fmt: skip
+    if not answer["is_possible"]:
+        notes.print(Text("nobody is configured who ends sessions (docs/how-to/detect.md)", style="dim"), soft_wrap=True)
+
+
+@orders_app.command("end-sessions")
+def orders_end_sessions(
+    account: str,
+    reason: Annotated[str, typer.Option(help="Why, without the account in it.")],
+    alert: Annotated[str, typer.Option(help="The alert it is for.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    server: Server = "",
+    data: Data = "",
+    as_json: AsJson = False,
+) -> None:
+    """End every session of an account, by the webhook that the operator configured for it."""
+    if not yes and not typer.confirm(f"end {inert(account)}'s sessions?", err=True):
+        raise typer.Exit(1)
+    body = {"type": "sessions.end", "account": account, "reason": reason, "alert": alert}
+    made = _connect(server, data).post("/api/v1/orders", body)
+    if as_json:
+        print_json(made)
+    else:
+        console.print(Text(f"asked; what is answered: muniment orders show {made['id']}"), soft_wrap=True)
+
+
+@orders_app.command("show")
+def orders_show(id: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """One order and its answers."""
+    o = _connect(server, data).get(f"/api/v1/orders/{id}")
+    if as_json:
+        print_json(o)
+        return
+    found = [
+        ("account", inert(o["account"])), ("asked", f"{short_time(o['asked_at'])} by {inert(o['asked_by'])}"),
+        ("why", inert(o["reason"])), ("state", o["state"]), ("answers", inert(_said(o))), ("block", o["block"]),
+    ]  # fmt: skip
+    console.print(key_values([(name, value) for name, value in found if value]))
+
+
+def _said(order: dict[str, Any]) -> str:
+    return "; ".join(f"{a['action']}: {a['remark'] or a['state']}" for a in order["answers"])
 
 
 # --- notices ----------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from muniment.detect.rule import Exemption, Loaded, Refused, Rule, RuleSet
 from muniment.detect.rules import load_rules
 from muniment.errors import RejectedError
 from muniment.limits import RULE_FILE_BYTES_MAX, RULES_MAX
+from muniment.search.persons import ERASED, Person
 from muniment.search.query.parse import parse_query
 
 __all__ = ["PACK", "RuleBook", "Switch"]
@@ -204,6 +205,28 @@ class RuleBook:
         with self._lock:
             self._renew()
         return found
+
+    def forget_person(self, person: Person) -> int:
+        """Exceptions about a person end and lose their query; reasons lose the name. How many changed."""
+        n = 0
+        for each in self.exemptions():
+            values: dict[str, object] = {"reason": person.out_of(each.reason)}
+            if person.out_of(each.query) != each.query:
+                values |= {"query": ERASED, "expires_at": min(each.expires_at, self._now_ns())}
+            elif values["reason"] == each.reason:
+                continue
+            with self._lock, self._database.begin() as connection:
+                connection.execute(sa.update(_EXEMPTIONS).where(_EXEMPTIONS.c.number == each.number).values(**values))
+            n += 1
+        for rule, switch in self.switches().items():
+            reason = person.out_of(switch.reason)
+            if reason != switch.reason:
+                with self._lock, self._database.begin() as connection:
+                    connection.execute(sa.update(_SWITCHES).where(_SWITCHES.c.rule == rule).values(reason=reason))
+                n += 1
+        with self._lock:
+            self._renew()
+        return n
 
     def count_hidden(self, counts: dict[int, int]) -> None:
         """Exceptions hid so many events more."""

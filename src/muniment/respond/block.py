@@ -11,12 +11,16 @@ from typing import Final, Literal, cast
 from muniment.errors import RejectedError
 from muniment.limits import BLOCK_RANGE_V4_BITS_MIN, BLOCK_RANGE_V6_BITS_MIN, BLOCK_VALUE_CHARS_MAX
 
-__all__ = ["KINDS", "Allowed", "Block", "Kind", "Network", "canonical", "network_of", "one_line", "overlapping"]
+__all__ = [
+    "KINDS", "Allowed", "Block", "Kind", "Network", "canonical", "key_of", "network_of", "one_line", "overlapping",
+    "read_network",
+]  # fmt: skip
 
 Kind = Literal["address", "range", "account", "key"]
 KINDS: Final = ("address", "range", "account", "key")
 Network = IPv4Network | IPv6Network
 _UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_MAPPED: Final = IPv6Network("::ffff:0:0/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,10 @@ class Block:
         """Should others refuse it now?"""
         return self.state == "active" and now_ns < self.expires_at
 
+    def is_asked(self, now_ns: int) -> bool:
+        """Does it still wait for a second person? A request ends after the time it asked for."""
+        return self.state == "asked" and now_ns < self.expires_at
+
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
@@ -57,8 +65,8 @@ def canonical(kind: str, value: str) -> tuple[Kind, str]:
 
     >>> canonical("address", "::FFFF:203.0.113.7")
     ('address', '203.0.113.7')
-    >>> canonical("range", "203.0.113.77/24")
-    ('range', '203.0.113.0/24')
+    >>> canonical("range", "203.0.113.77/24"), canonical("range", "::ffff:203.0.113.0/120")
+    (('range', '203.0.113.0/24'), ('range', '203.0.113.0/24'))
 
     Raises:
         RejectedError: it is none, or so wide that it would hit a part of the world.
@@ -70,9 +78,21 @@ def canonical(kind: str, value: str) -> tuple[Kind, str]:
         return "address", str(_address(text))
     if kind == "range":
         return _range(text)
-    if not 1 <= len(text) <= BLOCK_VALUE_CHARS_MAX or any(unicodedata.category(c) == "Cc" for c in text):
+    text = unicodedata.normalize("NFKC", text).strip() if kind == "account" else text
+    if not 1 <= len(text) <= BLOCK_VALUE_CHARS_MAX or any(unicodedata.category(c) in _UNSAFE for c in text):
         raise RejectedError(f"must have 1 to {BLOCK_VALUE_CHARS_MAX} characters, all visible", field="value")
     return cast(Kind, kind), text
+
+
+def key_of(kind: str, value: str) -> tuple[str, str]:
+    """What two blocks of the same have in common: `Anna@X.de` and `anna@x.de` are one account, as a login takes them.
+
+    `value` is canonical. API keys are compared as they are.
+
+    >>> key_of(*canonical("account", " M.Ruiz ")) == key_of(*canonical("account", "m.ruiz"))
+    True
+    """
+    return kind, value.lower() if kind == "account" else value
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:
@@ -88,10 +108,7 @@ def _address(text: str) -> IPv4Address | IPv6Address:
 
 
 def _range(text: str) -> tuple[Kind, str]:
-    try:
-        network = ip_network(text, strict=False)
-    except ValueError:
-        raise RejectedError(f"{text[:64]!r} is not a range like 203.0.113.0/24", field="value") from None
+    network = read_network(text, "value")
     least = BLOCK_RANGE_V4_BITS_MIN if network.version == 4 else BLOCK_RANGE_V6_BITS_MIN
     if network.prefixlen < least:
         raise RejectedError(f"wider than /{least}: block it in parts, each with its own preview", field="value")
@@ -99,6 +116,24 @@ def _range(text: str) -> tuple[Kind, str]:
     if network.num_addresses == 1:
         return "address", str(network.network_address)
     return "range", str(network)
+
+
+def read_network(text: str, field: str) -> Network:
+    """A network as people write it; IPv4 ones within IPv6 as what they are, so that no spelling passes by a list.
+
+    Raises:
+        RejectedError: it is none, or holds all IPv4 addresses and IPv6 ones as well.
+    """
+    try:
+        network = ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise RejectedError(f"{text[:64]!r} is not a range like 203.0.113.0/24", field=field) from None
+    if network.version == 4 or not network.overlaps(_MAPPED):
+        return network
+    if network.prefixlen < _MAPPED.prefixlen:
+        raise RejectedError("holds every IPv4 address; name IPv4 ranges as such", field=field)
+    first = IPv4Address(int(network.network_address) & 0xFFFF_FFFF)
+    return IPv4Network((first, network.prefixlen - _MAPPED.prefixlen))
 
 
 def network_of(kind: str, value: str) -> Network | None:

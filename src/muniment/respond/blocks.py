@@ -2,7 +2,8 @@
 
 Rules: a block ends by itself; one that would hit people who succeeded from there waits for a second person; an allowed
 network cannot be hit, also not by a range around it; an active value is not blocked twice, its end is moved. Every change
-is durable when the method returns; who made it stands in the ledger (the caller records it).
+is durable when the method returns; who made it stands in the ledger (the caller records it). An ended block is forgotten
+after BLOCK_ENDED_DAYS, and an erased person's at once: its value is in the clear here.
 """
 
 from __future__ import annotations
@@ -11,16 +12,24 @@ import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from ipaddress import ip_network
+from typing import Final
 
 import sqlalchemy as sa
 
 from muniment.errors import DeniedError, RejectedError
-from muniment.limits import BLOCK_HOURS_MAX, BLOCKS_ACTIVE_MAX
-from muniment.respond.block import Allowed, Block, Kind, network_of, overlapping
+from muniment.limits import (
+    ALLOWED_V4_BITS_MIN,
+    ALLOWED_V6_BITS_MIN,
+    BLOCK_ENDED_DAYS,
+    BLOCK_HOURS_MAX,
+    BLOCKS_ACTIVE_MAX,
+)
+from muniment.respond.block import Allowed, Block, Kind, key_of, network_of, overlapping, read_network
+from muniment.search.persons import ERASED, Person
 
 __all__ = ["Blocks"]
 
+_ENDED_NS: Final = BLOCK_ENDED_DAYS * 86_400 * 10**9
 _METADATA = sa.MetaData()
 _BLOCKS = sa.Table(
     "blocks",
@@ -62,6 +71,10 @@ class Blocks:
                 row["network"]: Allowed(**row) for row in connection.execute(sa.select(_ALLOWED)).mappings()
             }
         self._fetches: dict[tuple[str, str], int] = {}
+        self._in_force: dict[tuple[str, str], Block] = {}
+        self._ranges: dict[tuple[int, int, int], Block] = {}
+        self._widths: set[tuple[int, int]] = set()
+        self._arrange()
 
     # --- the allow-list -------------------------------------------------------------------------------------------
 
@@ -72,10 +85,11 @@ class Blocks:
 
     def allow(self, network: str, title: str, by: str, now_ns: int) -> Allowed:
         """Never block this network. Raises RejectedError when one of its addresses is blocked now."""
-        try:
-            canonical = str(ip_network(network.strip(), strict=False))
-        except ValueError:
-            raise RejectedError(f"{network[:64]!r} is not a network like 198.51.100.0/24", field="network") from None
+        found = read_network(network, "network")
+        least = ALLOWED_V4_BITS_MIN if found.version == 4 else ALLOWED_V6_BITS_MIN
+        if found.prefixlen < least:
+            raise RejectedError(f"wider than /{least}: name the networks that are yours", field="network")
+        canonical = str(found)
         if not title.strip():
             raise RejectedError("say whose it is", field="title")
         made = Allowed(canonical, title.strip()[:200], by, now_ns)
@@ -103,6 +117,32 @@ class Blocks:
         """Allowed networks that a block would hit."""
         network = network_of(kind, value)
         return overlapping(network, self.allowed()) if network is not None else []
+
+    # --- asking ---------------------------------------------------------------------------------------------------
+
+    def find(self, kind: str, value: str, now_ns: int) -> Block | None:
+        """The block in force that covers a canonical value. It is asked at every login: one look for each width of range."""
+        with self._lock:
+            found = [self._in_force.get(key_of(kind, value))]
+            if kind == "address" and (network := network_of(kind, value)) is not None:
+                address, bits_max = int(network.network_address), network.max_prefixlen
+                found += [
+                    self._ranges.get((network.version, bits, address >> (bits_max - bits)))
+                    for version, bits in self._widths
+                    if version == network.version
+                ]
+        return next((block for block in found if block is not None and block.is_active(now_ns)), None)
+
+    def _arrange(self) -> None:
+        """After each change: blocks in force by what they cover."""
+        active = [each for each in self._blocks.values() if each.state == "active"]
+        self._in_force = {key_of(each.kind, each.value): each for each in active}
+        self._ranges = {}
+        for each in active:
+            if each.kind == "range" and (net := network_of(each.kind, each.value)) is not None:
+                shifted = int(net.network_address) >> (net.max_prefixlen - net.prefixlen)
+                self._ranges[net.version, net.prefixlen, shifted] = each
+        self._widths = {(version, bits) for version, bits, _ in self._ranges}
 
     # --- blocks ---------------------------------------------------------------------------------------------------
 
@@ -152,8 +192,8 @@ class Blocks:
         if not 1 <= hours <= BLOCK_HOURS_MAX:
             raise RejectedError(f"must be 1 to {BLOCK_HOURS_MAX} hours: every block ends", field="hours")
         with self._lock:
-            open_ = [b for b in self._blocks.values() if b.is_active(now_ns) or b.state == "asked"]
-            if any((b.kind, b.value) == (kind, value) for b in open_):
+            open_ = [b for b in self._blocks.values() if b.is_active(now_ns) or b.is_asked(now_ns)]
+            if any(key_of(b.kind, b.value) == key_of(kind, value) for b in open_):
                 raise RejectedError("it is blocked, or asked for, already", field="value", status=409)
             if len(open_) >= BLOCKS_ACTIVE_MAX:
                 raise RejectedError(f"more than {BLOCKS_ACTIVE_MAX} blocks; block ranges", field="value", status=409)
@@ -169,8 +209,9 @@ class Blocks:
         """A second person agrees. DeniedError when it is the first; RejectedError when it does not wait."""
         with self._lock:
             block = self.get(id)
-            if block.state != "asked":
-                raise RejectedError(f"it does not wait for anybody: it is {block.state}", field="id", status=409)
+            if not block.is_asked(now_ns):
+                state = "expired" if block.state == "asked" else block.state
+                raise RejectedError(f"it does not wait for anybody: it is {state}", field="id", status=409)
             if by == block.asked_by:
                 raise DeniedError("who asks for a block that hits people cannot also approve it", permission="block")
             if offices := self.offices(block.kind, block.value):
@@ -186,8 +227,9 @@ class Blocks:
         """End a block, or take a request back, now."""
         with self._lock:
             block = self.get(id)
-            if block.state not in {"asked", "active"} or (block.state == "active" and not block.is_active(now_ns)):
-                raise RejectedError(f"it has ended: it is {block.state}", field="id", status=409)
+            if not block.is_active(now_ns) and not block.is_asked(now_ns):
+                state = "expired" if block.state in {"asked", "active"} else block.state
+                raise RejectedError(f"it has ended: it is {state}", field="id", status=409)
             return self._store(replace(block, state="undone", ended_by=by, ended_at=now_ns))
 
     def expire(self, now_ns: int) -> list[Block]:
@@ -195,6 +237,16 @@ class Blocks:
         with self._lock:
             over = [b for b in self._blocks.values() if b.state in {"active", "asked"} and b.expires_at <= now_ns]
             return [self._store(replace(each, state="expired", ended_at=each.expires_at)) for each in over]
+
+    def ever_active(self) -> list[Block]:
+        """What is or was in force and is not forgotten."""
+        with self._lock:
+            return [b for b in self._blocks.values() if b.active_at and (b.state != "asked")]
+
+    def since_undone(self, now_ns: int) -> list[Block]:
+        """Blocks that were in force, are undone, and would be in force still: what others may have to take back."""
+        with self._lock:
+            return [b for b in self._blocks.values() if b.state == "undone" and b.active_at and now_ns < b.expires_at]
 
     def _store(self, block: Block, *, is_new: bool = False) -> Block:
         values = {name: getattr(block, name) for name in Block.__dataclass_fields__}
@@ -204,7 +256,38 @@ class Blocks:
             else:
                 connection.execute(sa.update(_BLOCKS).where(_BLOCKS.c.id == block.id).values(**values))
         self._blocks[block.id] = block
+        self._arrange()
         return block
+
+    # --- forgetting -----------------------------------------------------------------------------------------------
+
+    def forget_ended(self, now_ns: int) -> int:
+        """Delete blocks that ended long ago; how many. That they were is in the ledger."""
+        with self._lock:
+            old = [b.id for b in self._blocks.values() if b.ended_at and b.ended_at < now_ns - _ENDED_NS]
+            self._delete(old)
+            return len(old)
+
+    def forget_person(self, person: Person, now_ns: int) -> list[Block]:
+        """Nobody called that is blocked any more, and no reason names them; the blocks that were in force or asked for."""
+        with self._lock:
+            about = [b for b in self._blocks.values() if b.kind != "range" and person.is_called(b.value)]
+            self._delete([each.id for each in about])
+            for each in list(self._blocks.values()):
+                reason = person.out_of(each.reason)
+                if reason != each.reason:
+                    self._store(replace(each, reason=reason))
+            ended = [each for each in about if each.is_active(now_ns) or each.is_asked(now_ns)]
+            return [replace(each, value=ERASED, reason="", state="undone", ended_at=now_ns) for each in ended]
+
+    def _delete(self, ids: Sequence[str]) -> None:
+        if not ids:
+            return
+        with self._database.begin() as connection:
+            connection.execute(sa.delete(_BLOCKS).where(_BLOCKS.c.id.in_(list(ids))))
+        for id in ids:
+            del self._blocks[id]
+        self._arrange()
 
     # --- consumers ------------------------------------------------------------------------------------------------
 
@@ -212,6 +295,11 @@ class Blocks:
         """Somebody fetched a feed, or heard that nothing has changed."""
         with self._lock:
             self._fetches[feed, by] = now_ns
+
+    def fetched_at(self, feeds: Sequence[str]) -> int:
+        """When any consumer last asked for one of these feeds; 0: never since the server started."""
+        with self._lock:
+            return max((at for (feed, _), at in self._fetches.items() if feed in feeds), default=0)
 
     def fetches(self) -> dict[tuple[str, str], int]:
         """When each consumer last asked for each feed, since the server started."""

@@ -11,36 +11,36 @@ import hashlib
 import heapq
 import json
 import re
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
-from muniment.respond.block import Block, network_of
+from muniment.respond.block import KINDS, Block, network_of
+from muniment.respond.stix import bundle
 
-__all__ = ["FEEDS", "Feed", "etag", "rendered", "stix_objects"]
+__all__ = ["FEEDS", "Feed", "etag", "rendered"]
 
-_NAMESPACE: Final = uuid.UUID("9a8f51d4-30f4-5a4e-9f6a-5f8d6f7b5c11")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """One form. `kinds`: which blocks it carries."""
+    """One form. `kinds`: which blocks it carries; `has_undone`: also those that were undone, marked as such."""
 
     name: str
     media_type: str
     words: str
     kinds: tuple[str, ...]
     render: Callable[[Sequence[Block], int], str]
+    has_undone: bool = False
 
 
 def etag(name: str, blocks: Sequence[Block]) -> str:
     """The tag of a feed of these blocks. Weak: times that run down (nftables) may differ between equal feeds."""
-    text = "\n".join(f"{b.id} {b.kind} {b.value} {b.expires_at}" for b in blocks)
+    text = "\n".join(f"{b.id} {b.kind} {b.value} {b.state} {b.expires_at}" for b in blocks)
     return f'W/"{hashlib.sha256(f"{name} {text}".encode()).hexdigest()[:32]}"'
 
 
@@ -61,6 +61,21 @@ def _until(block: Block) -> str:
 
 def _plain(blocks: Sequence[Block], now_ns: int) -> str:
     return "".join(f"{block.value}\n" for block in blocks)
+
+
+def _widest(blocks: Sequence[Block], now_ns: int) -> str:
+    """Without what lies in a range that is listed: sets of intervals refuse what overlaps."""
+    networks = {net: b.value for b in blocks if (net := network_of(b.kind, b.value)) is not None}
+    widths = {(net.version, net.prefixlen) for net in networks}
+    kept = (
+        value
+        for net, value in networks.items()
+        if not any(
+            version == net.version and bits < net.prefixlen and net.supernet(new_prefix=bits) in networks
+            for version, bits in widths
+        )
+    )
+    return "".join(f"{value}\n" for value in kept)
 
 
 def _nginx(blocks: Sequence[Block], now_ns: int) -> str:
@@ -133,42 +148,12 @@ def _element(span: _Span, now_ns: int) -> str:
 
 
 def _stix(blocks: Sequence[Block], now_ns: int) -> str:
-    objects = stix_objects(blocks)
-    bundle: dict[str, Any] = {
-        "type": "bundle",
-        "id": f"bundle--{uuid.uuid5(_NAMESPACE, json.dumps(objects))}",
-        "objects": objects,
-    }
-    return json.dumps(bundle, indent=1) + "\n"
+    return bundle(blocks)
 
 
-def stix_objects(blocks: Sequence[Block]) -> list[dict[str, Any]]:
-    """STIX 2.1 indicators, one a block."""
-    return [
-        {
-            "type": "indicator", "spec_version": "2.1", "id": f"indicator--{block.id}", "created": _stamp(block.active_at),
-            "modified": _stamp(block.active_at), "name": f"Blocked {block.kind} {block.value}",
-            "description": block.reason, "indicator_types": ["malicious-activity"], "pattern": _pattern(block),
-            "pattern_type": "stix", "valid_from": _stamp(block.active_at), "valid_until": _stamp(block.expires_at),
-        }
-        for block in blocks
-    ]  # fmt: skip
-
-
-def _stamp(ns: int) -> str:
-    moment = _EPOCH + timedelta(microseconds=ns // 1_000)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _pattern(block: Block) -> str:
-    value = block.value.replace("\\", "\\\\").replace("'", "\\'")
-    network = network_of(block.kind, block.value)
-    if network is not None:
-        relation = "=" if block.kind == "address" else "ISSUBSET"
-        return f"[ipv{network.version}-addr:value {relation} '{value}']"
-    if block.kind == "account":
-        return f"[user-account:user_id = '{value}']"
-    return f"[x-api-key:value = '{value}']"
+def _json(blocks: Sequence[Block], now_ns: int) -> str:
+    kept = [{"kind": b.kind, "value": b.value, "until": b.expires_at // 10**9, "block": b.id} for b in blocks]
+    return json.dumps({"blocks": kept}, separators=(",", ":")) + "\n"
 
 
 _NETWORKS: Final = ("address", "range")
@@ -181,8 +166,9 @@ FEEDS: Final[Mapping[str, Feed]] = {
         Feed("nginx.conf", "text/plain", "deny lines for nginx", _NETWORKS, _nginx),
         Feed("haproxy.map", "text/plain", "a map for HAProxy: address and id of the block", _NETWORKS, _haproxy),
         Feed("nftables.nft", "text/plain", "two sets for nft -f, with times", _NETWORKS, _nftables),
-        Feed("fail2ban.txt", "text/plain", "addresses for fail2ban-client set JAIL banip", _NETWORKS, _plain),
-        Feed("stix.json", "application/stix+json;version=2.1", "a STIX 2.1 bundle of indicators",
-             ("address", "range", "account", "key"), _stix),
+        Feed("fail2ban.txt", "text/plain", "addresses for fail2ban-client set JAIL banip, none within another", _NETWORKS, _widest),
+        Feed("blocks.json", "application/json", "everything, as the SDK reads it", KINDS, _json),
+        Feed("stix.json", "application/stix+json;version=2.1", "a STIX 2.1 bundle of indicators; undone ones are revoked",
+             KINDS, _stix, has_undone=True),
     )
 }  # fmt: skip

@@ -31,7 +31,8 @@ SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What happened and where to look. `occurred_at` in UTC nanoseconds; `link` empty or http(s).
+    """What happened and where to look. `occurred_at` in UTC nanoseconds; `link` empty or http(s); `source` the rule's
+    title, `origins` the sources whose events it is about.
 
     Raises:
         RejectedError: a field is out of bounds or not on one line; `new_notice` shortens instead.
@@ -45,6 +46,7 @@ class Notice:
     lines: tuple[str, ...] = ()
     link: str = ""
     fields: tuple[tuple[str, str], ...] = ()
+    origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 < len(self.id) <= NOTICE_ID_CHARS_MAX or not all(c.isalnum() or c in "-_" for c in self.id):
@@ -57,7 +59,13 @@ class Notice:
             raise RejectedError("a notice has a title and a time before the year 10000", field="title")
         if len(self.lines) > NOTICE_LINES_MAX or len(self.fields) > NOTICE_FIELDS_MAX:
             raise RejectedError(f"at most {NOTICE_LINES_MAX} lines and {NOTICE_FIELDS_MAX} fields", field="lines")
-        texts = [self.title, self.source, *self.lines, *(part for field in self.fields for part in field)]
+        texts = [
+            self.title,
+            self.source,
+            *self.lines,
+            *(part for field in self.fields for part in field),
+            *self.origins,
+        ]
         if any(one_line(text, NOTICE_LINE_CHARS_MAX) != text for text in texts):
             raise RejectedError(f"texts are one line of at most {NOTICE_LINE_CHARS_MAX} characters", field="lines")
         if self.link and not _is_link(self.link):
@@ -69,6 +77,7 @@ class Notice:
             {
                 "id": self.id, "title": self.title, "severity": self.severity, "source": self.source,
                 "occurred_at": self.occurred_at, "lines": self.lines, "link": self.link, "fields": self.fields,
+                "origins": self.origins,
             },
             ensure_ascii=False, separators=(",", ":"),
         )  # fmt: skip
@@ -76,7 +85,7 @@ class Notice:
 
 def new_notice(
     id: str, title: str, severity: str, source: str, occurred_at: int, *,
-    lines: Sequence[str] = (), link: str = "", fields: Mapping[str, str] | None = None,
+    lines: Sequence[str] = (), link: str = "", fields: Mapping[str, str] | None = None, origins: Sequence[str] = (),
 ) -> Notice:  # fmt: skip
     """A notice of any texts: each on one line, the long ones cut with an ellipsis, the last line saying what is left out."""
     kept = [one_line(line, NOTICE_LINE_CHARS_MAX) for line in lines[:NOTICE_LINES_MAX]]
@@ -92,6 +101,7 @@ def new_notice(
     return Notice(
         id, one_line(title, NOTICE_TITLE_CHARS_MAX) or "(no title)", cast(Severity, severity),
         one_line(source, NOTICE_LINE_CHARS_MAX), occurred_at, tuple(kept), link, tuple(pairs),
+        tuple(one_line(origin, NOTICE_LINE_CHARS_MAX) for origin in origins[:NOTICE_LINES_MAX]),
     )  # fmt: skip
 
 
@@ -100,7 +110,7 @@ def read_notice(text: str) -> Notice:
     kept = json.loads(text)
     return Notice(
         kept["id"], kept["title"], kept["severity"], kept["source"], kept["occurred_at"], tuple(kept["lines"]),
-        kept["link"], tuple((name, value) for name, value in kept["fields"]),
+        kept["link"], tuple((name, value) for name, value in kept["fields"]), tuple(kept.get("origins", ())),
     )  # fmt: skip
 
 

@@ -6,16 +6,18 @@
 - After the last attempt, or when trying again cannot help, the row is a dead letter with the last error, kept until
   somebody revives or forgets it. Nothing is dropped in silence.
 - No transaction is open while a receiver is called.
+- What was delivered keeps its row and loses its words: an order names a person, and nobody needs it any more.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import sqlalchemy as sa
 
@@ -28,9 +30,11 @@ from muniment.limits import (
     OUTBOX_RETRY_AFTER_S_MAX,
 )
 from muniment.respond.block import one_line
-from muniment.respond.notice import Channel, DeliveryError, Notice, read_notice
+from muniment.respond.notice import Channel, DeliveryError, read_notice
+from muniment.respond.order import Performer, read_order
+from muniment.search.persons import Person
 
-__all__ = ["METADATA", "RETRY_SECONDS", "Deliveries", "Entry", "Outbox", "retry_at"]
+__all__ = ["METADATA", "RETRY_SECONDS", "Deliveries", "Entry", "Letter", "Outbox", "Outcome", "retry_at"]
 
 METADATA = sa.MetaData()
 """The tables of the respond room."""
@@ -77,6 +81,25 @@ class Entry:
     remark: str
 
 
+class Letter(Protocol):
+    """What the outbox keeps: a notice or an order."""
+
+    @property
+    def id(self) -> str: ...
+    def to_json(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one attempt came to. `state`: delivered, failed (it is tried again) or dead."""
+
+    notice_id: str
+    channel: str
+    state: str
+    attempts: int
+    remark: str
+
+
 @dataclass(frozen=True, slots=True)
 class Deliveries:
     """What one call did. `postponed`: put off, with no attempt counted, because their channel had just failed."""
@@ -107,14 +130,18 @@ class Outbox:
     transactions of two threads on it run into each other (measured: acknowledged rows were lost, refused ones kept).
     """
 
-    def __init__(self, engine: sa.Engine, channels: Mapping[str, Channel]) -> None:
+    def __init__(
+        self, engine: sa.Engine, channels: Mapping[str, Channel], performers: Mapping[str, Performer] | None = None
+    ) -> None:
         self._engine = engine
         self._channels = dict(channels)
+        self._performers = dict(performers or {})
+        self.names = (*self._channels, *self._performers)
         self._lock = threading.Lock()
         METADATA.create_all(engine, tables=[_TABLE])
 
-    def put(self, notice: Notice, channels: Iterable[str], now_ns: int) -> int:
-        """Keep a notice for each channel, due at once; how many were new.
+    def put(self, notice: Letter, channels: Iterable[str], now_ns: int) -> int:
+        """Keep a notice or order for each channel, due at once; how many were new.
 
         Raises:
             RejectedError: there is no such channel.
@@ -122,7 +149,7 @@ class Outbox:
         """
         wanted = list(dict.fromkeys(channels))
         for channel in wanted:
-            if channel not in self._channels:
+            if channel not in self.names:
                 raise RejectedError(f"there is no channel {channel!r}", field="channel", status=404)
         with self._transaction() as connection:
             held = connection.execute(sa.select(_TABLE.c.channel).where(_TABLE.c.notice_id == notice.id)).scalars()
@@ -147,42 +174,52 @@ class Outbox:
             )  # fmt: skip
         return len(missing)
 
-    def deliver_due(self, now_ns: int) -> Deliveries:
-        """Try what is due, oldest first, at most OUTBOX_BATCH_MAX a channel.
+    def deliver_due(
+        self, now_ns: int, only: str = "", tell: Callable[[Outcome], None] = lambda outcome: None
+    ) -> Deliveries:
+        """Try what is due, oldest first, at most OUTBOX_BATCH_MAX a channel; `only` one channel, or all.
 
         A channel that fails is left alone for OUTBOX_PAUSE_S, so that one dead receiver holds nobody else up. A receiver's
         failure is kept in the row, not raised; a mistake in a channel's own code is raised, with the attempt counted.
+        `tell` hears of each attempt.
         """
         counts = dict.fromkeys(Deliveries.__slots__, 0)
         for channel in self._due_channels(now_ns):
+            if only and channel != only:
+                continue
             for row in self._due(channel, now_ns):
                 if not self._claim(row, now_ns):
                     continue
                 try:
                     remark = self._deliver(row, now_ns)
                 except DeliveryError as error:
-                    counts["dead" if self._failed(row, error, now_ns) else "failed"] += 1
+                    state = "dead" if self._failed(row, error, now_ns) else "failed"
+                    counts[state] += 1
+                    tell(Outcome(row.notice_id, channel, state, row.attempts + 1, str(error)))
                     if not error.is_permanent:
                         counts["postponed"] += self._pause(channel, now_ns)
                         break
                 else:
-                    self._set(row, state=_DELIVERED, ended_at=now_ns, remark=one_line(remark, OUTBOX_ERROR_CHARS_MAX))
+                    remark = one_line(remark, OUTBOX_ERROR_CHARS_MAX)
+                    self._set(row, state=_DELIVERED, ended_at=now_ns, remark=remark, notice="")
                     counts["delivered"] += 1
+                    tell(Outcome(row.notice_id, channel, _DELIVERED, row.attempts + 1, remark))
         return Deliveries(**counts)
 
-    def next_due(self) -> int | None:
-        """When the earliest pending notification is due; None when none waits."""
+    def next_due(self, channel: str = "") -> int | None:
+        """When the earliest pending notification of a channel, or of any, is due; None when none waits."""
+        waiting = sa.select(sa.func.min(_TABLE.c.next_at)).where(_TABLE.c.state == _PENDING)
         with self._transaction() as connection:
-            found = connection.execute(
-                sa.select(sa.func.min(_TABLE.c.next_at)).where(_TABLE.c.state == _PENDING)
-            ).scalar_one()
+            found = connection.execute(waiting.where(_TABLE.c.channel == channel) if channel else waiting).scalar_one()
         return None if found is None else int(found)
 
-    def entries(self, state: str = "", limit: int = 1_000) -> list[Entry]:
-        """The newest entries, of one state or of all."""
+    def entries(self, state: str = "", limit: int = 1_000, ids: Iterable[str] | None = None) -> list[Entry]:
+        """The newest entries, of one state or of all, of some notices or of all."""
         query = sa.select(*(_TABLE.c[name] for name in Entry.__slots__))
         if state:
             query = query.where(_TABLE.c.state == state)
+        if ids is not None:
+            query = query.where(_TABLE.c.notice_id.in_(list(ids)))
         with self._transaction() as connection:
             rows = connection.execute(
                 query.order_by(_TABLE.c.put_at.desc(), _TABLE.c.notice_id, _TABLE.c.channel).limit(limit)
@@ -198,9 +235,12 @@ class Outbox:
         with self._transaction() as connection:
             changed = connection.execute(
                 _TABLE.update()
-                .where(_TABLE.c.notice_id == notice_id, _TABLE.c.channel == channel, _TABLE.c.state == _DEAD)
+                .where(
+                    _TABLE.c.notice_id == notice_id, _TABLE.c.channel == channel, _TABLE.c.state == _DEAD,
+                    _TABLE.c.notice != "",
+                )
                 .values(state=_PENDING, attempts=0, next_at=now_ns, ended_at=0)
-            )
+            )  # fmt: skip
         if changed.rowcount != 1:
             raise RejectedError("there is no such dead letter", field="notice_id", status=404)
 
@@ -210,6 +250,26 @@ class Outbox:
             return connection.execute(
                 _TABLE.delete().where(_TABLE.c.state != _PENDING, _TABLE.c.ended_at < before_ns)
             ).rowcount
+
+    def forget_person(self, person: Person, now_ns: int) -> int:
+        """Whatever waits or is dead and names the person is given up, its words deleted; how many."""
+        n = 0
+        with self._transaction() as connection:
+            kept = connection.execute(
+                sa.select(_TABLE.c.notice_id, _TABLE.c.channel, _TABLE.c.notice, _TABLE.c.remark, _TABLE.c.state)
+            ).all()
+            for row in kept:
+                remark = person.out_of(row.remark)
+                is_about = any(person.out_of(text) != text for text in _texts(row.notice))
+                if not is_about and remark == row.remark:
+                    continue
+                values: dict[str, object] = {"remark": remark}
+                if is_about:
+                    n += 1
+                    values = {"notice": "", "state": _DEAD, "ended_at": now_ns, "remark": "its person was erased"}
+                this = (_TABLE.c.notice_id == row.notice_id) & (_TABLE.c.channel == row.channel)
+                connection.execute(_TABLE.update().where(this).values(**values))
+        return n
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
@@ -265,13 +325,17 @@ class Outbox:
         return claimed.rowcount == 1
 
     def _deliver(self, row: _Row, now_ns: int) -> str:
-        channel = self._channels.get(row.channel)
-        if channel is None:
+        channel, performer = self._channels.get(row.channel), self._performers.get(row.channel)
+        if channel is None and performer is None:
             raise DeliveryError("the channel is no longer configured", is_permanent=True)
         try:
-            notice = read_notice(row.notice)
+            order = read_order(json.loads(row.notice)) if performer is not None else None
+            notice = read_notice(row.notice) if channel is not None else None
         except (RejectedError, ValueError, KeyError, TypeError) as error:
             raise DeliveryError(f"the kept notice cannot be read: {error}", is_permanent=True) from error
+        if performer is not None and order is not None:
+            return performer.perform(order, now_ns)
+        assert channel is not None and notice is not None  # noqa: PT018  (said for the type checker)
         return channel.deliver(notice, now_ns)
 
     def _failed(self, row: _Row, error: DeliveryError, now_ns: int) -> bool:
@@ -291,3 +355,18 @@ class Outbox:
                 .where(_TABLE.c.notice_id == row.notice_id, _TABLE.c.channel == row.channel)
                 .values(**values)
             )
+
+
+def _texts(kept: str) -> list[str]:
+    """Every text in a kept notice or order."""
+    found: list[str] = []
+    waiting: list[object] = [json.loads(kept)] if kept else []
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, str):
+            found.append(each)
+        elif isinstance(each, list):
+            waiting += each
+        elif isinstance(each, dict):
+            waiting += each.values()
+    return found

@@ -12,8 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from muniment.errors import RejectedError
-from muniment.limits import BLOCK_PREVIEW_DAYS, BLOCK_TICKET_S, BLOCK_VALUES_SHOWN
-from muniment.respond.block import Allowed, Kind, network_of
+from muniment.limits import (
+    BLOCK_CLOCKS_S,
+    BLOCK_LAG_S,
+    BLOCK_PREVIEW_DAYS,
+    BLOCK_SHARED_ACCOUNTS,
+    BLOCK_TICKET_S,
+    BLOCK_VALUES_SHOWN,
+)
+from muniment.respond.block import Allowed, Kind, key_of, network_of
 from muniment.search.engine import Engine
 
 __all__ = ["Hits", "Tickets", "effect", "hits"]
@@ -49,6 +56,11 @@ class Hits:
         return self.successes > 0
 
     @property
+    def is_shared(self) -> bool:
+        """Many people work from behind it, as an office behind one address: who blocks it says how many."""
+        return self.kind in {"address", "range"} and self.n_people >= BLOCK_SHARED_ACCOUNTS
+
+    @property
     def verdict(self) -> str:
         """One sentence."""
         if self.offices:
@@ -58,7 +70,11 @@ class Hits:
         if not self.successes:
             return f"It would have hit nobody: all {self.events:,} events were refused tries or nobody's successes."
         who = "1 account" if self.n_people == 1 else f"{self.n_people:,} accounts"
-        return f"It would have hit {who} that succeeded {self.successes:,} times. A second person must agree."
+        times = "once" if self.successes == 1 else f"{self.successes:,} times"
+        hit = f"It would have hit {who} that succeeded {times}."
+        if self.is_shared:
+            hit = f"Many people share it, as an office does. {hit}"
+        return f"{hit} A second person must agree."
 
 
 def _condition(kind: Kind, value: str) -> tuple[str, dict[str, object]]:
@@ -67,8 +83,13 @@ def _condition(kind: Kind, value: str) -> tuple[str, dict[str, object]]:
         mapped = "::ffff:" if network.version == 4 else ""
         ends = {"low": f"{mapped}{network.network_address}", "high": f"{mapped}{network.broadcast_address}"}
         return "src_ip BETWEEN {low:IPv6} AND {high:IPv6}", dict(ends)
-    columns = ("session_id",) if kind == "key" else ("actor_id", "actor_name", "actor_email")
-    return "(" + " OR ".join(f"{name} = {{value:String}}" for name in columns) + ")", {"value": value}
+    if kind == "key":
+        return "session_id = {value:String}", {"value": value}
+    spelt = (
+        f"lowerUTF8(normalizeUTF8NFKC(toString({name}))) = {{value:String}}"
+        for name in ("actor_id", "actor_name", "actor_email")
+    )
+    return f"({' OR '.join(spelt)})", {"value": key_of(kind, value)[1]}
 
 
 _ABOUT_US = "source NOT IN ('muniment.alerts')"
@@ -104,13 +125,20 @@ def hits(engine: Engine, kind: Kind, value: str, now_ns: int, offices: Sequence[
     )  # fmt: skip
 
 
-def effect(engine: Engine, kind: Kind, value: str, since_ns: int) -> tuple[int, int]:
-    """Events from a blocked value since then, and the time of the last in microseconds (0: none)."""
+def effect(engine: Engine, kind: Kind, value: str, since_ns: int, until_ns: int = 0) -> tuple[int, int]:
+    """Events from a blocked value since then (until the block ended, where it has), and the time of the last in microseconds (0: none).
+
+    What we received before does not count, whatever its clock says; nor what happened before and was only told late. A
+    source whose clock is up to BLOCK_CLOCKS_S behind hides nothing: BLOCK_LAG_S after the block its events count.
+    """
     condition, parameters = _condition(kind, value)
+    since = "fromUnixTimestamp64Micro({since:Int64}, 'UTC')"
     rows = engine.query(
         f"SELECT count(), toUnixTimestamp64Micro(max(time)) FROM events WHERE {condition} AND {_ABOUT_US} "
-        "AND time >= fromUnixTimestamp64Micro({since:Int64}, 'UTC')",
-        {**parameters, "since": since_ns // 1_000},
+        f"AND received_at >= {since} AND (time >= {since} OR received_at >= {since} + INTERVAL {BLOCK_LAG_S} SECOND "
+        f"AND time >= {since} - INTERVAL {BLOCK_CLOCKS_S} SECOND) "
+        "AND ({until:Int64} = 0 OR time < fromUnixTimestamp64Micro({until:Int64}, 'UTC'))",
+        {**parameters, "since": since_ns // 1_000, "until": until_ns // 1_000},
     ).rows
     n, last = rows[0]
     return int(n), int(last) if n else 0
@@ -130,9 +158,11 @@ class Tickets:
     def check(self, ticket: str, kind: str, value: str, person: str, now_ns: int) -> None:
         """Raises RejectedError when the preview was another one, another person's or too long ago."""
         at, _, mac = ticket.partition(".")
-        if not at.isdigit() or not hmac.compare_digest(mac, self._mac(kind, value, person, int(at))):
+        if not (at.isascii() and at.isdigit()) or not hmac.compare_digest(
+            mac.encode(), self._mac(kind, value, person, int(at)).encode()
+        ):
             raise RejectedError("look at the preview of exactly this block first", field="preview", status=409)
-        if now_ns // 10**9 - int(at) > BLOCK_TICKET_S:
+        if abs(now_ns // 10**9 - int(at)) > BLOCK_TICKET_S:  # our clock may have been put back, too
             raise RejectedError("the preview is older than ten minutes; look again", field="preview", status=409)
 
     def _mac(self, kind: str, value: str, person: str, at: int) -> str:

@@ -25,7 +25,8 @@ _DAY_MINUTES: Final = 24 * 60
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Channels for the notices it matches. `sources` are patterns with `*`, compared in any case.
+    """Channels for the notices it matches. `rules` (titles) and `sources` (where the events came from) are patterns with
+    `*`, compared in any case; a notice about several sources is for a route that names one of them.
 
     `days` count from Monday 0. `from_minute` to before `to_minute` of the day in `zone`; when the first is the later, the
     window runs over midnight and belongs to the day it began on. Equal minutes: the whole day.
@@ -34,6 +35,7 @@ class Route:
     name: str
     channels: tuple[str, ...]
     severity_min: Severity = "low"
+    rules: tuple[str, ...] = ("*",)
     sources: tuple[str, ...] = ("*",)
     days: frozenset[int] = EVERY_DAY
     from_minute: int = 0
@@ -43,8 +45,8 @@ class Route:
     def __post_init__(self) -> None:
         if self.severity_min not in SEVERITIES:
             raise RejectedError(f"expected one of {', '.join(SEVERITIES)}", field="severity_min")
-        if not self.channels or not self.sources or not self.days or not self.days <= EVERY_DAY:
-            raise RejectedError("a route has channels, sources and days of 0 to 6", field=self.name)
+        if not (self.channels and self.rules and self.sources and self.days) or not self.days <= EVERY_DAY:
+            raise RejectedError("a route has channels, rules, sources and days of 0 to 6", field=self.name)
         if not (0 <= self.from_minute < _DAY_MINUTES and 0 <= self.to_minute < _DAY_MINUTES):
             raise RejectedError(f"minutes of the day are 0 to {_DAY_MINUTES - 1}", field=self.name)
 
@@ -52,7 +54,8 @@ class Route:
         """Is this notice, now, for these channels?"""
         return (
             SEVERITIES.index(notice.severity) >= SEVERITIES.index(self.severity_min)
-            and _is_of(notice.source, self.sources)
+            and _is_of(notice.source, self.rules)
+            and ("*" in self.sources or any(_is_of(each, self.sources) for each in notice.origins))
             and self._is_open(now_ns)
         )
 

@@ -13,11 +13,17 @@
     transport = "tls"                    # udp, tcp, tls
     format = "cef"                       # rfc5424, cef
 
+    [actions.idp]                        # who carries orders out; signed as webhooks are
+    url = "https://idp.example.com/hooks/end-sessions"
+    secrets_file = "/etc/muniment/idp.secret"
+    for = ["sessions.end"]               # or block.made, block.undone, block.expired, with *
+
     [[routes]]
     name = "by day"                      # as pages show it
     channels = ["soc"]
     severity = "high"                    # and above
-    sources = ["*"]                      # titles of rules, with *
+    rules = ["*"]                        # titles of rules, with *
+    sources = ["okta", "vpn-*"]          # where the events came from, with *
     from = "08:00"
     to = "18:00"
     zone = "Europe/Zurich"
@@ -38,6 +44,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from muniment.errors import AuditError, ConfigError
+from muniment.respond.channels.action import Action
 from muniment.respond.channels.egress import Egress
 from muniment.respond.channels.mail import Mail, MailSettings
 from muniment.respond.channels.syslog import Syslog
@@ -52,10 +59,11 @@ _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 @dataclass(frozen=True, slots=True)
 class NotifySettings:
-    """Who can be told, and who is told of what."""
+    """Who can be told, who is told of what, and who carries orders out."""
 
     channels: Mapping[str, Channel] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
+    actions: Mapping[str, Action] = field(default_factory=dict)
 
 
 def read_notify_settings(path: Path) -> NotifySettings:
@@ -77,6 +85,12 @@ def read_notify_settings(path: Path) -> NotifySettings:
         for name, each in given.get("channels", {}).items():
             where = f"channels.{name}"
             channels[name] = _channel(dict(each), egress)
+        actions: dict[str, Action] = {}
+        for name, each in given.get("actions", {}).items():
+            where = f"actions.{name}"
+            if name in channels:
+                raise ValueError("there is a channel of that name")
+            actions[name] = _action(dict(each), egress)
         routes = []
         for number, each in enumerate(given.get("routes", []), 1):
             where = f"routes {number}"
@@ -87,7 +101,7 @@ def read_notify_settings(path: Path) -> NotifySettings:
             )
     except (AuditError, KeyError, TypeError, ValueError, OSError) as error:
         raise ConfigError(f"{path}, {where}: {_said(error)}", setting="notify") from error
-    return NotifySettings(channels, tuple(routes))
+    return NotifySettings(channels, tuple(routes), actions)
 
 
 def _said(error: Exception) -> str:
@@ -128,19 +142,35 @@ def _channel(each: dict[str, Any], egress: Egress) -> Channel:
     return made
 
 
+def _action(each: dict[str, Any], egress: Egress) -> Action:
+    types = each.pop("for")
+    made = Action(
+        egress, each.pop("url"), _secret(each, "secrets").split(), [types] if isinstance(types, str) else types
+    )
+    if each:
+        raise ValueError(f"there is no {next(iter(each))!r} for an action")
+    return made
+
+
 def _route(name: str, each: dict[str, Any], channels: Mapping[str, Channel]) -> Route:
     wanted = tuple(each.pop("channels"))
     if unknown := [channel for channel in wanted if channel not in channels]:
         raise ValueError(f"there is no channel {unknown[0]!r}")
     days = each.pop("days", None)
     made = Route(
-        name, wanted, each.pop("severity", "low"), tuple(each.pop("sources", ["*"])),
+        name, wanted, each.pop("severity", "low"), _patterns(each.pop("rules", ["*"])), _patterns(each.pop("sources", ["*"])),
         frozenset(_DAYS.index(day.lower()[:3]) for day in days) if days else EVERY_DAY,
         _minute(each.pop("from", "00:00")), _minute(each.pop("to", "00:00")), ZoneInfo(each.pop("zone", "UTC")),
     )  # fmt: skip
     if each:
         raise ValueError(f"there is no {next(iter(each))!r} for a route")
     return made
+
+
+def _patterns(given: Any) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+        raise ValueError("rules and sources are lists of texts")
+    return tuple(given)
 
 
 def _minute(text: str) -> int:

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from muniment.errors import RejectedError
 from muniment.respond.notice import Severity
 from muniment.respond.routes import Silence
+from muniment.search.persons import Person
 
 __all__ = ["Silences"]
 
@@ -60,3 +61,14 @@ class Silences:
         with self._database.begin() as connection:
             if not connection.execute(sa.update(_TABLE).where(goes_on).values(until_ns=now_ns)).rowcount:
                 raise RejectedError("there is no such silence that goes on", field="number", status=404)
+
+    def forget_person(self, person: Person) -> int:
+        """No silence names the person any more; how many did. Those in force go on."""
+        n = 0
+        for each in self.all():
+            values = {"source": person.out_of(each.sources[0]), "reason": person.out_of(each.reason)}
+            if (values["source"], values["reason"]) != (each.sources[0], each.reason):
+                with self._database.begin() as connection:
+                    connection.execute(sa.update(_TABLE).where(_TABLE.c.number == int(each.id)).values(**values))
+                n += 1
+        return n

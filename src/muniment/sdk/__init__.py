@@ -6,7 +6,7 @@
     with context(actor="u-17", request_id="r-1"):
         audit.log("invoice.approve", target="inv-9", before={"state": "open"}, after={"state": "approved"})
 
-Middleware is in `muniment.sdk.asgi` and `muniment.sdk.wsgi`, the logging handler in `muniment.sdk.log_handler`, proofs
+Whether somebody is blocked says `muniment.sdk.blocklist`. Middleware is in `muniment.sdk.asgi` and `muniment.sdk.wsgi`, the logging handler in `muniment.sdk.log_handler`, proofs
 in `muniment.sdk.proofs`, the pytest fixture in `muniment.sdk.pytest_plugin`.
 """
 

@@ -6,6 +6,7 @@ from typing import Final
 
 __all__ = [
     "BACKOFF_FIRST_S", "BACKOFF_MAX_S", "BATCH_BYTES_MAX", "BATCH_EVENTS", "BATCH_EVENTS_MAX", "BATCH_WAIT_S",
+    "BLOCKLIST_BYTES_MAX", "BLOCKLIST_MAX_AGE_S", "BLOCKLIST_REFRESH_S", "BLOCKLIST_RETRY_S", "BLOCKLIST_TIMEOUT_S",
     "CLOSE_TIMEOUT_S", "DEPTH_MAX", "EVENT_BYTES_MAX", "FORWARDED_HOPS_MAX", "HTTP_TIMEOUT_S", "MEMORY_BYTES_MAX",
     "MEMORY_EVENTS_MAX", "ORIGINS_MAX", "PROBLEM_EVERY_S", "RECEIPTS_MAX", "REQUEST_ID_CHARS_MAX", "RETRY_AFTER_MAX_S",
     "RETRY_DISK_S", "SEGMENT_BYTES_MAX", "SPOOL_BYTES_MAX", "SWEEP_EVERY_S", "SYNC_TIMEOUT_S", "WAIT_FOR_SPACE_S",
@@ -59,6 +60,19 @@ RECEIPTS_MAX: Final = 1_000_000
 
 WAIT_FOR_SPACE_S: Final = 30.0
 """How long `when_full="block"` holds a caller up; then it raises as well, so that no request hangs for ever."""
+
+BLOCKLIST_REFRESH_S: Final = 10.0
+"""A block is obeyed this long after it was made; asking costs an answer without bytes."""
+
+BLOCKLIST_MAX_AGE_S: Final = 600.0
+"""An older list is not known: blocks are for hours, and ten minutes are a restart of the server, not a day without one."""
+
+BLOCKLIST_TIMEOUT_S: Final = 2.0
+BLOCKLIST_RETRY_S: Final = 2.0
+"""A login must not hang for long, nor each of a thousand try again."""
+
+BLOCKLIST_BYTES_MAX: Final = 8 * 1024 * 1024
+"""10,000 blocks, the most a server has, are 2 MB at their longest usual values."""
 
 ORIGINS_MAX: Final = 64
 """Ledgers remembered by the witness: half-yearly shards of 32 years."""

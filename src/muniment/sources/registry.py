@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, cast
 
@@ -70,7 +70,11 @@ class Counters:
 class SourceRegistry:
     """All sources of one Muniment."""
 
-    def __init__(self, database: sa.Engine, catalogue: Catalogue) -> None:
+    def __init__(
+        self, database: sa.Engine, catalogue: Catalogue, even_if_clear: Mapping[str, SealPlan] | None = None
+    ) -> None:
+        """`even_if_clear`: what is sealed in the records of a source though it is kept clear otherwise."""
+        self._even_if_clear = dict(even_if_clear or {})
         self._database = database
         self._catalogue = catalogue
         self._lock = threading.Lock()
@@ -198,7 +202,7 @@ class SourceRegistry:
         """What is to be sealed in a source's records; None when they stay clear. An unknown source is sealed."""
         info = self._sources.get(source_id)
         if info is not None and info.privacy == "clear":
-            return None
+            return self._even_if_clear.get(source_id)
         format = info.format if info else AUTO
         plan = self._plans.get(format)
         if plan is None:

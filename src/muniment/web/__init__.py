@@ -16,6 +16,7 @@ from muniment.web.backend import Backend
 from muniment.web.event_page import EventPages
 from muniment.web.format_pages import FormatPages, FormatsBackend
 from muniment.web.notice_pages import NoticePages, NoticesBackend
+from muniment.web.order_pages import OrderPages, OrdersBackend
 from muniment.web.other_pages import OtherPages
 from muniment.web.search_page import SearchPages
 from muniment.web.security import SecurityBackend
@@ -30,6 +31,7 @@ def routes(
     security: SecurityBackend | None = None,
     formats: FormatsBackend | None = None,
     notices: NoticesBackend | None = None,
+    orders: OrdersBackend | None = None,
 ) -> list[Route]:
     """Every page over `backend`; those of detection, response and formats where somebody fills them."""
     site = Site(backend)
@@ -58,6 +60,7 @@ def routes(
         *(_security_routes(site, SecurityPages(site, security)) if security is not None else ()),
         *(_format_routes(site, FormatPages(site, formats)) if formats is not None else ()),
         *(_notice_routes(site, NoticePages(site, notices)) if notices is not None else ()),
+        *(_order_routes(site, OrderPages(site, orders)) if orders is not None else ()),
     ]
 
 
@@ -76,6 +79,15 @@ def _notice_routes(site: Site, pages: NoticePages) -> list[Route]:
         Route("/notices/again", site.form(pages.revive), methods=["POST"]),
         Route("/notices/silences", site.form(pages.silence), methods=["POST"]),
         Route("/notices/silences/end", site.form(pages.end), methods=["POST"]),
+    ]
+
+
+def _order_routes(site: Site, pages: OrderPages) -> list[Route]:
+    return [
+        Route("/orders", site.page(pages.orders)),
+        Route("/orders", site.form(pages.ask), methods=["POST"]),
+        Route("/orders/new", site.page(pages.new)),
+        Route("/orders/{id}", site.page(pages.order)),
     ]
 
 

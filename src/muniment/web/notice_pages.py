@@ -6,7 +6,7 @@ A dead letter is never only counted: it says what the channel answered and can b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from starlette.requests import Request
@@ -17,7 +17,7 @@ from muniment.web.backend import Viewer
 from muniment.web.site import Site, redirect
 from muniment.web.times import ago, clock_text, span_text
 
-__all__ = ["Delivery", "NoticePages", "NoticeRoute", "Notices", "NoticesBackend", "Quiet"]
+__all__ = ["Delivery", "NoticeAction", "NoticePages", "NoticeRoute", "Notices", "NoticesBackend", "Quiet"]
 
 _SHOWN = 200
 
@@ -43,8 +43,17 @@ class NoticeRoute:
     name: str
     channels: tuple[str, ...]
     severity_min: str
+    rules: tuple[str, ...]
     sources: tuple[str, ...]
     when: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeAction:
+    """Who carries orders out, and of which types."""
+
+    name: str
+    types: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,7 @@ class Notices:
     channels: tuple[str, ...]
     routes: tuple[NoticeRoute, ...]
     notifications: tuple[Delivery, ...]
+    actions: tuple[NoticeAction, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +145,7 @@ class NoticesView:
     silences: tuple[QuietRow, ...]
     may_change: bool
     source: str
+    actions: tuple[ChannelRow, ...] = ()
 
 
 class NoticePages:
@@ -162,6 +173,10 @@ class NoticePages:
             tuple(QuietRow(each, f"{span_text(each.until_ns - now)} left") for each in quiet if each.until_ns > now),
             "rules" in viewer.permissions,
             request.query_params.get("source", "")[:200],
+            tuple(
+                replace(_channel(each.name, found, now, "nothing asked yet"), routes=each.types)
+                for each in found.actions
+            ),
         )
         shell = self._site.shell(request, "Who is told", "alerts", json_url="/api/v1/notifications")
         return self._site.render("notices.html", shell, view)
@@ -191,7 +206,7 @@ class NoticePages:
     def _letter(self, request: Request, each: Delivery, now: int) -> LetterRow:
         alert = each.notice_id.removeprefix("alert_")
         words = {
-            "dead": f"given up after {each.attempts} tries",
+            "dead": f"given up after {each.attempts} {'try' if each.attempts == 1 else 'tries'}",
             "pending": f"tried {each.attempts} times, next {_until(each.next_at, now)}"
             if each.attempts
             else "about to go",
@@ -199,10 +214,14 @@ class NoticePages:
         }[each.state]
         at = each.ended_at or each.put_at
         url = f"/alerts/{alert}" if alert != each.notice_id else ""
+        if not url and not each.notice_id.startswith("block_"):
+            url = f"/orders/{each.notice_id}"
+        elif not url:
+            url = f"/blocks/{each.notice_id.split('_')[1]}"
         return LetterRow(each, url, ago(at, now), clock_text(at, self._site.look(request).zone), words)
 
 
-def _channel(name: str, found: Notices, now: int) -> ChannelRow:
+def _channel(name: str, found: Notices, now: int, idle: str = "") -> ChannelRow:
     own = [each for each in found.notifications if each.channel == name]
     routes = tuple(route.name for route in found.routes if name in route.channels)
     ended = sorted((each for each in own if each.state in {"delivered", "dead"}), key=lambda each: each.ended_at)
@@ -213,7 +232,8 @@ def _channel(name: str, found: Notices, now: int) -> ChannelRow:
         return ChannelRow(name, "quiet", f"tried again later: {len(failing)}", failing[0].remark, routes)
     if ended:
         return ChannelRow(name, "fresh", f"last sent {ago(ended[-1].ended_at, now)}", "", routes)
-    return ChannelRow(name, "never", "nothing sent yet" if routes else "no route leads to it", "", routes)
+    idle = idle or ("nothing sent yet" if routes else "no route leads to it")
+    return ChannelRow(name, "never", idle, "", routes)
 
 
 def _until(at: int, now: int) -> str:

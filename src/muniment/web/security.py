@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from muniment.web.backend import Viewer
+from muniment.web.order_pages import Orders
 
 __all__ = [
     "Alert", "Alerts", "Allowed", "BackTest", "Block", "Blocks", "Counted", "Entity", "Evaluated", "Exemption", "Fetch",
@@ -209,11 +210,14 @@ class Entity:
     needs_second_person: bool
     is_blocked: bool
     preview: str
+    is_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block. `attempts_since` events came from it since it is active."""
+    """One block. `attempts_since` events came from it since it is active, counted to `seen_to`; `taken_at`: when somebody
+    who refuses heard of it, 0 for never.
+    """
 
     id: str
     kind: str
@@ -230,6 +234,8 @@ class Block:
     alert: str
     attempts_since: int
     last_us: int
+    seen_to: int = 0
+    taken_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,9 +307,14 @@ class SecurityBackend(Protocol):
         ...
 
     async def block(
-        self, viewer: Viewer, *, kind: str, value: str, preview: str, hours: int, reason: str, alert: str
-    ) -> Block:
-        """Block it, or ask a second person to agree."""
+        self, viewer: Viewer, *, kind: str, value: str, preview: str, hours: int, reason: str, alert: str,
+        accounts: int, end_sessions: bool,
+    ) -> Block:  # fmt: skip
+        """Block it, or ask a second person to agree; `accounts`: how many it hits, said where many share it."""
+        ...
+
+    async def block_hits(self, viewer: Viewer, id: str) -> Entity:
+        """What a block hits now, for who must agree."""
         ...
 
     async def blocks(self, viewer: Viewer) -> Blocks:
@@ -314,7 +325,7 @@ class SecurityBackend(Protocol):
         """One block and its effect."""
         ...
 
-    async def approve(self, viewer: Viewer, id: str) -> None:
+    async def approve(self, viewer: Viewer, id: str, accounts: int) -> None:
         """Agree to a block."""
         ...
 
@@ -332,6 +343,14 @@ class SecurityBackend(Protocol):
 
     async def disallow(self, viewer: Viewer, network: str) -> None:
         """Take a network off the allow-list."""
+        ...
+
+    def ends_sessions(self) -> bool:
+        """Is somebody configured who ends sessions?"""
+        ...
+
+    async def orders(self, viewer: Viewer, accounts: Sequence[str]) -> Orders:
+        """Requests to end sessions of these accounts."""
         ...
 
     def feeds(self) -> Mapping[str, str]:

@@ -18,6 +18,7 @@ from muniment.errors import AuditError, DeniedError, RejectedError
 from muniment.web.address import Address
 from muniment.web.backend import Viewer, Wanted
 from muniment.web.fields import ROW_COLUMNS
+from muniment.web.order_pages import OrderRow, new_order_url, order_rows
 from muniment.web.query_text import quoted
 from muniment.web.rows import Row, rows
 from muniment.web.security import (
@@ -41,6 +42,7 @@ __all__ = ["SecurityPages"]
 
 _EVIDENCE_ROWS = 12
 _ENTITY_ROWS = 15
+_ENDABLE = 5
 _GROUP_WORDS = {
     "src_ip": "address",
     "actor": "account",
@@ -104,6 +106,8 @@ class AlertView:
     related: tuple[Card, ...]
     rule_url: str
     may_handle: bool
+    endings: tuple[OrderRow, ...] = ()
+    ends: tuple[Named, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,8 @@ class EntityView:
     may_block: bool
     alert: str
     risk: Risk | None = None
+    endings: tuple[OrderRow, ...] = ()
+    end_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +143,7 @@ class PreviewView:
     last_success: str
     back: str
     people: tuple[Named, ...]
+    ends_sessions: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +164,8 @@ class BlockView:
     entity_url: str
     search: str
     alert: Alert | None
+    hits: Entity | None = None
+    people: tuple[Named, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +268,9 @@ class SecurityPages:
             found = await self._backend.alerts(viewer, state="", level="", rule="", entity=value)
             related += [each for each in found.alerts if each.uid != alert.uid and each not in related]
         blocks = [block for block in (await self._backend.blocks(viewer)).blocks if block.value in about]
+        accounts = alert.values.get("actors", [])[:_ENDABLE]
+        endings = (await self._backend.orders(viewer, accounts)).orders if accounts else ()
+        may_end = "block" in viewer.permissions and self._backend.ends_sessions()
         address = Address(when="all")
         view = AlertView(
             card=_card(alert, now, look.zone),
@@ -279,6 +291,8 @@ class SecurityPages:
             related=tuple(_card(each, now, look.zone) for each in related[:6]),
             rule_url=_rule_url(alert.rule_id),
             may_handle="alerts" in viewer.permissions,
+            endings=order_rows(endings[:5], now, look.zone),
+            ends=tuple(Named(each, new_order_url(each, alert.uid)) for each in accounts if may_end),
         )  # fmt: skip
         shell = self._site.shell(
             request, alert.title, "alerts", json_url=f"/api/v1/alerts/{alert.uid}", horizon=page.horizon
@@ -311,12 +325,16 @@ class SecurityPages:
         )  # fmt: skip
         alert = request.query_params.get("alert", "")
         risky = await self._backend.risk(viewer, entity=found.value, limit=1)
+        is_account = found.kind == "account"
+        endings = (await self._backend.orders(viewer, [found.value])).orders if is_account else ()
+        may_end = is_account and "block" in viewer.permissions and self._backend.ends_sessions()
         view = EntityView(
             found, found.kind, _clock(found.first_us, look.zone), _clock(found.last_us, look.zone),
             tuple(rows(page.rows, address, look.zone)), address.url(),
             tuple(_card(each, now, look.zone) for each in alerts.alerts[:8]), tuple(blocks),
             _url("/blocks/new", kind=found.kind, v=found.value, alert=alert), "block" in viewer.permissions, alert,
-            risky.entities[0] if risky.entities else None,
+            risky.entities[0] if risky.entities else None, order_rows(endings[:5], now, look.zone),
+            new_order_url(found.value, alert) if may_end else "",
         )  # fmt: skip
         json_url = f"/api/v1/entities/{found.kind}/{quote(found.value, safe='')}"
         shell = self._site.shell(request, found.value, "alerts", json_url=json_url, horizon=page.horizon)
@@ -336,7 +354,7 @@ class SecurityPages:
         view = PreviewView(
             found, found.kind, reason, alert_id, _HOURS, _clock(found.first_us, look.zone),
             _clock(found.last_success_us, look.zone), _entity_url(found.kind, found.value, alert_id),
-            tuple(Named(f"{each.value} ({each.count:,})", _entity_url("account", each.value)) for each in found.people),
+            _people(found), found.kind == "account" and self._backend.ends_sessions(),
         )  # fmt: skip
         shell = self._site.shell(request, f"Block {found.value}?", "blocks")
         return self._site.render("block_preview.html", shell, view)
@@ -347,7 +365,8 @@ class SecurityPages:
         made = await self._backend.block(
             viewer, kind=fields.get("kind", ""), value=fields.get("value", ""), preview=fields.get("preview", ""),
             hours=int(hours) if hours.isdecimal() and len(hours) < 6 else 0, reason=fields.get("reason", ""),
-            alert=fields.get("alert", ""),
+            alert=fields.get("alert", ""), accounts=_number(fields.get("accounts", "")),
+            end_sessions=fields.get("end_sessions") == "1",
         )  # fmt: skip
         return redirect(f"/blocks/{made.id}")
 
@@ -363,14 +382,17 @@ class SecurityPages:
             except AuditError:  # an alert so old that it is only an event now
                 alert = None
         fetches = (await self._backend.blocks(viewer)).fetches
+        may_approve = "block" in viewer.permissions and viewer.id != block.asked_by
+        hits = await self._backend.block_hits(viewer, block.id) if block.state == "asked" and may_approve else None
         view = BlockView(
             block, block.kind, _state_words(block, now), effect, is_effective,
             clock_text(block.active_at or block.asked_at, look.zone, "second"),
             clock_text(block.expires_at, look.zone, "second"),
             tuple((each, ago(each.at, now)) for each in sorted(fetches, key=lambda each: -each.at)[:8]),
             tuple(self._backend.feeds().items()), "block" in viewer.permissions,
-            "block" in viewer.permissions and viewer.id != block.asked_by, _entity_url(block.kind, block.value),
+            may_approve, _entity_url(block.kind, block.value),
             Address(_entity_query(block.kind, block.value), absolute(block.active_at or block.asked_at, now)).url(), alert,
+            hits, _people(hits) if hits else (),
         )  # fmt: skip
         is_open = block.state in {"active", "asked"}
         shell = self._site.shell(
@@ -378,7 +400,7 @@ class SecurityPages:
             f"Block of {block.value}",
             "blocks",
             json_url=f"/api/v1/blocks/{block.id}",
-            refresh_s=10 if is_open else 0,
+            refresh_s=10 if is_open and hits is None else 0,  # who reads and types is not interrupted
         )
         return self._site.render("block.html", shell, view)
 
@@ -401,7 +423,7 @@ class SecurityPages:
 
     async def approve(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Agree to a block."""
-        await self._backend.approve(viewer, request.path_params["id"])
+        await self._backend.approve(viewer, request.path_params["id"], _number(fields.get("accounts", "")))
         return redirect(f"/blocks/{quote(request.path_params['id'])}")
 
     async def undo(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
@@ -603,6 +625,15 @@ def _clock(us: int, zone: tzinfo) -> str:
     return clock_text(us * 1_000, zone, "second") if us else "never"
 
 
+def _people(found: Entity) -> tuple[Named, ...]:
+    return tuple(Named(f"{each.value} ({each.count:,})", _entity_url("account", each.value)) for each in found.people)
+
+
+def _number(text: str) -> int:
+    text = text.strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
 def _state(block: Block, now_ns: int) -> str:
     return "expired" if block.state in {"active", "asked"} and block.expires_at <= now_ns else block.state
 
@@ -627,8 +658,14 @@ def _effect(block: Block, now_ns: int, zone: tzinfo) -> tuple[str, bool]:
     if not block.active_at:
         return "Not in force: nothing is refused yet.", False
     since = clock_text(block.active_at, zone, "second")
+    seen = f" Seen to {clock_text(block.seen_to, zone, 'second')}." if block.seen_to else ""
+    if not block.attempts_since and not block.taken_at:
+        return (
+            f"0 attempts since {since}, but nobody who refuses has heard of it yet: nothing is verified.{seen}",
+            False,
+        )
     if not block.attempts_since:
-        return f"0 attempts since {since}: effect verified.", True
+        return f"0 attempts since {since}: effect verified.{seen}", True
     last = clock_text(block.last_us * 1_000, zone, "second")
     n = "1 event" if block.attempts_since == 1 else f"{block.attempts_since:,} events"
     return f"{n} since {since}, the last at {last}. Does the system in front of it fetch the feed?", False

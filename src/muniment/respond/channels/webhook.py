@@ -45,11 +45,15 @@ class Webhook:
 
     def deliver(self, notice: Notice, now_ns: int) -> str:
         """Post it once."""
+        self.post(notice.id, webhook_body(notice), now_ns)
+        return ""
+
+    def post(self, id: str, body: bytes, now_ns: int) -> str:
+        """Sign and post a body of that id once; `answered 200`."""
         seconds = now_ns // 1_000_000_000
-        body = webhook_body(notice)
-        signatures = " ".join(sign(secret, notice.id, seconds, body) for secret in self._secrets)
-        headers = {"webhook-id": notice.id, "webhook-timestamp": str(seconds), "webhook-signature": signatures}
-        return _post(self._egress, self._target, headers, body)
+        signatures = " ".join(sign(secret, id, seconds, body) for secret in self._secrets)
+        headers = {"webhook-id": id, "webhook-timestamp": str(seconds), "webhook-signature": signatures}
+        return f"answered {_post(self._egress, self._target, headers, body)}"
 
 
 class Slack:
@@ -61,7 +65,8 @@ class Slack:
 
     def deliver(self, notice: Notice, now_ns: int) -> str:
         """Post it once."""
-        return _post(self._egress, self._target, {}, slack_message(notice))
+        _post(self._egress, self._target, {}, slack_message(notice))
+        return ""
 
 
 class Teams:
@@ -73,7 +78,8 @@ class Teams:
 
     def deliver(self, notice: Notice, now_ns: int) -> str:
         """Post it once."""
-        return _post(self._egress, self._target, {}, teams_message(notice))
+        _post(self._egress, self._target, {}, teams_message(notice))
+        return ""
 
 
 def sign(secret: bytes, id: str, seconds: int, body: bytes) -> str:
@@ -109,10 +115,10 @@ def _secret(text: str) -> bytes:
     return secret
 
 
-def _post(egress: Egress, target: Target, headers: dict[str, str], body: bytes) -> str:
+def _post(egress: Egress, target: Target, headers: dict[str, str], body: bytes) -> int:
     answer = egress.post(target, {"Content-Type": "application/json", **headers}, body)
     if 200 <= answer.status < 300:
-        return ""
+        return answer.status
     raise DeliveryError(
         f"{target.host}: answered {answer.status}",
         is_permanent=answer.status == 410, retry_after_ms=answer.retry_after_ms,

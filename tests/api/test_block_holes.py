@@ -1,0 +1,260 @@
+"""What somebody might try: other spellings, a whole office behind one address, two people at once, old previews, clocks."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from tests.live import LiveServer, within
+
+from muniment.access.database import open_database
+from muniment.errors import RejectedError
+from muniment.limits import BLOCK_ENDED_DAYS, BLOCK_SHARED_ACCOUNTS, BLOCK_TICKET_S
+from muniment.respond.block import canonical
+from muniment.respond.blocks import Blocks
+from muniment.respond.preview import Tickets
+from muniment.search.persons import Person
+
+NOW = 1_795_000_000 * 10**9
+HOUR = 3_600 * 10**9
+
+
+@pytest.fixture
+def blocks() -> Blocks:
+    return Blocks(open_database("sqlite://"))
+
+
+def _ask(blocks: Blocks, kind: str, value: str, *, needs_second: bool = False, hours: int = 1, now: int = NOW) -> Any:
+    known, text = canonical(kind, value)
+    return blocks.ask(known, text, hours=hours, reason="because", by="ana", now_ns=now, needs_second=needs_second)
+
+
+def test_a_request_nobody_answered_in_time_cannot_be_approved(blocks: Blocks) -> None:
+    asked = _ask(blocks, "address", "192.0.2.1", needs_second=True)
+    with pytest.raises(RejectedError, match="it is expired"):
+        blocks.approve(asked.id, "bob", NOW + HOUR)
+    with pytest.raises(RejectedError, match="it is expired"):
+        blocks.undo(asked.id, "ana", NOW + HOUR)
+    assert _ask(blocks, "address", "192.0.2.1", now=NOW + HOUR).state == "active"
+
+
+def test_another_spelling_of_an_account_is_blocked_once_and_found(blocks: Blocks) -> None:
+    made = _ask(blocks, "account", "M.Ruiz@Example.com")
+    with pytest.raises(RejectedError, match="already"):
+        _ask(blocks, "account", "m.ruiz@example.com")
+    found = blocks.find(*canonical("account", " m.RUIZ@example.com "), NOW)
+    assert found is not None
+    assert found.id == made.id
+    assert blocks.find(*canonical("key", "m.ruiz@example.com"), NOW) is None
+
+
+def test_every_block_is_found_by_what_it_covers_and_not_after_its_end(blocks: Blocks) -> None:
+    _ask(blocks, "range", "192.0.2.0/24")
+    _ask(blocks, "range", "192.0.2.128/25", hours=2)
+    _ask(blocks, "range", "::ffff:198.51.100.0/120")
+    _ask(blocks, "range", "2001:db8::/48")
+    inside = ["192.0.2.5", "::ffff:192.0.2.5", "198.51.100.255", "2001:db8:0:1::1"]
+    for text in inside:
+        assert blocks.find(*canonical("address", text), NOW), text
+    for text in ("192.0.3.5", "198.51.101.0", "2001:db8:1::1"):
+        assert blocks.find(*canonical("address", text), NOW) is None, text
+    assert blocks.find(*canonical("address", "192.0.2.5"), NOW + HOUR) is None
+    assert blocks.find(*canonical("address", "192.0.2.200"), NOW + HOUR) is not None
+
+
+def test_no_spelling_passes_by_the_allow_list_and_no_entry_covers_the_world(blocks: Blocks) -> None:
+    blocks.allow("::ffff:198.51.100.0/120", "Office", "ana", NOW)
+    assert [each.network for each in blocks.allowed()] == ["198.51.100.0/24"]
+    for kind, value in (
+        ("address", "::ffff:c633:6407"),
+        ("range", "::ffff:198.51.0.0/112"),
+        ("range", "198.51.100.7/32"),
+    ):
+        with pytest.raises(RejectedError, match="Office"):
+            _ask(blocks, kind, value)
+    for network in ("0.0.0.0/0", "::/0", "10.0.0.0/7", "::ffff:0:0/96"):
+        with pytest.raises(RejectedError, match=r"wider|every IPv4"):
+            blocks.allow(network, "all", "ana", NOW)
+
+
+@pytest.mark.parametrize("hours", [0, -1, 24 * 365])
+def test_a_time_limit_is_an_hour_to_ninety_days(blocks: Blocks, hours: int) -> None:
+    with pytest.raises(RejectedError, match="every block ends"):
+        _ask(blocks, "address", "192.0.2.1", hours=hours)
+
+
+def test_two_people_who_approve_at_once_are_one_approval(blocks: Blocks) -> None:
+    asked = _ask(blocks, "address", "192.0.2.1", needs_second=True)
+
+    def approve(who: str) -> str:
+        try:
+            return blocks.approve(asked.id, who, NOW + 1).approved_by
+        except RejectedError as error:
+            return str(error.status)
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(approve, [f"p{n}" for n in range(8)]))
+    assert outcomes.count("409") == 7
+    assert blocks.get(asked.id).approved_by in outcomes
+
+
+def test_a_ticket_is_no_other_text_and_no_other_time() -> None:
+    tickets = Tickets(b"s" * 32)
+    ticket = tickets.issue("address", "192.0.2.1", "ana", NOW)
+    tickets.check(ticket, "address", "192.0.2.1", "ana", NOW + BLOCK_TICKET_S * 10**9)
+    late = NOW + (BLOCK_TICKET_S + 1) * 10**9
+    for wrong, now in (
+        (ticket, late),
+        (ticket, NOW - (late - NOW)),
+        ("²." + ticket[11:], NOW),
+        ("", NOW),
+        (".", NOW),
+        ("1.ü", NOW),
+    ):
+        with pytest.raises(RejectedError):
+            tickets.check(wrong, "address", "192.0.2.1", "ana", now)
+
+
+def test_ended_blocks_are_forgotten_and_an_erased_person_at_once(blocks: Blocks) -> None:
+    old, other, named = (
+        _ask(blocks, "address", "192.0.2.1"),
+        _ask(blocks, "account", "Anna"),
+        blocks.ask(
+            "address", "192.0.2.9", hours=9_00, reason="anna's laptop", by="bob", now_ns=NOW, needs_second=False
+        ),
+    )
+    blocks.expire(NOW + HOUR)
+    assert blocks.forget_ended(NOW + HOUR + BLOCK_ENDED_DAYS * 24 * HOUR) == 0
+    assert blocks.forget_person(Person(("anna", "u-17")), NOW) == []  # it was over
+    assert {each.id for each in blocks.all()} == {old.id, named.id}
+    assert blocks.get(named.id).reason == "[erased]'s laptop"
+    assert blocks.forget_ended(NOW + HOUR + BLOCK_ENDED_DAYS * 24 * HOUR + 1) == 1
+    assert other.id not in {each.id for each in blocks.all()}
+
+
+# --- from the outside -------------------------------------------------------------------------------------------------
+
+
+def _preview(client: httpx.Client, kind: str, value: str) -> dict[str, Any]:
+    found: dict[str, Any] = client.post("/api/v1/blocks/preview", json={"kind": kind, "value": value}).json()
+    return found
+
+
+def test_a_whole_office_is_not_shut_out_by_accident(live_server: LiveServer) -> None:
+    server, office = live_server, "198.18.7.1"
+    key = server.key_for("office", "clear")
+    people = [f"worker{n}" for n in range(BLOCK_SHARED_ACCOUNTS + 2)]
+    server.send(key, *(
+        {"action": "user.login", "actor": {"id": who}, "context": {"ip": office}, "outcome": "success"} for who in people
+    ))  # fmt: skip
+    within(10, lambda: len(server.rows(f"ip:{office} source:office", limit=20)) == len(people), "not there")
+    ana, bob = server.session("ana", "analyst"), server.session("bob", "analyst")
+    preview = _preview(ana, "address", office)
+    assert (preview["is_shared"], preview["n_people"], preview["needs_second_person"]) == (True, len(people), True)
+    assert f"{len(people)} accounts" in preview["verdict"]
+    body = {"kind": "address", "value": office, "preview": preview["preview"], "reason": "x", "hours": 1}
+    for given in ({}, {"accounts": 1}, {"accounts": len(people) - 1}):
+        refused = ana.post("/api/v1/blocks", json=body | given)
+        assert refused.status_code == 409
+        assert f"{len(people)} accounts work from there" in refused.json()["error"]["reason"]
+    page = ana.get("/blocks/new", params={"kind": "address", "v": office}).text
+    assert "Type their number" in page
+    form = {
+        "csrf": ana.headers["x-csrf-token"],
+        "kind": "address",
+        "value": office,
+        "preview": preview["preview"],
+        "reason": "x",
+    }
+    assert ana.post("/blocks", data=form | {"hours": "1"}).status_code == 409
+    asked = ana.post("/api/v1/blocks", json=body | {"accounts": len(people)}).json()
+    assert asked["state"] == "asked"
+
+    # Who agrees sees the same and says the same.
+    path = f"/api/v1/blocks/{asked['id']}"
+    shown = bob.get(f"/blocks/{asked['id']}").text
+    assert "worker0" in shown
+    assert "Type their number" in shown
+    assert bob.get(f"{path}/hits").json()["n_people"] == len(people)
+    assert server.one(f"source:muniment action:block.preview target_id:{office} actor_id:bob", 5)
+    assert bob.post(f"{path}/approve").status_code == 409
+    assert ana.post(f"{path}/approve", json={"accounts": len(people)}).status_code == 403
+    assert bob.post(f"{path}/approve", json={"accounts": len(people)}).json()["state"] == "active"
+    assert bob.post(f"{path}/undo").json()["state"] == "undone"
+
+
+def test_a_reason_does_not_name_the_account(live_server: LiveServer) -> None:
+    preview = _preview(live_server.client, "account", "q.named")
+    body = {"kind": "account", "value": "q.named", "preview": preview["preview"], "reason": "Q.Named was phished"}
+    answer = live_server.client.post("/api/v1/blocks", json=body)
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "reason")
+
+
+def test_an_effect_is_verified_only_when_somebody_heard_of_the_block(live_server: LiveServer) -> None:
+    server, address = live_server, "198.18.7.66"
+    key = server.key_for("effects", "clear")
+    preview = _preview(server.client, "address", address)
+    body = {"kind": "address", "value": address, "preview": preview["preview"], "reason": "x", "hours": 1}
+    block = server.client.post("/api/v1/blocks", json=body).json()
+    assert server.get(f"/api/v1/blocks/{block['id']}")["taken_at"] == 0
+    with server.reader(role="enforcer") as enforcer:
+        enforcer.get("/feeds/accounts.txt")  # a feed that does not carry it
+        assert server.get(f"/api/v1/blocks/{block['id']}")["taken_at"] == 0
+        enforcer.get("/feeds/nginx.conf")
+    assert server.get(f"/api/v1/blocks/{block['id']}")["taken_at"] >= block["active_at"]
+
+    def event(seconds: float) -> dict[str, Any]:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+        return {"action": "user.login", "outcome": "failure", "occurred_at": stamp, "context": {"ip": address}}
+
+    server.send(key, event(-120))  # told late: it happened before
+    server.send(key, event(30))  # a clock that is ahead
+    found = within(10, lambda: server.get(f"/api/v1/blocks/{block['id']}")["attempts_since"], "not counted")
+    assert found == 1
+    server.client.post(f"/api/v1/blocks/{block['id']}/undo")
+
+
+def test_an_erased_person_leaves_blocks_orders_exceptions_and_silences(live_server: LiveServer) -> None:
+    server = live_server
+    key = server.key_for("leaving", "sealed")
+    server.send(key, {"action": "user.login", "outcome": "failure",
+                      "actor": {"id": "u-8810", "name": "Quitta Holm", "email": "quitta@example.org"}})  # fmt: skip
+    server.one("actor_email:quitta@example.org")
+    preview = _preview(server.client, "account", "quitta@example.org")
+    body = {"kind": "account", "value": "quitta@example.org", "preview": preview["preview"], "reason": "phished"}
+    block = server.client.post("/api/v1/blocks", json=body).json()
+    server.one("source:muniment action:block.create target_id:quitta@example.org", 5)
+    made = server.client.post(
+        "/api/v1/rules/exceptions", json={"rule": "", "query": "actor:u-8810", "reason": "u-8810 travels", "days": 3}
+    )
+    assert made.status_code == 201, made.text
+    silence = server.client.post("/api/v1/silences", json={"source": "Quitta*", "reason": "Quitta Holm moves"})
+    assert silence.status_code == 201
+    for identifier, source in (("u-8810", "leaving"), ("quitta@example.org", "")):
+        asked = server.client.post(
+            "/api/v1/erasures", json={"identifier": identifier, "source": source, "reason": "request 2026-18"}
+        ).json()
+        with server.reader(role="administrator") as second:
+            assert second.post(f"/api/v1/erasures/{asked['number']}/approval").status_code == 202
+            within(30, lambda n=asked["number"]: [e for e in server.get("/api/v1/erasures")["erasures"] if e["number"] == n and e["done_at"]], "not erased")  # type: ignore[misc]  # fmt: skip
+    assert block["id"] not in {each["id"] for each in server.get("/api/v1/blocks")["blocks"]}
+    exceptions = [
+        e for e in server.get("/api/v1/rules/exceptions")["exceptions"] if e["number"] == made.json()["number"]
+    ]
+    assert (exceptions[0]["query"], exceptions[0]["reason"], exceptions[0]["is_active"]) == (
+        "[erased]",
+        "[erased] travels",
+        False,
+    )
+    assert server.get("/api/v1/silences")["silences"][0]["reason"] == "[erased] moves"
+    # The block's records stay, and say no more whom they are about.
+    rows = server.rows(f'source:muniment action:block.create "{block["id"]}"')
+    assert len(rows) == 1
+    assert "quitta" not in str(server.get(f"/api/v1/events/{rows[0]['index']}")).lower()
+    files = [path for path in server.folder.iterdir() if path.is_file() and path.name.startswith("muniment.")]
+    assert files, list(server.folder.iterdir())
+    for path in files:
+        assert b"quitta@example.org" not in path.read_bytes(), path
