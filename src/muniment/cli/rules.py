@@ -15,7 +15,7 @@ from muniment.errors import RejectedError
 
 if TYPE_CHECKING:
     from muniment.detect.logsources import Kind
-    from muniment.detect.rules import Loaded, Rule
+    from muniment.detect.rules import Loaded, Refused, Rule
 
 __all__ = ["rules_app"]
 
@@ -31,7 +31,10 @@ def check(paths: Paths, as_json: AsJson = False) -> None:
     """Read rules and say which cannot be run, and why. Exit code 2 when there are any."""
     loaded = _load(paths)
     if as_json:
-        refused = [{"file": r.file, "title": r.title, "reason": r.reason} for r in loaded.refused]
+        refused = [
+            {"file": r.file, "line": r.line, "column": r.column, "title": r.title, "reason": r.reason, "fix": r.fix}
+            for r in loaded.refused
+        ]
         remarks = [{"file": rule.file, "remark": text} for rule in loaded.rules for text in rule.remarks]
         print_json(
             {
@@ -43,9 +46,7 @@ def check(paths: Paths, as_json: AsJson = False) -> None:
         )
     else:
         for each in loaded.refused:
-            console.print(
-                Text.assemble((inert(each.file), "bold"), "  ", inert(each.title), "\n  ", (inert(each.reason), "red"))
-            )
+            console.print(_refusal(each))
         for rule in loaded.rules:
             for text in rule.remarks:
                 notes.print(Text(f"{inert(rule.file)}: {inert(text)} (it runs all the same)", style="dim"))
@@ -57,6 +58,12 @@ def check(paths: Paths, as_json: AsJson = False) -> None:
         )
     if loaded.refused:
         raise typer.Exit(2)
+
+
+def _refusal(each: Refused) -> Text:
+    """file:line:column and title, what is wrong, and how to mend it."""
+    found = Text.assemble((inert(each.where), "bold"), "  ", inert(each.title), "\n  ", (inert(each.reason), "red"))
+    return found.append(f"\n  {inert(each.fix)}") if each.fix else found
 
 
 @rules_app.command("test")

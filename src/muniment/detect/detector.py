@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -239,16 +239,27 @@ class Detector:
         known = {row.index: row for row, _ in matches}
         findings: list[Finding] = []
         for row, rule in matches:
+            self.book.tally.matched(rule.key, row.time_us)
             if alerts_alone(rule):
                 findings.append(finding_of_match(rule, row))
-            findings += [self._finding(firing, known) for firing in ready.fed(row, rule)]
+            firings = list(ready.fed(row, rule))
+            findings += [self._finding(firing, known) for firing in firings]
+            self._count(firings)
         # The clock bounds what a source may claim: one event from the future must not close everybody's windows.
         self._newest_us = max(self._newest_us, min(rows.newest_us, self._now_ns() // 1_000))
-        findings += [self._finding(firing, known) for firing in ready.advanced(self._newest_us)]
+        firings = list(ready.advanced(self._newest_us))
+        findings += [self._finding(firing, known) for firing in firings]
+        self._count(firings)
         if findings:
             began = self.alerts.apply(findings)
             risky = [finding for alert in began for finding in self._risk(ready, alert)]
             self._began([*began, *(self.alerts.apply(risky) if risky else ())])
+
+    def _count(self, firings: Iterable[Firing]) -> None:
+        """Alerts that correlations began, for their counts; what only goes on is not another one."""
+        for firing in firings:
+            if not firing.is_more:
+                self.book.tally.matched(firing.correlation.key, firing.last_us)
 
     def _without_exempt(self, matches: Sequence[tuple[Row, Rule]]) -> Sequence[tuple[Row, Rule]]:
         """Matches that no exception hides; what each hid is counted. The store decides what a query finds."""
@@ -324,9 +335,11 @@ class Detector:
         self._latest_budget = now
         for matcher in (ready.typed, ready.raw):
             for number, rule in enumerate(matcher.rules):
+                self.book.tally.spent(rule.key, self._now_ns() // 1_000, matcher.spent_s[number])
                 if matcher.spent_s[number] > RULE_BUDGET_SHARE * elapsed:
                     self._pause(rule, f"it took {matcher.spent_s[number]:.1f} s of {elapsed:.0f} s")
                 matcher.spent_s[number] = 0.0
+        self.book.tally.flush(self._now_ns() // 1_000)
 
     def _pause(self, rule: Rule | Correlation, why: str) -> None:
         self.book.pause(rule.key, why)

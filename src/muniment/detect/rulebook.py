@@ -16,7 +16,9 @@ from typing import Final
 import sqlalchemy as sa
 
 from muniment.detect.correlation import Correlation
+from muniment.detect.mistakes import document_of
 from muniment.detect.rules import Loaded, Refused, Rule, load_rules
+from muniment.detect.tally import Tally
 from muniment.errors import RejectedError
 from muniment.limits import RULE_FILE_BYTES_MAX, RULES_MAX
 from muniment.search.query.parse import parse_query
@@ -106,6 +108,8 @@ class RuleBook:
         self._loaded = Loaded((), ())
         self._version = 0
         self.paused: dict[str, str] = {}
+        self.tally = Tally(database)
+        self._texts: dict[str, str] = {}
         _METADATA.create_all(database)
         self.current = RuleSet(0, (), (), (), (), ())
         self.look()
@@ -133,6 +137,7 @@ class RuleBook:
         rules, twins = _without_twins(found.rules)
         with self._lock:
             self._seen = seen
+            self._texts = dict(texts)
             self._loaded = Loaded(rules, [*problems, *found.refused, *twins], found.correlations)
             self.paused.clear()
             self._renew()
@@ -260,6 +265,12 @@ class RuleBook:
         if found is None:
             raise RejectedError("there is no such rule", field="rule", status=404)
         return found
+
+    def text(self, rule: Rule | Correlation) -> tuple[str, int]:
+        """A rule as its file has it, and the line it begins at."""
+        with self._lock:
+            text = self._texts.get(rule.file, "")
+        return document_of(text, {"id": rule.id, "name": rule.name, "title": rule.title})
 
     def is_on(self, rule: Rule | Correlation, switches: dict[str, Switch]) -> bool:
         """Does it run?"""
