@@ -243,6 +243,7 @@ class Server:
         """Alerts into the ledger; they are there when this returns."""
         arrival = Arrival(ALERTS_SOURCE, "internal", self.clock(), records, ids)
         self.pipeline.submit_nowait_threadsafe(arrival).result(_ALERT_WRITE_S)
+        self.registry.heard(arrival)
 
     def _told_by_detection(self, action: str, found: dict[str, object]) -> None:
         self.upkeep.notice(action, found)

@@ -44,6 +44,8 @@ STATES: Final[Mapping[str, int]] = {"new": 1, "in_progress": 2, "suppressed": 3,
 """OCSF's states of a finding."""
 
 _NAMESPACE: Final = uuid.UUID("5d0c2a0e-8c1a-5b7e-9a43-1f6a0f3f8c55")
+_PREFIX_MIN: Final = 8
+"""So much of an id names an alert to people who type it."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _KINDS: Final = ("actors", "addresses", "hosts", "targets", "sources", "actions", "outcomes")
 
@@ -151,9 +153,12 @@ class AlertBook:
             return sorted(self._alerts.values(), key=lambda alert: (-alert.last_us, alert.uid))
 
     def get(self, uid: str) -> Alert:
-        """One alert. RejectedError with status 404 when there is none."""
+        """One alert, by its id or the beginning of it. RejectedError with status 404 when there is none, or several."""
         with self._lock:
             found = self._alerts.get(uid)
+            if found is None and len(uid) >= _PREFIX_MIN:
+                begun = [alert for key, alert in self._alerts.items() if key.startswith(uid)]
+                found = begun[0] if len(begun) == 1 else None
         if found is None:
             raise RejectedError("there is no such alert", field="uid", status=404)
         return found

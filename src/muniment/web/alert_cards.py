@@ -62,13 +62,20 @@ class Card:
 def card(alert: Alert, now_ns: int, zone: tzinfo) -> Card:
     """One alert."""
     about = tuple(
-        Named(value, entity_url(_KINDS.get(name, ""), value, alert.uid)) for name, value in alert.group.items()
+        Named(_called(alert, name, value), entity_url(_KINDS.get(name, ""), value, alert.uid))
+        for name, value in alert.group.items()
     )
     return Card(
         alert, f"/alerts/{quote(alert.uid)}", about, ", ".join(facts(alert)), admitted_words(alert.admitted),
         bool(alert.admitted and alert.admitted.count), ago(alert.last_us * 1_000, now_ns),
         clock_text(alert.last_us * 1_000, zone, "second"), alert.state.replace("_", " "), (alert.uid,),
     )  # fmt: skip
+
+
+def _called(alert: Alert, name: str, value: str) -> str:
+    """An account by its name, where the alert knows one for its number."""
+    actors = alert.values.get("actors", [])
+    return actors[0] if _KINDS.get(name) == "account" and len(actors) == 1 else value
 
 
 def folded(cards: Sequence[Card]) -> list[Card]:
@@ -97,8 +104,19 @@ def _one(same: Sequence[Card]) -> Card:
     return replace(
         first, facts=most.facts, admitted=told.admitted, is_admitted=told.is_admitted, when=newest.when, clock=newest.clock,
         uids=tuple(each.alert.uid for each in (first, *others)),
-        also=tuple(Named(each.alert.title, each.url) for each in others),
+        also=tuple(_titles(others)),
     )  # fmt: skip
+
+
+def _titles(cards: Sequence[Card]) -> list[Named]:
+    """Each rule once, with how often it found something; the newest is where it leads."""
+    together: dict[str, list[Card]] = {}
+    for each in sorted(cards, key=lambda each: -each.alert.last_us):
+        together.setdefault(each.alert.title, []).append(each)
+    return [
+        Named(f"{title} ({len(same)} times)" if len(same) > 1 else title, same[0].url)
+        for title, same in together.items()
+    ]
 
 
 def by_rule(cards: Sequence[Card]) -> list[Card]:
@@ -115,7 +133,7 @@ def by_rule(cards: Sequence[Card]) -> list[Card]:
 def seen(evaluated: Evaluated, zone: tzinfo) -> str:
     """How far the rules have seen."""
     if not evaluated.to_time:
-        return "Nothing has been evaluated yet"
+        return "Nothing is evaluated yet: the rules wait for the store"
     clock = clock_text(evaluated.to_time, zone, "second")
     return f"Evaluated to {clock} for {evaluated.n_fresh} of {evaluated.n_sources} sources"
 
