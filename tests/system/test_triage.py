@@ -124,7 +124,9 @@ def test_a_reason_is_asked_for_and_no_other_address_is_gone_back_to(server: Live
     csrf = html.split('name="csrf" value="')[1].split('"')[0]
     body = {"csrf": csrf, "pick.1": uid, "state": "resolved", "back": "/alerts"}
     assert client.post("/alerts/states", data=body).status_code == 400
-    answer = client.post("/alerts/states", data={**body, "reason": "x", "back": "//evil.example"}, follow_redirects=False)
+    answer = client.post(
+        "/alerts/states", data={**body, "reason": "x", "back": "//evil.example"}, follow_redirects=False
+    )
     assert answer.headers["location"].startswith("/alerts?")
     assert client.post("/alerts/states", data={**body, "csrf": "no"}).status_code == 403
     server.client.post(f"/api/v1/alerts/{uid}/state", json={"state": "in_progress"})
@@ -142,7 +144,9 @@ def test_the_entity_page_adds_up_its_risk_and_links_what_made_it(server: LiveSer
     assert page.locator(".counted:has(.sum) a[href^='/alerts/']").count() >= 2
 
 
-def test_a_rule_says_what_feeds_it_and_one_that_nothing_feeds_that_it_cannot_fire(server: LiveServer, page: Any) -> None:
+def test_a_rule_says_what_feeds_it_and_one_that_nothing_feeds_that_it_cannot_fire(
+    server: LiveServer, page: Any
+) -> None:
     rules = {r["title"]: r for r in server.get("/api/v1/rules")["rules"]}
     fed, paper = rules["Many failed logins from one address"], rules["A mailbox rule soon after a new device"]
     assert "door" in fed["sources"]
