@@ -235,6 +235,18 @@ TAIL_ROWS_MAX: Final = 500
 PAGE_JSON_CHARS_MAX: Final = 256 * KIB
 """Of one record laid out on a page; the browser stays quick, the download has all."""
 
+PAGE_ALERTS_MAX: Final = 1_000
+"""Alerts a page folds into cards, the first by its order; it says how many it left out."""
+
+PAGE_CARDS: Final = 50
+"""Cards of alerts on a page: what an analyst goes through before the list is another one."""
+
+PAGE_RULES_MAX: Final = 500
+"""Rules in one list; with the public collections there are thousands, which are found by words."""
+
+PAGE_PICKS_BYTES_MAX: Final = 64 * KIB
+"""A form that closes picked alerts: `ALERTS_AT_ONCE_MAX` ids of 36 characters, and a reason."""
+
 PAGE_FORM_BYTES_MAX: Final = 16 * KIB
 """A posted form: a query of 4 KiB in percent-encoding and a few short fields."""
 
@@ -329,6 +341,27 @@ ALERT_REWRITE_S: Final = 60
 
 ALERTS_KEPT_MAX: Final = 10_000
 """Alerts in memory, newest first; older ones are found by searching."""
+
+ALERT_STEPS_MAX: Final = 100
+"""What people did with one alert and wrote to it; the newest are kept in it, all stand in the ledger."""
+
+ALERTS_AT_ONCE_MAX: Final = 500
+"""Alerts that one request may close: a morning's worth of one noisy rule."""
+
+ADMITTED_ROWS_MAX: Final = 2_000
+"""Successful logins looked at for the alerts of one page, the newest; an office behind one address makes hundreds."""
+
+RULE_TALLY_DAYS: Final = 31
+"""How long the hourly counts of a rule are kept: 24 rows a day for each rule that matched."""
+
+FEEDING_DAYS: Final = 7
+"""A source that sent nothing a rule could be about for so long does not feed it; weekends are no gap."""
+
+FEEDING_EVERY_S: Final = 300.0
+"""How old the look at what feeds which rule may be; it takes 30 ms for a million events."""
+
+FEEDING_KINDS_MAX: Final = 5_000
+"""Kinds of events rules are asked about, the most frequent; a company with sixty systems has a thousand."""
 
 RULES_LOOK_EVERY_S: Final = 2.0
 """How often the folders of rules are looked at for changes; 3,000 files take 10 ms."""

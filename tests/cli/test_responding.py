@@ -87,14 +87,17 @@ def test_alerts(server: LiveServer) -> None:
     brute = next(each for each in listed if each["title"] == "Many failed logins from one address")
     table = _run(server, "alerts", "list").stdout
     assert "Many failed logins from one address" in table
-    assert brute["uid"] in table
-    shown = _run(server, "alerts", "show", brute["uid"]).stdout
+    short = brute["uid"][:8]
+    assert short in table
+    assert _run(server, "alerts", "comment", short, "called anna").returncode == 0
+    assert _run(server, "alerts", "assign", short, "--to", "dana").stdout.endswith("dana\n")
+    shown = _run(server, "alerts", "show", short).stdout
     assert "203.0.113.50" in shown
     assert "What to do" in shown
     assert _run(server, "alerts", "set", brute["uid"], "resolved").returncode != 0  # a reason is asked for
     done = _run(server, "alerts", "set", brute["uid"], "resolved", "--reason", "it was a drill")
     assert "resolved" in done.stdout
-    assert brute["uid"] not in _run(server, "alerts", "list").stdout
+    assert short not in _run(server, "alerts", "list").stdout
 
 
 def test_blocks(server: LiveServer) -> None:

@@ -37,6 +37,13 @@ def test_a_noisy_rule_is_no_attack_of_many_steps() -> None:
     assert (again.score, again.n_rules) == (75.0, 1)
 
 
+def test_accounts_that_one_address_tried_share_its_points_and_the_address_has_them_all() -> None:
+    tried = {"actors": tuple(f"u{n}" for n in range(25)), "addresses": ("203.0.113.7",)}
+    alert = _alert(1, "high", "a", group=(("src_ip", "203.0.113.7"),), values=tried)
+    assert risk_of("actor", "u3", [alert], _NOW_NS).score == 2.0
+    assert risk_of("address", "203.0.113.7", [alert], _NOW_NS).score == 50.0
+
+
 def test_false_alarms_drills_and_risk_itself_do_not_count() -> None:
     alerts = [
         _alert(1, "high", "a", state="suppressed"), _alert(2, "high", "b", drill="d-1"), _alert(3, "high", "c", kind="risk"),

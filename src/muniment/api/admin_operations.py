@@ -40,6 +40,8 @@ class SourceAnswer(msgspec.Struct, frozen=True):
     received: int = 0
     quarantined: int = 0
     last_heard: int | None = None
+    format_title: str = ""
+    docs: str = ""
 
 
 class SourceListAnswer(msgspec.Struct, frozen=True):
@@ -193,7 +195,7 @@ class Administering:
         counters = self._s.sources.counters(info.id)
         return SourceAnswer(
             info.id, info.title, info.format, info.privacy, info.owner, info.rhythm_s or 0,
-            counters.received, counters.quarantined, counters.last_heard or None,
+            counters.received, counters.quarantined, counters.last_heard or None, *self._s.sources.about(info.format),
         )  # fmt: skip
 
     async def source_create(self, call: Call[Empty, SourceBody]) -> NewSourceAnswer:

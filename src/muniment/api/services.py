@@ -16,6 +16,7 @@ from muniment.api.recorder import Recorder
 from muniment.config import Settings
 from muniment.detect.alerts import AlertBook
 from muniment.detect.detector import Detector
+from muniment.detect.feeding import Feeding
 from muniment.detect.rulebook import RuleBook
 from muniment.ledger.ledger import Ledger
 from muniment.respond.block import Block
@@ -67,6 +68,7 @@ class Services:
     rules: RuleBook
     alerts: AlertBook
     detector: Detector
+    feeding: Feeding
     blocks: Blocks
     tickets: Tickets
     engine: Engine

@@ -170,7 +170,7 @@ class PagesBackend:
         return [
             web.SourceStatus(
                 each.id, each.title, each.format, "clear" if each.privacy == "clear" else "sealed", each.owner,
-                each.rhythm_s, each.received, each.quarantined, each.last_heard,
+                each.rhythm_s, each.received, each.quarantined, each.last_heard, each.format_title, each.docs,
             )
             for each in found
         ]  # fmt: skip

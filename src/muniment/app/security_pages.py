@@ -9,11 +9,15 @@ import msgspec
 
 from muniment.api.detection_operations import (
     AlertParams,
+    AssignBody,
     BackTestBody,
+    CommentBody,
     Detecting,
     ExceptionBody,
     RiskParams,
+    RuleTextParams,
     StateBody,
+    StatesBody,
     SwitchBody,
 )
 from muniment.api.order_operations import Ordering, OrderParams
@@ -40,8 +44,25 @@ class SecurityPagesBackend:
         self._responding = Responding(pages.collecting)
         self._ordering = Ordering(pages.collecting)
 
-    async def alerts(self, viewer: Viewer, *, state: str, level: str, rule: str, entity: str) -> web.Alerts:
-        params = checked({"state": state, "level": level, "rule": rule, "entity": entity}, AlertParams)
+    async def alerts(
+        self,
+        viewer: Viewer,
+        *,
+        state: str = "",
+        level: str = "",
+        rule: str = "",
+        entity: str = "",
+        source: str = "",
+        assignee: str = "",
+        q: str = "",
+        sort: str = "newest",
+        limit: int = 100,
+    ) -> web.Alerts:
+        asked = {
+            "state": state, "level": level, "rule": rule, "entity": entity, "source": source, "assignee": assignee, "q": q,
+            "sort": sort, "limit": limit,
+        }  # fmt: skip
+        params = checked(asked, AlertParams)
         return as_web(web.Alerts, await self._detecting.alerts(self._pages.call("alerts", params)))
 
     async def risk(self, viewer: Viewer, *, entity: str, limit: int) -> web.Risks:
@@ -54,6 +75,25 @@ class SecurityPagesBackend:
     async def set_state(self, viewer: Viewer, uid: str, state: str, reason: str) -> web.Alert:
         body = checked({"state": state, "reason": reason}, StateBody)
         return as_web(web.Alert, await self._detecting.set_state(self._pages.call("alerts", body=body, uid=uid)))
+
+    async def set_states(self, viewer: Viewer, uids: Sequence[str], state: str, reason: str) -> int:
+        body = checked({"uids": list(uids), "state": state, "reason": reason}, StatesBody)
+        return len((await self._detecting.set_states(self._pages.call("alerts", body=body))).alerts)
+
+    async def assign(self, viewer: Viewer, uid: str, assignee: str) -> None:
+        body = checked({"assignee": assignee}, AssignBody)
+        await self._detecting.assign(self._pages.call("alerts", body=body, uid=uid))
+
+    async def comment(self, viewer: Viewer, uid: str, text: str) -> None:
+        body = checked({"text": text}, CommentBody)
+        await self._detecting.comment(self._pages.call("alerts", body=body, uid=uid))
+
+    async def rule(self, viewer: Viewer, rule: str) -> web.OneRule:
+        params = checked({"rule": rule}, RuleTextParams)
+        return as_web(web.OneRule, await self._detecting.rule(self._pages.call("alerts", params)))
+
+    async def coverage(self, viewer: Viewer) -> web.Coverage:
+        return as_web(web.Coverage, await self._detecting.coverage(self._pages.call("alerts")))
 
     async def rules(self, viewer: Viewer) -> web.Rules:
         return as_web(web.Rules, await self._detecting.rules(self._pages.call("alerts")))

@@ -69,6 +69,7 @@ from muniment.detect.alerts import SOURCE as ALERTS_SOURCE
 from muniment.detect.alerts import AlertBook
 from muniment.detect.behaviour import Surroundings
 from muniment.detect.detector import Detector
+from muniment.detect.feeding import Feeding
 from muniment.detect.logsources import Kind, Taxonomy, kind_of_entry, taxonomy_of
 from muniment.detect.rulebook import RuleBook
 from muniment.errors import AuditError, ConfigError, DeniedError, RejectedError, StorageError
@@ -277,6 +278,7 @@ class Server:
         """Alerts into the ledger; they are there when this returns."""
         arrival = Arrival(ALERTS_SOURCE, "internal", self.clock(), records, ids)
         self.pipeline.submit_nowait_threadsafe(arrival).result(_ALERT_WRITE_S)
+        self.registry.heard(arrival)
 
     def _told_by_detection(self, action: str, found: dict[str, object]) -> None:
         self.upkeep.notice(action, found)
@@ -355,6 +357,7 @@ class Server:
             forget_credentials=self.admission.forget, open_part=self.protector.open_part, horizon=self.projector.horizon, signatures=self.ledger.signatures,
             wait_for_change=self._wait_for_change, note_verify=self.upkeep.note_verify, keys_changed=self._keys_changed,
             erasures=self.erasures, subjects_of=self.subject_keys.find, erase_subject=self.protector.erase_subject, rules=self.rules, alerts=self.alerts, detector=self.detector,
+            feeding=Feeding(self.engine, self.formats_of_rules),
             blocks=self.blocks, tickets=self.tickets, engine=self.engine, webhooks=self.webhooks, outbox=self.notifier.outbox, silences=self.notifier.silences,
             channels=self.notifier.channels, notice_routes=tuple(self.notifier.routes), formats=self.formats,
             actions=self.notifier.actions, orders=self.orders, send_order=self.notifier.order,

@@ -50,11 +50,12 @@ def alerts_list(
         print_json(answer)
         return
     print_table(
-        ("last", "level", "events", "alert", "about", "state", "id"),
+        ("when", "level", "events", "alert", "about", "let in", "state", "id"),
         [
             (
-                short_time(a["last_us"] * 1_000), Text(a["level"], style=_LEVELS.get(a["level"], "")), f"{a['count']:,}",
-                inert(a["title"]), inert(", ".join(a["group"].values())), a["state"], a["uid"],
+                short_time(a["last_us"] * 1_000)[5:16], Text(a["level"], style=_LEVELS.get(a["level"], "")),
+                f"{a['count']:,}", inert(a["title"]), inert(", ".join(a["group"].values())), _let_in(a),
+                a["state"], a["uid"][:8],
             )
             for a in answer["alerts"]
         ],
@@ -65,6 +66,14 @@ def alerts_list(
         f"for {seen['n_fresh']} of {seen['n_sources']} sources"
     )
     notes.print(Text(words + (f"; {seen['problem']}" if seen["problem"] else ""), style="dim"), soft_wrap=True)
+
+
+def _let_in(alert: dict[str, Any]) -> Text:
+    """Did any succeed? Who was, `-` for nobody, nothing where that is no question."""
+    found = alert["admitted"]
+    if found is None:
+        return Text()
+    return Text(inert(", ".join(found["who"][:3])) or str(found["count"]), style="red") if found["count"] else Text("-")
 
 
 @alerts_app.command("show")
@@ -80,12 +89,19 @@ def alerts_show(uid: str, server: Server = "", data: Data = "", as_json: AsJson 
         ("events", f"{a['count']:,}, {short_time(a['first_us'] * 1_000)} to {short_time(a['last_us'] * 1_000)}"),
         ("why", inert(a["why"])),
         ("state", inert(" ".join((a["state"], a["state_by"], a["state_reason"])))),
+        ("whose", inert(a["assignee"])),
         ("rule by", inert(a["author"])),
-        ("tags", inert(" ".join(a["tags"]))),
+        ("let in", _let_in(a).plain),
+        ("ATT&CK", inert(", ".join(f"{each['id']} {each['name']}" for each in a["techniques"]))),
+        ("tags", inert(" ".join(tag for tag in a["tags"] if not tag.startswith("attack.t")))),
         *((name, inert(", ".join(values))) for name, values in a["values"].items() if values),
     ]
     console.print(key_values([(name, value) for name, value in found if value]))
-    console.print(Text(inert(a["description"])), soft_wrap=True)
+    for line in a["description"].splitlines():
+        console.print(Text(inert(line)), soft_wrap=True)
+    for step in a["steps"]:
+        said = f": {step['text']}" if step["text"] else ""
+        notes.print(Text(f"{short_time(step['at_ns'])} {inert(step['by'])} {step['what']}{inert(said)}", style="dim"))
     if a["evidence"]:
         shown = " OR ".join(f"index:{index}" for index in a["evidence"][-10:])
         notes.print(Text(f"its events: muniment search '{shown}'", style="dim"), soft_wrap=True)
@@ -106,6 +122,25 @@ def alerts_set(
         print_json(a)
     else:
         console.print(Text(f"{inert(a['title'])}: {a['state']}"), soft_wrap=True)
+
+
+@alerts_app.command("comment")
+def alerts_comment(uid: str, text: str, server: Server = "", data: Data = "") -> None:
+    """Write something to an alert."""
+    a = _connect(server, data).post(f"/api/v1/alerts/{uid}/comment", {"text": text})
+    console.print(Text(f"{inert(a['title'])}: written"), soft_wrap=True)
+
+
+@alerts_app.command("assign")
+def alerts_assign(
+    uid: str,
+    to: Annotated[str, typer.Option(help="Who has it now; empty: nobody.")] = "",
+    server: Server = "",
+    data: Data = "",
+) -> None:
+    """Give an alert to somebody, or to nobody."""
+    a = _connect(server, data).post(f"/api/v1/alerts/{uid}/assign", {"assignee": to})
+    console.print(Text(f"{inert(a['title'])}: {inert(a['assignee']) or 'nobody'}"), soft_wrap=True)
 
 
 # --- blocks -----------------------------------------------------------------------------------------------------------

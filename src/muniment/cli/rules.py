@@ -1,4 +1,4 @@
-"""`muniment rules`: read Sigma rules as the server will, and run them over events in a file. Needs no server."""
+"""`muniment rules`: read Sigma rules as the server will, run them over events in a file, ask a server how they do."""
 
 from __future__ import annotations
 
@@ -15,15 +15,60 @@ from muniment.errors import RejectedError
 
 if TYPE_CHECKING:
     from muniment.detect.logsources import Kind
-    from muniment.detect.rule import Loaded, Rule
+    from muniment.detect.rule import Loaded, Refused, Rule
 
 __all__ = ["rules_app"]
 
-rules_app = typer.Typer(help="Sigma rules: what can be run, and what they find in a file.", no_args_is_help=True)
+rules_app = typer.Typer(
+    help="Sigma rules: what can be run, what they find in a file, how a server runs them.", no_args_is_help=True
+)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of *.yml.", show_default=False)]
 _STYLES = {"critical": "bold red", "high": "red", "medium": "yellow"}
 _LEVELS = ("critical", "high", "medium", "low", "informational")
+
+
+@rules_app.command("list")
+def list_rules(
+    show: Annotated[
+        str, typer.Option(help="all, running, off, or paper: those that no source feeds.", metavar="WHICH")
+    ] = "all",
+    server: Annotated[str, typer.Option("--server", help="URL of the server.", envvar="MUNIMENT_URL")] = "",
+    data: Annotated[
+        str, typer.Option("--data", help="Data folder of a server on this machine.", envvar="MUNIMENT_DATA")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """The rules of a server: which run, what feeds them, how often they matched. Asks the server."""
+    from muniment.cli.client import connect
+
+    if show not in {"all", "running", "off", "paper"}:
+        raise RejectedError(f"must be all, running, off or paper, got {show!r}", field="show")
+    answer = connect(server, data=data).get("/api/v1/rules")
+    if as_json:
+        print_json(answer)
+        return
+    wanted = [
+        r
+        for r in answer["rules"]
+        if show == "all" or (r["is_on"] == (show != "off") and (show != "paper" or not r["sources"]))
+    ]
+    wanted.sort(key=lambda r: (_LEVELS.index(r["level"]) if r["level"] in _LEVELS else 9, r["title"]))
+    print_table(
+        ("level", "rule", "state", "fed by", "day", "month", "author"),
+        [
+            (
+                Text(r["level"], _STYLES.get(r["level"], "")), inert(r["title"]),
+                "runs" if r["is_on"] else "paused" if r["by"] == "muniment" else "off",
+                inert(", ".join(r["sources"])) or "no source", f"{r['matches_day']:,}", f"{r['matches_month']:,}",
+                inert(r["author"]),
+            )
+            for r in wanted
+        ],
+    )  # fmt: skip
+    for each in answer["refused"]:
+        where = ":".join([each["file"], *(str(n) for n in (each["line"], each["column"]) if n)])
+        notes.print(Text(f"cannot be run: {inert(where)} {inert(each['reason'])}. {inert(each['fix'])}", style="red"))
 
 
 @rules_app.command("check")
@@ -31,7 +76,10 @@ def check(paths: Paths, as_json: AsJson = False) -> None:
     """Read rules and say which cannot be run, and why. Exit code 2 when there are any."""
     loaded = _load(paths)
     if as_json:
-        refused = [{"file": r.file, "title": r.title, "reason": r.reason} for r in loaded.refused]
+        refused = [
+            {"file": r.file, "line": r.line, "column": r.column, "title": r.title, "reason": r.reason, "fix": r.fix}
+            for r in loaded.refused
+        ]
         remarks = [{"file": rule.file, "remark": text} for rule in loaded.rules for text in rule.remarks]
         print_json(
             {
@@ -43,9 +91,7 @@ def check(paths: Paths, as_json: AsJson = False) -> None:
         )
     else:
         for each in loaded.refused:
-            console.print(
-                Text.assemble((inert(each.file), "bold"), "  ", inert(each.title), "\n  ", (inert(each.reason), "red"))
-            )
+            console.print(_refusal(each), soft_wrap=True)
         for rule in loaded.rules:
             for text in rule.remarks:
                 notes.print(Text(f"{inert(rule.file)}: {inert(text)} (it runs all the same)", style="dim"))
@@ -57,6 +103,12 @@ def check(paths: Paths, as_json: AsJson = False) -> None:
         )
     if loaded.refused:
         raise typer.Exit(2)
+
+
+def _refusal(each: Refused) -> Text:
+    """file:line:column and title, what is wrong, and how to mend it."""
+    found = Text.assemble((inert(each.where), "bold"), "  ", inert(each.title), "\n  ", (inert(each.reason), "red"))
+    return found.append(f"\n  {inert(each.fix)}") if each.fix else found
 
 
 @rules_app.command("test")

@@ -21,10 +21,18 @@ import msgspec
 from muniment.detect.correlation import Correlation
 from muniment.detect.rule import Rule
 from muniment.errors import RejectedError, VerificationError
-from muniment.limits import ALERT_EVIDENCE_MAX, ALERT_GAP_S, ALERT_REWRITE_S, ALERT_VALUES_MAX, ALERTS_KEPT_MAX
+from muniment.limits import (
+    ALERT_EVIDENCE_MAX,
+    ALERT_GAP_S,
+    ALERT_REWRITE_S,
+    ALERT_STEPS_MAX,
+    ALERT_VALUES_MAX,
+    ALERTS_AT_ONCE_MAX,
+    ALERTS_KEPT_MAX,
+)
 from muniment.search.rows import micros_text
 
-__all__ = ["LEVELS", "SOURCE", "STATES", "Alert", "AlertBook", "Finding"]
+__all__ = ["LEVELS", "SOURCE", "STATES", "Alert", "AlertBook", "Finding", "Step"]
 
 SOURCE: Final = "muniment.alerts"
 """The source whose records alerts are. Its personal values are sealed like anybody's."""
@@ -36,8 +44,10 @@ STATES: Final[Mapping[str, int]] = {"new": 1, "in_progress": 2, "suppressed": 3,
 """OCSF's states of a finding."""
 
 _NAMESPACE: Final = uuid.UUID("5d0c2a0e-8c1a-5b7e-9a43-1f6a0f3f8c55")
+_PREFIX_MIN: Final = 8
+"""So much of an id names an alert to people who type it."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_KINDS: Final = ("actors", "addresses", "hosts", "targets", "sources", "actions")
+_KINDS: Final = ("actors", "addresses", "hosts", "targets", "sources", "actions", "outcomes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,15 @@ class Finding:
     values: Mapping[str, Sequence[str]] = field(default_factory=dict)
     drill: str = ""
     why: str = ""
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What a person did with an alert, when (ns): a state it was brought into, `assigned`, or `comment`."""
+
+    at_ns: int
+    by: str
+    what: str
+    text: str
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -85,6 +104,8 @@ class Alert(msgspec.Struct, frozen=True):
     gap_s: int = ALERT_GAP_S
     drill: str = ""
     why: str = ""
+    assignee: str = ""
+    steps: tuple[Step, ...] = ()
 
     @property
     def severity_id(self) -> int:
@@ -132,9 +153,12 @@ class AlertBook:
             return sorted(self._alerts.values(), key=lambda alert: (-alert.last_us, alert.uid))
 
     def get(self, uid: str) -> Alert:
-        """One alert. RejectedError with status 404 when there is none."""
+        """One alert, by its id or the beginning of it. RejectedError with status 404 when there is none, or several."""
         with self._lock:
             found = self._alerts.get(uid)
+            if found is None and len(uid) >= _PREFIX_MIN:
+                begun = [alert for key, alert in self._alerts.items() if key.startswith(uid)]
+                found = begun[0] if len(begun) == 1 else None
         if found is None:
             raise RejectedError("there is no such alert", field="uid", status=404)
         return found
@@ -167,18 +191,55 @@ class AlertBook:
             self._put([alert for alert in self._alerts.values() if self._is_due(alert)])
 
     def set_state(self, uid: str, state: str, reason: str, by: str) -> Alert:
-        """A person takes an alert up, or is done with it."""
+        """A person takes an alert up, or is done with it. Who takes up what is nobody's has it."""
+        return self.set_states([uid], state, reason, by)[0]
+
+    def set_states(self, uids: Sequence[str], state: str, reason: str, by: str) -> list[Alert]:
+        """The same for several: all of them, or none when one is not there. What is in that state already stays."""
         if state not in STATES:
             raise RejectedError(f"must be one of {', '.join(STATES)}, got {state!r}", field="state")
         if state in {"resolved", "suppressed"} and not reason.strip():
             raise RejectedError("say why: the next reader will ask", field="reason")
+        if len(uids) > ALERTS_AT_ONCE_MAX:
+            raise RejectedError(f"at most {ALERTS_AT_ONCE_MAX:,} at once, got {len(uids):,}", field="uids")
         with self._lock:
-            alert = msgspec.structs.replace(
-                self.get(uid), state=state, state_reason=reason.strip(), state_by=by, updated_ns=self._now_ns()
-            )
-            self._put([alert])
-            self._keep(alert)
+            before = [self.get(uid) for uid in dict.fromkeys(uids)]
+            after = [self._brought(alert, state, reason.strip(), by) for alert in before]
+            changed = [new for new, old in zip(after, before, strict=True) if new is not old]
+            self._put(changed)
+            for alert in changed:
+                self._keep(alert)
+            return after
+
+    def _brought(self, alert: Alert, state: str, reason: str, by: str) -> Alert:
+        if (state, reason) == (alert.state, alert.state_reason):
             return alert
+        owner = "" if state == "new" else alert.assignee or (by if state == "in_progress" else "")
+        changed = msgspec.structs.replace(alert, state=state, state_reason=reason, state_by=by, assignee=owner)
+        return self._stepped(changed, by, state, reason)
+
+    def assign(self, uid: str, assignee: str, by: str) -> Alert:
+        """Somebody has an alert now; empty: nobody."""
+        with self._lock:
+            alert = msgspec.structs.replace(self.get(uid), assignee=assignee.strip())
+            return self._changed(self._stepped(alert, by, "assigned", alert.assignee))
+
+    def comment(self, uid: str, text: str, by: str) -> Alert:
+        """Somebody writes something to an alert."""
+        if not text.strip():
+            raise RejectedError("there is nothing in it", field="text")
+        with self._lock:
+            return self._changed(self._stepped(self.get(uid), by, "comment", text))
+
+    def _stepped(self, alert: Alert, by: str, what: str, text: str) -> Alert:
+        now = self._now_ns()
+        steps = (*alert.steps, Step(now, by, what, text.strip()))[-ALERT_STEPS_MAX:]
+        return msgspec.structs.replace(alert, steps=steps, updated_ns=now)
+
+    def _changed(self, alert: Alert) -> Alert:
+        self._put([alert])
+        self._keep(alert)
+        return alert
 
     def _keep(self, alert: Alert) -> None:
         self._alerts[alert.uid] = alert
@@ -289,6 +350,13 @@ def record_of(alert: Alert, action: str) -> bytes:
     event |= {kind: alert.of(kind) for kind in _KINDS if alert.of(kind)}
     if alert.state_by:
         event |= {"status_by": alert.state_by, "comment": alert.state_reason}
+    if alert.assignee:
+        event["assignee"] = {"name": alert.assignee}
+    if alert.steps:
+        event["steps"] = [
+            {"time": micros_text(each.at_ns // 1_000), "by": each.by, "what": each.what, "text": each.text}
+            for each in alert.steps
+        ]
     if alert.why:
         event["risk_details"] = alert.why
     if alert.drill:
@@ -313,6 +381,11 @@ def alert_of(text: str | bytes) -> Alert:
             created_ns=_micros(info["created_time"]) * 1_000, updated_ns=_micros(event["time"]) * 1_000,
             state=event["status"], state_by=event.get("status_by", ""), state_reason=event.get("comment", ""),
             drill=event.get("drill", ""), why=_plain(event.get("risk_details", "")),
+            assignee=_plain(event.get("assignee", {}).get("name", "")),
+            steps=tuple(
+                Step(_micros(each["time"]) * 1_000, each["by"], each["what"], _plain(each["text"]))
+                for each in event.get("steps", ())
+            ),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise VerificationError(f"not a record of an alert: {error!r}", expected="an alert", computed=text) from error

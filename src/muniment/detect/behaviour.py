@@ -24,7 +24,7 @@ from muniment.detect.lookalike import look_alike
 from muniment.event.place import Place
 from muniment.limits import BEHAVIOUR_ENTITIES_MAX, BEHAVIOUR_VALUES_MAX
 
-__all__ = ["DAY_US", "Behaviour", "BehaviourCorrelator", "Learned", "Locate", "Surroundings"]
+__all__ = ["DAY_US", "HOUR_US", "Behaviour", "BehaviourCorrelator", "Learned", "Locate", "Surroundings"]
 
 Locate = Callable[[str], Place | None]
 """Where an address is said to be."""
@@ -39,7 +39,7 @@ class Surroundings:
 
 
 DAY_US: Final = 86_400_000_000
-_HOUR_US: Final = 3_600_000_000
+HOUR_US: Final = 3_600_000_000
 _EARTH_KM: Final = 6_371.0
 _UNSURE_KM: Final = 50.0
 """How far off a place is taken to be when the data does not say."""
@@ -316,13 +316,13 @@ class BehaviourCorrelator:
             return ""
         slack = (here.radius_km or _UNSURE_KM) + (there.radius_km or _UNSURE_KM)
         km = max(0.0, _distance_km(here, there) - slack)
-        hours = max(abs(now_us - entity.last_us) / _HOUR_US, 1 / 60)
+        hours = max(abs(now_us - entity.last_us) / HOUR_US, 1 / 60)
         if km < b.distance_km or km / hours < b.speed_kmh:
             return ""
         vpn = " (a VPN's or data centre's)"
         return (
             f"{who} was at {before}{vpn if there.hosting else ''} in {_name(there)} and "
-            f"{_span(round(hours * _HOUR_US))} later at {value}{vpn if here.hosting else ''} in {_name(here)}: "
+            f"{_span(round(hours * HOUR_US))} later at {value}{vpn if here.hosting else ''} in {_name(here)}: "
             f"{km:,.0f} km, {km / hours:,.0f} km/h"
         )
 
@@ -373,7 +373,7 @@ def _days(us: int) -> str:
 
 
 def _span(us: int) -> str:
-    for size, name in ((DAY_US, "day"), (_HOUR_US, "hour"), (60_000_000, "minute")):
+    for size, name in ((DAY_US, "day"), (HOUR_US, "hour"), (60_000_000, "minute")):
         if us >= size:
             n = us / size
             return f"{n:.0f} {name}{'s' if round(n) != 1 else ''}"

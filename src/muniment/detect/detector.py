@@ -251,6 +251,8 @@ class Detector:
         now_us = self._now_ns() // 1_000
         found = self._evaluators.evaluate(start, end, now_us, has_exceptions=bool(rules.exemptions))
         self._dropped = found.dropped
+        for (key, time_us), count in found.matched.items():
+            self.book.tally.matched(key, time_us, count)
         for key, seconds in found.spent_s.items():
             self._spent_s[key] = self._spent_s.get(key, 0.0) + seconds
         if found.findings:
@@ -309,10 +311,13 @@ class Detector:
             return
         elapsed = now - self._latest_budget if self._latest_budget else _BUDGET_S
         self._latest_budget = now
+        now_us = self._now_ns() // 1_000
         for key, seconds in self._spent_s.items():
+            self.book.tally.spent(key, now_us, seconds)
             if seconds > RULE_BUDGET_SHARE * elapsed:
                 self._pause(key, f"it took {seconds:.1f} s of {elapsed:.0f} s")
         self._spent_s.clear()
+        self.book.tally.flush(now_us)
 
     def _pause(self, key: str, why: str) -> None:
         title = self.book.get(key).title

@@ -274,6 +274,7 @@ def entities(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
             ("targets", columns.get("target_name") or columns.get("target_id")),
             ("sources", row.source),
             ("actions", columns.get("action")),
+            ("outcomes", columns.get("outcome")),
         ):
             if value:
                 found[kind][str(value)] = None

@@ -6,12 +6,13 @@ fails in the middle of a range makes that worthless, so it is thrown away and fi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from muniment.detect.alerts import SOURCE, Finding
-from muniment.detect.behaviour import Surroundings
+from muniment.detect.behaviour import HOUR_US, Surroundings
 from muniment.detect.correlation import Firing
 from muniment.detect.evaluate import Ready, alerts_alone, entities, finding_of_match
 from muniment.detect.history import History
@@ -28,10 +29,12 @@ Hidden = Callable[[Sequence[tuple[int, str]]], set[tuple[int, str]]]
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """What a range of events came to. `failures`: rules that failed on an event since the last range, and how; `spent_s`: the
-    time each rule took in this range, by its key; `dropped`: groups and values forgotten for want of room, in all.
+    time each rule took in this range, by its key; `matched`: how often each matched, or began an alert, by its key and the
+    hour of the events (its start, microseconds); `dropped`: groups and values forgotten for want of room, in all.
     """
 
     findings: Sequence[Finding]
+    matched: Mapping[tuple[str, int], int]
     failures: Sequence[tuple[str, str]]
     spent_s: Mapping[str, float]
     dropped: int
@@ -82,7 +85,9 @@ class Evaluator:
     def evaluate(self, start: int, end: int, now_us: int, *, has_exceptions: bool) -> Evaluation:
         ready, self._ready = self._ready, None
         assert ready is not None
-        findings = self._findings(ready, self._read(ready, start, end), now_us, has_exceptions=has_exceptions)
+        matched: Counter[tuple[str, int]] = Counter()
+        rows = self._read(ready, start, end)
+        findings = self._findings(ready, rows, now_us, matched, has_exceptions=has_exceptions)
         spent_s: dict[str, float] = {}
         for matcher in (ready.typed, ready.raw):
             for number, rule in enumerate(matcher.rules):
@@ -91,7 +96,7 @@ class Evaluator:
                     matcher.spent_s[number] = 0.0
         dropped = sum(each.dropped for each in ready.correlators.values())
         self._ready = ready
-        return Evaluation(findings, ready.take_failures(), spent_s, dropped)
+        return Evaluation(findings, matched, ready.take_failures(), spent_s, dropped)
 
     def close(self) -> None:
         self._ready = None
@@ -101,21 +106,28 @@ class Evaluator:
         parameters = {"start": start, "end": end, "own": SOURCE}
         return ready.wanted.read(self._store, condition, parameters, "ORDER BY `index`", is_lazy=True)
 
-    def _findings(self, ready: Ready, rows: Batch, now_us: int, *, has_exceptions: bool) -> list[Finding]:
+    def _findings(
+        self, ready: Ready, rows: Batch, now_us: int, matched: Counter[tuple[str, int]], *, has_exceptions: bool
+    ) -> list[Finding]:
         matches = ready.matches(rows, self._store)
         if has_exceptions and matches:
             hidden = self._hidden([(row.index, rule.key) for row, rule in matches])
             matches = [(row, rule) for row, rule in matches if (row.index, rule.key) not in hidden]
         known = {row.index: row for row, _ in matches}
         findings: list[Finding] = []
+        firings: list[Firing] = []
         for row, rule in matches:
+            matched[rule.key, row.time_us - row.time_us % HOUR_US] += 1
             if alerts_alone(rule):
                 findings.append(finding_of_match(rule, row))
-            findings += [self._finding(firing, known) for firing in ready.fed(row, rule)]
+            firings += ready.fed(row, rule)
         # The clock bounds what a source may claim: one event from the future must not close everybody's windows.
         self._newest_us = max(self._newest_us, min(rows.newest_us, now_us))
-        findings += [self._finding(firing, known) for firing in ready.advanced(self._newest_us)]
-        return findings
+        firings += ready.advanced(self._newest_us)
+        for firing in firings:
+            if not firing.is_more:  # what only goes on is not another one
+                matched[firing.correlation.key, firing.last_us - firing.last_us % HOUR_US] += 1
+        return [*findings, *(self._finding(firing, known) for firing in firings)]
 
     def _finding(self, firing: Firing, known: Mapping[int, Row]) -> Finding:
         """A firing with what its events say; those of earlier ranges are read again."""

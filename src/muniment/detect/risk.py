@@ -2,7 +2,8 @@
 
 An alert gives the points of its level to every entity it names; half of them are gone after `RISK_HALF_LIFE_S`. What somebody
 called a false alarm gives none, and further alerts of the same rule about the same entity give a quarter, so that one
-noisy rule does not look like an attack of many steps.
+noisy rule does not look like an attack of many steps. Of many that an alert names without being about them, such as the
+accounts that one address tried, each gets its share: whoever is on an attacker's list is no suspect for that.
 """
 
 from __future__ import annotations
@@ -99,6 +100,7 @@ def _added(kind: str, value: str, alerts: Sequence[Alert], now_ns: int) -> Entit
     for alert in sorted(alerts, key=lambda each: -each.last_us):
         age_s = max(0.0, now_ns / 1e9 - alert.last_us / 1e6)
         points = POINTS.get(alert.level, POINTS["medium"]) * 0.5 ** (age_s / RISK_HALF_LIFE_S)
+        points /= _among(alert, kind, value)
         if alert.rule_id in counted:
             points *= _AGAIN
         counted.add(alert.rule_id)
@@ -106,3 +108,11 @@ def _added(kind: str, value: str, alerts: Sequence[Alert], now_ns: int) -> Entit
             parts.append(Part(alert, points))
     parts.sort(key=lambda part: -part.points)
     return EntityRisk(kind, value, sum(part.points for part in parts), tuple(parts))
+
+
+def _among(alert: Alert, kind: str, value: str) -> int:
+    """How many share its points: one when it is about this entity, else all of the kind that it names."""
+    if any(value == each for _, each in alert.group):
+        return 1
+    name = next(name for name, each in KINDS.items() if each == kind)
+    return max(1, len(alert.of(name)))

@@ -40,6 +40,7 @@ class Rule:
     remarks: Sequence[str] = ()
     name: str = ""
     is_silent: bool = False
+    license: str = ""
 
     @property
     def key(self) -> str:
@@ -49,11 +50,19 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A rule that is not run, and why."""
+    """A rule that is not run, why, where the mistake stands (from 1; 0: unknown) and how to mend it."""
 
     file: str
     title: str
     reason: str
+    line: int = 0
+    column: int = 0
+    fix: str = ""
+
+    @property
+    def where(self) -> str:
+        """File, line and column, as far as they are known."""
+        return ":".join([self.file, *(str(n) for n in (self.line, self.column) if n)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,10 @@ from typing import Final
 import sqlalchemy as sa
 
 from muniment.detect.correlation import Correlation
+from muniment.detect.mistakes import document_of
 from muniment.detect.rule import Exemption, Loaded, Refused, Rule, RuleSet
 from muniment.detect.rules import load_rules
+from muniment.detect.tally import Tally
 from muniment.errors import RejectedError
 from muniment.limits import RULE_FILE_BYTES_MAX, RULES_MAX
 from muniment.search.persons import ERASED, Person
@@ -82,6 +84,8 @@ class RuleBook:
         self._loaded = Loaded((), ())
         self._version = 0
         self.paused: dict[str, str] = {}
+        self.tally = Tally(database)
+        self._texts: dict[str, str] = {}
         _METADATA.create_all(database)
         self.current = RuleSet(0, (), (), (), (), ())
         self.look()
@@ -109,6 +113,7 @@ class RuleBook:
         rules, twins = _without_twins(found.rules)
         with self._lock:
             self._seen = seen
+            self._texts = dict(texts)
             self._loaded = Loaded(rules, [*problems, *found.refused, *twins], found.correlations)
             self.paused.clear()
             self._renew()
@@ -255,6 +260,12 @@ class RuleBook:
     def get(self, key: str) -> Rule | Correlation:
         """A rule by its key. RejectedError with status 404 when there is none."""
         return self.current.get(key)
+
+    def text(self, rule: Rule | Correlation) -> tuple[str, int]:
+        """A rule as its file has it, and the line it begins at."""
+        with self._lock:
+            text = self._texts.get(rule.file, "")
+        return document_of(text, {"id": rule.id, "name": rule.name, "title": rule.title})
 
     def is_on(self, rule: Rule | Correlation, switches: dict[str, Switch]) -> bool:
         """Does it run?"""

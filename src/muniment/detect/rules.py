@@ -6,7 +6,7 @@ not here. The author goes wherever a match goes (Detection Rule License).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -79,11 +79,14 @@ from muniment.detect.condition import (
     Text,
     TimePart,
     Wild,
+    fields_of,
 )
 from muniment.detect.correlation import All as AllPresent
 from muniment.detect.correlation import Correlation, Has, Not, Presence, Some
+from muniment.detect.mistakes import YAML_FIX, fix_of, place_of
 from muniment.detect.rule import Loaded, LogSource, Refused, Rule
 from muniment.errors import RejectedError
+from muniment.search.columns import COLUMNS
 
 __all__ = ["load_rules", "rule_of"]
 
@@ -100,6 +103,9 @@ _DESCRIBING = (
     SigmaModifiedError, SigmaReferencesError, SigmaRelatedError, SigmaScopeError, SigmaStatusError, SigmaTaxonomyError,
     SigmaLicenseError, SigmaTagError,
 )  # fmt: skip
+_TYPED = "muniment"
+_MADE = {"actor", "device"}
+"""Names that rules over typed columns may use besides the columns; both are made when an event is read."""
 _QUIET = re2.Options()
 _QUIET.log_errors = False
 
@@ -113,11 +119,12 @@ def load_rules(files: Iterable[tuple[str, str]], placeholders: Placeholders = _N
 
     Filters change the rules they name, in whatever file; correlations find theirs by id or name.
     """
+    texts = dict(files)
     refused: list[Refused] = []
     parsed: list[tuple[str, Any]] = []
     filters: list[SigmaFilter] = []
     behaviours: list[tuple[str, Mapping[str, Any]]] = []
-    for name, text in files:
+    for name, text in texts.items():
         try:
             documents, behaving = split(text) if "behaviour:" in text else (None, [])
             if documents is None:
@@ -130,10 +137,10 @@ def load_rules(files: Iterable[tuple[str, str]], placeholders: Placeholders = _N
                 )
             behaviours += [(name, each) for each in behaving]
         except Exception as error:  # YAML's own errors, and what the parser does not expect in one
-            refused.append(Refused(name, "", _said(error)))
+            refused.append(_unread(name, error))
             continue
         if not found.rules and not found.filters and found.errors:
-            refused.append(Refused(name, "", _said(found.errors[0])))
+            refused.append(_unread(name, found.errors[0]))
         parsed += [(name, each) for each in found.rules]
         filters += found.filters
     rules: list[Rule] = []
@@ -147,7 +154,27 @@ def load_rules(files: Iterable[tuple[str, str]], placeholders: Placeholders = _N
         except RejectedError as error:
             refused.append(Refused(name, str(getattr(each, "title", "") or ""), error.reason))
     made = _Correlations(rules, correlations, behaviours)
-    return Loaded(made.rules, [*refused, *made.refused], made.correlations)
+    there: list[Rule | Correlation] = [*made.rules, *made.correlations]
+    names = {name for rule in there for name in (rule.id, rule.name) if name}
+    told = [_told(each, texts.get(each.file, ""), names) for each in (*refused, *made.refused)]
+    return Loaded(made.rules, told, made.correlations)
+
+
+def _unread(file: str, error: Exception) -> Refused:
+    """A file that YAML or Sigma's parser does not take, with the place YAML names."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return Refused(file, "", _said(error))
+    said = "; ".join(filter(None, (getattr(error, "context", ""), getattr(error, "problem", ""))))
+    return Refused(file, "", f"not YAML: {said}", mark.line + 1, mark.column + 1, YAML_FIX)
+
+
+def _told(refused: Refused, text: str, names: Collection[str]) -> Refused:
+    """With the place of the mistake and how to mend it."""
+    line, column = (refused.line, refused.column) if refused.line else place_of(text, refused.title, refused.reason)
+    return replace(
+        refused, line=line, column=column, fix=refused.fix or fix_of(text, refused.title, refused.reason, names)
+    )
 
 
 def _filtered(rule: Any, filters: Sequence[SigmaFilter]) -> Any:
@@ -301,14 +328,24 @@ def rule_of(parsed: Any, file: str = "", placeholders: Placeholders = _NO_PLACEH
     except (SigmaError, KeyError, ValueError) as error:
         raise RejectedError(_said(error), field=file) from error
     source = parsed.logsource
+    if (source.product or "") == _TYPED:
+        for condition in conditions:
+            _check_columns(condition, file)
     return Rule(
         id=str(parsed.id or ""), title=parsed.title or "", level=str(parsed.level or ""), status=str(parsed.status or ""),
         author=parsed.author or "", description=parsed.description or "", references=tuple(parsed.references),
         tags=tuple(map(str, parsed.tags)), false_positives=tuple(parsed.falsepositives),
         logsource=LogSource(source.category or "", source.product or "", source.service or ""),
         condition=conditions[0] if len(conditions) == 1 else AnyOf(conditions), file=file, remarks=remarks,
-        name=parsed.name or "",
+        name=parsed.name or "", license=parsed.license or "",
     )  # fmt: skip
+
+
+def _check_columns(condition: Condition, file: str) -> None:
+    """A rule over typed columns that names one there is not would never match, and nobody would notice."""
+    for name in sorted(fields_of(condition)):
+        if name not in COLUMNS and name not in _MADE and not name.startswith("record."):
+            raise RejectedError(f"there is no column {name!r}", field=file)
 
 
 def _said(error: BaseException) -> str:

@@ -114,7 +114,7 @@ def _evaluated(evaluator: Evaluator, start: int, end: int, now_us: int, has_exce
     findings = [
         (f.rule.key, (f.group, f.indexes, f.first_us, f.last_us, f.values, f.drill, f.why)) for f in found.findings
     ]
-    return findings, found.failures, found.spent_s, found.dropped
+    return findings, dict(found.matched), found.failures, found.spent_s, found.dropped
 
 
 # --- the server's end -------------------------------------------------------------------------------------------------
@@ -155,8 +155,10 @@ class EvaluatorProcess:
     def evaluate(self, start: int, end: int, now_us: int, *, has_exceptions: bool) -> Evaluation:
         assert self._rules is not None
         known: dict[str, Rule | Correlation] = {rule.key: rule for rule in self._rules.all_rules}
-        findings, failures, spent_s, dropped = self._asked("evaluate", start, end, now_us, has_exceptions)
-        return Evaluation([Finding(known[key], *values) for key, values in findings], failures, spent_s, dropped)
+        findings, matched, failures, spent_s, dropped = self._asked("evaluate", start, end, now_us, has_exceptions)
+        return Evaluation(
+            [Finding(known[key], *values) for key, values in findings], matched, failures, spent_s, dropped
+        )
 
     def close(self) -> None:
         """End the process, whatever it does."""

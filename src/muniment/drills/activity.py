@@ -63,6 +63,8 @@ _GITHUB: Final = (("git.push", 60), ("pull_request.merge", 20), ("repo.create", 
                   ("org.add_member", 1), ("repo.access", 10), ("workflows.completed_workflow_run", 30))  # fmt: skip
 _AWS: Final = (("GetObject", "s3", 60), ("AssumeRole", "sts", 40), ("DescribeInstances", "ec2", 40), ("PutObject", "s3", 20),
                ("CreateAccessKey", "iam", 1), ("AuthorizeSecurityGroupIngress", "ec2", 1), ("ConsoleLogin", "signin", 4))  # fmt: skip
+_SEGREGATED: Final = {"bank_account.update": "changes", "payrun.approve": "approves"}
+"""What one person must not do both of; only an incident does."""
 _SERVICES: Final = (("order.create", 30), ("payment.authorize", 30), ("payment.void", 2), ("stock.reserve", 25),
                     ("session.refresh", 40), ("cache.evict", 5), ("record.read", 50))  # fmt: skip
 
@@ -135,10 +137,17 @@ def _describe(rng: random.Random, company: Company, system: System, person: Pers
     if system.shape in {"ssh", "sudo", "nginx", "firewall"}:
         return Action(system, at_ns, system.shape, person, "host", system.host, system.host, outcome, ip)
     verb, kind, _ = rng.choices(work := _WORK.get(system.id, _OTHER_WORK), [row[2] for row in work])[0]
+    if person and verb in _SEGREGATED and (_SEGREGATED[verb] == "approves") != _approves(person):
+        verb, kind = work[0][:2]
     target_id, target_name = _target(rng, company, kind)
     if verb == "door.denied":
         outcome = "failure"
     return Action(system, at_ns, verb, person, kind, target_id, target_name, outcome, ip, _changes(rng, verb))
+
+
+def _approves(person: Person) -> bool:
+    """Half of a team approves what the other half prepares."""
+    return sum(person.login.encode()) % 2 == 0
 
 
 _REPOS: Final = tuple(

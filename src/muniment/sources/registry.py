@@ -223,6 +223,11 @@ class SourceRegistry:
                 rows.setdefault(place, row)
         return list(rows.values())
 
+    def about(self, format: str) -> tuple[str, str]:
+        """What the records of a catalogue entry are, and where its vendor describes them; empty for none of its own."""
+        entry = self._catalogue.get(format)
+        return (entry.title, entry.docs) if entry is not None else ("", "")
+
     # --- what was heard -------------------------------------------------------------------------------------------
 
     def counters(self, source_id: str) -> Counters:

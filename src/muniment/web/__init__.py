@@ -11,16 +11,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from muniment.limits import PAGE_TEXT_BYTES_MAX
+from muniment.limits import PAGE_PICKS_BYTES_MAX, PAGE_TEXT_BYTES_MAX
+from muniment.web.alert_pages import AlertPages
 from muniment.web.backend import Backend
+from muniment.web.block_pages import BlockPages
+from muniment.web.entity_pages import EntityPages
 from muniment.web.event_page import EventPages
 from muniment.web.format_pages import FormatPages, FormatsBackend
 from muniment.web.notice_pages import NoticePages, NoticesBackend
 from muniment.web.order_pages import OrderPages, OrdersBackend
 from muniment.web.other_pages import OtherPages
+from muniment.web.rule_pages import RulePages
 from muniment.web.search_page import SearchPages
 from muniment.web.security import SecurityBackend
-from muniment.web.security_pages import SecurityPages
 from muniment.web.site import Site
 
 __all__ = ["Backend", "routes"]
@@ -57,7 +60,7 @@ def routes(
         Route("/login/{token}", other.enter, methods=["POST"]),
         Route("/logout", site.form(other.leave), methods=["POST"]),
         Route("/static/{tree}/{name}", static),
-        *(_security_routes(site, SecurityPages(site, security)) if security is not None else ()),
+        *(_security_routes(site, security) if security is not None else ()),
         *(_format_routes(site, FormatPages(site, formats)) if formats is not None else ()),
         *(_notice_routes(site, NoticePages(site, notices)) if notices is not None else ()),
         *(_order_routes(site, OrderPages(site, orders)) if orders is not None else ()),
@@ -91,23 +94,29 @@ def _order_routes(site: Site, pages: OrderPages) -> list[Route]:
     ]
 
 
-def _security_routes(site: Site, pages: SecurityPages) -> list[Route]:
+def _security_routes(site: Site, backend: SecurityBackend) -> list[Route]:
+    alerts, entities = AlertPages(site, backend), EntityPages(site, backend)
+    blocks, rules = BlockPages(site, backend), RulePages(site, backend)
     return [
-        Route("/alerts", site.page(pages.alerts)),
-        Route("/alerts/{uid}", site.page(pages.alert)),
-        Route("/alerts/{uid}/state", site.form(pages.set_state), methods=["POST"]),
-        Route("/entities/{kind}", site.page(pages.entity)),
-        Route("/blocks", site.page(pages.blocks)),
-        Route("/blocks", site.form(pages.block), methods=["POST"]),
-        Route("/blocks/new", site.page(pages.preview)),
-        Route("/blocks/allow", site.form(pages.allow), methods=["POST"]),
-        Route("/blocks/disallow", site.form(pages.disallow), methods=["POST"]),
-        Route("/blocks/{id}", site.page(pages.one_block)),
-        Route("/blocks/{id}/approve", site.form(pages.approve), methods=["POST"]),
-        Route("/blocks/{id}/undo", site.form(pages.undo), methods=["POST"]),
-        Route("/rules", site.page(pages.rules)),
-        Route("/rules/one", site.page(pages.rule)),
-        Route("/rules/switch", site.form(pages.switch), methods=["POST"]),
-        Route("/rules/exceptions", site.form(pages.exempt), methods=["POST"]),
-        Route("/rules/exceptions/end", site.form(pages.end_exemption), methods=["POST"]),
+        Route("/alerts", site.page(alerts.alerts)),
+        Route("/alerts/states", site.form(alerts.set_states, PAGE_PICKS_BYTES_MAX), methods=["POST"]),
+        Route("/alerts/{uid}", site.page(alerts.alert)),
+        Route("/alerts/{uid}/state", site.form(alerts.set_state), methods=["POST"]),
+        Route("/alerts/{uid}/assign", site.form(alerts.assign), methods=["POST"]),
+        Route("/alerts/{uid}/comment", site.form(alerts.comment), methods=["POST"]),
+        Route("/entities/{kind}", site.page(entities.entity)),
+        Route("/blocks", site.page(blocks.blocks)),
+        Route("/blocks", site.form(blocks.block), methods=["POST"]),
+        Route("/blocks/new", site.page(blocks.preview)),
+        Route("/blocks/allow", site.form(blocks.allow), methods=["POST"]),
+        Route("/blocks/disallow", site.form(blocks.disallow), methods=["POST"]),
+        Route("/blocks/{id}", site.page(blocks.one_block)),
+        Route("/blocks/{id}/approve", site.form(blocks.approve), methods=["POST"]),
+        Route("/blocks/{id}/undo", site.form(blocks.undo), methods=["POST"]),
+        Route("/rules", site.page(rules.rules)),
+        Route("/rules/attack", site.page(rules.matrix)),
+        Route("/rules/one", site.page(rules.rule)),
+        Route("/rules/switch", site.form(rules.switch), methods=["POST"]),
+        Route("/rules/exceptions", site.form(rules.exempt), methods=["POST"]),
+        Route("/rules/exceptions/end", site.form(rules.end_exemption), methods=["POST"]),
     ]

@@ -123,7 +123,9 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """A source. `rhythm_s`: the longest silence that is normal; 0 when it has no rhythm."""
+    """A source. `rhythm_s`: the longest silence that is normal; 0 when it has no rhythm. `format_title`: what its records
+    are, `docs`: where the vendor describes them; empty when no catalogue entry reads all of them.
+    """
 
     id: str
     title: str
@@ -134,6 +136,8 @@ class SourceStatus:
     received: int
     quarantined: int
     last_heard: int | None
+    format_title: str = ""
+    docs: str = ""
 
 
 @dataclass(frozen=True, slots=True)

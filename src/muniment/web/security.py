@@ -13,8 +13,9 @@ from muniment.web.backend import Viewer
 from muniment.web.order_pages import Orders
 
 __all__ = [
-    "Alert", "Alerts", "Allowed", "BackTest", "Block", "Blocks", "Counted", "Entity", "Evaluated", "Exemption", "Fetch",
-    "Refused", "Rule", "Rules", "SecurityBackend",
+    "Admitted", "Alert", "Alerts", "Allowed", "BackTest", "Block", "Blocks", "Counted", "CountedRule", "Coverage", "Covered",
+    "Entity", "Evaluated", "Exemption", "Fetch", "OneRule", "Refused", "Risk", "RiskPart", "Risks", "Rule", "Rules",
+    "SecurityBackend", "Step", "Technique",
 ]  # fmt: skip
 
 
@@ -33,8 +34,42 @@ class Evaluated:
 
 
 @dataclass(frozen=True, slots=True)
+class Technique:
+    """A technique of MITRE ATT&CK."""
+
+    id: str
+    name: str
+    tactics: list[str]
+
+    @property
+    def url(self) -> str:
+        """Its page at MITRE."""
+        return f"https://attack.mitre.org/techniques/{self.id.replace('.', '/')}/"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a person did with an alert: a state, `assigned` or `comment`."""
+
+    at_ns: int
+    by: str
+    what: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Logins that succeeded in an alert's time and the hour after: how many, whose, the last."""
+
+    count: int
+    who: list[str]
+    last_us: int
+    last_index: int
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert."""
+    """One alert. `admitted` is None where nobody was refused at a login."""
 
     uid: str
     rule_id: str
@@ -60,6 +95,19 @@ class Alert:
     state_by: str
     drill: str
     why: str = ""
+    assignee: str = ""
+    steps: list[Step] = field(default_factory=list)
+    techniques: list[Technique] = field(default_factory=list)
+    admitted: Admitted | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CountedRule:
+    """A rule and how many alerts it made."""
+
+    rule: str
+    title: str
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +143,15 @@ class Risks:
 
 @dataclass(frozen=True, slots=True)
 class Alerts:
-    """Alerts, the newest first; `total` matched."""
+    """Alerts; `total` matched. `by_*` count what matched in all but that respect."""
 
     alerts: list[Alert]
     total: int
     evaluated: Evaluated
+    by_state: dict[str, int]
+    by_level: dict[str, int]
+    by_rule: list[CountedRule]
+    by_source: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +174,69 @@ class Rule:
     by: str
     alerts: int
     remarks: list[str]
+    license: str
+    references: list[str]
+    false_positives: list[str]
+    techniques: list[Technique]
+    sources: list[str]
+    matches_day: int
+    matches_month: int
+    spent_s: float
+    rules: list[str]
+    used_by: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class OneRule:
+    """One rule with its text, the line of its file it begins at, and the titles of the rules it names."""
+
+    rule: Rule
+    text: str
+    line: int
+    names: dict[str, str]
+    budget_share: float
+    last_alert_us: int
+    counted_since_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """A technique that running rules are tagged with; `fed` of them have a source that sends."""
+
+    id: str
+    name: str
+    tactics: list[str]
+    rules: list[str]
+    fed: int
+    alerts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """ATT&CK: its tactics in order, and the techniques watched for."""
+
+    tactics: dict[str, str]
+    techniques: list[Covered]
+    without: int
+    version: str
+    notice: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A rule that cannot be run, and why."""
+    """A rule that cannot be run, why, where the mistake stands (from 1; 0: unknown) and how to mend it."""
 
     file: str
     title: str
     reason: str
+    line: int = 0
+    column: int = 0
+    fix: str = ""
+
+    @property
+    def where(self) -> str:
+        """File, line and column, as far as they are known."""
+        return ":".join([self.file, *(str(n) for n in (self.line, self.column) if n)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +246,7 @@ class Rules:
     rules: list[Rule]
     refused: list[Refused]
     evaluated: Evaluated
+    counted_since_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,8 +365,23 @@ class Blocks:
 class SecurityBackend(Protocol):
     """Detection and response. Errors are those of `muniment.errors`."""
 
-    async def alerts(self, viewer: Viewer, *, state: str, level: str, rule: str, entity: str) -> Alerts:
-        """Alerts of a state (`open`: new or in progress), of a level or above, of a rule, about an account, address or host."""
+    async def alerts(
+        self,
+        viewer: Viewer,
+        *,
+        state: str = "",
+        level: str = "",
+        rule: str = "",
+        entity: str = "",
+        source: str = "",
+        assignee: str = "",
+        q: str = "",
+        sort: str = "newest",
+        limit: int = 100,
+    ) -> Alerts:
+        """Alerts of a state (`open`: new or in progress), of a level or above, of a rule, about an account, address or host,
+        from a source, of somebody, with words; `sort`: newest or gravest.
+        """
         ...
 
     async def risk(self, viewer: Viewer, *, entity: str, limit: int) -> Risks:
@@ -274,8 +396,28 @@ class SecurityBackend(Protocol):
         """Take it up, or be done with it."""
         ...
 
+    async def set_states(self, viewer: Viewer, uids: Sequence[str], state: str, reason: str) -> int:
+        """The same for several; how many."""
+        ...
+
+    async def assign(self, viewer: Viewer, uid: str, assignee: str) -> None:
+        """Give it to somebody, or to nobody."""
+        ...
+
+    async def comment(self, viewer: Viewer, uid: str, text: str) -> None:
+        """Write something to it."""
+        ...
+
     async def rules(self, viewer: Viewer) -> Rules:
         """All rules."""
+        ...
+
+    async def rule(self, viewer: Viewer, rule: str) -> OneRule:
+        """One rule with its text."""
+        ...
+
+    async def coverage(self, viewer: Viewer) -> Coverage:
+        """Which techniques are watched for, and fed."""
         ...
 
     async def switch(self, viewer: Viewer, rule: str, is_on: bool, reason: str) -> None:

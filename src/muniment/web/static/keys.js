@@ -12,8 +12,8 @@ export function startKeys() {
     event.preventDefault();
     find("#keys").showModal();
   });
-  find("#rows")?.addEventListener("focusin", (event) => {
-    const row = event.target.closest("tbody tr");
+  for (const list of all("#rows, [data-cards]")) list.addEventListener("focusin", (event) => {
+    const row = event.target.closest("tbody tr, [data-cards] > li");
     if (row) put(rows().indexOf(row));
   });
   document.addEventListener("keydown", (event) => {
@@ -28,28 +28,29 @@ export function startKeys() {
 
 const here = () => rows()[at];
 const ACTS = {
-  "/": () => { const q = find("#q"); if (!q) { location.href = "/"; return; } q.focus(); q.select(); },
+  "/": () => { const q = find("#q, [data-q]"); if (!q) { location.href = "/"; return; } q.focus(); q.select(); },
   "?": () => find("#keys")?.showModal(),
   t: () => open("#time"),
   d: () => open("#time"),
   e: () => open("#export"),
+  w: () => { const why = find("#why"); if (!why) return false; why.focus(); },
   l: () => find("#live")?.click(),
   c: () => { const link = find("[data-share]"); copy(link?.href ?? location.href, link ? "The link, with absolute times," : "The link"); },
   j: () => move(1),
   k: () => move(-1),
   x: () => (here() ? togglePick(here()) : false),
   v: () => { if (here()) proveRow(here()); else find("[data-verify]")?.click(); },
-  o: () => { const page = find("#detail [data-page]") ?? (here() && find(".open", here())); if (!page) return false; location.href = page.href; },
-  Enter: (event) => { if (!here() || event.target.closest("a, button, summary, input")) return false; find(".open", here()).click(); },
+  o: () => { const page = find("#detail [data-page]") ?? (here() && find(".open, .to", here())); if (!page) return false; location.href = page.href; },
+  Enter: (event) => { if (!here() || event.target.closest("a, button, summary, input")) return false; find(".open, .to", here()).click(); },
   "+": () => follow("href"),
   "-": () => follow("exclude"),
   "Shift+ArrowLeft": () => shift("earlier"),
   "Shift+ArrowRight": () => shift("later"),
 };
-const rows = () => all("#rows tbody tr");
+const rows = () => all("#rows tbody tr, [data-cards] > li");
 
 function put(k) {
-  for (const row of all("#rows tr.is-at")) row.classList.remove("is-at");
+  for (const row of all("#rows tr.is-at, [data-cards] > .is-at")) row.classList.remove("is-at");
   at = k;
   here()?.classList.add("is-at");
 }
@@ -58,7 +59,7 @@ function move(by) {
   const list = rows();
   if (!list.length) return false;
   put(Math.max(0, Math.min(list.length - 1, at + by)));
-  find(".open", list[at]).focus({ preventScroll: true });
+  find(".open, .to", list[at]).focus({ preventScroll: true });
   list[at].scrollIntoView({ block: "nearest" });
   if (isOpen()) openRow(list[at]);
 }

@@ -10,6 +10,7 @@ const rows = () => all("#rows tbody tr");
 const picked = () => rows().filter((row) => find(".pick", row)?.checked);
 
 export function startSelect() {
+  startCards();
   const bar = find("#picked"), table = find("#rows");
   if (!bar || !table) return;
   table.addEventListener("click", (event) => {
@@ -35,7 +36,36 @@ export function startSelect() {
   show();
 }
 
-export function togglePick(row) { const box = find(".pick", row); if (!box) return false; box.checked = !box.checked; last = row; show(); }
+export function togglePick(row) {
+  const box = find(".pick", row);
+  if (!box) return false;
+  box.checked = !box.checked;
+  if (row.closest("[data-cards]")) return showCards();
+  last = row;
+  show();
+}
+
+// Cards are picked in a form that works without this: here its bar says how many, and hides while there are none.
+function startCards() {
+  const list = find("[data-cards]");
+  if (!list) return;
+  let before = null;
+  list.addEventListener("click", (event) => {
+    const box = event.target.closest(".pick");
+    if (!box) return;
+    const boxes = all(".pick", list), from = boxes.indexOf(before), to = boxes.indexOf(box);
+    if (event.shiftKey && from >= 0) for (const each of boxes.slice(Math.min(from, to), Math.max(from, to) + 1)) each.checked = box.checked;
+    before = box;
+    showCards();
+  });
+  showCards();
+}
+
+function showCards() {
+  const chosen = all("[data-cards] .pick:checked"), n = chosen.reduce((sum, box) => sum + box.value.split(" ").length, 0);
+  find(".picked-bar").classList.toggle("is-empty", !chosen.length);
+  find("[data-picked]").textContent = `${n} ${n === 1 ? "alert" : "alerts"} ticked`;
+}
 
 function show() {
   const bar = find("#picked"), chosen = picked();

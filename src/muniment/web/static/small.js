@@ -20,8 +20,7 @@ export function startSmall() {
   const zone = find("#zone");
   const local = Intl.DateTimeFormat().resolvedOptions().timeZone;
   if (zone && local && !all("option", zone).some((o) => o.value === local)) zone.prepend(make("option", {}, local));
-  const fold = find(".facets .fold");
-  if (fold && matchMedia("(max-width: 760px)").matches) fold.open = false;
+  if (matchMedia("(max-width: 760px)").matches) for (const fold of all(".fold:not([data-stays])")) fold.open = false;
   leaveOut();
 }
 

@@ -1,0 +1,168 @@
+"""Alerts as cards in a list, several about the same as one; and where what they name leads. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import tzinfo
+from urllib.parse import quote, urlencode
+
+from muniment.web.alert_words import admitted_words, facts
+from muniment.web.query_text import quoted
+from muniment.web.security import Alert, Evaluated
+from muniment.web.times import ago, clock_text
+
+__all__ = [
+    "Card",
+    "Named",
+    "by_rule",
+    "card",
+    "entity_query",
+    "entity_url",
+    "event_clock",
+    "folded",
+    "rule_url",
+    "seen",
+    "url",
+]
+
+_ENTITY_KINDS = {"address", "range", "account", "key"}
+_KINDS = {"src_ip": "address", "address": "address"} | dict.fromkeys(
+    ("actor", "actor_id", "actor_name", "actor_email"), "account"
+)
+LEVELS = {"critical": 4, "high": 3, "medium": 2, "low": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A value with the page about it."""
+
+    text: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """An alert in a list: what it is about, how much and how long, whether any succeeded. `uids`: of all it stands for."""
+
+    alert: Alert
+    url: str
+    about: tuple[Named, ...]
+    facts: str
+    admitted: str
+    is_admitted: bool
+    when: str
+    clock: str
+    state: str
+    uids: tuple[str, ...]
+    also: tuple[Named, ...] = ()  # weaker alerts about the same, from other rules
+    same: tuple[Card, ...] = ()  # further ones of the same rule, about others
+
+
+def card(alert: Alert, now_ns: int, zone: tzinfo) -> Card:
+    """One alert."""
+    about = tuple(
+        Named(_called(alert, name, value), entity_url(_KINDS.get(name, ""), value, alert.uid))
+        for name, value in alert.group.items()
+    )
+    return Card(
+        alert, f"/alerts/{quote(alert.uid)}", about, ", ".join(facts(alert)), admitted_words(alert.admitted),
+        bool(alert.admitted and alert.admitted.count), ago(alert.last_us * 1_000, now_ns),
+        clock_text(alert.last_us * 1_000, zone, "second"), alert.state.replace("_", " "), (alert.uid,),
+    )  # fmt: skip
+
+
+def _called(alert: Alert, name: str, value: str) -> str:
+    """An account by its name, where the alert knows one for its number."""
+    actors = alert.values.get("actors", [])
+    return actors[0] if _KINDS.get(name) == "account" and len(actors) == 1 else value
+
+
+def folded(cards: Sequence[Card]) -> list[Card]:
+    """One card for what is open about the same address, account or other group: the gravest, with the others in it.
+
+    It says of a success what any of them says: the rule that counts refusals may not be the gravest one.
+    """
+    together: dict[tuple[object, ...], list[Card]] = {}
+    for each in cards:
+        alert = each.alert
+        is_open = bool(alert.group) and alert.state in {"new", "in_progress"}
+        # By its value: a risk names its address `address`, a rule about logins `src_ip`.
+        key = (*sorted(alert.group.values()), alert.drill) if is_open else (alert.uid,)
+        together.setdefault(key, []).append(each)
+    return [_one(same) for same in together.values()]
+
+
+def _one(same: Sequence[Card]) -> Card:
+    first, *others = sorted(same, key=lambda each: LEVELS.get(each.alert.level, 0), reverse=True)
+    if not others:
+        return first
+    told = max(same, key=lambda each: (each.is_admitted, bool(each.admitted)))
+    newest = max(same, key=lambda each: each.alert.last_us)
+    # The most numerous says how much: of a login after many refusals only the two that decided are counted.
+    most = max((each for each in same if each.alert.kind != "risk"), key=lambda each: each.alert.count, default=first)
+    return replace(
+        first, facts=most.facts, admitted=told.admitted, is_admitted=told.is_admitted, when=newest.when, clock=newest.clock,
+        uids=tuple(each.alert.uid for each in (first, *others)),
+        also=tuple(_titles(others)),
+    )  # fmt: skip
+
+
+def _titles(cards: Sequence[Card]) -> list[Named]:
+    """Each rule once, with how often it found something; the newest is where it leads."""
+    together: dict[str, list[Card]] = {}
+    for each in sorted(cards, key=lambda each: -each.alert.last_us):
+        together.setdefault(each.alert.title, []).append(each)
+    return [
+        Named(f"{title} ({len(same)} times)" if len(same) > 1 else title, same[0].url)
+        for title, same in together.items()
+    ]
+
+
+def by_rule(cards: Sequence[Card]) -> list[Card]:
+    """One card for each rule: its first, with the others in it."""
+    together: dict[tuple[str, str], list[Card]] = {}
+    for each in cards:
+        together.setdefault((each.alert.rule_id, each.alert.drill), []).append(each)
+    return [
+        replace(same[0], same=tuple(same[1:]), uids=tuple(uid for each in same for uid in each.uids))
+        for same in together.values()
+    ]
+
+
+def seen(evaluated: Evaluated, zone: tzinfo) -> str:
+    """How far the rules have seen."""
+    if not evaluated.to_time:
+        return "Nothing is evaluated yet: the rules wait for the store"
+    clock = clock_text(evaluated.to_time, zone, "second")
+    return f"Evaluated to {clock} for {evaluated.n_fresh} of {evaluated.n_sources} sources"
+
+
+def url(path: str, **params: str) -> str:
+    """An address with what is filled."""
+    kept = {name: value for name, value in params.items() if value}
+    return f"{path}?{urlencode(kept)}" if kept else path
+
+
+def rule_url(key: str) -> str:
+    """The page of a rule."""
+    return url("/rules/one", rule=key)
+
+
+def entity_url(kind: str, value: str, alert: str = "") -> str:
+    """The page of an address, range, account or key; empty for other things."""
+    if kind in _ENTITY_KINDS:
+        return url(f"/entities/{kind}", v=value, alert=alert)
+    return ""
+
+
+def entity_query(kind: str, value: str) -> str:
+    """What finds its events."""
+    if kind in {"address", "range"}:
+        return f"ip:{quoted(value)} -source:muniment.alerts"
+    return f"{'session_id' if kind == 'key' else 'actor'}:{quoted(value)} -source:muniment.alerts"
+
+
+def event_clock(us: int, zone: tzinfo) -> str:
+    """A time of an event; `never` where there is none."""
+    return clock_text(us * 1_000, zone, "second") if us else "never"

@@ -1,0 +1,228 @@
+"""The preview of a block, one block with its effect, all blocks, and the list of what is never blocked.
+
+A block is only to be had from the page that shows what it would have hit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from muniment.errors import AuditError, DeniedError
+from muniment.web.address import Address
+from muniment.web.alert_cards import Named, entity_query, entity_url, event_clock
+from muniment.web.backend import Viewer
+from muniment.web.security import Alert, Allowed, Block, Entity, Fetch, SecurityBackend
+from muniment.web.site import Site, redirect
+from muniment.web.times import absolute, ago, clock_text, span_text
+
+__all__ = ["BlockPages"]
+
+_HOURS = ((1, "1 hour"), (24, "24 hours"), (168, "7 days"), (720, "30 days"))
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewView:
+    """What a block would have hit, and the form that asks for it."""
+
+    entity: Entity
+    word: str
+    reason: str
+    alert: str
+    hours: tuple[tuple[int, str], ...]
+    first: str
+    last_success: str
+    back: str
+    people: tuple[Named, ...]
+    ends_sessions: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BlockView:
+    """One block and its effect."""
+
+    block: Block
+    word: str
+    state_words: str
+    effect: str
+    is_effective: bool
+    since: str
+    until: str
+    fetches: tuple[tuple[Fetch, str], ...]
+    feeds: tuple[tuple[str, str], ...]
+    may_block: bool
+    may_approve: bool
+    entity_url: str
+    search: str
+    alert: Alert | None
+    hits: Entity | None = None
+    people: tuple[Named, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksView:
+    """All blocks, the allow-list and the feeds."""
+
+    active: tuple[tuple[Block, str], ...]
+    asked: tuple[tuple[Block, str], ...]
+    ended: tuple[tuple[Block, str], ...]
+    allowed: tuple[Allowed, ...]
+    feeds: tuple[tuple[str, str], ...]
+    fetches: tuple[tuple[Fetch, str], ...]
+    may_block: bool
+
+
+class BlockPages:
+    """The pages."""
+
+    def __init__(self, site: Site, backend: SecurityBackend) -> None:
+        self._site = site
+        self._backend = backend
+
+    async def preview(self, request: Request, viewer: Viewer) -> Response:
+        """What a block would have hit, and the form that asks for it."""
+        if "block" not in viewer.permissions:
+            raise DeniedError("blocking needs the permission 'block'", permission="block")
+        params = request.query_params
+        found = await self._backend.preview(viewer, params.get("kind", "address"), params.get("v", "").strip())
+        look = self._site.look(request)
+        alert_id, reason = params.get("alert", ""), ""
+        if alert_id:
+            alert = await self._backend.alert(viewer, alert_id)
+            reason = f"{alert.title}: {alert.count:,} events"
+        view = PreviewView(
+            found, found.kind, reason, alert_id, _HOURS, event_clock(found.first_us, look.zone),
+            event_clock(found.last_success_us, look.zone), entity_url(found.kind, found.value, alert_id),
+            _people(found), found.kind == "account" and self._backend.ends_sessions(),
+        )  # fmt: skip
+        shell = self._site.shell(request, f"Block {found.value}?", "blocks")
+        return self._site.render("block_preview.html", shell, view)
+
+    async def block(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
+        """Block what the preview showed."""
+        hours = fields.get("hours", "24")
+        made = await self._backend.block(
+            viewer, kind=fields.get("kind", ""), value=fields.get("value", ""), preview=fields.get("preview", ""),
+            hours=int(hours) if hours.isdecimal() and len(hours) < 6 else 0, reason=fields.get("reason", ""),
+            alert=fields.get("alert", ""), accounts=_number(fields.get("accounts", "")),
+            end_sessions=fields.get("end_sessions") == "1",
+        )  # fmt: skip
+        return redirect(f"/blocks/{made.id}")
+
+    async def one_block(self, request: Request, viewer: Viewer) -> Response:
+        """One block and its effect."""
+        block = await self._backend.one_block(viewer, request.path_params["id"])
+        look, now = self._site.look(request), self._site.backend.now_ns()
+        effect, is_effective = _effect(block, now, look.zone)
+        alert = None
+        if block.alert:
+            try:
+                alert = await self._backend.alert(viewer, block.alert)
+            except AuditError:  # an alert so old that it is only an event now
+                alert = None
+        fetches = (await self._backend.blocks(viewer)).fetches
+        may_approve = "block" in viewer.permissions and viewer.id != block.asked_by
+        hits = await self._backend.block_hits(viewer, block.id) if block.state == "asked" and may_approve else None
+        view = BlockView(
+            block, block.kind, _state_words(block, now), effect, is_effective,
+            clock_text(block.active_at or block.asked_at, look.zone, "second"),
+            clock_text(block.expires_at, look.zone, "second"),
+            tuple((each, ago(each.at, now)) for each in sorted(fetches, key=lambda each: -each.at)[:8]),
+            tuple(self._backend.feeds().items()), "block" in viewer.permissions,
+            may_approve, entity_url(block.kind, block.value),
+            Address(entity_query(block.kind, block.value), absolute(block.active_at or block.asked_at, now)).url(), alert,
+            hits, _people(hits) if hits else (),
+        )  # fmt: skip
+        is_open = block.state in {"active", "asked"}
+        shell = self._site.shell(
+            request,
+            f"Block of {block.value}",
+            "blocks",
+            json_url=f"/api/v1/blocks/{block.id}",
+            refresh_s=10 if is_open and hits is None else 0,  # who reads and types is not interrupted
+        )
+        return self._site.render("block.html", shell, view)
+
+    async def blocks(self, request: Request, viewer: Viewer) -> Response:
+        """All blocks, the allow-list and the feeds."""
+        found, allowed = await self._backend.blocks(viewer), await self._backend.allowed(viewer)
+        now = self._site.backend.now_ns()
+
+        def of(states: Sequence[str]) -> tuple[tuple[Block, str], ...]:
+            return tuple((b, _state_words(b, now)) for b in found.blocks if _state(b, now) in states)
+
+        view = BlocksView(
+            of(["active"]), of(["asked"]), of(["undone", "expired"])[:50], tuple(allowed),
+            tuple(self._backend.feeds().items()),
+            tuple((each, ago(each.at, now)) for each in sorted(found.fetches, key=lambda each: -each.at)[:12]),
+            "block" in viewer.permissions,
+        )  # fmt: skip
+        shell = self._site.shell(request, "Blocks", "blocks", json_url="/api/v1/blocks")
+        return self._site.render("blocks.html", shell, view)
+
+    async def approve(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
+        """Agree to a block."""
+        await self._backend.approve(viewer, request.path_params["id"], _number(fields.get("accounts", "")))
+        return redirect(f"/blocks/{quote(request.path_params['id'])}")
+
+    async def undo(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
+        """End a block."""
+        await self._backend.undo(viewer, request.path_params["id"])
+        return redirect(f"/blocks/{quote(request.path_params['id'])}")
+
+    async def allow(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
+        """Put a network on the allow-list."""
+        await self._backend.allow(viewer, fields.get("network", ""), fields.get("title", ""))
+        return redirect("/blocks#allowed")
+
+    async def disallow(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
+        """Take a network off the allow-list."""
+        await self._backend.disallow(viewer, fields.get("network", ""))
+        return redirect("/blocks#allowed")
+
+
+def _people(found: Entity) -> tuple[Named, ...]:
+    return tuple(Named(f"{each.value} ({each.count:,})", entity_url("account", each.value)) for each in found.people)
+
+
+def _number(text: str) -> int:
+    text = text.strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def _state(block: Block, now_ns: int) -> str:
+    return "expired" if block.state in {"active", "asked"} and block.expires_at <= now_ns else block.state
+
+
+def _state_words(block: Block, now_ns: int) -> str:
+    match _state(block, now_ns):
+        case "active":
+            return f"Blocked, {span_text(block.expires_at - now_ns)} left"
+        case "asked":
+            return "Waits for a second person"
+        case "undone":
+            return f"Undone by {block.ended_by}"
+    return "Over"
+
+
+def _effect(block: Block, now_ns: int, zone: tzinfo) -> tuple[str, bool]:
+    """What has come from there since, in a sentence, and whether that is good."""
+    if not block.active_at:
+        return "Not in force: nothing is refused yet.", False
+    since = clock_text(block.active_at, zone, "second")
+    seen = f" Seen to {clock_text(block.seen_to, zone, 'second')}." if block.seen_to else ""
+    if not block.attempts_since and not block.taken_at:
+        return (
+            f"0 attempts since {since}, but nobody who refuses has heard of it yet: nothing is verified.{seen}",
+            False,
+        )
+    if not block.attempts_since:
+        return f"0 attempts since {since}: effect verified.{seen}", True
+    last = clock_text(block.last_us * 1_000, zone, "second")
+    n = "1 event" if block.attempts_since == 1 else f"{block.attempts_since:,} events"
+    return f"{n} since {since}, the last at {last}. Does the system in front of it fetch the feed?", False
