@@ -129,16 +129,18 @@ def _found_inside(catalogue: Catalogue, entry: Entry) -> list[_Line]:
 
 
 def _is_implied(line: _Line, own: _Line) -> bool:
-    """Does `line` ask no more than that places are filled of which `own` asks more?"""
+    """Does `line` ask no more than that something is filled below a key where `own` asks for more?"""
     filled = {
-        test.value
+        test.value.segments[0].key
         for condition in own.conditions
-        for tests in condition.any_of[:1]
-        for test in tests
-        if not test.negated and not is_of_nothing(test)
+        for test in condition.any_of[0]
+        if isinstance(test.value, Path) and not test.negated and not is_of_nothing(test)
     }
     return all(
-        test.kind == "present" and not test.negated and test.value in filled
+        isinstance(test.value, Path)
+        and test.kind == "present"
+        and not test.negated
+        and test.value.segments[0].key in filled
         for condition in line.conditions
         for test in condition.any_of[0]
     )
