@@ -206,8 +206,9 @@ def campaign(name: str, seconds: float, seed: int, executions_max: int = sys.max
     make, corpus = TARGETS[name]
     run = make()
     if name in {"syslog", "framing"}:
-        messages = (CORPUS / "vendor-messages.jsonl").read_text("utf-8").splitlines()
-        corpus = corpus + [json.loads(line)["message"].encode() for line in messages]
+        for file in ("vendor-messages.jsonl", "appliance-headers.jsonl"):
+            messages = (CORPUS / file).read_text("utf-8").splitlines()
+            corpus = corpus + [json.loads(line)["message"].encode() for line in messages]
     random_ = random.Random(seed)
     signal.signal(signal.SIGALRM, _too_slow)
     check(run, corpus[0])  # imports and caches are not growth

@@ -13,16 +13,21 @@ from muniment.sources.recognition import Recogniser
 from muniment.sources.sql import array
 from muniment.sources.testing import recognise
 
+LONG = {"max_query_size": 10_000_000}
+"""The samples of the whole catalogue stand in one query."""
+
 
 def _marks(recogniser: Recogniser, records: list[bytes], client: Any) -> list[tuple[int, ...]]:
     given = array([record.decode() for record in records])
-    rows = client.query(f"SELECT {recogniser.marks_sql} FROM (SELECT arrayJoin({given}) AS record)").result_rows
+    rows = client.query(f"SELECT {recogniser.marks_sql} FROM (SELECT arrayJoin({given}) AS record)", LONG).result_rows
     return [tuple(row[0]) for row in rows]
 
 
 def _named(sql: str, records: list[bytes], client: Any) -> list[str]:
     given = array([record.decode() for record in records])
-    return [row[0] for row in client.query(f"SELECT {sql} FROM (SELECT arrayJoin({given}) AS record)").result_rows]
+    return [
+        row[0] for row in client.query(f"SELECT {sql} FROM (SELECT arrayJoin({given}) AS record)", LONG).result_rows
+    ]
 
 
 def test_what_the_marks_leave_open_names_every_sample_as_the_whole_catalogue_does(

@@ -34,7 +34,7 @@ CASES = [
     ("kubernetes", "", "{product: kubernetes, category: application, service: audit}", "verb|re: .+"),
     ("google_workspace", "whole, an administrator", "{product: gcp, service: google_workspace.admin}", "eventName: ASSIGN_ROLE"),
     ("m365", "a mailbox rule", "{product: m365, service: audit}", "Operation: New-InboxRule"),
-    ("keyvalue", "FortiGate: a login", "{product: fortigate, service: event}", "action: login\n    status: failed"),
+    ("fortinet", "an administrator fails", "{product: fortigate, service: event}", "action: login\n    status: failed"),
     ("openssh", "", "{product: linux, service: sshd}", "keywords"),
 ]  # fmt: skip
 

@@ -75,6 +75,24 @@ def test_vendor_messages_keep_what_is_certain(case: dict[str, Any]) -> None:
     assert case["message"].endswith(fields["message"])
 
 
+@pytest.mark.parametrize("tail", ["", " and more", "\n", ": 1 <13>x"], ids=["whole", "more", "newline", "junk"])
+@pytest.mark.parametrize("case", _load("appliance-headers.jsonl"), ids=lambda c: c["case"])
+def test_headers_of_appliances_are_read_whatever_follows(case: dict[str, Any], tail: str) -> None:
+    fields = _parse((case["message"] + tail).encode())
+    assert {name: fields[name] for name in ("pri", "timestamp", "hostname", "app", "msgid")} == {
+        name: case[name] for name in ("pri", "timestamp", "hostname", "app", "msgid")
+    }
+    assert fields["message"].startswith(case["rest"])
+
+
+@pytest.mark.parametrize("case", _load("appliance-headers.jsonl"), ids=lambda c: c["case"])
+def test_a_header_cut_anywhere_is_still_a_record(case: dict[str, Any]) -> None:
+    data = case["message"].encode()
+    for end in range(1, len(data)):
+        record, _ = syslog_record(data[:end], SUFFIX)
+        assert _raw(json.loads(record)) == data[:end]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -17,7 +17,7 @@ import re2
 
 from muniment.sources.values import Condition, Path, Test
 
-__all__ = ["ESCAPED", "marks_of", "pattern_marks"]
+__all__ = ["ESCAPED", "is_of_nothing", "marks_of", "pattern_marks"]
 
 _constants: Any = import_module("re._constants")
 _parser: Any = import_module("re._parser")
@@ -42,7 +42,7 @@ def marks_of(condition: Condition) -> list[frozenset[str]]:
 
 
 def _of_test(test: Test) -> Iterable[str]:
-    if test.negated or not isinstance(test.value, Path) or _holds_of_nothing(test):
+    if test.negated or not isinstance(test.value, Path) or is_of_nothing(test):
         return
     for segment in test.value.segments:
         if set(segment.key) <= _PLAIN:
@@ -55,7 +55,7 @@ def _of_test(test: Test) -> Iterable[str]:
         yield from pattern_marks("|".join(map(re.escape, test.wanted)))
 
 
-def _holds_of_nothing(test: Test) -> bool:
+def is_of_nothing(test: Test) -> bool:
     """Could the test hold where the value is missing?"""
     if test.kind == "matches":
         return re2.search(test.wanted[0], "") is not None

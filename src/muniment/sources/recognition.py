@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Final
 
 from muniment.sources.catalogue import Catalogue, Entry
-from muniment.sources.marks import ESCAPED, marks_of
+from muniment.sources.marks import ESCAPED, is_of_nothing, marks_of
 from muniment.sources.paths import TypeTree
 from muniment.sources.sql import array, quote
 from muniment.sources.values import Condition, Path, Scope, walk
@@ -119,11 +119,31 @@ def _found_inside(catalogue: Catalogue, entry: Entry) -> list[_Line]:
         ]
     if entry.recognise is None:
         return outer if entry.inside else []
-    return [
-        _Line(entry.name, (*line.conditions, *own.conditions), line.marks | own.marks)
-        for line in outer
-        for own in _split(entry.name, (), entry.recognise)
-    ]
+    lines = []
+    for own in _split(entry.name, (), entry.recognise):
+        if any(_is_implied(line, own) for line in outer):
+            lines.append(own)
+        else:
+            lines += [_Line(entry.name, (*line.conditions, *own.conditions), line.marks | own.marks) for line in outer]
+    return lines
+
+
+def _is_implied(line: _Line, own: _Line) -> bool:
+    """Does `line` ask no more than that something is filled below a key where `own` asks for more?"""
+    filled = {
+        test.value.segments[0].key
+        for condition in own.conditions
+        for test in condition.any_of[0]
+        if isinstance(test.value, Path) and not test.negated and not is_of_nothing(test)
+    }
+    return all(
+        isinstance(test.value, Path)
+        and test.kind == "present"
+        and not test.negated
+        and test.value.segments[0].key in filled
+        for condition in line.conditions
+        for test in condition.any_of[0]
+    )
 
 
 def _split(name: str, before: tuple[Condition, ...], condition: Condition) -> list[_Line]:

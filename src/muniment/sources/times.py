@@ -2,23 +2,35 @@
 
 Read are RFC 3339 with any fraction and offset (also with a blank for the T, a comma before the fraction, lower case),
 Unix time in seconds, milliseconds, microseconds or nanoseconds (number or text, with a fraction), RFC 2822, the Common
-Log Format, and RFC 3164 stamps, which carry no year: the year is that of `received_at`, or the one before when the
-moment would then lie more than two days ahead (or the next, over new year's midnight). A stamp without an offset is UTC. What cannot be read, and what lies
-outside 1900-2299, is `received_at`. Microseconds are kept; finer digits are cut.
+Log Format and what appliances make of it (`2026:11:23-06:36:01`, `11/23/2026:06:36:01`), a clock with AM or PM, and
+RFC 3164 stamps, which carry no year: the year is that of `received_at`, or the one before when the moment would then
+lie more than two days ahead (or the next, over new year's midnight). A zone's abbreviation counts where it names one
+offset to most people (`_ZONES`). A stamp without an offset is UTC. What cannot be read, and what lies outside
+1900-2299, is `received_at`. Microseconds are kept; finer digits are cut.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from muniment.sources.sql import first_filled, quote
+from muniment.sources.sql import array, first_filled, quote
 
 __all__ = ["time_sql"]
 
 _NO_TIME = r"^(?:[0-9]{1,8}(?:[.][0-9]*)?$|(?:0|1[0-8]|2[3-9]|[3-9])[0-9]{2,3}-)"
 # A short number (the parser would take it for a year or a day); the years of "not set": 0001, 1601, 9999.
-_RFC3164 = r"^[A-Za-z]{3} +[0-9]{1,2} [0-9]{2}:[0-9]{2}:[0-9]{2}"
-_CLF = r"^([0-9]{2})/([A-Za-z]{3})/([0-9]{4}):"
+_RFC3164 = r"^(?:[A-Za-z]{3},? +)?[A-Za-z]{3} +[0-9]{1,2} [0-9]{1,2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]+)?(?: [A-Za-z]{2,5}| ?[+-][0-9:]+)?$"
+_STAMP = r"^(?:...,? +)?(...) +([0-9]+) ([0-9:]+)[,.]?([0-9]*) ?([+-][0-9:]+)?.*$"
+_SLASHED = r"^([0-9]{2,4})[:/]([A-Za-z]{3}|[0-9]{2})[:/]([0-9]{2,4})[:-]"
+_ZONE = r" ([A-Z]{3,5})$"
+_ZONES = {
+    "CET": "+01:00", "CEST": "+02:00", "MET": "+01:00", "MEST": "+02:00", "EET": "+02:00", "EEST": "+03:00",
+    "WET": "+00:00", "WEST": "+01:00", "BST": "+01:00", "MSK": "+03:00", "EST": "-05:00", "EDT": "-04:00",
+    "CST": "-06:00", "CDT": "-05:00", "MST": "-07:00", "MDT": "-06:00", "PST": "-08:00", "PDT": "-07:00",
+    "AKST": "-09:00", "AKDT": "-08:00", "HST": "-10:00", "BRT": "-03:00", "SAST": "+02:00", "IST": "+05:30",
+    "SGT": "+08:00", "HKT": "+08:00", "JST": "+09:00", "KST": "+09:00", "AWST": "+08:00", "ACST": "+09:30",
+    "AEST": "+10:00", "AEDT": "+11:00", "NZST": "+12:00", "NZDT": "+13:00",
+}  # fmt: skip
 _COMMA = r"([0-9]),([0-9]+)"
 _MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"
 
@@ -50,13 +62,16 @@ def _guarded(text: str) -> str:
 
 def _rewritten(text: str, received: str, bind: Callable[[str, str], str]) -> str:
     """The text in a form that the engine's one parser reads."""
-    dotted, spaced = quote(r"\1.\2"), quote(r"\1 \2 \3 ")
-    return (
+    dotted, slashed, none = quote(r"\1.\2"), quote(r"\1/\2/\3 "), quote("")
+    zone = f"extract(upper({text}), {quote(_ZONE)})"
+    offset = bind("_time_offset", f"transform({zone}, {array(list(_ZONES))}, {array(list(_ZONES.values()))}, '')")
+    plain = (
         f"multiIf(match({text}, {quote(_RFC3164)}), {_with_year(text, received, bind)}, "
         f"match({text}, {quote(_NO_TIME)}), '', "
-        f"match({text}, {quote(_CLF)}), replaceRegexpOne({text}, {quote(_CLF)}, {spaced}), "
-        f"upper(replaceRegexpOne({text}, {quote(_COMMA)}, {dotted})))"
+        f"match({text}, {quote(_SLASHED)}), replaceRegexpOne({text}, {quote(_SLASHED)}, {slashed}), "
+        f"replaceRegexpOne({text}, {quote(_COMMA)}, {dotted}))"
     )
+    return f"upper(if({offset} = '', {plain}, concat(replaceRegexpOne({plain}, '(?i){_ZONE}', {none}), {offset})))"
 
 
 def _with_year(text: str, received: str, bind: Callable[[str, str], str]) -> str:
@@ -65,15 +80,13 @@ def _with_year(text: str, received: str, bind: Callable[[str, str], str]) -> str
     Sent on 31 December and received on 1 January, it belongs to the year before; from a clock that is ahead over
     midnight of 31 December, to the next. Days are counted as 31 a month, which orders them and is enough here.
     """
-    month = f"intDiv(position('{_MONTHS}', lower(substring({text}, 1, 3))) + 2, 3)"
-    day = f"toInt32OrZero(extract({text}, '^... +([0-9]+)'))"
+    month = f"intDiv(position('{_MONTHS}', lower(extract({text}, '(...) +[0-9]'))) + 2, 3)"
+    day = f"toInt32OrZero(extract({text}, '... +([0-9]+)'))"
     here = f"toMonth({received}) * 31 + toDayOfMonth({received})"
     ahead = bind("_time_ahead", f"{month} * 31 + {day} - ({here})")
     year = f"toYear({received}) + multiIf({ahead} > {_AHEAD_DAYS}, -1, {ahead} < -369, 1, 0)"
-    return (
-        f"replaceRegexpOne({text}, '^(...) +([0-9]+) ([0-9:.]+).*$', concat({_JOIN[0]}, toString({year}), {_JOIN[1]}))"
-    )
+    return f"replaceRegexpOne({text}, {quote(_STAMP)}, concat({_JOIN[0]}, toString({year}), {_JOIN[1]}))"
 
 
 _AHEAD_DAYS = 2
-_JOIN = (quote(r"\2 \1 "), quote(r" \3"))
+_JOIN = (quote(r"\2 \1 "), quote(r" \3.\4\5"))
