@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from muniment.sources.sql import quote
-from muniment.sources.times import time_sql
+from muniment.sources.times import moment_sql, time_sql
 
 RECEIVED = "2026-11-24 01:02:03"
 FORMS = {
@@ -67,3 +67,34 @@ def test_a_stamp_of_december_received_in_january_is_last_years(client: Any) -> N
 
 def test_a_clock_ahead_over_new_year_is_next_years(client: Any) -> None:
     assert _read(client, "Jan  1 00:00:01", "2026-12-31 23:59:58") == "2027-01-01 00:00:01.000000"
+
+
+IN_LINES = {
+    "Mon Nov 23 06:36:01 2026 [pid 2] OK": "2026-11-23 06:36:01",
+    "[Mon Nov  3 06:36:01.123456 2026] [core:error]": "2026-11-03 06:36:01.123456",
+    "Mon Nov 23 06:36:01 CET 2026 x": "2026-11-23 06:36:01+01:00",
+    "2026-11-23  6:36:01 12 [Warning] x": "2026-11-23 06:36:01",
+    "2026.11.23 06:36:01.5 [ 812 ]": "2026-11-23 06:36:01.5",
+    "2026:11:23-06:36:01: x": "2026-11-23 06:36:01",
+    "[GIN] 2026/11/23 - 06:36:01 | 404": "2026-11-23 06:36:01",
+    "2026-11-23\t06:36:01\tCDG": "2026-11-23 06:36:01",
+    "x 2026-11-23T06:36:01,123+0000 y": "2026-11-23 06:36:01.123+0000",
+    "[Nest] 7  - 08/02/2026, 7:32:47 PM    WARN": "2026-08-02 19:32:47",
+    "08/02/2026, 12:02:47 AM": "2026-08-02 00:02:47",
+    "01/25/22 16:08:02.393003 web": "2022-01-25 16:08:02.393003",
+    "23/11/2026 06:36:01": "2026-11-23 06:36:01",
+    "8.9.2026 06:36:01": "2026-09-08 06:36:01",
+    "[23-Nov-2026 06:36:01 Europe/Berlin]": "2026-11-23 06:36:01",
+    "Nov 23, 2026 6:36:01 PM org.x": "2026-11-23 18:36:01",
+    'a - - [23/Nov/2026:06:36:01 +0100] "GET': "2026-11-23 06:36:01+0100",
+    "11/23/2026-06:36:01.123456  [**]": "2026-11-23 06:36:01.123456",
+    "Nov 23 06:36:01 host x": "",
+    "done in 12:13:14 by 10.0.0.7": "",
+    "": "",
+}
+
+
+@pytest.mark.parametrize("line", IN_LINES)
+def test_the_first_moment_in_a_line(client: Any, line: str) -> None:
+    found = client.query(f"SELECT {moment_sql('x')} FROM (SELECT {quote(line)} AS x)")
+    assert found.result_rows[0][0] == IN_LINES[line]

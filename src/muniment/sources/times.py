@@ -7,6 +7,8 @@ RFC 3164 stamps, which carry no year: the year is that of `received_at`, or the 
 lie more than two days ahead (or the next, over new year's midnight). A zone's abbreviation counts where it names one
 offset to most people (`_ZONES`). A stamp without an offset is UTC. What cannot be read, and what lies outside
 1900-2299, is `received_at`. Microseconds are kept; finer digits are cut.
+
+`moment_sql` finds the first moment that stands in a line of text, in the many ways in which programs write one.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 from muniment.sources.sql import array, first_filled, quote
 
-__all__ = ["time_sql"]
+__all__ = ["moment_sql", "time_sql"]
 
 _NO_TIME = r"^(?:[0-9]{1,8}(?:[.][0-9]*)?$|(?:0|1[0-8]|2[3-9]|[3-9])[0-9]{2,3}-)"
 # A short number (the parser would take it for a year or a day); the years of "not set": 0001, 1601, 9999.
@@ -90,3 +92,47 @@ def _with_year(text: str, received: str, bind: Callable[[str, str], str]) -> str
 
 _AHEAD_DAYS = 2
 _JOIN = (quote(r"\2 \1 "), quote(r" \3.\4\5"))
+
+_MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}"
+_FRACTION = "(?:[.,:]([0-9]{1,9}))?"
+_MOMENT = (
+    "(?i)(?:^|[^0-9A-Za-z.:/-]|[0-9]m)(?:(?:"  # the m ends a colour of a terminal
+    rf"([12][0-9]{{3}})[-/.:]([0-9]{{1,2}}|{_MONTH})[-/.:]([0-9]{{1,2}})"  # 2026-11-23, 2026/Nov/23: 1, 2, 3
+    rf"|([0-9]{{1,2}})([-/. ])([0-9]{{1,2}}|{_MONTH})[-/. ,]{{1,2}}([12][0-9]{{3}}|[0-9]{{2}})"  # 23/Nov/2026, 11/23/26: 4..7
+    rf"|({_MONTH})[.]? {{1,2}}([0-9]{{1,2}}),? ([12][0-9]{{3}})"  # Nov 23, 2026: 8, 9, 10
+    rf")(?:[ T_:,\t-]{{1,3}}| at )([0-9]{{1,2}}:[0-9]{{2}}:[0-9]{{2}}){_FRACTION}"  # 11, 12
+    r"(?: ?([AP]M)\b)?(?: ?(Z|[+-][0-9]{2}:?[0-9]{2}|[A-Z]{3,4})\b)?"  # 13, 14
+    rf"|({_MONTH}) {{1,2}}([0-9]{{1,2}}) ([0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}){_FRACTION}"  # Nov 23 06:36:01 2026: 15..18
+    r" (?:([A-Z]{3,4}|[+-][0-9]{2}:?[0-9]{2}) )?([12][0-9]{3})\b)"  # 19, 20
+)
+_WORLD = {"Z": "Z", "UTC": "Z", "GMT": "Z", **_ZONES}
+
+
+def moment_sql(text: str) -> str:
+    """The first moment with day, year and clock that stands in a text, as RFC 3339 would write it; '' for none.
+
+    11/23/2026 is a day of November, and so is 23/11/2026; 8/9/2026 is one of August, 8.9.2026 and 8-9-2026 of September.
+    """
+
+    def part(*groups: int) -> str:
+        return f"concat({', '.join(f'arrayElement(g, {group})' for group in groups)})"
+
+    a, sep, b = (f"arrayElement(g, {group})" for group in (4, 5, 6))
+    is_month_first = (
+        f"(toUInt8OrZero({b}) > 12 OR (toUInt8OrZero({b}) > 0 AND {sep} = '/' AND toUInt8OrZero({a}) <= 12))"
+    )
+    month = f"if({is_month_first}, {a}, {part(2, 6, 8, 15)})"
+    named = f"intDiv(position('{_MONTHS}', lower(substring({month}, 1, 3))) + 2, 3)"
+    number = f"leftPad(toString(if(match({month}, '^[0-9]+$'), toUInt8OrZero({month}), {named})), 2, '0')"
+    day = f"leftPad(if({is_month_first}, {b}, {part(3, 4, 9, 16)}), 2, '0')"
+    year = f"concat(if(length(arrayElement(g, 7)) = 2, '20', ''), {part(1, 7, 10, 20)})"
+    clock, half = part(11, 17), "lower(arrayElement(g, 13))"
+    hour = f"toUInt8OrZero(extract({clock}, '^[0-9]+'))"
+    hour = f"multiIf({half} = 'pm' AND {hour} < 12, {hour} + 12, {half} = 'am' AND {hour} = 12, 0, {hour})"
+    fraction = f"if({part(12, 18)} = '', '', concat('.', {part(12, 18)}))"
+    zone = part(14, 19)
+    zones = f"transform({zone}, {array(list(_WORLD))}, {array(list(_WORLD.values()))}, '')"
+    offset = f"if(match({zone}, '^[+-]'), {zone}, {zones})"
+    rest = f"substring({clock}, length({clock}) - 5)"
+    whole = f"concat({year}, '-', {number}, '-', {day}, ' ', leftPad(toString({hour}), 2, '0'), {rest}, {fraction}, {offset})"
+    return f"arrayElement(arrayMap(g -> if(empty(g), '', {whole}), [extractGroups({text}, {quote(_MOMENT)})]), 1)"

@@ -15,6 +15,7 @@ A value is
     {argv: V}                                 the arguments a0="..." a1=HEX ... of a command, with blanks between
     {other: V, than: W}                       V, unless W is the same
     {lower: V} {dotted: V} {camel: V}         lower case; "User: Login" -> user.login; "CreateUser" -> user.create
+    {moment: V}                               the first moment that stands in a line of text, in one of many forms
     {outcome: V} {severity: V}                the words of the trade -> success/failure/unknown, 0..6
     {class: V} {activity: V}                  the OCSF class_uid and activity_id of an action noun.verb
 
@@ -34,6 +35,7 @@ from muniment.errors import RejectedError
 from muniment.sources import words
 from muniment.sources.paths import Segment, parse_path
 from muniment.sources.sql import array, first_filled, literal, quote
+from muniment.sources.times import moment_sql
 
 __all__ = [
     "Capture",
@@ -190,6 +192,7 @@ _CALLS: dict[str, Callable[[str], str]] = {
     "lower": lambda sql: f"lower({sql})",
     "dotted": words.dotted_sql,
     "camel": words.camel_sql,
+    "moment": moment_sql,
     "outcome": words.outcome_sql,
     "severity": words.severity_sql,
     "class": words.class_sql,
