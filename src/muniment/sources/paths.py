@@ -12,7 +12,7 @@ it by a second extraction from that text: `JSONExtract` gives one type to one pl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from muniment.errors import RejectedError
@@ -21,6 +21,9 @@ from muniment.sources.sql import quote, quote_name
 __all__ = ["Segment", "TypeTree", "parse_path"]
 
 _SEGMENT = re.compile(r"(?:`([^`]+)`|([^.\[\]`]+))(?:\[(?:(\d+)|(\*)|([^\]=]+)=([^\]]*))\])?(?:\.|$)")
+
+
+_KEYS_MAX = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +86,24 @@ class _Node:
         return "String" if self.is_raw else self.below()
 
 
+def _tuple(kinds: Sequence[str]) -> str:
+    return f"Tuple({', '.join(kinds)})"
+
+
 class TypeTree:
     """All the paths of one mapping; `tuple_type` for `JSONExtract`, `sql(path)` for reading one of them as String."""
 
-    def __init__(self, paths: Iterable[Sequence[Segment]], root: str = "t") -> None:
+    def __init__(
+        self,
+        paths: Iterable[Sequence[Segment]],
+        root: str = "t",
+        bind: Callable[[str, str], str] | None = None,
+        is_split: bool = False,
+    ) -> None:
+        """`bind(name, sql)` may give the extraction from a raw part a name of its own, and returns what to write."""
         self._root = root
+        self._bind = bind
+        self.is_split = is_split
         self._top = _Node()
         for path in paths:
             node = self._top
@@ -113,22 +129,37 @@ class TypeTree:
         """The `Tuple(...)` to extract from the record."""
         return self._top.inner_type()
 
+    def extractions(self, read_sql: str) -> dict[str, str]:
+        """What to extract, by the names that `sql` writes with `is_split`: several tuples where one would be long.
+
+        The engine looks through the whole type for every element it is asked for (measured: five seconds for seven
+        hundred keys in one tuple, a tenth of that in eight).
+        """
+        parts: dict[str, list[str]] = {}
+        for key, node in self._top.children.items():
+            parts.setdefault(self._root_of(key), []).append(f"{quote_name(key)} {node.type()}")
+        return {root: f"JSONExtract({read_sql}, {quote(_tuple(kinds))})" for root, kinds in parts.items()}
+
+    def _root_of(self, key: str) -> str:
+        number = list(self._top.children).index(key) // _KEYS_MAX if self.is_split else 0
+        return f"{self._root}_{number}" if number else self._root
+
     def sql(self, path: Sequence[Segment]) -> str:
         """The SQL expression, of type String, for one of the paths given."""
-        return self._read(self._root, self._top, list(path))
+        return self._read(self._root_of(path[0].key), self._top, list(path), "at")
 
-    def _read(self, base: str, node: _Node, path: list[Segment]) -> str:
+    def _read(self, base: str, node: _Node, path: list[Segment], name: str = "") -> str:
+        """`name` is of the place that `base` reads; '' for an element of an array, which is many."""
         segment, rest = path[0], path[1:]
         child = node.children[segment.key]
         value = f"tupleElement({base}, {quote(segment.key)})"
         if segment.pick is None:
             if not rest:
                 return value
-            if child.is_raw:
-                value = f"JSONExtract({value}, {quote(child.below())})"
-            return self._read(value, child, rest)
-        if child.is_raw:
-            value = f"JSONExtract({value}, {quote(child.below())})"
+            below = name and f"{name}_{list(node.children).index(segment.key)}"
+            return self._read(self._extracted(value, child, below), child, rest, below)
+        below = name and f"{name}_{list(node.children).index(segment.key)}"
+        value = self._extracted(value, child, below)
         if segment.pick == "*":
             element = self._read("x", child, rest) if rest else "x"
             return f"arrayStringConcat(arrayFilter(y -> y != '', arrayMap(x -> {element}, {value})), ', ')"
@@ -138,3 +169,9 @@ class TypeTree:
         else:
             picked = f"arrayElement({value}, {int(segment.pick) + 1})"
         return self._read(picked, child, rest) if rest else picked
+
+    def _extracted(self, value: str, node: _Node, name: str) -> str:
+        if not node.is_raw:
+            return value
+        value = f"JSONExtract({value}, {quote(node.below())})"
+        return self._bind(f"_{name}", value) if self._bind and name else value
