@@ -160,7 +160,7 @@ def test_within_syslog_only_what_is_found_in_it_is_recognised(client: Any, catal
 
 def test_packed_addresses_numbers_and_arguments_are_read(client: Any) -> None:
     rules = (
-        "fields:\n  actor_id: {address: v4}\n  actor_name: {address: v6}\n  target_id: {number: port}\n"
+        "fields:\n  actor_id: {packed: v4}\n  actor_name: {packed: v6}\n  target_id: {number: port}\n"
         "  target_name: {argv: text}\n  app: {other: v4, than: same}\n  reason: {other: v4, than: v6}\n"
     )
     text = r"x argc=4 a0=\"sh\" a1=2D63 a2[0]=61206200 a3=(null)"

@@ -42,6 +42,7 @@ _REQUIRED = ("name", "title", "vendor", "docs", "owner", "rhythm_s", "time", "sa
 _OPTIONAL = (
     "product",
     "time_form",
+    "unwrap",
     "inside",
     "alone",
     "rank",
@@ -74,13 +75,17 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How a record becomes typed columns. `is_any_time`: old time forms are read too (no year, Common Log Format)."""
+    """How a record becomes typed columns. `is_any_time`: old time forms are read too (no year, Common Log Format).
+
+    `unwrap`: what stands in the objects below these keys is read as if it stood beside them.
+    """
 
     time: tuple[Value, ...]
     is_any_time: bool
     let: Mapping[str, Value]
     fields: Mapping[str, Value]
     cases: tuple[Case, ...]
+    unwrap: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,8 +285,16 @@ class _Reader:
         cases = raw["cases"] if "cases" in raw else LocatedList()
         if not isinstance(cases, LocatedList):
             raise self.error("cases is a list", raw.lines["cases"])
+        unwrap = raw["unwrap"] if "unwrap" in raw else LocatedList()
+        if not isinstance(unwrap, LocatedList) or not all(isinstance(key, str) for key in unwrap):
+            raise self.error("unwrap is a list of keys", raw.lines["unwrap"])
         built = Rules(
-            time, raw.get("time_form", "standard") == "any", let, fields, tuple(self._case(item) for item in cases)
+            time=time,
+            is_any_time=raw.get("time_form", "standard") == "any",
+            let=let,
+            fields=fields,
+            cases=tuple(self._case(item) for item in cases),
+            unwrap=tuple(unwrap),
         )
         self._refs(built, raw)
         return built

@@ -9,6 +9,7 @@ case that holds and each pattern's groups cost one pass however many columns use
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,10 +17,10 @@ from muniment.sources import ocsf_schema
 from muniment.sources.catalogue import Case, Entry
 from muniment.sources.columns import COLUMNS
 from muniment.sources.paths import TypeTree
-from muniment.sources.sql import array, first_filled, literal, quote
+from muniment.sources.sql import array, first_filled, literal, quote, quote_name
 from muniment.sources.times import time_sql
 from muniment.sources.together import EARLIER
-from muniment.sources.values import Call, Condition, Const, Path, Scope, Value, pattern_sql, walk
+from muniment.sources.values import Call, Condition, Const, Path, Ref, Scope, Value, pattern_sql, walk
 from muniment.sources.words import type_sql
 
 __all__ = ["CompiledMapping", "compile_entry", "ip_sql"]
@@ -34,9 +35,9 @@ _SEVERITIES = {
     6: "fatal",
     99: "other",
 }
-_QUOTED = re.compile(r"'(?:[^'\\\\]|\\\\.)*'|`[^`]*`")
+_QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|`[^`]*`")
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
-_GIVEN = ("t", "record", "received_at", "source", EARLIER)
+_GIVEN = ("record", "received_at", "source", EARLIER)
 """What expressions may name besides steps."""
 
 _NUMERIC_CALLS = ("class", "activity", "severity")
@@ -50,6 +51,10 @@ class CompiledMapping:
     tuple_type: str
     columns: Mapping[str, str]
     steps: Mapping[str, str]
+    tuples: Mapping[str, str]
+    """What `steps` read from: extractions from `_read`."""
+    read_sql: str = "record"
+    """The JSON text that is extracted from."""
 
     def select_sql(self, table_sql: str, passthrough: Sequence[str] = ()) -> str:
         """A SELECT of `passthrough` and all columns from rows of (record, received_at, source, ...).
@@ -58,13 +63,15 @@ class CompiledMapping:
         SQL for a batch. A step that uses others stands one SELECT above them, or the engine would put their whole text
         in the place of each name. Each SELECT hands on what is still asked for: the engine plans every column of each.
         """
-        found = f"SELECT *, JSONExtract(record, {quote(self.tuple_type)}) AS t FROM {table_sql}"
+        found = f"SELECT *, {self.read_sql} AS _read FROM {table_sql}"
+        tuples = [f"{sql} AS {name}" for name, sql in self.tuples.items()]
+        found = f"SELECT *, {', '.join(tuples)} FROM ({found})"
         uses = {name: frozenset(_NAME.findall(_QUOTED.sub("", sql))) for name, sql in self.steps.items()}
         levels = _levels(uses)
         for level in range(max(levels.values(), default=-1) + 1):
             asked = {*self.columns}.union(*(uses[name] for name in uses if levels[name] > level))
             known = [name for name in uses if levels[name] < level and name in asked]
-            given = [name for name in _GIVEN if name in asked and name not in passthrough]
+            given = [name for name in (*self.tuples, *_GIVEN) if name in asked and name not in passthrough]
             steps = [f"{sql} AS {name}" for name, sql in self.steps.items() if levels[name] == level]
             found = f"SELECT {', '.join([*passthrough, *given, *known, *steps])} FROM ({found})"
         return f"SELECT {', '.join([*passthrough, *self.columns])} FROM ({found})"
@@ -82,7 +89,32 @@ def compile_entry(entry: Entry) -> CompiledMapping:
     """The SQL of one entry."""
     compiler = _Compiler(entry)
     columns = compiler.compile()
-    return CompiledMapping(entry.name, compiler.tree.tuple_type, columns, compiler.steps)
+    return CompiledMapping(
+        entry.name,
+        compiler.tree.tuple_type,
+        columns,
+        compiler.steps,
+        compiler.tree.extractions("_read"),
+        _unwrapped_sql(entry.mapping.unwrap),
+    )
+
+
+def _unwrapped_sql(keys: Sequence[str]) -> str:
+    """The record, with what stands in the objects below `keys` (or in texts that are objects) beside its own keys.
+
+    Written behind them, and the engine reads the first of two equal keys: the record's own count. No step can fail: a
+    text that is no JSON stays a text.
+    """
+    if not keys:
+        return "record"
+    kinds = ", ".join(f"{quote_name(key)} String" for key in keys)
+    inner = f"JSONExtract(record, {quote(f'Tuple({kinds})')})"
+    texts = f"[{', '.join(f'tupleElement(w, {quote(key)})' for key in keys)}]"
+    objects = rf"arrayFilter(x -> match(x, '^\\s*\\{{\\s*\"') AND isValidJSON(x), {texts})"
+    bodies = "arrayMap(x -> substring(trimBoth(x), 2, length(trimBoth(x)) - 2), o)"
+    whole = f"concat(substring(record, 1, length(trimRight(record)) - 1), ',', arrayStringConcat({bodies}, ','), '}}')"
+    chosen = f"arrayElement(arrayMap(o -> if(empty(o), record, {whole}), [{objects}]), 1)"
+    return f"arrayElement(arrayMap(w -> {chosen}, [{inner}]), 1)"
 
 
 class _Compiler:
@@ -96,14 +128,18 @@ class _Compiler:
         for case in self.rules.cases:
             values += [*case.sets.values(), *([case.when] if case.when else []), *([case.text] if case.text else [])]
         paths = [found.segments for value in values for found in walk(value) if isinstance(found, Path)]
-        self.tree = TypeTree(paths)
-        self.scope = Scope(path=lambda path: self.tree.sql(path, self.bind), ref=self.ref)
+        self.tree = TypeTree(paths, bind=self.bind, is_split=True)
+        self.scope = Scope(path=self.tree.sql, ref=self.ref, part=self.part)
         self._done: dict[str, str] = {}
 
     def bind(self, name: str, sql: str) -> str:
         """Give a part a name."""
         assert self.steps.setdefault(name, sql) == sql, f"two meanings of {name}"
         return name
+
+    def part(self, sql: str) -> str:
+        """A step of its own for what is read from many places, or all that is read would be carried upwards."""
+        return self.bind(f"_part_{zlib.crc32(sql.encode()):08x}", sql)
 
     def compile(self) -> dict[str, str]:
         columns = {column: self.column(column) for column in COLUMNS}
@@ -147,6 +183,8 @@ class _Compiler:
         chosen = self._chosen(column, base)
         if kind == "ip":
             return ip_sql(self.bind("_src_ip_text", chosen))
+        if column == "src_country":
+            return f"upper({chosen})"
         if column == "outcome":
             return first_filled([chosen, "'unknown'"])
         return chosen
@@ -164,6 +202,9 @@ class _Compiler:
         return self.bind("_type", type_sql(self.column("action")))
 
     def _number(self, value: Value) -> str:
+        if isinstance(value, Call) and value.name in ("class", "activity") and isinstance(value.value, Ref):
+            both = self.bind(f"_type_{value.value.name}", type_sql(self.ref(value.value.name)))
+            return f"intDiv({both}, 100)" if value.name == "class" else f"modulo({both}, 100)"
         sql = value.sql(self.scope)
         if isinstance(value, Const) or (isinstance(value, Call) and value.name in _NUMERIC_CALLS):
             return sql
@@ -247,7 +288,7 @@ def _equals(case: Case) -> tuple[Value, tuple[str, ...]] | None:
 def ip_sql(text: str) -> str:
     """An IPv6 (v4 mapped) from a text: bare, with a port, in brackets, with a zone, or the first of a list; else ::."""
     cut = quote(
-        r"^\s*\[?((?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f:]{2,39}(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3})?)(?:[\]%,:/ ]|$)"
+        r"^\s*\[?\"?((?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f:]{2,39}(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3})?)(?:[\]\"%,:/ ]|$)"
     )
     return f"toIPv6OrDefault(extract({text}, {cut}))"
 

@@ -1,7 +1,7 @@
 """Values and conditions of the catalogue language: parsed from YAML, checked, and written as SQL. Pure.
 
 A value is
-    a bare text            a path into the record (see `paths`)
+    a bare text            a path into the record (see `paths`); `{user,actor}.{id,uid}` is the list of its four paths
     =text, or a number     a constant
     $name                  another column of the same entry, or one of its `let` names
     a list                 the first of its values that is not empty
@@ -11,11 +11,17 @@ A value is
     {capture: V, pattern: RE2}                the first group of an RE2 pattern
     {template: "{path} of {$name}"}           text with values in it; empty when all its values are empty
     {unhex: V}                                hexadecimal digits as the text they stand for; empty when they are none
-    {address: V} {number: V}                  an IPv4 or IPv6 address, a number, of its bytes in hexadecimal, network order
+    {packed: V} {number: V}                   an IPv4 or IPv6 address, a number, of its bytes in hexadecimal, network order
     {argv: V}                                 the arguments a0="..." a1=HEX ... of a command, with blanks between
     {other: V, than: W}                       V, unless W is the same
     {lower: V} {dotted: V} {camel: V}         lower case; "User: Login" -> user.login; "CreateUser" -> user.create
     {moment: V}                               the first moment that stands in a line of text, in one of many forms
+    {named: V} {deed: V}                      "UserLoggedIn" -> user_logged_in; the act that a name or sentence says: user.login
+    {ending: V}                               success or failure, when the name itself says so ("login_failed")
+    {first: L} {plain: L} {object: L} {address: L}   the first of a long list that is filled; is a plain text; an object or
+                                              array; an IP address
+    {below: [path], in: V}                    the first filled path in a text that is an object, or an array of them
+    {country: V}                              a country's name or code as ISO 3166-1 alpha-2
     {outcome: V} {severity: V}                the words of the trade -> success/failure/unknown, 0..6
     {class: V} {activity: V}                  the OCSF class_uid and activity_id of an action noun.verb
 
@@ -26,14 +32,15 @@ A condition is a mapping of value -> test (all must hold) or a list of such (one
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import re2
 
 from muniment.errors import RejectedError
-from muniment.sources import words
-from muniment.sources.paths import Segment, parse_path
+from muniment.sources import countries, deeds, words
+from muniment.sources.paths import Segment, TypeTree, parse_path
 from muniment.sources.sql import array, first_filled, literal, quote
 from muniment.sources.times import moment_sql
 
@@ -59,6 +66,8 @@ class Scope:
 
     path: Callable[[tuple[Segment, ...]], str]
     ref: Callable[[str], str]
+    part: Callable[[str], str] = str
+    """May give a part that is read from many places a name of its own; returns what to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +162,57 @@ class Call:
         return _CALLS[self.name](self.value.sql(scope))
 
 
-Value = Path | Const | Ref | First | Lookup | Capture | Template | Other | Call
+_FITTING: Final[Mapping[str, str]] = {
+    "first": "",
+    "plain": r"(?s)^[^{\[].*",
+    "object": r"(?s)^[{\[].*",
+    "address": r'^[\s\["]*(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]*)(?:[\s\]"%,:/].*|$)',
+}
+
+
+def _first_fitting(texts: Sequence[str], fits: str) -> str:
+    """Elements of an array would be shorter: the engine needs seconds to understand hundreds of them (measured)."""
+    return first_filled([f"extract({text}, {fits})" for text in texts])
+
+
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """The first of some values that is as it must be: plain, an object or array, an address, a word for an outcome."""
+
+    name: str
+    values: tuple[Value, ...]
+
+    def sql(self, scope: Scope) -> str:
+        texts = [value.sql(scope) for value in self.values]
+        if self.name == "first":
+            return scope.part(first_filled(texts))
+        if self.name in ("outcome", "deed"):
+            return scope.part(
+                f"arrayFirst(x -> x != '', arrayMap(x -> {_CALLS[self.name]('x')}, [{', '.join(texts)}]))"
+            )
+        fits = quote(_FITTING[self.name])
+        return scope.part(_first_fitting(texts, fits))
+
+
+@dataclass(frozen=True, slots=True)
+class Below:
+    """The first filled of `paths` in a text that is an object, or in the first element of an array."""
+
+    paths: tuple[tuple[Segment, ...], ...]
+    value: Value
+
+    def sql(self, scope: Scope) -> str:
+        tree = TypeTree(self.paths, root="b")
+        text = self.value.sql(scope)
+        first = scope.part(
+            f"if(startsWith({text}, '['), arrayElement(JSONExtract({text}, 'Array(String)'), 1), {text})"
+        )
+        fits = quote(_FITTING["plain"])
+        found = _first_fitting([tree.sql(path) for path in self.paths], fits)
+        return scope.part(f"arrayElement(arrayMap(b -> {found}, [JSONExtract({first}, {quote(tree.tuple_type)})]), 1)")
+
+
+Value = Path | Const | Ref | First | Lookup | Capture | Template | Other | Call | Fitting | Below
 
 
 def _unhex_sql(sql: str) -> str:
@@ -162,7 +221,7 @@ def _unhex_sql(sql: str) -> str:
     return f"if(match({sql}, '^(?:[0-9A-Fa-f][0-9A-Fa-f])+$'), {clean}, '')"
 
 
-def _address_sql(sql: str) -> str:
+def _packed_sql(sql: str) -> str:
     """An address of 8 or 32 hexadecimal digits as text, empty for any others."""
     v4 = f"IPv4NumToString(reinterpretAsUInt32(reverse(unhex({sql}))))"
     v6 = f"replaceOne(IPv6NumToString(toFixedString(substring(unhex({sql}), 1, 16), 16)), '::ffff:', '')"
@@ -187,12 +246,16 @@ _ARGUMENT = r' a[0-9]+(?:\[[0-9]+\])?=("[^"]*"|[^ ]+)'
 _CALLS: dict[str, Callable[[str], str]] = {
     "argv": _argv_sql,
     "unhex": _unhex_sql,
-    "address": _address_sql,
+    "packed": _packed_sql,
     "number": _number_sql,
     "lower": lambda sql: f"lower({sql})",
     "dotted": words.dotted_sql,
     "camel": words.camel_sql,
     "moment": moment_sql,
+    "named": deeds.named_sql,
+    "deed": deeds.deed_sql,
+    "ending": deeds.ending_sql,
+    "country": countries.country_sql,
     "outcome": words.outcome_sql,
     "severity": words.severity_sql,
     "class": words.class_sql,
@@ -211,7 +274,8 @@ def parse_value(raw: object) -> Value:
             return Const(raw[1:])
         if raw.startswith("$"):
             return Ref(raw[1:])
-        return Path(parse_path(raw))
+        spread = _spread(raw)
+        return First(tuple(Path(parse_path(each)) for each in spread)) if len(spread) > 1 else Path(parse_path(raw))
     if isinstance(raw, list):
         if not raw:
             raise RejectedError("an empty list has no first value")
@@ -221,12 +285,31 @@ def parse_value(raw: object) -> Value:
     raise RejectedError(f"a value is a path, a constant or an operator, not {raw!r}")
 
 
+def _spread(text: str) -> list[str]:
+    """The texts that one with alternatives in braces stands for, in the order they are written.
+
+    >>> _spread("{user,actor}.{id,uid}")
+    ['user.id', 'user.uid', 'actor.id', 'actor.uid']
+    """
+    before, brace, rest = text.partition("{")
+    words, end, after = rest.partition("}")
+    if not brace or not end or "`" in before:
+        return [text]
+    return [f"{before}{word}{tail}" for word in words.split(",") for tail in _spread(after)]
+
+
 def _operator(raw: Mapping[str, object]) -> Value:
     options = dict(raw)
     name = next(iter(options), "")
     argument = options.pop(name, None)
     value: Value
-    if name in _CALLS:
+    inner = parse_value(argument) if name in _FITTING or name in ("outcome", "deed") else None
+    if inner is not None and (name in _FITTING or isinstance(inner, First)):
+        value = Fitting(name, tuple(_flat(inner)))
+    elif name == "below":
+        paths = tuple(found.segments for found in walk(parse_value(argument)) if isinstance(found, Path))
+        value = Below(paths, parse_value(options.pop("in", None)))
+    elif name in _CALLS:
         value = Call(name, parse_value(argument))
     elif name == "lookup":
         table = options.pop("table", None)
@@ -245,11 +328,16 @@ def _operator(raw: Mapping[str, object]) -> Value:
         value = Other(parse_value(argument), parse_value(options.pop("than", None)))
     else:
         raise RejectedError(
-            f"no operator {name!r}; there are {', '.join([*_CALLS, 'lookup', 'capture', 'template', 'other'])}"
+            f"no operator {name!r}; there are "
+            f"{', '.join([*_CALLS, *_FITTING, 'below', 'lookup', 'capture', 'template', 'other'])}"
         )
     if options:
         raise RejectedError(f"{name} does not take {', '.join(options)}")
     return value
+
+
+def _flat(value: Value) -> list[Value]:
+    return [each for one in value.values for each in _flat(one)] if isinstance(value, First) else [value]
 
 
 def _template(raw: object) -> Template:
@@ -356,8 +444,10 @@ def walk(value: Value | Condition) -> list[Value]:
     inner: list[Value] = []
     if isinstance(value, Condition):
         return [found for tests in value.any_of for test in tests for found in walk(test.value)]
-    if isinstance(value, First):
+    if isinstance(value, First | Fitting):
         inner = list(value.values)
+    elif isinstance(value, Below):
+        inner = [value.value]
     elif isinstance(value, Lookup):
         inner = [value.value, value.default]
     elif isinstance(value, Capture | Call):

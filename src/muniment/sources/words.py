@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import Final
 
+from muniment.sources.deeds import deed_type_sql
 from muniment.sources.sql import array, quote
 
 __all__ = ["activity_sql", "camel_sql", "class_sql", "dotted_sql", "outcome_sql", "severity_sql", "type_sql"]
 
 _OUTCOME: Final = {
-    "success": "success succeeded successful ok okay true allow allowed accept accepted grant granted pass passed permit "
-    "permitted completed complete done 200 201 202 204 0 granted_access",
-    "failure": "failure failed fail error err false deny denied reject rejected block blocked forbidden unauthorized "
-    "unauthorised invalid timeout aborted refused 400 401 403 404 409 422 429 500 502 503",
+    "success": "2xx 3xx success succeeded successful ok okay true allow allowed accept accepted grant granted pass passed permit "
+    "permitted completed complete done 0 granted_access passed approved finished created updated deleted yes y",
+    "failure": "4xx 5xx failure failed fail error err false deny denied reject rejected block blocked forbidden unauthorized "
+    "unauthorised invalid timeout timed_out aborted refused no n unsuccessful errored disallowed disallow quarantined dropped drop",
     "unknown": "unknown none partial skipped challenge",
 }
 _SEVERITY: Final = {
@@ -95,7 +96,8 @@ def _transform(sql: str, table: dict[int, str], default: int) -> str:
 def outcome_sql(sql: str) -> str:
     """'success', 'failure', 'unknown', or '' for a word that is none of the trade's."""
     pairs = [(word, outcome) for outcome, line in _OUTCOME.items() for word in line.split()]
-    return f"transform(lower({sql}), {array([w for w, _ in pairs])}, {array([o for _, o in pairs])}, '')"
+    kind = f"if(match({sql}, '^[2345][0-9][0-9]$'), concat(substring({sql}, 1, 1), 'xx'), lower({sql}))"
+    return f"transform({kind}, {array([w for w, _ in pairs])}, {array([o for _, o in pairs])}, '')"
 
 
 def severity_sql(sql: str) -> str:
@@ -116,7 +118,9 @@ def camel_sql(sql: str) -> str:
 
 
 def type_sql(action: str) -> str:
-    """class_uid * 100 + activity_id.
+    """class_uid * 100 + activity_id: of the kind of act that the words say (`deeds`), else by noun and verb.
+
+    A noun of the table outweighs a deed that names none (`source.create`).
 
     One table of verbs: two digits for the activity in each kind of class, the kind of the noun picks them.
     """
@@ -129,12 +133,14 @@ def type_sql(action: str) -> str:
     sessions = dict.fromkeys(_LOGON.split(), 300201) | dict.fromkeys(_LOGOFF.split(), 300202)
     known = f"transform({verb}, {array(verbs)}, {array(packed)}, {100 ** len(tables) - 1})"
     kind = _transform(noun, _NOUNS, 0)
-    return (
-        f"multiIf({action} = '', 0, {verb} IN ({', '.join(map(quote, sessions))}), "
+    by_noun = (
+        f"multiIf({action} = '', 0, deed > 0 AND NOT (intDiv(deed, 100) = 6001 AND {kind} > 0), deed, {verb} IN ({', '.join(map(quote, sessions))}), "
         f"transform({verb}, {array(list(sessions))}, {array(list(sessions.values()))}, 0), "
         f"arrayElement([600100, 300100, 300600, 300500, 300400], {kind} + 1) + "
         f"modulo(intDiv({known}, arrayElement([1, 100, 10000, 1000000, 100000000], {kind} + 1)), 100))"
     )
+    # The lambda names the deed once; written out its table would stand in the text three times.
+    return f"arrayElement(arrayMap(deed -> {by_noun}, [{deed_type_sql(action)}]), 1)"
 
 
 def class_sql(action: str) -> str:
