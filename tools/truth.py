@@ -14,6 +14,7 @@ import ipaddress
 import json
 import lzma
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -62,7 +63,10 @@ def lines_of(path: Path) -> Iterator[Any]:
     opened = gzip.open if path.suffix == ".gz" else lzma.open
     with opened(path, "rt", encoding="utf-8") as file:
         for line in file:
-            yield json.loads(line)
+            try:
+                yield json.loads(line)
+            except ValueError:
+                print(f"{path.name}: a line that is no JSON is left out", file=sys.stderr)
 
 
 def framed(line: str) -> bytes:
