@@ -70,6 +70,9 @@ READS: dict[str, tuple[Reader, str, dict[str, Any]]] = {
     "GET /api/v1/risk": (_get("/api/v1/risk", entity="203.0.113.199"), "risk.list", {"results": 0, "entity": "203.0.113.199"}),
     "GET /api/v1/alerts": (_get("/api/v1/alerts", entity="203.0.113.199"), "alert.list", {"results": 0, "entity": "203.0.113.199"}),
     "GET /api/v1/rules": (_get("/api/v1/rules"), "rule.list", {}),
+    "GET /api/v1/rules/one": (
+        _get("/api/v1/rules/one", rule="5d6a1c3e-3b1e-4d55-9d4f-2f7f2a6d7a03"), "rule.view", {},
+    ),
     "GET /api/v1/rules/exceptions": (_get("/api/v1/rules/exceptions"), "exception.list", {}),
     "GET /api/v1/rules/coverage": (_get("/api/v1/rules/coverage"), "rule.list", {}),
     "GET /api/v1/entities/{kind}/{value}": (_get("/api/v1/entities/address/203.0.113.199"), "entity.view", {"results": 0}),
@@ -87,7 +90,8 @@ READS: dict[str, tuple[Reader, str, dict[str, Any]]] = {
     "GET /blocks/new": (_get("/blocks/new", kind="address", v="203.0.113.199"), "block.preview", {"results": 0}),
     "GET /notices": (_get("/notices"), "notify.list", {"results": 0, "page": "/notices"}),
     "GET /rules": (_get("/rules"), "rule.list", {}),
-    "GET /rules/one": (_get("/rules/one", rule="5d6a1c3e-3b1e-4d55-9d4f-2f7f2a6d7a03"), "rule.list", {}),
+    "GET /rules/one": (_get("/rules/one", rule="5d6a1c3e-3b1e-4d55-9d4f-2f7f2a6d7a03"), "rule.view", {}),
+    "GET /rules/attack": (_get("/rules/attack"), "rule.list", {}),
     "GET /saved": (_get("/saved"), "search.list", {}),
 }  # fmt: skip
 APART = {

@@ -59,6 +59,10 @@ POLICY: dict[str, str] = {
     "GET /api/v1/alerts": "alerts",
     "GET /api/v1/alerts/{uid}": "alerts",
     "POST /api/v1/alerts/{uid}/state": "alerts",
+    "POST /api/v1/alerts/states": "alerts",
+    "POST /api/v1/alerts/{uid}/assign": "alerts",
+    "POST /api/v1/alerts/{uid}/comment": "alerts",
+    "GET /api/v1/rules/one": "alerts",
     "GET /api/v1/rules": "alerts",
     "POST /api/v1/rules/switch": "rules",
     "POST /api/v1/rules/backtest": "alerts",
@@ -138,6 +142,10 @@ POLICY: dict[str, str] = {
     "POST /orders": FORM,
     "GET /rules": PAGE,
     "GET /rules/one": PAGE,
+    "GET /rules/attack": PAGE,
+    "POST /alerts/states": FORM,
+    "POST /alerts/{uid}/assign": FORM,
+    "POST /alerts/{uid}/comment": FORM,
     "POST /alerts/{uid}/state": FORM,
     "POST /blocks": FORM,
     "POST /blocks/allow": FORM,
@@ -163,6 +171,7 @@ PAGES_OF_ANALYSTS = (
     "/orders/new?account=x",
     "/rules",
     "/rules/one",
+    "/rules/attack",
 )
 DOORS_OPEN_TO_ALL = {
     # Health checks of shippers; they say whether records can be sealed and nothing else.

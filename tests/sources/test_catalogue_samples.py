@@ -6,15 +6,13 @@ from typing import Any
 
 import pytest
 
-from muniment.sources.catalogue import Catalogue, Entry, Sample, load
-from muniment.sources.testing import check_sample
-
-SAMPLES = [(entry, sample) for entry in load().values() for sample in entry.samples]
+from muniment.sources.catalogue import Catalogue, Entry, load
+from muniment.sources.testing import check_samples
 
 
-@pytest.mark.parametrize(("entry", "sample"), SAMPLES, ids=lambda v: v.name)
-def test_a_sample_becomes_what_stands_beside_it(
-    entry: Entry, sample: Sample, catalogue: Catalogue, client: Any
-) -> None:
-    wrong = check_sample(catalogue, entry, sample, client)
-    assert not wrong, f"{entry.file}:{sample.line}\n" + "\n".join(wrong)
+@pytest.mark.parametrize("entry", [entry for entry in load().values() if entry.samples], ids=lambda entry: entry.name)
+def test_samples_become_what_stands_beside_them(entry: Entry, catalogue: Catalogue, client: Any) -> None:
+    found = check_samples(catalogue, entry, client)
+    assert len(found) == len(entry.samples)
+    wrong = [f"{entry.file}:{line}: {each}" for line, all_of_it in found.items() for each in all_of_it]
+    assert not wrong, "\n".join(wrong)

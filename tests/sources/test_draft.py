@@ -23,7 +23,7 @@ EVENTS = [
 def test_a_draft_reads_its_own_samples(client: Any) -> None:
     records = [json.dumps(event).encode() for event in EVENTS]
     entry = read_entry(draft("doors", records), "doors.yaml")
-    found = explain(Catalogue({**load(), "doors": entry}), records[0], client, entry="doors")
+    found = next(explain(Catalogue({**load(), "doors": entry}), records[:1], client, entry="doors"))
     assert found.recognised == "doors"
     assert {name: found.columns[name] for name in ("action", "outcome", "actor_id", "actor_email", "src_ip", "target_id")} == {
         "action": "user.login", "outcome": "failure", "actor_id": "u-1", "actor_email": "anna@example.com",

@@ -68,8 +68,7 @@ def explain_file(file: Path, format: str, as_json: bool, entry: Path | None = No
         catalogue = Catalogue({**catalogue, own.name: own})
     with local_client() as client:
         said = Recollection(catalogue).of(lines)
-        for line, earlier in zip(lines, said, strict=True):
-            found = explain(catalogue, line, client, entry="" if format == "auto" else format, earlier=earlier)
+        for found in explain(catalogue, lines, client, entry="" if format == "auto" else format, earlier=said):
             row = {name: value for name, value in found.columns.items() if value not in ("", 0, "::")}
             if as_json:
                 print_json({"entry": found.entry, "columns": row, "ocsf": found.ocsf, "problems": list(found.problems)})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from importlib import import_module
 from typing import Any, Final
 
@@ -70,16 +71,21 @@ def pattern_marks(pattern: str) -> list[str]:
     >>> pattern_marks(r"^\\S+ \\[\\d\\d/[A-Z][a-z]+/\\d{4}:")
     ['\\\\\\\\?/(?:[0-9]){4}:']
     """
+    return list(_most_particular(pattern))
+
+
+@lru_cache(maxsize=4_096)
+def _most_particular(pattern: str) -> tuple[str, ...]:
     if any(form in pattern for form in _RE2_ONLY):
-        return []
+        return ()
     try:
         tree = _parser.parse(pattern)
     except Exception:  # RE2 reads some forms that this parser does not
-        return []
+        return ()
     score, text = max(_runs(tree), default=_NOTHING)
     if score < _SCORE_MIN:
-        return []
-    return [f"(?i){text}" if tree.state.flags & re.IGNORECASE else text]
+        return ()
+    return (f"(?i){text}" if tree.state.flags & re.IGNORECASE else text,)
 
 
 def _runs(tree: Iterable[Any]) -> list[_Run]:

@@ -23,11 +23,14 @@ from muniment.sources.recognition import Recogniser
 from muniment.sources.sql import quote
 from muniment.sources.together import Memory
 
-__all__ = ["Explained", "Recollection", "check_sample", "explain", "local_client", "recognise"]
+__all__ = ["Explained", "Recollection", "check_samples", "explain", "local_client", "recognise"]
 
 
 _SETTINGS = {"max_query_size": 4 * RECORD_BYTES_MAX}
 """The records stand in the query's text here, a record with its escapes at most twice its size."""
+
+
+_RECORDS_MAX = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +82,52 @@ def recognise(catalogue: Catalogue, records: list[bytes], client: Any, *, within
 
 def explain(
     catalogue: Catalogue,
-    record: bytes,
+    records: Sequence[bytes],
     client: Any,
     *,
     entry: str = "",
     received_at: str = "2026-11-23T12:00:00Z",
     source: str = "test",
-    earlier: str = "",
-) -> Explained:
-    """One record through recognition (or the named entry) and mapping; `earlier` is what `Recollection` says of it."""
-    recognised = recognise(catalogue, [record], client)[0]
-    chosen = catalogue[entry or recognised]
-    columns = map_records(chosen, [record], client, received_at=received_at, source=source, earlier=[earlier])[0]
-    row = {**columns, "source": source, "format": chosen.name, "vendor": chosen.vendor, "record": record.decode()}
-    event = to_ocsf(row)
-    return Explained(chosen.name, recognised, columns, event, tuple(problems(event)))
+    earlier: Sequence[str] = (),
+) -> Iterator[Explained]:
+    """Records through recognition (or the named entry) and mapping, in their order; `earlier` is what `Recollection` says
+    of each. Many at once: a mapping is planned once for all records it reads.
+    """
+    said = earlier or [""] * len(records)
+    for start, end in _chunks(records):
+        part = list(records[start:end])
+        recognised = recognise(catalogue, part, client)
+        chosen = [entry or name for name in recognised]
+        columns: dict[int, dict[str, str | int]] = {}
+        for name in dict.fromkeys(chosen):
+            places = [k for k, each in enumerate(chosen) if each == name]
+            found = map_records(
+                catalogue[name], [part[k] for k in places], client,
+                received_at=received_at, source=source, earlier=[said[start + k] for k in places],
+            )  # fmt: skip
+            columns |= zip(places, found, strict=True)
+        for k, record in enumerate(part):
+            read = catalogue[chosen[k]]
+            known = {
+                "source": source,
+                "format": read.name,
+                "vendor": read.vendor,
+                "record": record.decode("utf-8", "replace"),
+            }
+            event = to_ocsf({**columns[k], **known})
+            yield Explained(read.name, recognised[k], columns[k], event, tuple(problems(event)))
+
+
+def _chunks(records: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """Ranges that one query's text can hold."""
+    start, n_bytes = 0, 0
+    for place, record in enumerate(records):
+        if place > start and (place - start >= _RECORDS_MAX or n_bytes + len(record) > RECORD_BYTES_MAX):
+            yield start, place
+            start, n_bytes = place, 0
+        n_bytes += len(record)
+    if start < len(records):
+        yield start, len(records)
 
 
 def map_records(
@@ -114,10 +148,19 @@ def map_records(
     ]
 
 
-def check_sample(catalogue: Catalogue, entry: Entry, sample: Sample, client: Any) -> list[str]:
-    """What differs from the sample's expectation, and what its OCSF object violates; empty when all is well."""
-    said = Recollection(catalogue).of([*sample.earlier, sample.record])[-1]
-    found = explain(catalogue, sample.record, client, entry=entry.name, received_at=sample.received_at, earlier=said)
+def check_samples(catalogue: Catalogue, entry: Entry, client: Any) -> dict[int, list[str]]:
+    """For each sample of an entry, by its line, what differs from its expectation and what its OCSF object violates."""
+    found: dict[int, list[str]] = {}
+    for moment in dict.fromkeys(sample.received_at for sample in entry.samples):
+        samples = [sample for sample in entry.samples if sample.received_at == moment]
+        said = [Recollection(catalogue).of([*sample.earlier, sample.record])[-1] for sample in samples]
+        records = [sample.record for sample in samples]
+        told = explain(catalogue, records, client, entry=entry.name, received_at=moment, earlier=said)
+        found |= {sample.line: _wrong(entry, sample, one) for sample, one in zip(samples, told, strict=True)}
+    return found
+
+
+def _wrong(entry: Entry, sample: Sample, found: Explained) -> list[str]:
     wrong = [
         f"{column}: expected {wanted!r}, got {found.columns.get(column)!r}"
         for column, wanted in sample.expect.items()
