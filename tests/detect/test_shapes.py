@@ -58,7 +58,7 @@ def _batch(events: Sequence[Mapping[str, str]]) -> Batch:
         "text": pa.array([orjson.dumps(each).decode() for each in others], pa.string()),
         "whole": pa.array(records, pa.string()),
     }
-    return Batch(pa.table(table))
+    return Batch(pa.table(table), {})
 
 
 def _rows(events: Sequence[Mapping[str, str]]) -> list[Row]:

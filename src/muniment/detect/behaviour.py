@@ -165,27 +165,32 @@ class BehaviourCorrelator:
             having = self._having.setdefault((peer, value), {})
             having[key] = max(having.get(key, 0), last_us)
 
-    def add(self, match: Match) -> Iterator[Firing]:
+    def add(self, match: Match) -> Sequence[Firing]:
         """Take a match; what fires because of it."""
-        c, b = self.correlation, self.behaviour
+        b = self.behaviour
         group_by, fields = self._fields_of(match.rule)
         groups = [match.values(name) for name in group_by]
         if not all(groups):
-            return
+            return ()
         peer = next(iter(match.values(b.peers)), "") if b.peers else ""
         values = [value for name in fields for value in match.values(name)]
-        if b.fields and not values:
-            return
-        one = all(len(each) == 1 for each in groups)  # nearly always
-        for key in (tuple(each[0] for each in groups),) if one else dict.fromkeys(product(*groups)):
-            for value in values if len(values) == 1 else dict.fromkeys(values or [""]):
-                why, is_more = self._why(key, peer, value, match.time_us)
-                if b.kind != "look_alike":
-                    kept = b.value_of(value, match.time_us)
-                    self._remember(key, peer, kept, 1, match.time_us, match.time_us)
-                if why:
-                    group = tuple(zip(c.group_by, key, strict=True))
-                    yield Firing(c, group, (match.index,), match.time_us, match.time_us, is_more, why)
+        if fields and not values:
+            return ()
+        key = tuple([each[0] for each in groups])
+        if sum(map(len, groups)) == len(groups) and len(values) < 2:  # nearly always: one of each
+            return self._added(match, key, peer, values[0] if values else "")
+        every = [(key, value) for key in dict.fromkeys(product(*groups)) for value in dict.fromkeys(values or [""])]
+        return [firing for key, value in every for firing in self._added(match, key, peer, value)]
+
+    def _added(self, match: Match, key: tuple[str, ...], peer: str, value: str) -> Sequence[Firing]:
+        b, c, time_us = self.behaviour, self.correlation, match.time_us
+        why, is_more = self._why(key, peer, value, time_us)
+        if b.kind != "look_alike":
+            self._remember(key, peer, b.value_of(value, time_us), 1, time_us, time_us)
+        if not why:
+            return ()
+        group = tuple(zip(c.group_by, key, strict=True))
+        return (Firing(c, group, (match.index,), time_us, time_us, is_more, why),)
 
     def advance(self, now_us: int) -> Iterator[Firing]:
         """Event time has come to `now_us`: forget what is older than the history."""

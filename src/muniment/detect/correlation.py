@@ -166,38 +166,46 @@ class Correlator:
         self._newest = self._tidied = 0
         self._is_temporal = correlation.kind.startswith("temporal")
         self._fields_of = cache(correlation.fields_of)
+        self._needs_the_end = correlation.needs_the_end
         self.dropped = 0
 
-    def add(self, match: Match) -> Iterator[Firing]:
+    def add(self, match: Match) -> Sequence[Firing]:
         """Take a match; what fires because of it."""
-        c = self.correlation
         group_by, fields = self._fields_of(match.rule)
         names = [match.values(name) for name in group_by]
         if not all(names):
-            return  # it belongs to no group
-        value = tuple(next(iter(match.values(name)), "") for name in fields)
-        if c.fields and not all(value):
-            return
-        self._newest = max(self._newest, match.time_us)
-        one = all(len(values) == 1 for values in names)  # nearly always
-        for key in (tuple(values[0] for values in names),) if one else dict.fromkeys(product(*names)):
-            group = self._groups.pop(key, None)
-            if group is None:
-                group = _Group()
-                if len(self._groups) >= CORRELATION_GROUPS_MAX:
-                    del self._groups[next(iter(self._groups))]  # silent longest: they stand in the order of use
-                    self.dropped += 1
-            self._groups[key] = group
-            yield from self._enter(key, group, (match.time_us, match.index, match.rule, value))
+            return ()  # it belongs to no group
+        value = tuple([next(iter(match.values(name)), "") for name in fields])
+        if fields and not all(value):
+            return ()
+        if match.time_us > self._newest:
+            self._newest = match.time_us
+        entry = (match.time_us, match.index, match.rule, value)
+        key = tuple([values[0] for values in names])
+        if sum(map(len, names)) == len(names):  # nearly always: one value each
+            return self._enter(key, self._group(key), entry)
+        return [
+            firing for key in dict.fromkeys(product(*names)) for firing in self._enter(key, self._group(key), entry)
+        ]
+
+    def _group(self, key: tuple[str, ...]) -> _Group:
+        group = self._groups.pop(key, None)
+        if group is None:
+            group = _Group()
+            if len(self._groups) >= CORRELATION_GROUPS_MAX:
+                del self._groups[next(iter(self._groups))]  # silent longest: they stand in the order of use
+                self.dropped += 1
+        self._groups[key] = group
+        return group
 
     def advance(self, now_us: int) -> Iterator[Firing]:
         """Event time has come to `now_us`: decide the windows that are over, forget what no window can touch any more."""
         self._newest = max(self._newest, now_us)
-        if not self.correlation.needs_the_end and self._newest < self._tidied + self._kept_us // 4:
+        if not self._needs_the_end and self._newest < self._tidied + self._kept_us // 4:
             return
         self._tidied = self._newest
         for key, group in list(self._groups.items()):
-            if self.correlation.needs_the_end:
+            if self._needs_the_end:
                 yield from self._closed(key, group)
             oldest = self._newest - self._kept_us
             if group.entries and group.entries[0][0] < oldest:
@@ -212,7 +220,7 @@ class Correlator:
 
     # --- one group ------------------------------------------------------------------------------------------------
 
-    def _enter(self, key: tuple[str, ...], group: _Group, entry: Entry) -> Iterator[Firing]:
+    def _enter(self, key: tuple[str, ...], group: _Group, entry: Entry) -> Sequence[Firing]:
         is_last = not group.entries or entry[:2] > group.entries[-1][:2]
         if is_last:
             group.entries.append(entry)
@@ -222,19 +230,19 @@ class Correlator:
         if len(group.entries) > CORRELATION_MATCHES_MAX:
             self.dropped += 1
             self._cut(group, len(group.entries) - CORRELATION_MATCHES_MAX)
-        if self.correlation.needs_the_end:
+        if self._needs_the_end:
             group.open_since = entry[0] if group.open_since is None else group.open_since
-            return
+            return ()
         if is_last:
             if group.fired_until is not None and entry[0] - group.fired_until <= self._span_us:
                 group.fired_until = entry[0]
                 group.is_counted = False  # nobody asks how many there are now
-                yield self._firing(key, [entry], is_more=True)
-            elif self._window_holds(group):
-                start = self._window_start(group, len(group.entries) - 1)
-                group.fired_until = entry[0]
-                yield self._firing(key, group.entries[start:])
-            return
+                return (self._firing(key, [entry], is_more=True),)
+            if not self._window_holds(group):
+                return ()
+            start = self._window_start(group, len(group.entries) - 1)
+            group.fired_until = entry[0]
+            return (self._firing(key, group.entries[start:]),)
         # It came late: every window with it in it ends between it and a time span later.
         at = bisect_left(group.entries, entry)
         for end in range(at, bisect_right(group.entries, (entry[0] + self._span_us, 2**63))):
@@ -243,8 +251,9 @@ class Correlator:
                 last = group.entries[end][0]
                 is_more = group.fired_until is not None and abs(group.fired_until - last) <= self._span_us
                 group.fired_until = max(group.fired_until or 0, last)
-                yield self._firing(key, [entry] if is_more else group.entries[start : end + 1], is_more=is_more)
-                return
+                window = [entry] if is_more else group.entries[start : end + 1]
+                return (self._firing(key, window, is_more=is_more),)
+        return ()
 
     def _closed(self, key: tuple[str, ...], group: _Group) -> Iterator[Firing]:
         """Windows that begin with an event and whose end has passed, one after another."""

@@ -163,8 +163,10 @@ class Ready:
         match = Match(rule.key, row.index, row.time_us, self._values(row, rule))
         for key, correlator in listeners:
             if among is None or key in among:
-                for firing in self._added(key, correlator, match):
-                    yield from self._heard(firing)
+                fired = self._added(key, correlator, match)
+                if fired:  # nearly never
+                    for firing in fired:
+                        yield from self._heard(firing)
 
     def advanced(self, now_us: int) -> Iterator[Firing]:
         """Event time has come so far: what fires because windows are over."""
@@ -181,7 +183,7 @@ class Ready:
         if key in self.failures:
             return ()
         try:
-            return list(correlator.add(match))
+            return correlator.add(match)
         except Exception as error:  # one rule's mistake must not stop the others
             return self._failed(correlator.correlation, error)
 

@@ -21,6 +21,7 @@ from muniment.detect.correlation import Correlation
 from muniment.detect.logsources import PRODUCT, Kind, Taxonomy
 from muniment.detect.rule import Rule
 from muniment.detect.shapes import SHAPE
+from muniment.limits import DETECT_SHAPES_MAX
 from muniment.search.columns import COLUMNS
 from muniment.sources.useragent import describe
 
@@ -141,8 +142,8 @@ def device_of(user_agent: str) -> str:
 class Batch(Sequence[Row]):
     """Events as columns; one becomes a `Row` when somebody asks for it."""
 
-    def __init__(self, table: pa.Table) -> None:
-        """A table as `Wanted.read` selects it."""
+    def __init__(self, table: pa.Table, seen: dict[int, Mapping[str, Any]]) -> None:
+        """A table as `Wanted.read` selects it; `seen` has the values of shapes met before."""
         table = table.combine_chunks()
         self._rows: dict[int, Row] = {}
         self._columns = {name: table[name] for name in table.column_names}
@@ -150,7 +151,7 @@ class Batch(Sequence[Row]):
         self._times: list[int] = table["time_us"].to_pylist()
         self._texts = _Texts(table["text"])
         self._records = _Texts(table["whole"])
-        self._seen: dict[int, Mapping[str, Any]] = {}
+        self._seen = seen
         self.shapes: npt.NDArray[np.uint64] = table["shape"].to_numpy()
 
     def __len__(self) -> int:
@@ -169,7 +170,8 @@ class Batch(Sequence[Row]):
                 raise IndexError(place)
             shape = self.shape_of(place)
             known = (self._indexes[place], self._times[place], shape["source"], shape["format"], shape["class_name"])
-            row = Row((*known, self._texts[place], self._records[place].decode("utf-8", "replace")), shape)
+            record = self._records[place]
+            row = Row((*known, self._texts[place], record.decode("utf-8", "replace") if record else ""), shape)
             self._rows[place] = row
         return row
 
@@ -236,6 +238,7 @@ class Wanted:
         self.raw = raw
         self.typed = typed
         self._columns = columns
+        self._seen: dict[int, Mapping[str, Any]] = {}
 
     def read(
         self, store: Store, condition: str, parameters: Mapping[str, object], tail: str, *, is_lazy: bool = False
@@ -243,13 +246,14 @@ class Wanted:
         """Events that satisfy a condition. `is_lazy`: records for rules over typed columns are read when asked for."""
         with_records = 2 if self.typed is None and not is_lazy else 1 if self.raw or (self.typed and not is_lazy) else 0
         formats = self.raw if is_lazy else self.raw | (self.typed or frozenset())
-        return Batch(
-            store.query_arrow(
-                f"{_selecting(self._columns, with_records)} WHERE {condition} {tail}",
-                {**parameters, "formats": sorted(formats), "k0": _KEY[0], "k1": _KEY[1]},
-                settings=_PLAIN_JSON,
-            )
+        table = store.query_arrow(
+            f"{_selecting(self._columns, with_records)} WHERE {condition} {tail}",
+            {**parameters, "formats": sorted(formats), "k0": _KEY[0], "k1": _KEY[1]},
+            settings=_PLAIN_JSON,
         )
+        if len(self._seen) > DETECT_SHAPES_MAX:
+            self._seen.clear()
+        return Batch(table, self._seen)
 
 
 def wanted(rules: Collection[Rule], correlations: Collection[Correlation], formats: Formats) -> Wanted:
