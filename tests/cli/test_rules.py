@@ -37,6 +37,15 @@ def test_check_names_the_rule_and_the_reason(tmp_path: Path) -> None:
     assert _run("check", str(tmp_path)).returncode == 0
 
 
+def test_check_names_log_sources_that_no_entry_serves(tmp_path: Path) -> None:
+    (tmp_path / "good.yml").write_text(RULE)
+    nobody = RULE.replace("product: windows, category: process_creation", "product: os2, service: desk")
+    (tmp_path / "os2.yml").write_text(nobody.replace("271de298", "271de299"))
+    found = json.loads(_run("check", str(tmp_path), "--json").stdout)
+    assert found["without_source"] == [{"logsource": "product os2, service desk", "rules": 1}]
+    assert "1 rule is about product os2, service desk" in _run("check", str(tmp_path)).stderr
+
+
 def test_matches_are_shown_with_their_author(tmp_path: Path) -> None:
     (tmp_path / "good.yml").write_text(RULE)
     elsewhere = EVENT | {"EventID": 11}

@@ -5,9 +5,12 @@ from __future__ import annotations
 from memory_ledger import MAPPINGS, MemoryLedger, record
 
 from muniment.detect.evaluate import Ready
+from muniment.detect.logsources import kind_of_entry, taxonomy_of
 from muniment.detect.rules import load_rules
 from muniment.search.engine import Engine
+from muniment.search.mappings import AUTO, mapping_set
 from muniment.search.projector import Projector
+from muniment.sources.catalogue import load
 
 _RULES = """
 title: Who
@@ -57,3 +60,56 @@ def test_columns_shapes_and_lazily_read_records(engine: Engine) -> None:
 
     assert found[True] == found[False] == [(0, "who"), (2, "deep"), (4, "deep")]
     assert ready.wanted.read(engine, "`index` > {a:UInt64}", {"a": 99}, "ORDER BY `index`").newest_us == 0
+
+
+_LINUX = """
+title: Netcat with a shell
+name: netcat
+logsource: {product: linux, category: process_creation}
+detection:
+  a: {Image|endswith: /nc, CommandLine|contains|all: [' -e ', /bin/sh]}
+  b: {CommandLine|contains: harmless}
+  condition: a and not b
+---
+title: A job of cron
+name: cron
+logsource: {product: linux, category: file_event}
+detection:
+  a: {TargetFilename|startswith: /etc/cron.d/}
+  condition: a
+---
+title: As auditd calls it
+name: own
+logsource: {product: linux, service: auditd}
+detection:
+  a: {type: EXECVE, a1: '-e'}
+  condition: a
+"""
+
+
+def test_rules_about_linux_processes_and_files_meet_the_records_of_auditd_that_say_so(engine: Engine) -> None:
+    call = 'arch=c000003e syscall={n} success=yes exit=0 items=2 ppid=1 pid=2 auid=1000 uid=0 comm="x" exe="{exe}"'
+    lines = [
+        f"type=SYSCALL msg=audit(1795424500.001:1): {call.format(n=59, exe='/usr/bin/nc')}",
+        'type=EXECVE msg=audit(1795424500.001:1): argc=3 a0="nc" a1="-e" a2="/bin/sh"',
+        'type=PATH msg=audit(1795424500.001:1): item=0 name="/usr/bin/nc" inode=1 nametype=NORMAL',
+        f"type=SYSCALL msg=audit(1795424500.002:2): {call.format(n=257, exe='/usr/bin/vim')}",
+        'type=PATH msg=audit(1795424500.002:2): item=0 name="/etc/cron.d/" inode=2 nametype=PARENT',
+        'type=PATH msg=audit(1795424500.002:2): item=1 name="/etc/cron.d/job" inode=3 nametype=CREATE',
+    ]
+    ledger, catalogue = MemoryLedger(), load()
+    projector = Projector(engine, ledger, None, mapping_set(catalogue), lambda source: AUTO)
+    ledger.append([record(message=line) for line in lines])
+    projector.recover()
+    entry = catalogue["auditd"]
+    ready = Ready(
+        load_rules([("rules.yml", _LINUX)]).rules,
+        (),
+        {"auditd": (kind_of_entry(entry.sigma), taxonomy_of(entry.sigma))},
+    )
+    rows = ready.wanted.read(engine, "`index` >= {a:UInt64}", {"a": 0}, "ORDER BY `index`", is_lazy=True)
+    assert [(row.index, rule.name) for row, rule in ready.matches(rows, engine)] == [
+        (1, "netcat"),
+        (1, "own"),
+        (5, "cron"),
+    ]

@@ -87,6 +87,7 @@ def check(paths: Paths, as_json: AsJson = False) -> None:
                 "correlations": len(loaded.correlations),
                 "refused": refused,
                 "remarks": remarks,
+                "without_source": [{"logsource": name, "rules": count} for name, count in _without_source(loaded)],
             }
         )
     else:
@@ -95,6 +96,9 @@ def check(paths: Paths, as_json: AsJson = False) -> None:
         for rule in loaded.rules:
             for text in rule.remarks:
                 notes.print(Text(f"{inert(rule.file)}: {inert(text)} (it runs all the same)", style="dim"))
+        for name, count in _without_source(loaded):
+            words = f"{count:,} {'rule is' if count == 1 else 'rules are'} about {name}, which no entry of the catalogue says it is"
+            notes.print(Text(inert(f"{words}: they cannot match until one does"), style="dim"))
         by_level = Counter(rule.level.lower() for rule in loaded.rules)
         by_level.update(each.level.lower() for each in loaded.correlations)
         levels = ", ".join(f"{by_level[level]:,} {level}" for level in _LEVELS if by_level[level])
@@ -103,6 +107,22 @@ def check(paths: Paths, as_json: AsJson = False) -> None:
         )
     if loaded.refused:
         raise typer.Exit(2)
+
+
+def _without_source(loaded: Loaded) -> list[tuple[str, int]]:
+    """Log sources of rules that no shipped entry serves, with how many rules each has; the most first."""
+    from muniment.detect.logsources import PRODUCT, kind_of_entry
+    from muniment.sources.catalogue import load
+
+    kinds = [kind_of_entry(entry.sigma) for entry in load().values() if entry.sigma]
+    found: Counter[str] = Counter()
+    for rule in loaded.rules:
+        asked = rule.logsource
+        # Which channel a Windows event is of shows in the event, not in the entry.
+        if asked.product not in {PRODUCT, "windows"} and not any(kind.has(asked) for kind in kinds):
+            parts = {"product": asked.product, "category": asked.category, "service": asked.service}
+            found[", ".join(f"{name} {value}" for name, value in parts.items() if value)] += 1
+    return found.most_common()
 
 
 def _refusal(each: Refused) -> Text:

@@ -134,6 +134,8 @@ class Ready:
     def kind(self, row: Row) -> Kind:
         """Which of Sigma's log sources a row's record is."""
         kind, taxonomy = self.formats[row.format]
+        if kind.acts:
+            return kind.of_act(str(row.columns.get("action", "")), row.record)
         if kind.product != "windows":
             return kind
         known = windows_kind_of(row.record.encode())

@@ -63,6 +63,8 @@ class Kind:
     services: frozenset[str] = frozenset()
     known: tuple[tuple[str, str], ...] = ()
     """Fields whose value every event of the kind has."""
+    acts: tuple[tuple[str, str, str], ...] = ()
+    """(action, text in the record, category): what events of one format are told apart by; `categories` has all of them."""
 
     def has(self, source: LogSource) -> bool:
         """Is a rule with this log source about such events? What it leaves open, it does not care for."""
@@ -71,6 +73,16 @@ class Kind:
             and (not source.category or source.category in self.categories)
             and (not source.service or source.service in self.services)
         )
+
+    def of_act(self, action: str, record: str) -> Kind:
+        """The kind of one event of a format whose events are of several categories."""
+        category = next((name for act, text, name in self.acts if act == action and text in record), "")
+        return _of_category(self, category)
+
+
+@lru_cache(maxsize=1_024)
+def _of_category(kind: Kind, category: str) -> Kind:
+    return Kind(kind.product, frozenset([category] if category else ()), kind.services, kind.known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +119,9 @@ def kind_of_entry(given: Mapping[str, Any]) -> Kind:
         value = given.get(name, ())
         return frozenset([value] if isinstance(value, str) else map(str, value))
 
-    return Kind(str(given.get("product", "")), words("category"), words("service"))
+    acts = tuple((str(a["action"]), str(a.get("holds", "")), str(a["category"])) for a in given.get("acts", ()))
+    categories = words("category") | {category for _, _, category in acts}
+    return Kind(str(given.get("product", "")), categories, words("service"), acts=acts)
 
 
 @lru_cache(maxsize=4_096)

@@ -57,7 +57,8 @@ _OPTIONAL = (
     "notes",
 )
 _PERSONAL_KEYS = {"path", "text", "pattern", "subject", "kind", "spelling"}
-_SIGMA_KEYS = {"product", "category", "service", "fields", "prefixes", "keyvalue"}
+_SIGMA_KEYS = {"product", "category", "service", "acts", "fields", "prefixes", "keyvalue"}
+_ACT_KEYS = {"action", "holds", "category"}
 _TOGETHER_KEYS = {"marks", "text", "of", "event", "kept"}
 _SAMPLE_KEYS = {"name", "origin", "licence", "received_at", "earlier", "record", "expect"}
 _RANK = 50
@@ -235,6 +236,10 @@ class _Reader:
         if not isinstance(given, LocatedDict):
             raise self.error("sigma is a mapping", line)
         self._keys(given, _SIGMA_KEYS, "sigma")
+        for act in given.get("acts", ()):
+            if not isinstance(act, LocatedDict) or not {"action", "category"} <= act.keys():
+                raise self.error("an act of sigma has an action and a category", given.lines["acts"])
+            self._keys(act, _ACT_KEYS, "an act of sigma")
         fields = given.get("fields", LocatedDict())
         if not isinstance(fields, LocatedDict):
             raise self.error("sigma's fields are a mapping of name: path", given.lines["fields"])
