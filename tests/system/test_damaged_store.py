@@ -64,7 +64,7 @@ def test_a_part_that_cannot_be_read_is_read_from_the_ledger_again(stopped: LiveS
     assert within(90, lambda: _found(stopped) == SENT, "the rows are not back")
     assert "made anew" in _event(stopped)["metadata"]["what"]
     assert not [path for path in (stopped.folder / "store").rglob("detached/*") if path.is_dir()]
-    assert stopped.get("/api/v1/status")["store"]["pending"] <= 5
+    assert within(10, lambda: stopped.get("/api/v1/status")["store"]["pending"] <= 5, "the store does not catch up")
 
 
 def test_the_list_of_what_was_set_up_is_found_again(stopped: LiveServer) -> None:
