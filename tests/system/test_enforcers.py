@@ -25,8 +25,8 @@ pytestmark = pytest.mark.skipif(bool(missing) or os.getuid() != 0, reason=f"need
 @pytest.fixture
 def header(live_server: LiveServer, tmp_path: Path) -> Iterator[Path]:
     """What the scripts send: a key of an enforcer, in a file. Nothing is blocked, or never to be, by tests before this one."""
-    for network in live_server.get("/api/v1/allowed")["allowed"]:
-        body = {"network": network["network"], "title": network["title"]}
+    for each in live_server.get("/api/v1/allowed")["allowed"]:
+        body = {"network": each["network"], "title": each["title"]}
         live_server.client.post("/api/v1/allowed/remove", json=body).raise_for_status()
     for block in live_server.get("/api/v1/blocks")["blocks"]:
         if block["state"] in {"active", "asked"}:
