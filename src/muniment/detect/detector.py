@@ -121,9 +121,10 @@ class Detector:
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
-        self._evaluators.close()
+        self._evaluators.close()  # whoever waits for its answer goes on
         if self._thread:
             self._thread.join()
+            self._evaluators.close()  # it may just have started another
 
     def wake(self, start: int, end: int) -> None:
         """There is something new to read."""
