@@ -1,7 +1,7 @@
 """Where values stand in JSON text: `Reader` fetches the values at given paths, `spans` finds their byte ranges. Pure.
 
-`Reader` is the quick way: one typed decode that skips everything else and checks the JSON as it goes; what a type
-cannot say (array elements, a place wanted both whole and for what is below it) is walked from the raw text around it.
+`Reader` is the quick way: one decode of each object that holds a place, which leaves all values as they are and checks the
+JSON as it goes; array elements, and what is below a place that is wanted whole, are walked from the raw text around them.
 `spans` is the thorough way: it walks all tokens, so it also finds every one of several equal keys.
 """
 
@@ -64,93 +64,67 @@ def _refuse_twins(pairs: list[tuple[str, Any]]) -> None:
 
 
 class Reader:
-    """Reads the raw JSON text at each of `paths`; compiled once per plan."""
+    """Reads the raw JSON text at each of `paths`; compiled once per plan. What it costs follows from what a record has, not from
+    how many places there are.
+    """
 
     def __init__(self, paths: Sequence[tuple[Step, ...]]) -> None:
-        self._paths = tuple(paths)
-        tree: dict[str, Any] = {}
-        cuts = [self._cut(path) for path in paths]
-        for prefix, _ in cuts:
-            node = tree
-            for key in prefix:
-                node = node.setdefault(key, {})
-        at: dict[tuple[str, ...], list[tuple[int, tuple[Step, ...]]]] = {}
-        for number, (prefix, rest) in enumerate(cuts):
-            at.setdefault(prefix, []).append((number, rest))
-        form, self._looks = _struct(tree, (), at)
-        self._decode = msgspec.json.Decoder(form).decode
+        self._whole = set(paths)
+        self._walked = {path[:end] for path in paths for end, step in enumerate(path) if not isinstance(step, str)}
+        self._root: _Level = {}
+        for number, path in enumerate(paths):
+            prefix, rest = self._cut(path)
+            level = self._root
+            for key in prefix[:-1]:
+                level = level.setdefault(key, ([], {}))[1]
+            level.setdefault(prefix[-1], ([], {}))[0].append((number, rest))
 
     def _cut(self, path: tuple[Step, ...]) -> tuple[tuple[str, ...], tuple[Step, ...]]:
-        """The leading keys a type can express, and the steps to walk from there."""
+        """The leading keys down to the first place that is itself wanted, or an array, and the steps to walk from there."""
         end = 0
         while end < len(path) and isinstance(path[end], str):
             end += 1
-            if path[:end] in self._paths or any(
-                other[:end] == path[:end] and len(other) > end and not isinstance(other[end], str)
-                for other in self._paths
-            ):
+            if path[:end] in self._whole or path[:end] in self._walked:
                 break
         return tuple(str(step) for step in path[:end]), path[end:]
 
-    def read(self, record: bytes) -> list[Sequence[bytes]]:
-        """For each path the raw values found; a null counts as not found.
+    def read(self, record: bytes) -> dict[int, Sequence[bytes]]:
+        """By the number of the path, the raw values found, where there are any; a null counts as not found.
 
         Raises:
             RejectedError: not one JSON object in UTF-8.
         """
+        found: dict[int, Sequence[bytes]] = {}
         try:
             if not record.isascii():
                 record.decode()
-            root = self._decode(record)
-        except msgspec.ValidationError:  # valid JSON of another shape than the types expect
-            return self._read_slowly(record)
+            _fetch(record, self._root, found)
+        except msgspec.ValidationError:  # valid JSON, and no object
+            raise RejectedError("not a JSON object") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RejectedError(f"not a JSON object: {error}") from None
-        found: list[Sequence[bytes]] = [()] * len(self._paths)
-        _fetch(root, self._looks, found)
         return found
 
-    def _read_slowly(self, record: bytes) -> list[Sequence[bytes]]:
-        if not is_object(record):
-            raise RejectedError("not a JSON object")
-        return [_walk(record, path) for path in self._paths]
+
+_Level = dict[str, tuple[list[tuple[int, tuple[Step, ...]]], "_Level"]]
+"""By key: the places that are at it, with the steps that go on from there; and what is looked for below."""
 
 
-_MISSING = msgspec.Raw()
-_Look = tuple[str, list[tuple[int, tuple[Step, ...]]], "list[_Look]"]
-"""An attribute; the places that are at it, with the steps that go on from there; or what to look at below."""
-
-
-def _struct(
-    tree: dict[str, Any], prefix: tuple[str, ...], at: dict[tuple[str, ...], list[tuple[int, tuple[Step, ...]]]]
-) -> tuple[type[msgspec.Struct], list[_Look]]:
-    fields: list[Any] = []
-    looks: list[_Look] = []
-    for number, (key, below) in enumerate(tree.items()):
-        own, path = f"f{number}", (*prefix, key)
-        if below:
-            form, inner = _struct(below, path, at)
-            fields.append((own, form | None, msgspec.field(default=None, name=key)))
-            looks.append((own, [], inner))
-        else:
-            fields.append((own, msgspec.Raw, msgspec.field(default=_MISSING, name=key)))
-            looks.append((own, at[path], []))
-    return msgspec.defstruct("Place", fields, gc=False), looks
-
-
-def _fetch(node: Any, looks: list[_Look], found: list[Sequence[bytes]]) -> None:
-    """Fill in what is there; most of a plan's places are not in a record."""
-    for name, places, below in looks:
-        value = getattr(node, name)
-        if value is None or value is _MISSING:
+def _fetch(text: bytes | msgspec.Raw, level: _Level, found: dict[int, Sequence[bytes]]) -> None:
+    for key, value in _OBJECT.decode(text).items():
+        look = level.get(key)
+        if look is None:
             continue
-        if below:
-            _fetch(value, below, found)
-            continue
+        places, below = look
         raw = bytes(value)
-        if raw != b"null":
-            for number, rest in places:
-                found[number] = _walk(raw, rest) if rest else (raw,)
+        if raw == b"null":
+            continue
+        for number, rest in places:
+            values = _walk(raw, rest) if rest else (raw,)
+            if values:
+                found[number] = values
+        if below and raw[0] == 0x7B:
+            _fetch(raw, below, found)
 
 
 def _walk(raw: bytes, steps: Sequence[Step]) -> list[bytes]:

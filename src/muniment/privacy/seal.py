@@ -85,11 +85,16 @@ class Sealer:
             places.setdefault(text.path, len(places))
         self._paths = tuple(places)
         self._reader = Reader(self._paths)
-        self._fields = [(places[f.path], -1 if f.subject is None else places[f.subject]) for f in plan.fields]
+        at_place = defaultdict[int, list[tuple[int, int, int]]](
+            list
+        )  # (order in the plan, place, place of the subject)
+        for order, f in enumerate(plan.fields):
+            place = places[f.path]
+            at_place[place].append((order, place, -1 if f.subject is None else places[f.subject]))
+        self._fields = dict(at_place)
         # A place that is wanted whole and below: when it holds an object, the places below say what is personal in it.
-        self._outer = {
-            n for path, n in places.items() for other in places if len(other) > len(path) and other[: len(path)] == path
-        }
+        inner = {path[:end] for path in places for end in range(1, len(path))}
+        self._outer = {n for path, n in places.items() if path in inner}
         self._plain = PlainSealer(plan)
         self._names = frozenset(name.encode() for path in self._paths for step in path for name in _keys(step))
         self._texts = [
@@ -111,12 +116,12 @@ class Sealer:
             return plain
         found = self._reader.read(record)
         if has_twins(record, self._names):
-            found = [[record[a:b] for a, b in spans(record, path)] for path in self._paths]
-            found = [[raw for raw in raws if raw != b"null"] for raws in found]
+            every = ([record[a:b] for a, b in spans(record, path)] for path in self._paths)
+            found = {n: kept for n, raws in enumerate(every) if (kept := [raw for raw in raws if raw != b"null"])}
         values: dict[bytes, _Value] = {}
         odd: dict[int, str] = {}  # place -> owner, for values that are not strings
         is_plain = b"$sealed" not in record
-        for place, subject in self._fields:
+        for _, place, subject in sorted(field for at in found for field in self._fields.get(at, ())):
             for raw in found[place]:
                 if raw[0] in b"{[" and place in self._outer:
                     continue
@@ -138,12 +143,12 @@ class Sealer:
         whole = [(span, owner) for place, owner in odd.items() for span in spans(record, self._paths[place])]
         return _splice(record, list(values.values()), whole)
 
-    def _in_texts(self, found: Sequence[Sequence[bytes]]) -> Iterator[tuple[bytes, str]]:
+    def _in_texts(self, found: Mapping[int, Sequence[bytes]]) -> Iterator[tuple[bytes, str]]:
         """(JSON token, owner) of what patterns find in strings, in the order of the plan."""
         hits = [
             (number, order, text)
             for place, patterns in self._found_by
-            for order, raw in enumerate(found[place])
+            for order, raw in enumerate(found.get(place, ()))
             if raw[0] == 0x22
             for text in (_as_text(raw),)
             for number in patterns.that_match(text)
@@ -158,8 +163,8 @@ class Sealer:
                     yield msgspec.json.encode(value), owner or spelled(value)
 
     @staticmethod
-    def _owner(found: Sequence[Sequence[bytes]], subject: int, raw: bytes) -> str:
-        named = found[subject] if subject >= 0 else ()
+    def _owner(found: Mapping[int, Sequence[bytes]], subject: int, raw: bytes) -> str:
+        named = found.get(subject, ())
         return _as_text(named[0] if named else raw)
 
 
