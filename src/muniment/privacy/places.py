@@ -2,7 +2,7 @@
 
 `Reader` is the quick way: one decode of each object that holds a place, which leaves all values as they are and checks the
 JSON as it goes; array elements, and what is below a place that is wanted whole, are walked from the raw text around them.
-`spans` is the thorough way: it walks all tokens, so it also finds every one of several equal keys.
+`Spans` is the thorough way: it walks all tokens, so it also finds every one of several equal keys.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 from muniment.errors import RejectedError
 from muniment.privacy.plan import Step
 
-__all__ = ["Reader", "has_twins", "is_object", "spans"]
+__all__ = ["Reader", "Spans", "has_twins", "is_object", "spans"]
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
@@ -155,39 +155,58 @@ def _is_text(raw: bytes, text: str) -> bool:
         return raw == text.encode()
 
 
+class Spans:
+    """The byte ranges of all values at `paths` in valid JSON, found in one walk over its tokens."""
+
+    def __init__(self, paths: Sequence[tuple[Step, ...]]) -> None:
+        self._at: dict[tuple[str | None, ...], list[tuple[int, tuple[Step, ...]]]] = {}
+        for number, path in enumerate(paths):
+            self._at.setdefault(_form(path), []).append((number, path))
+
+    def of(self, record: bytes) -> dict[int, list[tuple[int, int]]]:
+        """By the number of the path, where there are any. A `key=value` step takes every element."""
+        found: dict[int, list[tuple[int, int]]] = {}
+        at: list[Step] = []  # the path of the value that comes next
+        opened: list[int] = []
+        is_key = False
+
+        def ended(start: int, end: int) -> None:
+            for number, path in self._at.get(_form(at), ()):
+                if all(map(_fits, at, path)):
+                    found.setdefault(number, []).append((start, end))
+
+        for token in _TOKEN.finditer(record):
+            text, (start, end) = token.group(), token.span()
+            if text in (b"{", b"["):
+                opened.append(start)
+                is_key = text == b"{"
+                at.append("" if is_key else 0)
+            elif text in (b"}", b"]"):
+                at.pop()
+                ended(opened.pop(), end)
+                is_key = False
+            elif text == b",":
+                last = at[-1]
+                is_key = isinstance(last, str)
+                if isinstance(last, int):
+                    at[-1] = last + 1
+            elif text == b":":
+                is_key = False
+            elif is_key:
+                at[-1] = _TEXT.decode(text)
+            else:
+                ended(start, end)
+        return found
+
+
+def _form(path: Sequence[Step]) -> tuple[str | None, ...]:
+    """A path with None for each element of an array."""
+    return tuple([step if isinstance(step, str) else None for step in path])
+
+
 def spans(record: bytes, path: Sequence[Step]) -> list[tuple[int, int]]:
     """The byte ranges of all values at `path` in valid JSON. A `key=value` step takes every element."""
-    found: list[tuple[int, int]] = []
-    at: list[Step] = []  # the path of the value that comes next
-    opened: list[int] = []
-    is_key = False
-
-    def ended(start: int, end: int) -> None:
-        if len(at) == len(path) and all(map(_fits, at, path)):
-            found.append((start, end))
-
-    for token in _TOKEN.finditer(record):
-        text, (start, end) = token.group(), token.span()
-        if text in (b"{", b"["):
-            opened.append(start)
-            is_key = text == b"{"
-            at.append("" if is_key else 0)
-        elif text in (b"}", b"]"):
-            at.pop()
-            ended(opened.pop(), end)
-            is_key = False
-        elif text == b",":
-            last = at[-1]
-            is_key = isinstance(last, str)
-            if isinstance(last, int):
-                at[-1] = last + 1
-        elif text == b":":
-            is_key = False
-        elif is_key:
-            at[-1] = _TEXT.decode(text)
-        else:
-            ended(start, end)
-    return found
+    return Spans([tuple(path)]).of(record).get(0, [])
 
 
 def _fits(here: Step, wanted: Step) -> bool:

@@ -24,7 +24,7 @@ import re2
 
 from muniment.errors import RejectedError
 from muniment.limits import SEAL_MENTION_CHARS_MIN, SEAL_PATTERNS_AT_ONCE_MIN, SEAL_PATTERNS_BYTES_MAX
-from muniment.privacy.places import Reader, has_twins, spans
+from muniment.privacy.places import Reader, Spans, has_twins, spans
 from muniment.privacy.plain import Groups, PlainSealer
 from muniment.privacy.plan import PersonalText, SealPlan, Step
 
@@ -85,6 +85,7 @@ class Sealer:
             places.setdefault(text.path, len(places))
         self._paths = tuple(places)
         self._reader = Reader(self._paths)
+        self._spans = Spans(self._paths)
         at_place = defaultdict[int, list[tuple[int, int, int]]](
             list
         )  # (order in the plan, place, place of the subject)
@@ -116,8 +117,8 @@ class Sealer:
             return plain
         found = self._reader.read(record)
         if has_twins(record, self._names):
-            every = ([record[a:b] for a, b in spans(record, path)] for path in self._paths)
-            found = {n: kept for n, raws in enumerate(every) if (kept := [raw for raw in raws if raw != b"null"])}
+            every = ((n, [record[a:b] for a, b in where]) for n, where in self._spans.of(record).items())
+            found = {n: kept for n, raws in every if (kept := [raw for raw in raws if raw != b"null"])}
         values: dict[bytes, _Value] = {}
         odd: dict[int, str] = {}  # place -> owner, for values that are not strings
         is_plain = b"$sealed" not in record

@@ -31,6 +31,7 @@ from muniment.sources.values import (
     check_pattern,
     parse_condition,
     parse_value,
+    spread,
     walk,
 )
 
@@ -383,12 +384,13 @@ class _Reader:
                 raise self.error("a personal field has a path, or a text and a pattern", item.line)
             if "pattern" in item:
                 self._pattern(item["pattern"], item.lines["pattern"])
-            for key in ("path", "text"):
-                if key in item and not isinstance(self._value(item[key], item.lines[key]), Path):
-                    raise self.error(f"{key} must be a path", item.lines[key])
             row = {str(key): str(value) for key, value in item.items()}
-            self._plan(row, item.line)
-            yield row
+            key = "path" if "path" in row else "text"
+            for path in spread(row[key]):  # several that have the rest in common
+                if not isinstance(self._value(path, item.lines[key]), Path):
+                    raise self.error(f"{key} must be a path", item.lines[key])
+                self._plan({**row, key: path}, item.line)
+                yield {**row, key: path}
 
     def _samples(self, raw: LocatedDict) -> Iterator[Sample]:
         samples = raw["samples"]

@@ -210,14 +210,18 @@ class SourceRegistry:
         return plan
 
     def personal(self, format: str) -> list[dict[str, str]]:
-        """The personal rows of a format, and of all that may be found by content under it."""
+        """The personal rows of a format, and of all that may be found by content under it.
+
+        Of several entries that name a place the one that is recognised first says whose it is: the reader for everything
+        comes last.
+        """
         entries = [
             entry
             for name, entry in self._catalogue.items()
             if format in (AUTO, name) or self._catalogue[name].inside == format
         ]
         rows: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
-        for entry in entries:
+        for entry in sorted(entries, key=lambda entry: entry.rank):
             for row in entry.personal:
                 place = tuple(sorted((key, value) for key, value in row.items() if key in ("path", "text", "pattern")))
                 rows.setdefault(place, row)

@@ -56,6 +56,7 @@ __all__ = [
     "parse_condition",
     "parse_value",
     "pattern_sql",
+    "spread",
     "walk",
 ]
 
@@ -274,8 +275,8 @@ def parse_value(raw: object) -> Value:
             return Const(raw[1:])
         if raw.startswith("$"):
             return Ref(raw[1:])
-        spread = _spread(raw)
-        return First(tuple(Path(parse_path(each)) for each in spread)) if len(spread) > 1 else Path(parse_path(raw))
+        paths = [Path(parse_path(each)) for each in spread(raw)]
+        return First(tuple(paths)) if len(paths) > 1 else paths[0]
     if isinstance(raw, list):
         if not raw:
             raise RejectedError("an empty list has no first value")
@@ -285,17 +286,17 @@ def parse_value(raw: object) -> Value:
     raise RejectedError(f"a value is a path, a constant or an operator, not {raw!r}")
 
 
-def _spread(text: str) -> list[str]:
+def spread(text: str) -> list[str]:
     """The texts that one with alternatives in braces stands for, in the order they are written.
 
-    >>> _spread("{user,actor}.{id,uid}")
+    >>> spread("{user,actor}.{id,uid}")
     ['user.id', 'user.uid', 'actor.id', 'actor.uid']
     """
     before, brace, rest = text.partition("{")
     words, end, after = rest.partition("}")
     if not brace or not end or "`" in before:
         return [text]
-    return [f"{before}{word}{tail}" for word in words.split(",") for tail in _spread(after)]
+    return [f"{before}{word}{tail}" for word in words.split(",") for tail in spread(after)]
 
 
 def _operator(raw: Mapping[str, object]) -> Value:
