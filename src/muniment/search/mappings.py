@@ -1,12 +1,14 @@
-"""The source catalogue as the store's mapping set: one compiled mapping per entry, and who is recognised by content."""
+"""The source catalogue as the store's mapping set: one mapping per entry, and who is recognised by content."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from muniment.search.schema import MappingSet
 from muniment.sources.catalogue import Catalogue
-from muniment.sources.compiler import compile_entry
+from muniment.sources.compiler import CompiledMapping, compile_entry
+from muniment.sources.narrowing import Narrowing
 from muniment.sources.recognition import Recogniser
 from muniment.sources.together import Together
 
@@ -15,13 +17,39 @@ __all__ = ["AUTO", "mapping_set"]
 AUTO = "auto"
 """The format of a source whose events are recognised one by one."""
 
+_KEYS_MIN: Final = 16
+"""A mapping of fewer keys is as good whole."""
+
 
 def mapping_set(catalogue: Catalogue) -> MappingSet:
-    """Compile every entry; an entry that others are found inside (`syslog`) is recognised from its content too."""
-    mappings = {name: compile_entry(entry) for name, entry in catalogue.items()}
+    """The mapping of every entry; an entry that others are found inside (`syslog`) is recognised from its content too."""
+    narrows = {name: Narrowing(entry) for name, entry in catalogue.items()}
+    narrows = {name: each for name, each in narrows.items() if each.n_keys >= _KEYS_MIN}
     outer = sorted({entry.inside for entry in catalogue.values() if entry.inside})
     recognise = {AUTO: Recogniser(catalogue)} | {name: Recogniser(catalogue, within=name) for name in outer}
-    return MappingSet(mappings, recognise, together=_together(catalogue, outer))
+    return MappingSet(_Compiled(catalogue), recognise, together=_together(catalogue, outer), narrows=narrows)
+
+
+class _Compiled(Mapping[str, CompiledMapping]):
+    """The mappings of a catalogue, each compiled when the first record of its format comes."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._made: dict[str, CompiledMapping] = {}
+
+    def __getitem__(self, name: str) -> CompiledMapping:
+        if name not in self._made:
+            self._made[name] = compile_entry(self._catalogue[name])
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._catalogue)
+
+    def __len__(self) -> int:
+        return len(self._catalogue)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._catalogue
 
 
 def _together(catalogue: Catalogue, outer: Sequence[str]) -> dict[str, tuple[Together, ...]]:

@@ -392,17 +392,11 @@ class Projector:
         return rebuild(self, progress)
 
     def adopt(self, mappings: MappingSet) -> None:
-        """Read what comes with other mappings; what is there stays as it was read. Raises StorageError: nothing changed."""
+        """Read what comes with other mappings; what is there stays as it was read."""
         with self._writing:
-            old = self.mappings
-            try:
-                for replica in self._replicas:
-                    replica.renew(mappings)
-            except BaseException:
-                for replica in self._replicas:
-                    replica.mappings, replica.is_up = old, False  # prepared anew by the projector's thread
-                raise
             self.mappings = mappings
+            for replica in self._replicas:
+                replica.mappings = mappings
 
     def pause(self) -> threading.RLock:
         """The lock under which rows are written; whoever holds it sees a store that stands still."""

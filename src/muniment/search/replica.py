@@ -20,11 +20,13 @@ from muniment.search.blocks import Block, as_arrow
 from muniment.search.engine import Engine, Node
 from muniment.search.schema import (
     UNMAPPED,
+    Mapped,
     MappingSet,
+    Unmapped,
     create_landing,
     gathered_sql,
+    mapped_sql,
     migrate_node,
-    open_landing,
     staged_sql,
     unplaced_sql,
 )
@@ -63,29 +65,15 @@ class Replica:
         self._prefix = prefix
         self._locate = locate
         self._landing = ""
-        self._opened: set[str] = set()  # formats that have a landing table
+        self._is_empty = False  # are the landing tables?
 
     def prepare(self) -> None:
         """Make tables and landing; raises StorageError when the node is away."""
         migrate_node(self.engine, self.node)
-        self._landing, self._opened = create_landing(self.engine, self.node, self.mappings, self._prefix)
+        self._landing, self._is_empty = create_landing(self.engine, self.node, self._prefix), False
         rows = self.engine.query(f"SELECT count(), max(`index`) FROM {self.table}", node=self.node).rows
         self.unsure_below = int(rows[0][1]) + 1 if rows[0][0] else 0
         self.is_up = True
-
-    def renew(self, mappings: MappingSet) -> None:
-        """Other mappings from now on. Raises StorageError with the old ones in force again."""
-        old, self.mappings = self.mappings, mappings
-        if not self.is_up:
-            return  # `prepare` makes the landing
-        try:
-            self._landing, self._opened = create_landing(self.engine, self.node, mappings, self._prefix)
-            for name, mapping in mappings.mappings.items():
-                if mapping != old.mappings.get(name):
-                    self._open(name)  # one that the engine does not take is refused now
-        except BaseException:
-            self.mappings, self.is_up = old, False
-            raise
 
     def is_mine(self, index: int) -> bool:
         """Does this node's shard hold `index`?"""
@@ -171,10 +159,9 @@ class Replica:
             part = block.slice(start, end)
             if len(part.records) == 1:
                 reason = f"mapping failed: {str(error)[:200]}"
-                self._empty("mapped")
-                rows = as_arrow(part, lambda _: UNMAPPED, reason)
-                self._open(UNMAPPED)
-                self.engine.insert(self.node, f"{self._landing}_{UNMAPPED}", rows)
+                self._empty()
+                self._stage(as_arrow(part, lambda _: UNMAPPED, reason))
+                self._map(UNMAPPED)
                 self._gather(1)
             else:
                 middle = (start + end) // 2
@@ -183,25 +170,31 @@ class Replica:
 
     def _send(self, block: Block) -> None:
         """Each format's rows through its mapping, then all of them in one insert."""
-        self._empty("mapped")
+        self._empty()
         rows = as_arrow(block, lambda source: self.mappings.format_of(self._source_format(source)))
         formats = rows.column("format")
         by_content = [name for name in pc.unique(formats).to_pylist() if name in self.mappings.recognise]
         is_auto = pc.is_in(formats, pa.array(by_content, pa.string()))
-        named = rows.filter(pc.invert(is_auto)) if by_content else rows
-        for name in pc.unique(named.column("format")).to_pylist():
-            part = named.filter(pc.equal(named.column("format"), name))
-            self._open(name)
-            self.engine.insert(self.node, f"{self._landing}_{name}", part)
-        if by_content:
-            self._send_staged(rows.filter(is_auto), by_content)
+        if not by_content:
+            self._stage(rows)
+        else:
+            self._stage(rows.filter(pc.invert(is_auto)))
+            self._recognise(rows.filter(is_auto), by_content)
+        found = self.engine.query(
+            f"SELECT DISTINCT format FROM {self._landing}_staged ORDER BY format", node=self.node
+        ).rows
+        for (name,) in found:
+            self._map(str(name))
         self._gather(rows.num_rows)
 
-    def _send_staged(self, rows: pa.Table, by_content: Sequence[str]) -> None:
+    def _stage(self, rows: pa.Table) -> None:
+        self._is_empty = False
+        if rows.num_rows:
+            self.engine.insert(self.node, f"{self._landing}_staged", rows)
+
+    def _recognise(self, rows: pa.Table, by_content: Sequence[str]) -> None:
         """Rows whose format their content names: the marks of all, then the few conditions that those leave open."""
-        auto, staged = f"{self._landing}_auto", f"{self._landing}_staged"
-        self._empty("auto")
-        self._empty("staged")
+        auto = f"{self._landing}_auto"
         self.engine.insert(self.node, auto, rows)
         for wanted in by_content:
             recogniser = self.mappings.recognise[wanted]
@@ -210,23 +203,24 @@ class Replica:
             ).rows
             named = recogniser.sql(row[0] for row in sets)
             self.engine.command(staged_sql(self._landing, wanted, named), node=self.node)
-        found = self.engine.query(f"SELECT DISTINCT format FROM {staged} ORDER BY format", node=self.node).rows
-        for (name,) in found:
-            target = name if name in self.mappings.mappings else self.mappings.fallback
-            self._open(target)
-            chosen = "*" if target == name else f"* REPLACE ('{target}' AS format)"
-            self.engine.command(
-                f"INSERT INTO {self._landing}_{target} SELECT {chosen} FROM {staged} WHERE format = {{format:String}}",
-                {"format": name},
-                node=self.node,
-            )
-        self._empty("auto")
-        self._empty("staged")
 
-    def _open(self, name: str) -> None:
-        if name not in self._opened:
-            open_landing(self.engine, self.node, self.mappings, self._landing, name)
-            self._opened.add(name)
+    def _map(self, name: str) -> None:
+        self.engine.command(mapped_sql(self._mapping(name), self._landing, name), node=self.node)
+
+    def _mapping(self, name: str) -> Mapped:
+        """The shortest mapping there is for the rows of a format."""
+        if name == UNMAPPED:
+            return Unmapped()
+        known = name if name in self.mappings.mappings else self.mappings.fallback
+        narrows = self.mappings.narrows.get(known)
+        if narrows is None:
+            return self.mappings.mappings[known]
+        found = self.engine.query(
+            f"SELECT groupUniqArrayArray({narrows.marks_sql}) FROM {self._landing}_staged WHERE format = {{format:String}}",
+            {"format": name},
+            node=self.node,
+        ).rows
+        return narrows.mapping(found[0][0])
 
     def _gather(self, count: int) -> None:
         places = self._places() if self._locate is not None else {}
@@ -235,7 +229,7 @@ class Replica:
             parameters |= {"addresses": list(places), "countries": list(places.values())}
         sql = gathered_sql(self._landing, self.table, with_places=bool(places))
         self.engine.command(sql, parameters, node=self.node)
-        self._empty("mapped")
+        self._empty()
 
     def _places(self) -> dict[str, str]:
         """Countries of the addresses of the block in hand; each is looked up once."""
@@ -247,8 +241,11 @@ class Replica:
                 found[str(address)] = place.country
         return found
 
-    def _empty(self, name: str) -> None:
-        self.engine.command(f"TRUNCATE TABLE {self._landing}_{name}", node=self.node)
+    def _empty(self) -> None:
+        if not self._is_empty:
+            for name in ("auto", "staged", "mapped"):
+                self.engine.command(f"TRUNCATE TABLE {self._landing}_{name}", node=self.node)
+        self._is_empty = True
 
 
 _NOT_THE_DATA = (

@@ -1,17 +1,18 @@
 """The tables of the store: `events`, the landing tables in front of it, and the numbered migrations that make them.
 
 Rules: the same statements run on chDB and on every ClickHouse node; a migration runs once per node, in order, and is
-never edited after release; landing tables hold nothing (engine Null) and are made anew when a mapping changes.
+never edited after release; landing tables hold no more than the block that is on its way.
 
-A landing table takes a block of its format and its view makes the columns; `auto` first finds each row's format. What
-the views make is gathered (`<start>_mapped`), so that a block of many formats is one insert into `events`. A row's
-record is stored without what its columns already say (`columns.RESTORED`); the column `record` puts it together again
+A block lands in memory (`<start>_staged`), by way of `<start>_auto` when each row's format is still to be found. Each
+format's rows are mapped by one statement of their own, and what comes out is gathered (`<start>_mapped`), so that a block
+of many formats is one insert into `events`. A row's record is stored without what its columns already say (`columns.RESTORED`); the column `record` puts it together again
 on reading.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -27,14 +28,16 @@ __all__ = [
     "UNMAPPED",
     "Mapped",
     "MappingSet",
+    "Unmapped",
     "create_landing",
     "drop_landing",
     "events_sql",
     "gathered_sql",
+    "mapped_sql",
     "migrate",
     "migrate_node",
-    "open_landing",
     "record_sql",
+    "staged_sql",
     "unplaced_sql",
     "words_sql",
 ]
@@ -54,6 +57,14 @@ class Mapped(Protocol):
     def select_sql(self, table_sql: str, passthrough: Sequence[str] = ()) -> str: ...
 
 
+class Narrows(Protocol):
+    """Shorter mappings for records that lack some keys: over `record`, the numbers of what it holds, then the mapping."""
+
+    @property
+    def marks_sql(self) -> str: ...
+    def mapping(self, found: Iterable[int]) -> Mapped: ...
+
+
 class Recognises(Protocol):
     """Names the mapping of records by their content, over `record`: first their marks, then what those leave open."""
 
@@ -65,13 +76,14 @@ class Recognises(Protocol):
 @dataclass(frozen=True, slots=True)
 class MappingSet:
     """All mappings by format, for formats found by content who names the mapping (`auto`, `syslog`), and by format which
-    records under it may be parts of one event.
+    records under it may be parts of one event. `narrows`: of long mappings, who makes a shorter one for a block.
     """
 
     mappings: Mapping[str, Mapped]
     recognise: Mapping[str, Recognises] = field(default_factory=dict)
     fallback: str = "json"
     together: Mapping[str, Sequence[Together]] = field(default_factory=dict)
+    narrows: Mapping[str, Narrows] = field(default_factory=dict)
 
     def format_of(self, wanted: str) -> str:
         """The format to send a record with: `wanted` when it is known, else the fallback."""
@@ -82,18 +94,20 @@ def _marker(number: int) -> str:
     return f"\\x{number + 1:02x}" if number < 8 else f"\\x{number + 6:02x}"  # skips TAB, LF and CR
 
 
-def _rest_sql() -> str:
-    """The record without the texts its columns hold. Exact for any bytes: see `record_sql`.
+def _rest_sql(texts: Mapping[str, str]) -> str:
+    """The record without the texts of its columns `RESTORED`, '' for one that no row has. Exact for any bytes: see `record_sql`.
 
     replaceAll(x, v, m) is undone by replaceAll(.., m, v) whenever x is free of m; a record that has any of the
     markers (`is_raw`, found by the projector) is kept whole, behind `_RAW_MARK`.
     """
-    sql = "record"
-    for number, text in enumerate(RESTORED.values()):
+    sql = "m.record"
+    for number, name in enumerate(RESTORED):
+        if not (text := texts[name]):
+            continue
         quoted = f"concat('\"', {text}, '\"')"
         wanted = f"if(length({text}) >= {_MIN_CHARS}, {quoted}, '{_RAW_MARK}')"
         sql = f"replaceAll({sql}, {wanted}, '{_marker(number)}')"
-    return f"if(is_raw, concat('{_RAW_MARK}', record), {sql})"
+    return f"if(m.is_raw, concat('{_RAW_MARK}', m.record), {sql})"
 
 
 def record_sql() -> str:
@@ -185,8 +199,14 @@ _LANDING_COLUMNS = (
 _MAPPED_COLUMNS = ", ".join([*(f"`{column.name}` {column.sql_type}" for column in COLUMNS.values()), "rest String"])
 
 
-def _mapped_select(mapping: Mapped, landing: str) -> str:
-    """All columns of a format's rows, from its landing table. Few levels: each is planned again for every block."""
+def mapped_sql(mapping: Mapped, landing: str, wanted: str) -> str:
+    """Moves the rows of format `wanted` from `_staged` to `_mapped`, as what the mapping makes of them.
+
+    Few levels: each is planned again for every block.
+    """
+    rows = f"(SELECT * FROM {landing}_staged WHERE format = '{wanted}')"
+    if mapping.name != wanted:
+        rows = f"(SELECT * REPLACE ('{mapping.name}' AS format) FROM {rows})"
     kept = ("`index`", "id", "source", "format", "received_at", "record", "is_raw", "quarantine")
     values = {
         "id": "toUUIDOrZero(m.id)",
@@ -206,12 +226,19 @@ def _mapped_select(mapping: Mapped, landing: str) -> str:
             values[column.name] = f"CAST(m.{column.name}, '{_cast(column.sql_type)}')"
     values["time"] = f"if(toUnixTimestamp64Micro({values['time']}) = 0, m.received_at, {values['time']})"
     values["late"] = f"dateDiff('second', {values['time']}, m.received_at) > {LATE_S}"
-    inner = ", ".join(f"{values[name]} AS `{name}`" for name in COLUMNS)
     columns = ", ".join(f"`{name}`" for name in COLUMNS)
+    made = ", ".join(values[name] for name in COLUMNS)
+    filled = {*mapping.columns, "id", "time"}
+    texts = {name: _of(sql, name, values[name]) if name in filled else "" for name, sql in RESTORED.items()}
     return (
-        f"SELECT {columns}, {_rest_sql()} AS rest FROM (SELECT {inner}, m.record AS record, m.is_raw AS is_raw "
-        f"FROM ({mapping.select_sql(landing, kept)}) AS m)"
+        f"INSERT INTO {landing}_mapped ({columns}, rest) SELECT {made}, {_rest_sql(texts)} "
+        f"FROM ({mapping.select_sql(rows, kept)}) AS m"
     )
+
+
+def _of(sql: str, name: str, value: str) -> str:
+    """An expression over a column as one over the value that the column gets."""
+    return re.sub(rf"\b{name}\b", lambda _: value, sql)
 
 
 def _cast(sql_type: str) -> str:
@@ -234,7 +261,7 @@ UNMAPPED = "unmapped"
 
 
 @dataclass(frozen=True, slots=True)
-class _Unmapped:
+class Unmapped:
     """The mapping of rows whose own mapping failed: nothing but the ledger's columns."""
 
     name: str = UNMAPPED
@@ -244,39 +271,22 @@ class _Unmapped:
         return f"SELECT {', '.join(passthrough)} FROM {table_sql}"
 
 
-def create_landing(engine: Engine, node: Node, mappings: MappingSet, prefix: str = "landing") -> tuple[str, set[str]]:
-    """Make the landing tables all formats share; returns the start of their names, and the formats that have theirs.
+def create_landing(engine: Engine, node: Node, prefix: str = "landing") -> str:
+    """Make the tables a block comes in by; returns the start of their names.
 
-    `<start>_<format>` takes rows of a format and leaves their columns in `<start>_mapped`, from where `gathered_sql`
-    moves them; `<start>_auto` holds the rows of a block whose format their content names, `<start>_staged` the same
-    rows with it. A table for each format, because the engine reads a mapping's SQL again for every insert
-    (measured: 50 ms), and one block rarely holds more than a few; it is made when the first row of the format comes
-    (`open_landing`). The names hold a digest of the statements, so unchanged mappings cost nothing and two versions
-    never mix.
+    `<start>_auto` takes the rows whose format their content names, `<start>_staged` all rows with their format, and
+    `<start>_mapped` what their mappings make of them. The names hold a digest of the columns, so that two versions never
+    mix.
     """
-    views = {name: _mapped_select(mapping, name) for name, mapping in sorted(mappings.mappings.items())}
-    is_staged = bool(mappings.recognise)
-    digest = hashlib.sha256(repr((views, is_staged, _MAPPED_COLUMNS, _LANDING_COLUMNS)).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(repr((_MAPPED_COLUMNS, _LANDING_COLUMNS)).encode()).hexdigest()[:12]
     landing = f"{prefix}_{digest}"
+    tables = {"auto": _LANDING_COLUMNS, "staged": _LANDING_COLUMNS, "mapped": _MAPPED_COLUMNS}
     present = {str(row[0]) for row in engine.query("SHOW TABLES", node=node).rows}
-    if f"{landing}_done" in present:
-        return landing, {name for name in (*views, UNMAPPED) if f"{landing}_{name}_view" in present}
-    drop_landing(engine, node, prefix)
-    engine.command(f"CREATE TABLE {landing}_mapped ({_MAPPED_COLUMNS}) ENGINE = Memory", node=node)
-    if is_staged:
-        for name in ("auto", "staged"):
-            engine.command(f"CREATE TABLE {landing}_{name} ({_LANDING_COLUMNS}) ENGINE = Memory", node=node)
-    engine.command(f"CREATE TABLE {landing}_done (version UInt8) ENGINE = Null", node=node)
-    return landing, set()
-
-
-def open_landing(engine: Engine, node: Node, mappings: MappingSet, landing: str, name: str) -> None:
-    """Make the landing table of one format (or `UNMAPPED`). Rows that come before its view is there would be lost."""
-    mapping = mappings.mappings[name] if name != UNMAPPED else _Unmapped()
-    sql = _mapped_select(mapping, f"{landing}_{name}")
-    table = f"{landing}_{name}"
-    engine.command(f"CREATE TABLE IF NOT EXISTS {table} ({_LANDING_COLUMNS}) ENGINE = Null", node=node)
-    engine.command(f"CREATE MATERIALIZED VIEW IF NOT EXISTS {table}_view TO {landing}_mapped AS {sql}", node=node)
+    if not {f"{landing}_{name}" for name in tables} <= present:
+        drop_landing(engine, node, prefix)
+        for name, columns in tables.items():
+            engine.command(f"CREATE TABLE {landing}_{name} ({columns}) ENGINE = Memory", node=node)
+    return landing
 
 
 def gathered_sql(landing: str, table: str, *, with_places: bool = False) -> str:
@@ -313,7 +323,7 @@ def staged_sql(landing: str, wanted: str, named_sql: str) -> str:
 
 
 def drop_landing(engine: Engine, node: Node, prefix: str) -> None:
-    """Remove the landing tables of any version; they hold nothing. Views first, so that none reads a missing table."""
+    """Remove the landing tables of any version. Views first (older versions had some), so that none reads a missing table."""
     present = sorted(str(row[0]) for row in engine.query("SHOW TABLES", node=node).rows)
     for name in sorted(present, key=lambda name: not name.endswith("_view")):
         if name.startswith(f"{prefix}_"):

@@ -14,11 +14,9 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any, Final
 
-import re2
-
 from muniment.sources.values import Condition, Path, Test
 
-__all__ = ["ESCAPED", "is_of_nothing", "marks_of", "pattern_marks"]
+__all__ = ["ESCAPED", "is_plain", "marks_of", "pattern_marks"]
 
 _constants: Any = import_module("re._constants")
 _parser: Any = import_module("re._parser")
@@ -42,11 +40,16 @@ def marks_of(condition: Condition) -> list[frozenset[str]]:
     return [frozenset(mark for test in tests for mark in _of_test(test)) for tests in condition.any_of]
 
 
+def is_plain(key: str) -> bool:
+    """Does a key stand in every JSON text as it is, unless `ESCAPED` is found?"""
+    return set(key) <= _PLAIN
+
+
 def _of_test(test: Test) -> Iterable[str]:
-    if test.negated or not isinstance(test.value, Path) or is_of_nothing(test):
+    if test.negated or not isinstance(test.value, Path) or test.is_of_nothing:
         return
     for segment in test.value.segments:
-        if set(segment.key) <= _PLAIN:
+        if is_plain(segment.key):
             yield f'"{re.escape(segment.key)}"'
     if test.kind == "matches":
         yield from pattern_marks(test.wanted[0])
@@ -54,13 +57,6 @@ def _of_test(test: Test) -> Iterable[str]:
         yield from pattern_marks(re.escape(test.wanted[0]))
     elif test.kind == "in" and len(test.wanted) <= _WORDS_MAX:
         yield from pattern_marks("|".join(map(re.escape, test.wanted)))
-
-
-def is_of_nothing(test: Test) -> bool:
-    """Could the test hold where the value is missing?"""
-    if test.kind == "matches":
-        return re2.search(test.wanted[0], "") is not None
-    return test.kind == "in" and "" in test.wanted
 
 
 def pattern_marks(pattern: str) -> list[str]:

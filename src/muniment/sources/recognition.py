@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Final
 
 from muniment.sources.catalogue import Catalogue, Entry
-from muniment.sources.marks import ESCAPED, is_of_nothing, marks_of
+from muniment.sources.marks import ESCAPED, marks_of
 from muniment.sources.paths import TypeTree
 from muniment.sources.sql import array, quote
 from muniment.sources.values import Condition, Path, Scope, walk
@@ -134,7 +134,7 @@ def _is_implied(line: _Line, own: _Line) -> bool:
         test.value.segments[0].key
         for condition in own.conditions
         for test in condition.any_of[0]
-        if isinstance(test.value, Path) and not test.negated and not is_of_nothing(test)
+        if isinstance(test.value, Path) and not test.negated and not test.is_of_nothing
     }
     return all(
         isinstance(test.value, Path)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-__all__ = ["array", "first_filled", "literal", "quote", "quote_name"]
+__all__ = ["EMPTY", "array", "first_filled", "literal", "quote", "quote_name"]
+
+EMPTY: Final = "''"
+"""What is written for a text that cannot be there."""
 
 
 def quote(text: str) -> str:
@@ -35,7 +39,8 @@ def array(values: Sequence[str] | Sequence[int]) -> str:
 def first_filled(values: Sequence[str]) -> str:
     """The first String expression that is not ''. Each is written once: the engine plans every mention.
 
-    >>> first_filled(["a", "b"])
+    >>> first_filled(["a", EMPTY, "b"])
     'firstNonDefault(a, b)'
     """
+    values = [value for value in values if value != EMPTY] or [EMPTY]
     return values[0] if len(values) == 1 else f"firstNonDefault({', '.join(values)})"

@@ -12,25 +12,34 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from muniment.limits import RECORD_BYTES_MAX
 from muniment.sources.catalogue import Catalogue, Entry, Sample
-from muniment.sources.compiler import compile_entry
+from muniment.sources.columns import COLUMNS, DERIVED
+from muniment.sources.compiler import CompiledMapping, compile_entry
 from muniment.sources.ocsf import to_ocsf
 from muniment.sources.ocsf_schema import problems
 from muniment.sources.recognition import Recogniser
 from muniment.sources.sql import quote
 from muniment.sources.together import Memory
 
-__all__ = ["Explained", "Recollection", "check_samples", "explain", "local_client", "recognise"]
+__all__ = ["Explained", "Recollection", "check_samples", "explain", "local_client", "map_records", "recognise"]
 
 
-_SETTINGS = {"max_query_size": 4 * RECORD_BYTES_MAX}
-"""The records stand in the query's text here, a record with its escapes at most twice its size."""
+_SETTINGS: Final = {
+    "max_query_size": 4
+    * RECORD_BYTES_MAX,  # the records stand in the text here, each with its escapes at most twice its size
+    "query_plan_enable_optimizations": 0,  # a long text for few rows, as in the store: planning is what costs
+    "compile_expressions": 0,
+    "optimize_and_compare_chain": 0,
+}
 
 
 _RECORDS_MAX = 400
+
+_EMPTY: Final[Mapping[str, str | int]] = dict.fromkeys((*COLUMNS, *DERIVED), "")
+"""What stands in the columns that a mapping never fills."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +147,16 @@ def map_records(
     received_at: str = "2026-11-23T12:00:00Z",
     source: str = "test",
     earlier: Sequence[str] = (),
+    mapping: CompiledMapping | None = None,
 ) -> list[dict[str, str | int]]:
-    """The typed columns of records that one entry reads; times as RFC 3339 text, addresses as text ('' for none)."""
-    sql = compile_entry(entry).select_sql(_rows(records, received_at, source, earlier))
+    """The typed columns of records that one entry reads; times as RFC 3339 text, addresses as text ('' for none).
+
+    `mapping`: one that does for these records, instead of the whole.
+    """
+    sql = (mapping or compile_entry(entry)).select_sql(_rows(records, received_at, source, earlier))
     result = client.query(sql, settings=_SETTINGS)
     return [
-        {name: _plain(value) for name, value in zip(result.column_names, row, strict=True)}
+        {**_EMPTY} | {name: _plain(value) for name, value in zip(result.column_names, row, strict=True)}
         for row in result.result_rows
     ]
 

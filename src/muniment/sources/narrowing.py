@@ -1,0 +1,95 @@
+"""Which keys of a mapping a batch of records has, so that the batch is mapped by a shorter one. Pure.
+
+The engine reads a mapping's SQL anew for every batch, and looks in every record for every key it names. An entry for
+unknown vendors names eight hundred, a batch from one program has ten. One pass of a multi-pattern engine finds the
+keys that stand anywhere in the batch, and `compile_entry` leaves out all that stands on the others.
+
+What comes out is the same. So keys are looked for in the text of the record as a whole, in texts inside it too, and
+where that says nothing certain (a plain character written as an escape, an array in the place of an object, whose
+elements the engine would count into the keys) every key counts as there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Final
+
+from muniment.sources.catalogue import Entry
+from muniment.sources.compiler import CompiledMapping, compile_entry, paths_of, values_of
+from muniment.sources.marks import ESCAPED, is_plain
+from muniment.sources.paths import Segment
+from muniment.sources.sql import array
+from muniment.sources.values import Below, walk
+
+__all__ = ["Narrowing"]
+
+_KEPT: Final = 64
+_SPARE: Final = 1.5
+"""A mapping for some more keys than a batch has does as well as one made for it."""
+
+_BLANK: Final = r"(?:\s|\\+[nrt])*"
+_UNCERTAIN: Final = (
+    ESCAPED,
+    r"(?i)\\u00(?:22|0[9ad])",  # a quote or a blank of a text inside
+    r"^\s*\[",
+    rf'\[{_BLANK}\\*"?{_BLANK}\[',
+)
+
+
+class Narrowing:
+    """The mappings of one entry by the keys that are there. Not for use by several threads at once."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+        below = [
+            path for value in values_of(entry) for each in walk(value) if isinstance(each, Below) for path in each.paths
+        ]
+        paths = [*paths_of(entry), *below]
+        keys = {segment.key for path in paths for segment in path} | {*entry.mapping.unwrap}
+        self._keys = tuple(sorted(filter(is_plain, keys)))
+        self._uncertain = (*_UNCERTAIN, *_arrays_for_objects(paths))
+        self._made: OrderedDict[frozenset[str], CompiledMapping] = OrderedDict()
+
+    @property
+    def n_keys(self) -> int:
+        """How many keys can be told apart."""
+        return len(self._keys)
+
+    @cached_property
+    def marks_sql(self) -> str:
+        """An Array expression over `record`: the numbers of what is found in it."""
+        keys = [rf'"{re.escape(key)}\\*"' for key in self._keys]
+        return f"multiMatchAllIndices(record, {array([*self._uncertain, *keys])})"
+
+    def mapping(self, found: Iterable[int]) -> CompiledMapping:
+        """The mapping for records in which no more than the numbers `found` were found."""
+        numbers = set(found)
+        uncertain = len(self._uncertain)
+        if any(number <= uncertain for number in numbers):
+            return self._of(frozenset(self._keys))
+        keys = frozenset(self._keys[number - uncertain - 1] for number in numbers)
+        fits = [known for known in self._made if keys <= known and len(known) <= len(keys) * _SPARE]
+        return self._of(min(fits, key=len, default=keys))
+
+    def _of(self, keys: frozenset[str]) -> CompiledMapping:
+        if keys not in self._made:
+            while len(self._made) >= _KEPT:
+                self._made.popitem(last=False)
+            self._made[keys] = compile_entry(self._entry, frozenset(self._keys) - keys)
+        self._made.move_to_end(keys)
+        return self._made[keys]
+
+
+def _arrays_for_objects(paths: Sequence[Sequence[Segment]]) -> list[str]:
+    """A pattern for arrays that stand where these paths go through an object."""
+    keys = sorted({segment.key for path in paths for segment in path[:-1] if segment.pick is None})
+    if not keys:
+        return []
+    # Empty arrays have nothing to count. A key that may be written in several ways is any key.
+    names = "|".join(map(re.escape, keys)) if all(map(is_plain, keys)) else ""
+    return [
+        rf'{f"(?:{names})" if names else ""}\\*"{_BLANK}:{_BLANK}(?:\\*"{_BLANK})?\[{_BLANK}(?:[^\]\s\\]|\\+[^nrt\\])'
+    ]

@@ -1,0 +1,102 @@
+"""A batch is mapped by what its records have, and what comes out is what the whole mapping makes of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from muniment.sources.catalogue import Catalogue, load
+from muniment.sources.compiler import compile_entry
+from muniment.sources.narrowing import Narrowing
+from muniment.sources.sql import array
+from muniment.sources.testing import map_records
+
+NAMES = [name for name, entry in load().items() if Narrowing(entry).n_keys >= 16]
+
+
+def found_in(narrowing: Narrowing, records: list[bytes], client: Any) -> list[int]:
+    """What the store would ask."""
+    texts = array([record.decode() for record in records])
+    sql = f"SELECT groupUniqArrayArray({narrowing.marks_sql}) FROM (SELECT arrayJoin({texts}) AS record)"
+    return list(client.query(sql).result_rows[0][0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_become_the_same_alone_and_together(name: str, catalogue: Catalogue, client: Any) -> None:
+    entry, narrowing = catalogue[name], Narrowing(catalogue[name])
+    records = [sample.record for sample in entry.samples]
+    whole = map_records(entry, records, client)
+    for some in (range(len(records)), [len(records) // 2]):
+        part = [records[k] for k in some]
+        mapping = narrowing.mapping(found_in(narrowing, part, client))
+        assert map_records(entry, part, client, mapping=mapping) == [whole[k] for k in some]
+
+
+def test_a_mapping_for_few_keys_is_short(catalogue: Catalogue, client: Any) -> None:
+    narrowing = Narrowing(catalogue["json"])
+    record = b'{"time":"2026-11-23T06:36:01Z","user":"anna","event":"invoice.export","status":"ok"}'
+    mapping = narrowing.mapping(found_in(narrowing, [record], client))
+    assert mapping.tuple_type == "Tuple(`time` String, `user` String, `event` String, `status` String)"
+    assert len(mapping.select_sql("r")) < len(compile_entry(catalogue["json"]).select_sql("r")) / 3
+
+
+ODD = {
+    "a key with an escape": rb'{"us\u0065r":"anna","action":"login"}',
+    "a quote of a text inside as an escape": rb'{"message":"{\u0022user\u0022:\u0022anna\u0022}","data":"{\u0022user\u0022:\u0022ben\u0022}"}',
+    "an array for an object": b'{"user":["anna","anna@larkfield.example"],"action":"login"}',
+    "an array for an object in a text": rb'{"data":"{\"user\": [\"anna\"],\"action\":\"login\"}"}',
+    "an array of arrays": b'{"actor":[["anna","x"]],"action":"login"}',
+    "an array of texts that are arrays": rb'{"actor":["[\"anna\",\"x\"]"],"action":"login"}',
+    "a text that is an array": rb'{"user":"[\"anna\",\"x\"]","action":"login"}',
+    "an empty array": b'{"user":[],"request":[ ],"action":"login"}',
+    "a record that is an array": b'["a","b","c","d","e","f"]',
+    "no JSON": b'{"user":"anna","action":',
+    "nothing": b"{}",
+    "keys in a text in a text": rb'{"data":"{\"event\":\"{\\\"user\\\":\\\"anna\\\",\\\"action\\\":\\\"login\\\"}\"}"}',
+    "a key twice": b'{"user":"anna","data":{"user":"ben","action":"login"},"user":"carl"}',
+    "blanks": b'{ "user" : {\n"name"\t: "anna" } , "action":"login" }',
+    "blanks in a text": rb'{"data":"{\n \"actor\" :\t[ \"anna\" ]}"}',
+}
+
+
+@pytest.mark.parametrize("name", ["json", "app_login", "okta"])
+def test_odd_records_become_the_same(name: str, catalogue: Catalogue, client: Any) -> None:
+    narrowing, records = Narrowing(catalogue[name]), list(ODD.values())
+    whole = map_records(catalogue[name], records, client)
+    for kind, record, wanted in zip(ODD, records, whole, strict=True):
+        mapping = narrowing.mapping(found_in(narrowing, [record], client))
+        assert map_records(catalogue[name], [record], client, mapping=mapping) == [wanted], kind
+
+
+KEYS = st.sampled_from(
+    "user actor name id email action event data target targets type ip client source request status result message "
+    "details http method url context session attributes time level error code".split()
+)
+TEXTS = st.one_of(
+    st.sampled_from(["", "anna", "10.1.2.3", "login", "failed", "2026-11-23T06:36:01Z", "UserLoggedIn", "200", "GET"]),
+    st.text(max_size=6),
+)
+VALUES = st.recursive(
+    st.one_of(TEXTS, st.integers(-5, 500), st.booleans(), st.none()),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(KEYS, inner, max_size=4),
+        st.dictionaries(KEYS, inner, max_size=3).map(json.dumps),
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=8, deadline=None, phases=[Phase.generate])  # a whole mapping takes its time to be planned
+@given(records=st.lists(st.dictionaries(KEYS, VALUES, max_size=8), min_size=6, max_size=12))
+def test_any_records_become_the_same(records: list[dict[str, Any]], catalogue: Catalogue, client: Any) -> None:
+    entry, narrowing = catalogue["json"], Narrowing(catalogue["json"])
+    lines = [json.dumps(record, ensure_ascii=bool(k % 2)).encode() for k, record in enumerate(records)]
+    whole = map_records(entry, lines, client)
+    for k in (0, 1):
+        mapping = narrowing.mapping(found_in(narrowing, lines[k::2], client))
+        assert map_records(entry, lines[k::2], client, mapping=mapping) == whole[k::2]
