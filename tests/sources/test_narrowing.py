@@ -15,7 +15,7 @@ from muniment.sources.narrowing import Narrowing
 from muniment.sources.sql import array
 from muniment.sources.testing import map_records
 
-NAMES = [name for name, entry in load().items() if Narrowing(entry).n_keys >= 16]
+NAMES = [name for name, entry in load().items() if Narrowing(entry).n_keys >= 40]
 
 
 def found_in(narrowing: Narrowing, records: list[bytes], client: Any) -> list[int]:

@@ -17,8 +17,8 @@ __all__ = ["AUTO", "mapping_set"]
 AUTO = "auto"
 """The format of a source whose events are recognised one by one."""
 
-_KEYS_MIN: Final = 16
-"""A mapping of fewer keys is as good whole."""
+_KEYS_MIN: Final = 60
+"""A mapping of fewer keys is as good whole: to look for them costs what it saves."""
 
 
 def mapping_set(catalogue: Catalogue) -> MappingSet:
