@@ -610,7 +610,7 @@ def run(settings: Settings, when_ready: Callable[[Server], None] | None = None) 
             ssl_certfile=settings.tls_cert or None, ssl_keyfile=settings.tls_key or None, ws="none", backlog=1024,
         )  # fmt: skip
         web_server = uvicorn.Server(config)
-        _collect_rarely()
+        _keep_all()
         uvloop.run(_serve(web_server, server, listening, when_ready))
     except SystemExit:  # how the web server says that it could not start
         if server.start_problem is not None:
@@ -621,15 +621,10 @@ def run(settings: Settings, when_ready: Callable[[Server], None] | None = None) 
         listening.close()
 
 
-def _collect_rarely() -> None:
-    """What is here now stays; cycles among the rest are few and are looked for seldom.
-
-    With the thresholds of a script, whole collections over the windows of rules took a tenth of the time under load, in
-    pauses of every thread (measured).
-    """
+def _keep_all() -> None:
+    """What is here now stays, and no collection looks at it again. How seldom they come was set by the command."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def _end(number: int, _: object) -> None:
