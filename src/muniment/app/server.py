@@ -55,6 +55,7 @@ from muniment.api.response_operations import response_operations
 from muniment.api.search_operations import search_operations
 from muniment.api.services import Services
 from muniment.api.taxii_operations import taxii_operations
+from muniment.app.arrow import spare_pandas
 from muniment.app.format_pages import FormatPagesBackend
 from muniment.app.notice_pages import NoticePagesBackend
 from muniment.app.notifying import Notifier
@@ -599,6 +600,7 @@ def run(settings: Settings, when_ready: Callable[[Server], None] | None = None) 
     """Open, serve until SIGINT or SIGTERM, close."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, _end)  # the web server stops first, then raises the signal again
+    spare_pandas()
     server = Server(settings)
     listening = _listening(settings.host, settings.port)
     server.open()
