@@ -140,12 +140,13 @@ def test_an_address_is_read_in_every_dress(client: Any, text: str, address: str)
     assert _map(client, "fields:\n  src_ip: ip\n", f'{{"ip":"{text}"}}')["src_ip"] == address
 
 
-@pytest.mark.parametrize("record", ["{}", "not json", '{"at":[]}', '{"at":{"x":1}}', '{"$quarantine":{}}'])
-def test_any_record_becomes_a_row(client: Any, catalogue: Catalogue, record: str) -> None:
+def test_any_record_becomes_a_row(client: Any, catalogue: Catalogue) -> None:
+    records = ["{}", "not json", '{"at":[]}', '{"at":{"x":1}}', '{"$quarantine":{}}']
     for entry in catalogue.values():
-        row = map_records(entry, [record.encode()], client)[0]
-        assert row["time"] == "2026-11-23T12:00:00.000000Z"
-        assert row["outcome"] in ("unknown", "success")
+        rows = map_records(entry, [record.encode() for record in records], client)  # planning is what takes time
+        for record, row in zip(records, rows, strict=True):
+            assert row["time"] == "2026-11-23T12:00:00.000000Z", (entry.name, record)
+            assert row["outcome"] in ("unknown", "success"), (entry.name, record)
 
 
 def test_a_batch_of_all_samples_is_recognised_at_once(client: Any, catalogue: Catalogue) -> None:
