@@ -26,6 +26,7 @@ lint: .venv/.test
 	$(BIN)/ruff format --check src tests bench examples tools fuzz
 	$(BIN)/mypy
 
+test: export PYTHONDONTWRITEBYTECODE :=  # the tests start servers by the hundred; each would work all out again
 test: setup-test lint  ## everything CI runs (ROOM=ledger for a part)
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --hypothesis-profile=ci tests/$(ROOM)
 

@@ -50,4 +50,4 @@ def test_no_answer_breaks_the_contract(server: LiveServer, tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout[-8_000:]
     passed = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
     assert passed, done.stdout[-4_000:]
-    assert int(passed[1]) == int(passed[2]) > 500
+    assert int(passed[1]) == int(passed[2]) > 100  # how many there are in the time depends on the machine

@@ -67,3 +67,11 @@ def test_a_correlation_is_told_which_rule_it_may_have_meant() -> None:
 def test_what_only_the_record_holds_may_be_named() -> None:
     text = RULE.format(n="01", field="record.metadata.city", value="Bern", condition="selection")
     assert not load_rules([("shop.yml", text)]).refused
+
+
+def test_a_file_nested_without_end_is_refused_and_the_others_run() -> None:
+    """libyaml's binding would end the process with it."""
+    good = RULE.format(n="01", field="action", value="shop.close", condition="selection")
+    loaded = load_rules([("deep.yml", "title: " + "[" * 100_000), ("shop.yml", good)])
+    assert [rule.title for rule in loaded.rules] == ["A shop is closed"]
+    assert [each.file for each in loaded.refused] == ["deep.yml"]

@@ -63,6 +63,8 @@ class MemoryLog:
     batches: list[int] = field(default_factory=list)
     offered: int = 0
     fail_append: Exception | None = None
+    fail_appends: dict[int, Exception] = field(default_factory=dict)  # by their number, from 1
+    appends: int = 0
     failed: int = 0
     fail_protect: Callable[[Sequence[Arrival]], None] = lambda arrivals: None
     append_s: float = 0.0
@@ -98,9 +100,10 @@ class MemoryLog:
         try:
             if self.append_s:
                 time.sleep(self.append_s)  # stands for the fsync
-            if self.fail_append is not None:
+            self.appends += 1
+            if error := self.fail_appends.get(self.appends, self.fail_append):
                 self.failed += 1
-                raise self.fail_append
+                raise error
             indexes, duplicate = [], []
             for place, key in enumerate(zip(entries.sources, entries.ids, strict=True)):
                 first = self.known.get(key)

@@ -99,6 +99,29 @@ async def test_a_storage_error_fails_everything_that_waits_and_heals(pipeline: P
     assert pipeline.status().trouble == ""
 
 
+async def test_of_a_refused_arrival_no_later_piece_is_sealed(pipeline: Pipeline, log: MemoryLog) -> None:
+    """Its next piece is protected already while the writer fails with the one before."""
+    log.append_s = 0.1
+    log.fail_appends = {1: BusyError("the clock went back")}
+    sent = [_arrival(BATCH_EVENTS_MAX + 2_000, "large"), _arrival(5, "beside")]
+    outcomes = await asyncio.gather(*map(pipeline.submit, sent), return_exceptions=True)
+    assert [type(each) for each in outcomes] == [BusyError, Ack]
+    assert not [record for record in log.records if b"large" in record]
+    assert pipeline.status().pending_events == pipeline.status().pending_bytes == 0
+
+
+async def test_what_fits_in_one_batch_is_there_as_a_whole_or_not_at_all(pipeline: Pipeline, log: MemoryLog) -> None:
+    log.append_s = 0.1
+    log.fail_appends = {3: BusyError("the clock went back")}
+    names = "uvwxyz"
+    sent = [pipeline.submit(_arrival(3_000, name)) for name in names]
+    outcomes = await asyncio.gather(*sent, return_exceptions=True)
+    refused = [name for name, outcome in zip(names, outcomes, strict=True) if isinstance(outcome, BusyError)]
+    assert refused
+    there = {name: sum(record.startswith(b'{"n":"%s' % name.encode()) for record in log.records) for name in names}
+    assert there == {name: 0 if name in refused else 3_000 for name in names}
+
+
 async def test_a_mistake_while_appending_stops_the_log_for_good(pipeline: Pipeline, log: MemoryLog) -> None:
     log.fail_append = ZeroDivisionError("a mistake of ours")
     with pytest.raises(StorageError, match="sequencing stopped"):

@@ -141,11 +141,12 @@ def test_an_address_is_read_in_every_dress(client: Any, text: str, address: str)
 
 
 def test_any_record_becomes_a_row(client: Any, catalogue: Catalogue) -> None:
-    records = [b"{}", b"not json", b'{"at":[]}', b'{"at":{"x":1}}', b'{"$quarantine":{}}']
+    records = ["{}", "not json", '{"at":[]}', '{"at":{"x":1}}', '{"$quarantine":{}}']
     for entry in catalogue.values():
-        for row in map_records(entry, records, client):
-            assert row["time"] == "2026-11-23T12:00:00.000000Z"
-            assert row["outcome"] in ("unknown", "success")
+        rows = map_records(entry, [record.encode() for record in records], client)  # planning is what takes time
+        for record, row in zip(records, rows, strict=True):
+            assert row["time"] == "2026-11-23T12:00:00.000000Z", (entry.name, record)
+            assert row["outcome"] in ("unknown", "success"), (entry.name, record)
 
 
 def test_a_batch_of_all_samples_is_recognised_at_once(client: Any, catalogue: Catalogue) -> None:
@@ -198,3 +199,24 @@ def test_a_record_reads_what_earlier_ones_of_its_event_say(client: Any) -> None:
     assert said == ["", "", lines[0][1], lines[1][1], "", "", ""]
     names = [row["actor_name"] for row in map_records(entry, records, client, earlier=said)]
     assert names == ["anna", "bert", "anna", "bert", "", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: " + "[" * 100_000, "nested deeper than 64 levels"),
+        ("a: " + "[" * 900 + "]" * 900, "nested deeper than 64 levels"),
+        ("{a: " * 50_000, "nested deeper than 64 levels"),
+        ("- " * 100_000, "nested deeper than 64 levels"),
+        ("a: &a\n  b: [*a]", "*a stands within what it names"),
+        ("a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]\n" + "".join(
+            f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+        ), "more than 100,000 values"),
+    ],
+    ids=["brackets", "closed brackets", "mappings", "lists", "itself", "aliases of aliases"],
+)  # fmt: skip
+def test_a_text_that_would_end_the_process_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(RejectedError) as refused:
+        read_entry(text, "own.yaml")
+    assert reason in refused.value.reason
+    assert refused.value.field.startswith("own.yaml:")

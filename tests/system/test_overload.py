@@ -24,7 +24,7 @@ def test_every_event_is_acknowledged_and_there_or_refused_and_not(server: Runnin
     assert found.refused > 0, "not overloaded: raise the number of senders"
     assert found.accepted > 20_000
     assert found.sent == found.accepted + found.refused
-    assert found.recovered_s < 10
+    assert found.recovered_s < 30
     assert found.resident_mib < 1_900
     server.wait_until_visible()
     facets = server.get("/api/v1/facets", q="source:flood", fields="source")["facets"]

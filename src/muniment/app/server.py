@@ -55,6 +55,7 @@ from muniment.api.response_operations import response_operations
 from muniment.api.search_operations import search_operations
 from muniment.api.services import Services
 from muniment.api.taxii_operations import taxii_operations
+from muniment.app.arrow import spare_pandas
 from muniment.app.format_pages import FormatPagesBackend
 from muniment.app.notice_pages import NoticePagesBackend
 from muniment.app.notifying import Notifier
@@ -599,6 +600,7 @@ def run(settings: Settings, when_ready: Callable[[Server], None] | None = None) 
     """Open, serve until SIGINT or SIGTERM, close."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, _end)  # the web server stops first, then raises the signal again
+    spare_pandas()
     server = Server(settings)
     listening = _listening(settings.host, settings.port)
     server.open()
@@ -610,7 +612,7 @@ def run(settings: Settings, when_ready: Callable[[Server], None] | None = None) 
             ssl_certfile=settings.tls_cert or None, ssl_keyfile=settings.tls_key or None, ws="none", backlog=1024,
         )  # fmt: skip
         web_server = uvicorn.Server(config)
-        _collect_rarely()
+        _keep_all()
         uvloop.run(_serve(web_server, server, listening, when_ready))
     except SystemExit:  # how the web server says that it could not start
         if server.start_problem is not None:
@@ -621,15 +623,10 @@ def run(settings: Settings, when_ready: Callable[[Server], None] | None = None) 
         listening.close()
 
 
-def _collect_rarely() -> None:
-    """What is here now stays; cycles among the rest are few and are looked for seldom.
-
-    With the thresholds of a script, whole collections over the windows of rules took a tenth of the time under load, in
-    pauses of every thread (measured).
-    """
+def _keep_all() -> None:
+    """What is here now stays, and no collection looks at it again. How seldom they come was set by the command."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def _end(number: int, _: object) -> None:

@@ -20,10 +20,9 @@ from ipaddress import ip_network
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import yaml
-
 from muniment.detect.behaviour import Behaviour
 from muniment.detect.correlation import Correlation
+from muniment.detect.documents import documents
 from muniment.errors import RejectedError
 
 __all__ = ["behaviour_of", "is_behaviour", "split"]
@@ -51,8 +50,8 @@ def is_behaviour(document: Any) -> bool:
 
 def split(text: str) -> tuple[list[Any], list[dict[str, Any]]]:
     """The documents of a file: those for Sigma's parser, and the behaviour rules. Raises yaml.YAMLError."""
-    documents = [each for each in yaml.safe_load_all(text) if each is not None]
-    return [each for each in documents if not is_behaviour(each)], [each for each in documents if is_behaviour(each)]
+    found = [each for each in documents(text) if each is not None]
+    return [each for each in found if not is_behaviour(each)], [each for each in found if is_behaviour(each)]
 
 
 def behaviour_of(document: Mapping[str, Any], file: str, known: Callable[[str], str]) -> tuple[Correlation, bool]:

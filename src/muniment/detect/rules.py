@@ -83,6 +83,7 @@ from muniment.detect.condition import (
 )
 from muniment.detect.correlation import All as AllPresent
 from muniment.detect.correlation import Correlation, Has, Not, Presence, Some
+from muniment.detect.documents import documents
 from muniment.detect.mistakes import YAML_FIX, fix_of, place_of
 from muniment.detect.rule import Loaded, LogSource, Refused, Rule
 from muniment.errors import RejectedError
@@ -126,15 +127,10 @@ def load_rules(files: Iterable[tuple[str, str]], placeholders: Placeholders = _N
     behaviours: list[tuple[str, Mapping[str, Any]]] = []
     for name, text in texts.items():
         try:
-            documents, behaving = split(text) if "behaviour:" in text else (None, [])
-            if documents is None:
-                found = SigmaCollection.from_yaml(
-                    text, collect_errors=True, collect_filters=True, resolve_references=False
-                )
-            else:
-                found = SigmaCollection.from_dicts(
-                    documents, collect_errors=True, collect_filters=True, resolve_references=False
-                )
+            given, behaving = split(text) if "behaviour:" in text else (documents(text), [])
+            found = SigmaCollection.from_dicts(
+                given, collect_errors=True, collect_filters=True, resolve_references=False
+            )
             behaviours += [(name, each) for each in behaving]
         except Exception as error:  # YAML's own errors, and what the parser does not expect in one
             refused.append(_unread(name, error))

@@ -242,9 +242,8 @@ def failure_of(error: Exception) -> tuple[int, str, tuple[tuple[bytes, bytes], .
         return (429 if error.is_quota else 503), str(error), (_retry_after(error.retry_after_ms),)
     if isinstance(error, StorageError):
         # The path of the disk is the operator's business, not the sender's.
-        words = (
-            "the disk is full; nothing was taken" if error.is_full else "records cannot be sealed; nothing was taken"
-        )
+        words = "the disk is full" if error.is_full else "records cannot be sealed"
+        words += "; nothing was acknowledged"  # of a body larger than a batch the beginning may be there
         return (507 if error.is_full else 503), words, (_retry_after(STORAGE_RETRY_MS),)
     return 500, "an error inside the server; nothing was acknowledged", ()
 

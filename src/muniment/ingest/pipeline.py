@@ -193,7 +193,8 @@ class Pipeline:
 
         Raises:
             BusyError: too much is waiting, or the server is stopping; nothing was taken.
-            StorageError: the disk refused; parts may be in the ledger, nothing is acknowledged.
+            StorageError: the disk refused; of an arrival larger than a batch parts may be in the ledger, nothing is
+                acknowledged.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Ack] = loop.create_future()
@@ -243,6 +244,10 @@ class Pipeline:
                 self._writing.acquire()
                 with self._changed:
                     self._is_writing = True
+                # Refused since it was collected: the batch before failed with an earlier piece of it.
+                if any(waiting.error for waiting, _, _ in batch):
+                    batch = [one for one in batch if one[0].error is None]
+                    protected = self._protect(batch) if batch else None
                 if protected is None:
                     # One sender's records trip the protector: the others must not fail with it, again and again.
                     self._one_by_one(batch)
@@ -285,6 +290,8 @@ class Pipeline:
             start = waiting.taken
             if start == 0 and total <= events_left and waiting.n_bytes <= bytes_left:
                 end, n_bytes, piece = total, waiting.n_bytes, waiting.arrival
+            elif start == 0 and total <= BATCH_EVENTS_MAX and waiting.n_bytes <= BATCH_BYTES_MAX:
+                break  # whole, in the next batch
             else:
                 end, n_bytes = _fit(waiting.arrival, start, events_left, bytes_left, is_first=not batch)
                 if end == start:

@@ -21,6 +21,7 @@ from typing import Any
 
 import re2
 
+from muniment.kept import kept
 from muniment.privacy.rules import RULES, Rule
 
 hyperscan: Any
@@ -145,16 +146,31 @@ _COMPILING = threading.Lock()
 
 
 def _compile(rules: tuple[Rule, ...]) -> Any:
-    """The block database of all signs; compiling takes a moment, so a process does it once."""
+    """The block database of all signs; compiling takes a moment, so a process does it once, and for our own rules seldom."""
     signs = tuple(rule.sign for rule in rules)
     with _COMPILING:
         if signs not in _COMPILED:
-            database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-            database.compile(
-                expressions=[sign.encode() for sign in signs],
-                ids=list(range(len(signs))),
-                elements=len(signs),
-                flags=[hyperscan.HS_FLAG_DOTALL] * len(signs),
-            )
-            _COMPILED[signs] = database
+            _COMPILED[signs] = _kept(signs) if rules == RULES else _built(signs)
         return _COMPILED[signs]
+
+
+def _kept(signs: tuple[str, ...]) -> Any:
+    made_from = [hyperscan.__version__.encode(), *(sign.encode() for sign in signs)]
+    data = kept(__file__, "signs", made_from, lambda: bytes(hyperscan.dumpb(_built(signs))))
+    try:
+        database = hyperscan.loadb(data, hyperscan.HS_MODE_BLOCK)
+        database.scratch = hyperscan.Scratch(database)
+    except hyperscan.error:  # made for another processor
+        return _built(signs)
+    return database
+
+
+def _built(signs: tuple[str, ...]) -> Any:
+    database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+    database.compile(
+        expressions=[sign.encode() for sign in signs],
+        ids=list(range(len(signs))),
+        elements=len(signs),
+        flags=[hyperscan.HS_FLAG_DOTALL] * len(signs),
+    )
+    return database

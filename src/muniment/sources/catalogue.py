@@ -7,6 +7,7 @@ checked at loading; a mistake is named file:line. Compiling to SQL is the compil
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ import msgspec
 import re2
 
 from muniment.errors import RejectedError
+from muniment.kept import kept
+from muniment.privacy import plan
 from muniment.privacy.plan import SealPlan
 from muniment.sources.columns import COLUMNS, DERIVED
 from muniment.sources.located import LocatedDict, LocatedList, read_yaml
@@ -153,12 +156,25 @@ class Catalogue(Mapping[str, Entry]):
 
 def load(*folders: FilePath) -> Catalogue:
     """The shipped catalogue, with the files of `folders` over it (a same name replaces)."""
-    entries: dict[str, Entry] = {}
-    for folder in (FOLDER, *folders):
-        for path in sorted(folder.glob("*.yaml")):
-            entry = read_entry(path.read_text("utf-8"), path.name)
-            entries[entry.name] = entry
+    entries = _shipped()
+    for folder in folders:
+        entries |= _read_files({path.name: path.read_bytes() for path in sorted(folder.glob("*.yaml"))})
     return Catalogue(entries)
+
+
+def _shipped() -> dict[str, Entry]:
+    """The entries of `FOLDER`, read once for each change of them or of what reads them."""
+    texts = {path.name: path.read_bytes() for path in sorted(FOLDER.glob("*.yaml"))}
+    readers = [*sorted(FilePath(__file__).parent.glob("*.py")), FilePath(plan.__file__)]
+    made_from = [*(path.read_bytes() for path in readers), *(name.encode() for name in texts), *texts.values()]
+    data = kept(__file__, "catalogue", made_from, lambda: pickle.dumps(_read_files(texts), 5))
+    entries: dict[str, Entry] = pickle.loads(data)  # noqa: S301  (as trusted as the byte code it stands beside)
+    return entries
+
+
+def _read_files(texts: Mapping[str, bytes]) -> dict[str, Entry]:
+    read = (read_entry(text.decode(), file) for file, text in texts.items())
+    return {entry.name: entry for entry in read}
 
 
 def load_over(shipped: Catalogue, folder: FilePath) -> tuple[Catalogue, tuple[str, ...]]:

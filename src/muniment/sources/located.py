@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from muniment.errors import RejectedError
+from muniment.sources.nesting import FAST_LOADER, check_nesting
 
 __all__ = ["LocatedDict", "LocatedList", "read_yaml"]
 
@@ -42,9 +43,9 @@ class LocatedList(list[Any]):
 
 def read_yaml(text: str, name: str) -> LocatedDict:
     """The mapping that a file holds. Raises RejectedError with `field` = name:line."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        node = yaml.compose(text, Loader=loader)
+        check_nesting(text, name)
+        node = yaml.compose(text, Loader=FAST_LOADER)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise RejectedError(str(error.problem), field=f"{name}:{line}") from None
