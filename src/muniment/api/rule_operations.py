@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -23,6 +23,7 @@ from muniment.api.services import Services
 from muniment.api.times import parse_time
 from muniment.detect import attack
 from muniment.detect.correlation import Correlation
+from muniment.detect.feeding import Fed
 from muniment.detect.rule import Exemption, Rule
 from muniment.detect.rulebook import Switch
 from muniment.detect.tally import Told
@@ -33,7 +34,8 @@ __all__ = ["BackTestBody", "ExceptionBody", "RuleTextParams", "Ruling", "SwitchB
 
 
 class RuleAnswer(msgspec.Struct, frozen=True):
-    """One rule. `sources` sent events it could be about in `FEEDING_DAYS`: without one it cannot fire. `matches_*`: events,
+    """One rule. `sources` sent events it could be about in `FEEDING_DAYS`: without one it cannot fire, and `missing`
+    says what would feed it. `matches_*`: events,
     of a correlation alerts; `spent_s` of the last day; `rules`: what it is about, `used_by`: which are about it, by key.
     """
 
@@ -58,6 +60,7 @@ class RuleAnswer(msgspec.Struct, frozen=True):
     false_positives: list[str]
     techniques: list[TechniqueAnswer]
     sources: list[str]
+    missing: str
     matches_day: int
     matches_month: int
     spent_s: float
@@ -238,6 +241,7 @@ class Ruling:
 
     def _rule(self, rule: Rule | Correlation, known: _Known) -> RuleAnswer:
         decided, told = known.switches.get(rule.key), known.told.get(rule.key, Told())
+        fed = known.fed.get(rule.key, Fed())
         paused = self._s.rules.paused.get(rule.key, "")
         source = {} if isinstance(rule, Correlation) else {
             name: value
@@ -255,7 +259,7 @@ class Ruling:
             alerts=known.alerts.get(rule.key, 0), remarks=list(rule.remarks),
             license=rule.license if isinstance(rule, Rule) else "", references=list(rule.references),
             false_positives=list(rule.false_positives), techniques=techniques(rule.tags),
-            sources=list(known.sources.get(rule.key, ())), matches_day=told.day, matches_month=told.month,
+            sources=list(fed.sources), missing=fed.missing, matches_day=told.day, matches_month=told.month,
             spent_s=round(told.spent_s, 3), rules=list(rule.rules) if isinstance(rule, Correlation) else [],
             used_by=known.used_by.get(rule.key, []),
         )  # fmt: skip
@@ -315,7 +319,7 @@ class Ruling:
         await self._s.recorder.note(call, "rule.list", "ledger", self._s.ledger.origin, results=len(rules))
         techniques = [
             CoveredAnswer(
-                each.id, each.name, list(each.tactics), rules[each.id], sum(bool(known.sources.get(key)) for key in rules[each.id]),
+                each.id, each.name, list(each.tactics), rules[each.id], sum(bool(known.fed.get(key, Fed()).sources) for key in rules[each.id]),
                 sum(known.alerts.get(key, 0) for key in rules[each.id]),
             )
             for each in (named[id] for id in sorted(named))
@@ -325,11 +329,11 @@ class Ruling:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Of all rules: decisions, alerts, the sources that feed them, their counts, and which are about them."""
+    """Of all rules: decisions, alerts, what feeds them, their counts, and which are about them."""
 
     switches: dict[str, Switch]
     alerts: Mapping[str, int]
-    sources: Mapping[str, Sequence[str]]
+    fed: Mapping[str, Fed]
     told: Mapping[str, Told]
     used_by: Mapping[str, list[str]]
     since_us: int

@@ -60,7 +60,7 @@ def list_rules(
             (
                 Text(r["level"], _STYLES.get(r["level"], "")), inert(r["title"]),
                 "runs" if r["is_on"] else "paused" if r["by"] == "muniment" else "off",
-                inert(", ".join(r["sources"])) or "no source", f"{r['matches_day']:,}", f"{r['matches_month']:,}",
+                inert(", ".join(r["sources"]) or "no source" + (f"; missing: {r['missing']}" if show == "paper" and r["missing"] else "")), f"{r['matches_day']:,}", f"{r['matches_month']:,}",
                 inert(r["author"]),
             )
             for r in wanted

@@ -179,6 +179,7 @@ class Rule:
     false_positives: list[str]
     techniques: list[Technique]
     sources: list[str]
+    missing: str
     matches_day: int
     matches_month: int
     spent_s: float
