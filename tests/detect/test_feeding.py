@@ -85,7 +85,9 @@ LOGIN = '{"message":"type=USER_LOGIN msg=audit(1795674961.0:1): res=success"}'
 
 
 def _raw(logsource: str) -> RuleSet:
-    text = BASE.replace("product: muniment{more}", logsource).format(title="one", selection="{action: b}", condition="s")
+    text = BASE.replace("product: muniment{more}", logsource).format(
+        title="one", selection="{action: b}", condition="s"
+    )
     loaded = load_rules([("one.yml", text)])
     assert not loaded.refused
     return RuleSet(1, loaded.rules, (), loaded.rules, (), ())

@@ -256,7 +256,7 @@ class Ruling:
             tags=list(rule.tags), file=rule.file, logsource=source, is_on=self._s.rules.is_on(rule, known.switches),
             is_silent=rule.is_silent or rule.level.lower() == "informational",
             reason=paused or (decided.reason if decided else ""), by="muniment" if paused else decided.by if decided else "",
-            alerts=known.alerts.get(rule.key, 0), remarks=list(rule.remarks),
+            alerts=known.alerts.get(rule.key, 0), remarks=[*rule.remarks, *filter(None, [fed.remark])],
             license=rule.license if isinstance(rule, Rule) else "", references=list(rule.references),
             false_positives=list(rule.false_positives), techniques=techniques(rule.tags),
             sources=list(fed.sources), missing=fed.missing, matches_day=told.day, matches_month=told.month,

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from muniment.detect.absent import remark_on_fields
 from muniment.detect.condition import (
     Address,
     Compare,
@@ -60,10 +61,14 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Fed:
-    """The sources that feed a rule; where there are none, what is `missing`, in words."""
+    """The sources that feed a rule; where there are none, what is `missing`, in words.
+
+    `remark`: fields it names that none of its events can hold.
+    """
 
     sources: tuple[str, ...] = ()
     missing: str = ""
+    remark: str = ""
 
 
 Kinds = Mapping[tuple[str, str], Collection[Kind]]
@@ -78,7 +83,8 @@ def feeds_of(rules: RuleSet, formats: Formats, sent: Sequence[Sent], kinds: Kind
     for rule in rules.all_rules:
         if isinstance(rule, Rule):
             sources = _feeding(rule, formats, events, kinds, tests)
-            found[rule.key] = Fed(sources, "" if sources else _missing(rule.logsource, formats, sent, kinds))
+            missing = "" if sources else _missing(rule.logsource, formats, sent, kinds)
+            found[rule.key] = Fed(sources, missing, remark_on_fields(rule, formats))
     titles = {rule.key: rule.title for rule in rules.all_rules}
     for each in rules.all_rules:
         if isinstance(each, Correlation):
