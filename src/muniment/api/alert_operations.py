@@ -228,7 +228,8 @@ class Alerting:
     async def risk(self, call: Call[RiskParams, Empty]) -> RiskAnswer:
         all_rows(call)
         p = call.params
-        found = [each for each in risks(self._s.alerts.all(), self._s.clock()) if p.entity in {"", each.value}]
+        now = self._s.clock()
+        found = await self._s.blocking(lambda: risks(self._s.alerts.all(), now, p.entity))
         await self._s.recorder.note(
             call, "risk.list", "ledger", self._s.ledger.origin, results=len(found), entity=p.entity
         )

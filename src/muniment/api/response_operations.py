@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -14,7 +16,7 @@ from muniment.errors import DeniedError, RejectedError
 from muniment.respond.block import Allowed, Block, canonical
 from muniment.respond.feeds import FEEDS, etag, rendered
 from muniment.respond.order import SESSIONS_END, is_for
-from muniment.respond.preview import Hits, effect, hits
+from muniment.respond.preview import Hits, effect, first_ever, hits
 from muniment.search.persons import Person
 
 __all__ = [
@@ -53,7 +55,11 @@ class AllowedAnswer(msgspec.Struct, frozen=True):
 
 
 class PreviewAnswer(msgspec.Struct, frozen=True):
-    """What a block would have hit in thirty days. `preview` is the ticket that asks for the block; times in µs."""
+    """What a block would have hit in thirty days. `preview` is the ticket that asks for the block; times in µs.
+
+    What was seen of it, the most frequent first: `countries`, `agents` (client programs), `hosts` (systems it happened on) and
+    `origins` (addresses). `first_ever_us`: the first event in any time; 0 where that was not asked for.
+    """
 
     kind: str
     value: str
@@ -75,6 +81,11 @@ class PreviewAnswer(msgspec.Struct, frozen=True):
     is_shared: bool
     is_blocked: bool
     preview: str
+    countries: list[CountedAnswer] = []
+    agents: list[CountedAnswer] = []
+    hosts: list[CountedAnswer] = []
+    origins: list[CountedAnswer] = []
+    first_ever_us: int = 0
 
 
 class BlockBody(msgspec.Struct, frozen=True):
@@ -213,7 +224,12 @@ class Responding:
     async def entity(self, call: Call[Empty, Empty]) -> PreviewAnswer:
         if call.identity.scope:
             raise DeniedError("an entity is about all rows; this key sees some rows only", permission="alerts")
-        return self._hits(await self._look(call, "entity.view", str(call.path["kind"]), str(call.path["value"])), "")
+        kind, value = canonical(str(call.path["kind"]), str(call.path["value"]))
+        looked, first = await asyncio.gather(
+            self._look(call, "entity.view", kind, value),
+            self._s.blocking(lambda: first_ever(self._s.engine, kind, value)),
+        )
+        return msgspec.structs.replace(self._hits(looked, ""), first_ever_us=first)
 
     async def preview(self, call: Call[Empty, PreviewBody]) -> PreviewAnswer:
         found = await self._look(call, "block.preview", call.body.kind, call.body.value)
@@ -225,11 +241,12 @@ class Responding:
         return PreviewAnswer(
             kind=found.kind, value=found.value, verdict=found.verdict, events=found.events, successes=found.successes,
             failures=found.failures, first_us=found.first_us, last_us=found.last_us,
-            last_success_us=found.last_success_us, people=[CountedAnswer(*each) for each in found.people],
-            n_people=found.n_people, n_tried=found.n_tried, sources=[CountedAnswer(*each) for each in found.sources],
-            actions=[CountedAnswer(*each) for each in found.actions], addresses=found.addresses,
+            last_success_us=found.last_success_us, people=_counted(found.people),
+            n_people=found.n_people, n_tried=found.n_tried, sources=_counted(found.sources),
+            actions=_counted(found.actions), addresses=found.addresses,
             offices=list(map(_allowed, found.offices)), needs_second_person=found.needs_second_person,
-            is_shared=found.is_shared, is_blocked=is_blocked, preview=ticket,
+            is_shared=found.is_shared, is_blocked=is_blocked, preview=ticket, countries=_counted(found.countries),
+            agents=_counted(found.agents), hosts=_counted(found.hosts), origins=_counted(found.origins),
         )  # fmt: skip
 
     async def create(self, call: Call[Empty, BlockBody]) -> BlockAnswer:
@@ -369,6 +386,10 @@ class Responding:
             return Response(None, 304, headers)
         await self._s.recorder.note(call, "feed.fetch", "feed", name, results=len(blocks))
         return Response(rendered(name, blocks, now), 200, headers, feed.media_type)
+
+
+def _counted(found: Sequence[tuple[str, int]]) -> list[CountedAnswer]:
+    return [CountedAnswer(*each) for each in found]
 
 
 def _refuse_unseen(found: Hits, accounts: int) -> None:
