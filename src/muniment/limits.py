@@ -363,6 +363,10 @@ FEEDING_EVERY_S: Final = 300.0
 FEEDING_KINDS_MAX: Final = 5_000
 """Kinds of events rules are asked about, the most frequent; a company with sixty systems has a thousand."""
 
+FEEDING_LOOKED_AT: Final = 32
+"""Records looked into of each kind of event (source, class, action, outcome, program) whose log source only they tell, such as
+Windows' channel: the newest. A start of PowerShell is eight events of one kind and three log sources."""
+
 RULES_LOOK_EVERY_S: Final = 2.0
 """How often the folders of rules are looked at for changes; 3,000 files take 10 ms."""
 

@@ -9,7 +9,6 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -229,21 +228,3 @@ def test_without_an_action_it_says_what_to_configure(live_server: LiveServer) ->
     assert (
         "Nobody is configured" in live_server.session("ana", "analyst").get("/orders/new", params={"account": "a"}).text
     )
-
-
-@pytest.mark.parametrize(
-    ("action", "words"),
-    [
-        ('url = "https://h/x"\nsecrets_file = "S"\nfor = "fire"', "got 'fire'"), ('url = "https://h/x"\nsecrets_file = "S"', "for is missing"),
-        ('url = "https://h/x"\nfor = "sessions.end"', "secrets_file is missing"), ('url = "https://h/x"\nsecrets_file = "S"\nfor = []', "say what"),
-        ('url = "https://h/x"\nsecrets_file = "S"\nfor = "block.*"\nretries = 3', "no 'retries'"),
-    ],
-)  # fmt: skip
-def test_an_action_that_could_never_work_is_refused(tmp_path: Path, action: str, words: str) -> None:
-    from muniment.errors import ConfigError
-    from muniment.respond.settings import read_notify_settings
-
-    (tmp_path / "secret").write_text(SECRET)
-    (tmp_path / "n.toml").write_text("[actions.a]\n" + action.replace('"S"', f'"{tmp_path}/secret"'))
-    with pytest.raises(ConfigError, match=words):
-        read_notify_settings(tmp_path / "n.toml")

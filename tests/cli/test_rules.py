@@ -46,6 +46,18 @@ def test_check_names_log_sources_that_no_entry_serves(tmp_path: Path) -> None:
     assert "1 rule is about product os2, service desk" in _run("check", str(tmp_path)).stderr
 
 
+def test_check_names_fields_that_no_record_of_the_log_source_holds(tmp_path: Path) -> None:
+    (tmp_path / "linux.yml").write_text(RULE.replace("product: windows", "product: linux"))
+    (tmp_path / "windows.yml").write_text(RULE.replace("271de298", "271de299"))
+    remark = "names ParentImage, which records of linux process_creation never hold: it can never match"
+    done = _run("check", str(tmp_path))
+    assert done.returncode == 0
+    assert f"linux.yml: {remark} (it runs all the same)" in " ".join(done.stderr.split())
+    assert json.loads(_run("check", str(tmp_path), "--json").stdout)["remarks"] == [
+        {"file": str(tmp_path / "linux.yml"), "remark": remark}
+    ]
+
+
 def test_matches_are_shown_with_their_author(tmp_path: Path) -> None:
     (tmp_path / "good.yml").write_text(RULE)
     elsewhere = EVENT | {"EventID": 11}

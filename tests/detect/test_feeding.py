@@ -6,8 +6,11 @@ import pytest
 
 from muniment.detect.attack import tactics, technique
 from muniment.detect.feeding import Sent, feeds_of
+from muniment.detect.kinds import kind_of
+from muniment.detect.logsources import kind_of_entry, taxonomy_of
 from muniment.detect.rule import RuleSet
 from muniment.detect.rules import load_rules
+from muniment.sources.catalogue import load
 
 BASE = """title: {title}
 name: {title}
@@ -27,7 +30,8 @@ def _feeds(*texts: str) -> dict[str, tuple[str, ...]]:
     loaded = load_rules((f"{n}.yml", text) for n, text in enumerate(texts))
     assert not loaded.refused
     rules = (*loaded.rules, *loaded.correlations)
-    return feeds_of(RuleSet(1, loaded.rules, loaded.correlations, rules, (), ()), {}, SENT)
+    found = feeds_of(RuleSet(1, loaded.rules, loaded.correlations, rules, (), ()), {}, SENT, {})
+    return {key: fed.sources for key, fed in found.items()}
 
 
 @pytest.mark.parametrize(
@@ -66,3 +70,93 @@ def test_attack_names_techniques_and_orders_tactics() -> None:
     assert technique("T1110.003").tactics == ("credential-access",)
     assert next(iter(tactics().values())) == "Reconnaissance"
     assert len(tactics()) == 14
+
+
+FORMATS = {
+    name: (kind_of_entry(entry.sigma), taxonomy_of(entry.sigma)) for name, entry in load().items() if entry.sigma
+}
+EVENTLOG = '{{"winlog":{{"channel":"{channel}","event_id":{id}}},"host":"dc1"}}'
+SECURITY = EVENTLOG.format(channel="Security", id=4720)
+CREATED = EVENTLOG.format(channel="Security", id=4688)
+SCRIPT = EVENTLOG.format(channel="Microsoft-Windows-PowerShell/Operational", id=4104)
+SYSMON = EVENTLOG.format(channel="Microsoft-Windows-Sysmon/Operational", id=1)
+EXECVE = '{"message":"type=EXECVE msg=audit(1795674961.0:1): argc=1 a0=\\"id\\""}'
+LOGIN = '{"message":"type=USER_LOGIN msg=audit(1795674961.0:1): res=success"}'
+
+
+def _raw(logsource: str) -> RuleSet:
+    text = BASE.replace("product: muniment{more}", logsource).format(
+        title="one", selection="{action: b}", condition="s"
+    )
+    loaded = load_rules([("one.yml", text)])
+    assert not loaded.refused
+    return RuleSet(1, loaded.rules, (), loaded.rules, (), ())
+
+
+def _fed(logsource: str, format: str, *records: tuple[str, str]) -> tuple[tuple[str, ...], str]:
+    """What feeds a rule when one source sent these (action, record)."""
+    sent = [Sent("dc1", format, "", action, "unknown", 1) for action, _ in records]
+    kinds = {("dc1", format): [kind_of(*FORMATS[format], action, record) for action, record in records]}
+    found = feeds_of(_raw(logsource), FORMATS, sent, kinds)["one"]
+    return found.sources, found.missing
+
+
+@pytest.mark.parametrize(
+    ("logsource", "records", "is_fed"),
+    [
+        ("product: windows, service: powershell", [SECURITY], False),
+        ("product: windows, service: powershell", [SECURITY, SCRIPT], True),
+        ("product: windows, service: security", [SECURITY], True),
+        ("product: windows, category: process_creation", [SECURITY], False),
+        ("product: windows, category: process_creation", [CREATED], True),
+        ("product: windows, category: process_creation", [SYSMON], True),
+        ("product: windows, category: ps_script", [SYSMON, CREATED], False),
+        ("product: windows", [SECURITY], True),
+        ("category: process_creation", [SYSMON], True),
+    ],
+)
+def test_a_windows_rule_is_fed_by_its_channel_and_not_by_its_product(
+    logsource: str, records: list[str], is_fed: bool
+) -> None:
+    sources, missing = _fed(logsource, "windows", *(("x", record) for record in records))
+    assert (sources, bool(missing)) == ((("dc1",), False) if is_fed else ((), True))
+
+
+@pytest.mark.parametrize(
+    ("logsource", "words"),
+    [
+        ("product: windows, service: powershell", "channel Microsoft-Windows-PowerShell/Operational or PowerShellCore/Operational; dc1 sent Windows events of security only"),
+        ("product: windows, category: ps_script", "Microsoft-Windows-PowerShell/Operational (event 4104) or PowerShellCore/Operational (event 4104)"),
+        ("product: windows, category: process_creation", "Security (event 4688)"),
+        ("product: windows, category: no_such", "windows no_such, which is no log source that Windows events are known by"),
+        ("product: macos, category: process_creation", "an entry of the catalogue that says it is macos process_creation"),
+        ("product: linux, category: process_creation", "events of linux process_creation, which come in the format auditd"),
+        ("product: muniment, service: okta", "events of the format okta"),
+        ("product: muniment, category: account_change", "events of the class account change"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_said_by_name(logsource: str, words: str) -> None:
+    sources, missing = _fed(logsource, "windows", ("x", SECURITY))
+    assert sources == ()
+    assert words in missing
+
+
+def test_a_rule_about_linux_processes_is_fed_by_records_of_commands_only() -> None:
+    rule = "product: linux, category: process_creation"
+    sources, missing = _fed(rule, "auditd", ("user.login", LOGIN))
+    assert (sources, missing) == (
+        (), "events of linux process_creation, which come in the format auditd; what dc1 sent was none",
+    )  # fmt: skip
+    assert _fed(rule, "auditd", ("process.start", EXECVE)) == (("dc1",), "")
+
+
+def test_a_correlation_names_the_parts_that_nobody_feeds() -> None:
+    there = BASE.format(title="there", selection="{class_name: Authentication}", more="", condition="s")
+    absent = BASE.format(title="absent", selection="{action: mail.forward}", more="", condition="s")
+    both = (
+        "title: Both\nname: both\nlevel: high\ncorrelation:\n  type: temporal\n  rules: [there, absent]\n"
+        "  group-by: [actor]\n  timespan: 5m\n"
+    )
+    loaded = load_rules((f"{n}.yml", text) for n, text in enumerate((there, absent, both)))
+    rules = RuleSet(1, loaded.rules, loaded.correlations, (*loaded.rules, *loaded.correlations), (), ())
+    assert feeds_of(rules, {}, SENT, {})["both"].missing == "what feeds absent"

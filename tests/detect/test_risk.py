@@ -32,6 +32,13 @@ def test_levels_add_up_and_fade() -> None:
     ]
 
 
+def test_the_risk_of_one_is_the_same_when_the_others_are_not_looked_at() -> None:
+    other = {"actors": ("bert", "203.0.113.7"), "addresses": ("203.0.113.8",)}
+    alerts = [_alert(1, "high", "a"), _alert(2, "medium", "b", values=other), _alert(3, "high", "c", RISK_HALF_LIFE_S)]
+    for value in ("anna", "bert", "203.0.113.7", "203.0.113.8", "nobody"):
+        assert risks(alerts, _NOW_NS, value) == [each for each in risks(alerts, _NOW_NS) if each.value == value]
+
+
 def test_a_noisy_rule_is_no_attack_of_many_steps() -> None:
     again = risk_of("actor", "anna", [_alert(n, "high", "a") for n in range(3)], _NOW_NS)
     assert (again.score, again.n_rules) == (75.0, 1)

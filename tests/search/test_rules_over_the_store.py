@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from memory_ledger import MAPPINGS, MemoryLedger, record
+from typing import Any, cast
+
+from memory_ledger import MAPPINGS, START_NS, MemoryLedger, record
 
 from muniment.detect.evaluate import Ready
+from muniment.detect.feeding import Feeding
 from muniment.detect.logsources import kind_of_entry, taxonomy_of
+from muniment.detect.rule import RuleSet
 from muniment.detect.rules import load_rules
+from muniment.limits import FEEDING_LOOKED_AT
 from muniment.search.engine import Engine
 from muniment.search.mappings import AUTO, mapping_set
 from muniment.search.projector import Projector
@@ -113,3 +118,41 @@ def test_rules_about_linux_processes_and_files_meet_the_records_of_auditd_that_s
         (1, "own"),
         (5, "cron"),
     ]
+
+
+def test_what_feeds_a_windows_rule_is_read_from_the_newest_records_once(engine: Engine) -> None:
+    """One start of PowerShell behind hundreds of logins: its channel is found, no other is, and no record is read twice."""
+
+    def event(channel: str, id: int) -> bytes:
+        log = {"channel": channel, "event_id": id, "provider_name": channel.partition("/")[0]}
+        return record(winlog=log, host={"name": "dc1"})
+
+    ledger, catalogue = MemoryLedger(), load()
+    projector = Projector(engine, ledger, None, mapping_set(catalogue), lambda source: AUTO)
+    script = event("Microsoft-Windows-PowerShell/Operational", 4104)
+    ledger.append([script, *(event("Security", 4624) for _ in range(300))])
+    projector.recover()
+    formats = {
+        name: (kind_of_entry(entry.sigma), taxonomy_of(entry.sigma)) for name, entry in catalogue.items() if entry.sigma
+    }
+    sources = ["service: powershell", "service: security", "category: process_creation", "service: system"]
+    texts = [
+        f"title: t\nname: r{n}\nlogsource: {{product: windows, {each}}}\ndetection: {{s: {{a: b}}, condition: s}}\n"
+        for n, each in enumerate(sources)
+    ]
+    rules = load_rules([(f"{n}.yml", text) for n, text in enumerate(texts)]).rules
+    asked: list[list[int]] = []
+
+    class Watching:
+        def query(self, sql: str, parameters: dict[str, Any] | None = None) -> Any:
+            if parameters and "wanted" in parameters:
+                asked.append(parameters["wanted"])
+            return engine.query(sql, parameters)
+
+    feeding = Feeding(cast("Engine", Watching()), formats)
+    now_us = START_NS // 1_000 + 1_000_000
+    for _ in range(2):
+        found = feeding.of(RuleSet(1, rules, (), rules, (), ()), now_us)
+        assert [found[rule.key].sources for rule in rules] == [("app",), ("app",), (), ()]
+        feeding._at = 0.0
+    assert asked == [[0, *range(301 - FEEDING_LOOKED_AT, 301)]]

@@ -17,9 +17,6 @@ import pytest
 from tests.live import LiveServer, within
 from tests.respond.servers import hooks
 
-from muniment.errors import ConfigError
-from muniment.respond.settings import read_notify_settings
-
 RULE = """title: A shop that is closed
 id: 11111111-2222-4333-8444-555555555555
 author: The shop team
@@ -331,15 +328,6 @@ def test_people_are_told_signed_once_and_silences_hold(tmp_path: Path) -> None:
         server.send(key, _close("Bern", "eva"))
         within(15, lambda: len(receiver.posted) == 3, "the silence goes on")
     server.stop()
-
-
-def test_a_wrong_file_of_channels_stops_the_start_and_names_the_place(tmp_path: Path) -> None:
-    (tmp_path / "notify.toml").write_text('[channels.soc]\nkind = "pigeon"\n')
-    with pytest.raises(ConfigError, match=r"channels\.soc: kind must be webhook"):
-        read_notify_settings(tmp_path / "notify.toml")
-    (tmp_path / "notify.toml").write_text('[[routes]]\nchannels = ["nobody"]\n')
-    with pytest.raises(ConfigError, match=r"routes 1: there is no channel 'nobody'"):
-        read_notify_settings(tmp_path / "notify.toml")
 
 
 def test_what_is_unusual_for_somebody_is_told_with_the_usual_and_survives_a_restart(

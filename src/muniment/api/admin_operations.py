@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -154,19 +153,9 @@ class Administering:
     def __init__(self, services: Services) -> None:
         self._s = services
 
-    async def _record(self, call: Call[Any, Any], action: str, kind: str, target: str, **metadata: object) -> None:
-        await self._s.recorder.record(
-            action,
-            call.identity,
-            targets=[{"type": kind, "id": target}],
-            client_ip=call.client_ip,
-            user_agent=call.user_agent,
-            metadata=metadata,
-        )
-
     async def status(self, call: Call[Empty, Empty]) -> StatusAnswer:
         """The state of every part; a reader with a row scope learns that it works, not how much others send."""
-        found = await asyncio.get_running_loop().run_in_executor(self._s.readers, self._s.status)
+        found = await self._s.blocking(self._s.status)
         answer = msgspec.convert(found, StatusAnswer)
         return _status_in_scope(answer) if call.identity.scope else answer
 
@@ -175,10 +164,9 @@ class Administering:
         formats = self._s.sources.formats()
         if not call.identity.scope:
             known = [self._source(info) for info in self._s.sources.all()]
-            await self._record(call, "source.list", "ledger", self._s.ledger.origin, results=len(known))
+            await self._s.recorder.note(call, "source.list", "ledger", self._s.ledger.origin, results=len(known))
             return SourceListAnswer(known, formats)
-        visible = await asyncio.get_running_loop().run_in_executor(
-            self._s.readers,
+        visible = await self._s.blocking(
             lambda: self._s.search.facets("", None, None, ["source"], FACET_VALUES_MAX, scope=call.identity.scope),
         )
         found = []
@@ -188,7 +176,7 @@ class Administering:
                 found.append(
                     msgspec.structs.replace(self._source(info), received=count, quarantined=0, last_heard=None)
                 )
-        await self._record(call, "source.list", "ledger", self._s.ledger.origin, results=len(found))
+        await self._s.recorder.note(call, "source.list", "ledger", self._s.ledger.origin, results=len(found))
         return SourceListAnswer(found, formats)
 
     def _source(self, info: Any) -> SourceAnswer:
@@ -209,7 +197,7 @@ class Administering:
             now_ns=self._s.clock(),
         )
         _, text = self._s.keys.create(f"{b.id} (first key)", "source", self._s.clock(), source=b.id)
-        await self._record(call, "source.create", "source", b.id, format=b.format, privacy=info.privacy)
+        await self._s.recorder.note(call, "source.create", "source", b.id, format=b.format, privacy=info.privacy)
         return NewSourceAnswer(self._source(info), text)
 
     async def source_key(self, call: Call[Empty, Empty]) -> NewKeyAnswer:
@@ -217,7 +205,7 @@ class Administering:
         if self._s.sources.get(source) is None:
             raise RejectedError("there is no such source", field="id", status=404)
         key, text = self._s.keys.create(f"{source} key", "source", self._s.clock(), source=source)
-        await self._record(call, "key.create", "source", source, key=key.id)
+        await self._s.recorder.note(call, "key.create", "source", source, key=key.id)
         return NewKeyAnswer(_key(key), text)
 
     async def source_webhook(self, call: Call[Empty, WebhookBody]) -> WebhookAnswer:
@@ -225,12 +213,12 @@ class Administering:
         if self._s.sources.get(source) is None:
             raise RejectedError("there is no such source", field="id", status=404)
         made = self._s.webhooks.set(source, call.body.kind, call.body.secret, self._s.clock())
-        await self._record(call, "webhook.create", "source", source, sender=made.kind)
+        await self._s.recorder.note(call, "webhook.create", "source", source, sender=made.kind)
         return WebhookAnswer(source, made.kind, f"{self._s.settings.base_url}/ingest/webhook/{source}", made.secret)
 
     async def keys(self, call: Call[Empty, Empty]) -> KeyListAnswer:
         found = [_key(key) for key in self._s.keys.all()]
-        await self._record(call, "key.list", "ledger", self._s.ledger.origin, results=len(found))
+        await self._s.recorder.note(call, "key.list", "ledger", self._s.ledger.origin, results=len(found))
         return KeyListAnswer(found)
 
     async def key_create(self, call: Call[Empty, KeyBody]) -> NewKeyAnswer:
@@ -242,14 +230,14 @@ class Administering:
         if b.scope and b.role != "reader":
             raise RejectedError(f"{b.role} sees all rows; a row scope needs the role reader", field="scope")
         key, text = self._s.keys.create(b.name, b.role, self._s.clock(), scope=b.scope)
-        await self._record(call, "key.create", "key", key.id, role=b.role, scope=b.scope)
+        await self._s.recorder.note(call, "key.create", "key", key.id, role=b.role, scope=b.scope)
         return NewKeyAnswer(_key(key), text)
 
     async def key_revoke(self, call: Call[Empty, Empty]) -> KeyAnswer:
         key = self._s.keys.revoke(str(call.path["id"]), self._s.clock())
         self._s.keys_changed()
         self._s.forget_credentials()  # doors remember verdicts for a while; a revoked key must be dead at once
-        await self._record(call, "key.revoke", "key", key.id)
+        await self._s.recorder.note(call, "key.revoke", "key", key.id)
         return _key(key)
 
     async def link_create(self, call: Call[Empty, LinkBody]) -> LinkAnswer:
@@ -257,7 +245,7 @@ class Administering:
         if b.person.endswith("\n"):  # which the pattern's `$` lets through
             raise RejectedError("must not end with a line break", field="person")
         token = self._s.doorkeeper.new_link(b.person, b.name, b.role, self._s.clock())
-        await self._record(call, "user.invite", "user", b.person, role=b.role)
+        await self._s.recorder.note(call, "user.invite", "user", b.person, role=b.role)
         return LinkAnswer(f"{self._s.settings.base_url}/login/{token}")
 
 

@@ -83,9 +83,6 @@ class Erasing:
             metadata=metadata,
         )
 
-    async def _blocking(self, work: Callable[[], Any]) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._s.readers, work)
-
     def _subjects(self, erasure: Erasure) -> list[str]:
         if not erasure.identifier:
             return []
@@ -98,14 +95,14 @@ class Erasing:
 
     async def list(self, call: Call[Empty, Empty]) -> ErasureListAnswer:
         """Every request."""
-        found = await self._blocking(lambda: [self._answer(each) for each in self._s.erasures.all()])
+        found = await self._s.blocking(lambda: [self._answer(each) for each in self._s.erasures.all()])
         await self._record(call, "privacy.list", [], results=len(found))
         return ErasureListAnswer(found)
 
     async def ask(self, call: Call[Empty, ErasureBody]) -> ErasureAnswer:
         """Keep a request for a person whom some sealed record is about."""
         b = call.body
-        known = await self._blocking(lambda: self._s.subjects_of(b.identifier, b.source or None))
+        known = await self._s.blocking(lambda: self._s.subjects_of(b.identifier, b.source or None))
         if not known:
             raise RejectedError(
                 "nobody is known by it; people are known by the id their records hold, such as actor.id",
@@ -113,7 +110,7 @@ class Erasing:
                 status=404,
             )
         now = self._s.clock()
-        made = await self._blocking(
+        made = await self._s.blocking(
             lambda: self._s.erasures.ask(b.identifier, b.source, b.reason, call.identity.id, now)
         )
         subjects = [subject.hex() for subject in known]
@@ -124,8 +121,8 @@ class Erasing:
         """Steps (1) to (4); (2) to (4) as a job."""
         if self._s.jobs.is_running("rebuild"):
             raise RejectedError("the store is being rebuilt; approve when that is done", field="job", status=409)
-        erasure = await self._blocking(lambda: self._s.erasures.approve(call.path["number"], call.identity.id))
-        subjects = await self._blocking(lambda: self._subjects(erasure))
+        erasure = await self._s.blocking(lambda: self._s.erasures.approve(call.path["number"], call.identity.id))
+        subjects = await self._s.blocking(lambda: self._subjects(erasure))
         facts = {
             "number": erasure.number,
             "reason": erasure.reason,

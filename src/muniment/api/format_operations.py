@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -16,7 +14,6 @@ from muniment.search.formats import Group, Own, Read, Suggestion
 
 __all__ = ["AcceptBody", "Formatting", "TryBody", "format_operations"]
 
-T = TypeVar("T")
 EntryText = Annotated[str, Meta(min_length=1, max_length=200_000, description="A catalogue entry, YAML")]
 
 
@@ -72,49 +69,38 @@ class Formatting:
     def __init__(self, services: Services) -> None:
         self._s = services
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._s.readers, work)
-
-    async def _record(self, call: Call[Any, Any], action: str, kind: str, target: str, **metadata: object) -> None:
-        await self._s.recorder.record(
-            action,
-            call.identity,
-            targets=[{"type": kind, "id": target}],
-            client_ip=call.client_ip,
-            user_agent=call.user_agent,
-            metadata=metadata,
-        )
-
     async def formats(self, call: Call[Empty, Empty]) -> UnknownAnswer:
         f = self._s.formats
-        unknown, own = await self._run(f.groups), await self._run(f.own)
-        await self._record(call, "format.list", "ledger", self._s.ledger.origin, results=len(unknown) + len(own))
+        unknown, own = await self._s.blocking(f.groups), await self._s.blocking(f.own)
+        await self._s.recorder.note(
+            call, "format.list", "ledger", self._s.ledger.origin, results=len(unknown) + len(own)
+        )
         return UnknownAnswer(unknown, own, list(f.problems))
 
     async def suggestion(self, call: Call[Empty, Empty]) -> Suggestion:
         id = str(call.path["id"])
-        found = await self._run(lambda: self._s.formats.suggestion(id, call.identity.name))
-        await self._record(
+        found = await self._s.blocking(lambda: self._s.formats.suggestion(id, call.identity.name))
+        await self._s.recorder.note(
             call, "format.view", "record_group", id, source=found.group.source, results=len(found.preview)
         )
         return found
 
     async def try_out(self, call: Call[Empty, TryBody]) -> TriedAnswer:
         id, text = str(call.path["id"]), call.body.text
-        found = await self._run(lambda: self._s.formats.try_out(text, self._s.formats.samples(id)))
-        await self._record(call, "format.view", "record_group", id, results=len(found))
+        found = await self._s.blocking(lambda: self._s.formats.try_out(text, self._s.formats.samples(id)))
+        await self._s.recorder.note(call, "format.view", "record_group", id, results=len(found))
         return TriedAnswer(found)
 
     async def accept(self, call: Call[Empty, AcceptBody]) -> AcceptedAnswer:
         b = call.body
-        entry = await self._run(lambda: self._s.formats.accept(b.text, b.source))
+        entry = await self._s.blocking(lambda: self._s.formats.accept(b.text, b.source))
         digest = hashlib.sha256(b.text.encode()).hexdigest()
-        await self._record(call, "format.accept", "format", entry.name, text_sha256=digest, source=b.source)
+        await self._s.recorder.note(call, "format.accept", "format", entry.name, text_sha256=digest, source=b.source)
         return AcceptedAnswer(entry.name, entry.title)
 
     async def remove(self, call: Call[Empty, Empty]) -> AcceptedAnswer:
         name = str(call.path["id"])
-        own = await self._run(lambda: self._s.formats.remove(name))
+        own = await self._s.blocking(lambda: self._s.formats.remove(name))
         digest = hashlib.sha256(own.text.encode()).hexdigest()
-        await self._record(call, "format.remove", "format", name, text_sha256=digest)
+        await self._s.recorder.note(call, "format.remove", "format", name, text_sha256=digest)
         return AcceptedAnswer(own.name, own.title)

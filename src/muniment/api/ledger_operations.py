@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypeVar
@@ -108,9 +107,6 @@ class Proving:
     def __init__(self, services: Services) -> None:
         self._s = services
 
-    async def _blocking(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._s.readers, work)
-
     async def _record(self, call: Call[Any, Any], action: str, outcome: str = "success", /, **metadata: object) -> None:
         await self._s.recorder.record(
             action,
@@ -137,7 +133,7 @@ class Proving:
                 self._visible(call, index)
 
         try:
-            await self._blocking(check)
+            await self._s.blocking(check)
         except RejectedError:
             await self._record(call, action, "failure", **metadata, results=0)
             raise
@@ -148,14 +144,14 @@ class Proving:
             return await self.pieces(call)
         index = call.path["index"]
         await self._look(call, "log.prove", [index], index=index)
-        text = await self._blocking(lambda: self._s.ledger.tlog_proof(index))
+        text = await self._s.blocking(lambda: self._s.ledger.tlog_proof(index))
         return Raw(text, "text/plain; charset=utf-8", f"muniment-{index}.tlog-proof")
 
     async def pieces(self, call: Call[Any, Empty]) -> ProofAnswer:
         """The proof taken apart, for the pages and for programs."""
         index = call.path["index"]
         await self._look(call, "log.prove", [index], index=index)
-        return await self._blocking(lambda: self._proof_pieces(index))
+        return await self._s.blocking(lambda: self._proof_pieces(index))
 
     def _proof_pieces(self, index: int) -> ProofAnswer:
         proof = self._s.ledger.proof(index)
@@ -178,7 +174,7 @@ class Proving:
     async def evidence(self, call: Call[EvidenceParams, Empty]) -> Raw:
         indexes = sorted(set(call.params.indexes))
         await self._look(call, "log.export", indexes, format="evidence", indexes=indexes[:100])
-        body = await self._blocking(lambda: evidence_bytes(self._s, indexes))
+        body = await self._s.blocking(lambda: evidence_bytes(self._s, indexes))
         name = f"muniment-evidence-{indexes[0]}" + (f"-and-{len(indexes) - 1}-more" if len(indexes) > 1 else "")
         return Raw(body, "application/zip", f"{name}.zip")
 
@@ -192,7 +188,7 @@ class Proving:
         size1, size2 = call.params.size1, call.params.size2
         if not size1 <= size2 <= self._s.ledger.size:
             raise RejectedError(f"sizes must satisfy 1 <= size1 <= size2 <= {self._s.ledger.size}", field="size1")
-        hashes = await self._blocking(lambda: self._s.ledger.consistency_proof(size1, size2))
+        hashes = await self._s.blocking(lambda: self._s.ledger.consistency_proof(size1, size2))
         return ConsistencyAnswer(size1, size2, [_b64(step) for step in hashes])
 
     async def verify(self, call: Call[Empty, VerifyBody]) -> JobState:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -21,7 +20,6 @@ from muniment.search.persons import Person
 
 __all__ = ["OrderBody", "OrderParams", "Ordering", "order_operations"]
 
-T = TypeVar("T")
 AccountText = Annotated[str, Meta(min_length=1, max_length=BLOCK_VALUE_CHARS_MAX, examples=["m.ruiz"])]
 
 
@@ -88,17 +86,6 @@ class Ordering:
     def __init__(self, services: Services) -> None:
         self._s = services
 
-    async def _blocking(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._s.readers, work)
-
-    async def _record(
-        self, call: Call[Any, Any], action: str, kind: str, id: str, reason: str = "", **metadata: object
-    ) -> None:
-        await self._s.recorder.record(
-            action, call.identity, targets=[{"type": kind, "id": id}], client_ip=call.client_ip,
-            user_agent=call.user_agent, metadata=metadata, reason=reason,
-        )  # fmt: skip
-
     def _is_possible(self) -> bool:
         return any(is_for(SESSIONS_END, types) for types in self._s.actions.values())
 
@@ -109,13 +96,13 @@ class Ordering:
         return [_answer(each, entries.get(each.id, ())) for each in found]
 
     async def orders(self, call: Call[OrderParams, Empty]) -> OrderListAnswer:
-        found = await self._blocking(lambda: self._answers(self._s.orders.of(call.params.account)[:200]))
-        await self._record(call, "order.list", "ledger", self._s.ledger.origin, results=len(found))
+        found = await self._s.blocking(lambda: self._answers(self._s.orders.of(call.params.account)[:200]))
+        await self._s.recorder.note(call, "order.list", "ledger", self._s.ledger.origin, results=len(found))
         return OrderListAnswer(found, self._is_possible())
 
     async def order(self, call: Call[Empty, Empty]) -> OrderAnswer:
-        found = await self._blocking(lambda: self._answers([self._s.orders.get(str(call.path["id"]))]))
-        await self._record(call, "order.view", "order", found[0].id, results=1)
+        found = await self._s.blocking(lambda: self._answers([self._s.orders.get(str(call.path["id"]))]))
+        await self._s.recorder.note(call, "order.view", "order", found[0].id, results=1)
         return found[0]
 
     async def create(self, call: Call[Empty, OrderBody]) -> OrderAnswer:
@@ -124,15 +111,17 @@ class Ordering:
             raise RejectedError(NO_ACTION, field="type", status=409)
         if Person((b.account,)).out_of(b.reason) != b.reason:
             raise RejectedError("leave the account out of it: the reason stays in the ledger for ever", field="reason")
-        before = await self._blocking(lambda: self._answers(self._s.orders.of([b.account])[:20]))
+        before = await self._s.blocking(lambda: self._answers(self._s.orders.of([b.account])[:20]))
         if waiting := [each for each in before if each.state in {"held", "pending"}]:
             raise RejectedError(f"that is asked already, as {waiting[0].id}", field="account", status=409)
-        made = await self._blocking(
+        made = await self._s.blocking(
             lambda: self._s.orders.ask(b.account, b.reason, call.identity.id, now, alert=b.alert)
         )
-        await self._record(call, "sessions.end", "account", made.account, made.reason, order=made.id, alert=b.alert)
-        await self._blocking(lambda: self._s.send_order(made.order()))
-        return (await self._blocking(lambda: self._answers([made])))[0]
+        await self._s.recorder.note(
+            call, "sessions.end", "account", made.account, made.reason, order=made.id, alert=b.alert
+        )
+        await self._s.blocking(lambda: self._s.send_order(made.order()))
+        return (await self._s.blocking(lambda: self._answers([made])))[0]
 
 
 def _answer(ending: SessionsEnd, entries: Sequence[Entry]) -> OrderAnswer:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from muniment.access.policy import Identity
+from muniment.api.operations import Call
 from muniment.api.times import rfc3339
 from muniment.event.model import Arrival
 
@@ -93,6 +94,15 @@ class Recorder:
             reason=reason,
         )
         await self.record_raw([event])
+
+    async def note(
+        self, call: Call[Any, Any], action: str, kind: str, target: str, reason: str = "", **metadata: object
+    ) -> None:
+        """Write who called did this to one target; durable on return."""
+        await self.record(
+            action, call.identity, targets=[{"type": kind, "id": target}], client_ip=call.client_ip,
+            user_agent=call.user_agent, metadata=metadata, reason=reason,
+        )  # fmt: skip
 
     async def record_raw(self, events: Sequence[bytes]) -> None:
         """Write own events that are already JSON texts."""

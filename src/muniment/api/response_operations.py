@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -16,15 +16,22 @@ from muniment.errors import DeniedError, RejectedError
 from muniment.respond.block import Allowed, Block, canonical
 from muniment.respond.feeds import FEEDS, etag, rendered
 from muniment.respond.order import SESSIONS_END, is_for
-from muniment.respond.preview import Hits, effect, hits
-from muniment.respond.routes import Silence
+from muniment.respond.preview import Hits, effect, first_ever, hits
 from muniment.search.persons import Person
 
-__all__ = ["NO_ACTION", "Responding", "response_operations"]
+__all__ = [
+    "NO_ACTION",
+    "AllowBody",
+    "ApproveBody",
+    "BlockBody",
+    "PreviewBody",
+    "ReasonText",
+    "Responding",
+    "response_operations",
+]
 
 NO_ACTION = 'nobody ends sessions: the file of the setting `notify` has no action with for = ["sessions.end"]'
 
-T = TypeVar("T")
 KindText = Literal["address", "range", "account", "key"]
 ValueText = Annotated[str, Meta(min_length=1, max_length=320, examples=["203.0.113.7"])]
 ReasonText = Annotated[str, Meta(min_length=1, max_length=1000, examples=["214 failed logins in 6 minutes"])]
@@ -48,7 +55,11 @@ class AllowedAnswer(msgspec.Struct, frozen=True):
 
 
 class PreviewAnswer(msgspec.Struct, frozen=True):
-    """What a block would have hit in thirty days. `preview` is the ticket that asks for the block; times in µs."""
+    """What a block would have hit in thirty days. `preview` is the ticket that asks for the block; times in µs.
+
+    What was seen of it, the most frequent first: `countries`, `agents` (client programs), `hosts` (systems it happened on) and
+    `origins` (addresses). `first_ever_us`: the first event in any time; 0 where that was not asked for.
+    """
 
     kind: str
     value: str
@@ -70,6 +81,11 @@ class PreviewAnswer(msgspec.Struct, frozen=True):
     is_shared: bool
     is_blocked: bool
     preview: str
+    countries: list[CountedAnswer] = []
+    agents: list[CountedAnswer] = []
+    hosts: list[CountedAnswer] = []
+    origins: list[CountedAnswer] = []
+    first_ever_us: int = 0
 
 
 class BlockBody(msgspec.Struct, frozen=True):
@@ -154,70 +170,6 @@ class CheckAnswer(msgspec.Struct, frozen=True):
     until: int = 0
 
 
-class NotificationAnswer(msgspec.Struct, frozen=True):
-    """One notification to one channel. `state`: pending, delivered, dead; times in ns, 0: not yet."""
-
-    notice_id: str
-    channel: str
-    state: str
-    attempts: int
-    put_at: int
-    next_at: int
-    ended_at: int
-    remark: str
-
-
-class RouteAnswer(msgspec.Struct, frozen=True):
-    """Which notices go to which channels: of these rules, about these sources; `when` in words."""
-
-    name: str
-    channels: list[str]
-    severity_min: str
-    rules: list[str]
-    sources: list[str]
-    when: str
-
-
-class ActionAnswer(msgspec.Struct, frozen=True):
-    """Who carries orders out, and of which types."""
-
-    name: str
-    types: list[str]
-
-
-class NotificationListAnswer(msgspec.Struct, frozen=True):
-    channels: list[str]
-    routes: list[RouteAnswer]
-    notifications: list[NotificationAnswer]
-    actions: list[ActionAnswer] = []
-
-
-class ReviveBody(msgspec.Struct, frozen=True):
-    notice_id: Annotated[str, Meta(min_length=1, max_length=64)]
-    channel: Annotated[str, Meta(min_length=1, max_length=64)]
-
-
-class SilenceBody(msgspec.Struct, frozen=True):
-    source: Annotated[str, Meta(min_length=1, max_length=200, description="A rule's title; * stands for anything")]
-    reason: ReasonText
-    hours: Annotated[int, Meta(ge=1, le=720)] = 8
-    severity_max: Literal["informational", "low", "medium", "high", "critical"] = "high"
-
-
-class SilenceAnswer(msgspec.Struct, frozen=True):
-    number: int
-    source: str
-    from_ns: int
-    until_ns: int
-    by: str
-    reason: str
-    severity_max: str
-
-
-class SilenceListAnswer(msgspec.Struct, frozen=True):
-    silences: list[SilenceAnswer]
-
-
 def response_operations(services: Services) -> list[Operation]:
     """The operations over `services`."""
     r = Responding(services)
@@ -248,16 +200,6 @@ def response_operations(services: Services) -> list[Operation]:
                   answer=AllowedAnswer, status=201, tag="response", refusals=conflict),
         Operation("POST", "/api/v1/allowed/remove", "disallow", "A network may be blocked again", "block", r.disallow,
                   body=AllowBody, answer=AllowedAnswer, tag="response", refusals=frozenset({404})),
-        Operation("GET", "/api/v1/notifications", "notifications", "What was sent to whom, and what could not be", "alerts",
-                  r.notifications, answer=NotificationListAnswer, tag="response"),
-        Operation("POST", "/api/v1/notifications/revive", "notification_revive", "Try a dead letter again", "rules", r.revive,
-                  body=ReviveBody, answer=NotificationListAnswer, tag="response", refusals=frozenset({404})),
-        Operation("GET", "/api/v1/silences", "silences", "What nobody is told of, why and until when", "alerts", r.silences,
-                  answer=SilenceListAnswer, tag="response"),
-        Operation("POST", "/api/v1/silences", "silence_create", "Tell nobody of some alerts for a time", "rules", r.silence,
-                  body=SilenceBody, answer=SilenceAnswer, status=201, tag="response"),
-        Operation("POST", "/api/v1/silences/{number}/end", "silence_end", "End a silence now", "rules", r.end_silence,
-                  answer=SilenceListAnswer, tag="response"),
         Operation("GET", "/feeds/{name}", "feed", "Active blocks as a file for nginx, HAProxy, nftables, fail2ban, STIX",
                   "feeds", r.feed, media_types=feeds, tag="response"),
     ]  # fmt: skip
@@ -269,27 +211,25 @@ class Responding:
     def __init__(self, services: Services) -> None:
         self._s = services
 
-    async def _blocking(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._s.readers, work)
-
-    async def _record(self, call: Call[Any, Any], action: str, kind: str, value: str, **metadata: object) -> None:
-        reason = str(metadata.pop("reason", ""))
-        await self._s.recorder.record(
-            action, call.identity, targets=[{"type": f"blocked_{kind}", "id": value}], client_ip=call.client_ip,
-            user_agent=call.user_agent, metadata=metadata, reason=reason,
-        )  # fmt: skip
+    async def _record(self, call: Call[Any, Any], action: str, kind: str, value: str, **metadata: Any) -> None:
+        await self._s.recorder.note(call, action, f"blocked_{kind}", value, **metadata)
 
     async def _look(self, call: Call[Any, Any], action: str, kind: str, value: str) -> Hits:
         known, text = canonical(kind, value)
         offices = self._s.blocks.offices(known, text)
-        found = await self._blocking(lambda: hits(self._s.engine, known, text, self._s.clock(), offices))
+        found = await self._s.blocking(lambda: hits(self._s.engine, known, text, self._s.clock(), offices))
         await self._record(call, action, known, text, results=found.events, successes=found.successes)
         return found
 
     async def entity(self, call: Call[Empty, Empty]) -> PreviewAnswer:
         if call.identity.scope:
             raise DeniedError("an entity is about all rows; this key sees some rows only", permission="alerts")
-        return self._hits(await self._look(call, "entity.view", str(call.path["kind"]), str(call.path["value"])), "")
+        kind, value = canonical(str(call.path["kind"]), str(call.path["value"]))
+        looked, first = await asyncio.gather(
+            self._look(call, "entity.view", kind, value),
+            self._s.blocking(lambda: first_ever(self._s.engine, kind, value)),
+        )
+        return msgspec.structs.replace(self._hits(looked, ""), first_ever_us=first)
 
     async def preview(self, call: Call[Empty, PreviewBody]) -> PreviewAnswer:
         found = await self._look(call, "block.preview", call.body.kind, call.body.value)
@@ -301,11 +241,12 @@ class Responding:
         return PreviewAnswer(
             kind=found.kind, value=found.value, verdict=found.verdict, events=found.events, successes=found.successes,
             failures=found.failures, first_us=found.first_us, last_us=found.last_us,
-            last_success_us=found.last_success_us, people=[CountedAnswer(*each) for each in found.people],
-            n_people=found.n_people, n_tried=found.n_tried, sources=[CountedAnswer(*each) for each in found.sources],
-            actions=[CountedAnswer(*each) for each in found.actions], addresses=found.addresses,
+            last_success_us=found.last_success_us, people=_counted(found.people),
+            n_people=found.n_people, n_tried=found.n_tried, sources=_counted(found.sources),
+            actions=_counted(found.actions), addresses=found.addresses,
             offices=list(map(_allowed, found.offices)), needs_second_person=found.needs_second_person,
-            is_shared=found.is_shared, is_blocked=is_blocked, preview=ticket,
+            is_shared=found.is_shared, is_blocked=is_blocked, preview=ticket, countries=_counted(found.countries),
+            agents=_counted(found.agents), hosts=_counted(found.hosts), origins=_counted(found.origins),
         )  # fmt: skip
 
     async def create(self, call: Call[Empty, BlockBody]) -> BlockAnswer:
@@ -319,7 +260,7 @@ class Responding:
             self._can_end_sessions(kind)
         # Looked at again: somebody may have succeeded from there since the preview.
         offices = self._s.blocks.offices(kind, value)
-        found = await self._blocking(lambda: hits(self._s.engine, kind, value, now, offices))
+        found = await self._s.blocking(lambda: hits(self._s.engine, kind, value, now, offices))
         _refuse_unseen(found, b.accounts)
         block = self._s.blocks.ask(
             kind, value, hours=b.hours, reason=b.reason, by=call.identity.id, now_ns=now,
@@ -332,11 +273,11 @@ class Responding:
         )  # fmt: skip
         if b.end_sessions:
             asking = self._s.orders.ask
-            ending = await self._blocking(
+            ending = await self._s.blocking(
                 lambda: asking(value, block.reason, call.identity.id, now, alert=b.alert, block=block.id, is_held=True)
             )
             metadata = {"order": ending.id, "block": block.id, "alert": b.alert, "waits": block.state == "asked"}
-            await self._noted(call, "sessions.end", "account", ending.account, block.reason, **metadata)
+            await self._s.recorder.note(call, "sessions.end", "account", ending.account, block.reason, **metadata)
         if block.state == "active":
             await self._made(block)
         return _block(block)
@@ -349,15 +290,12 @@ class Responding:
 
     async def _made(self, block: Block) -> None:
         """A block is in force: tell those who want to hear, and let go what waited for it."""
-        await self._blocking(lambda: self._s.tell_of_block(block, "block.made"))
-        await self._blocking(lambda: [self._s.send_order(e.order()) for e in self._s.orders.release(block.id, True)])
+        await self._s.blocking(lambda: self._s.tell_of_block(block, "block.made"))
+        await self._s.blocking(lambda: [self._s.send_order(e.order()) for e in self._s.orders.release(block.id, True)])
 
     async def blocks(self, call: Call[Empty, Empty]) -> BlockListAnswer:
         found = self._s.blocks.all()
-        await self._s.recorder.record(
-            "block.list", call.identity, client_ip=call.client_ip, user_agent=call.user_agent,
-            targets=[{"type": "ledger", "id": self._s.ledger.origin}], metadata={"results": len(found)},
-        )  # fmt: skip
+        await self._s.recorder.note(call, "block.list", "ledger", self._s.ledger.origin, results=len(found))
         fetches = [FetchAnswer(feed, by, at) for (feed, by), at in self._s.blocks.fetches().items()]
         return BlockListAnswer(list(map(_block, found)), fetches)
 
@@ -367,8 +305,8 @@ class Responding:
         seen_to, taken_at = self._s.horizon().complete_to_time, 0
         if block.active_at:
             since, until = block.active_at, block.ended_at
-            n, last = await self._blocking(lambda: effect(self._s.engine, block.kind, block.value, since, until))
-            taken_at = await self._blocking(lambda: self._taken_at(block))
+            n, last = await self._s.blocking(lambda: effect(self._s.engine, block.kind, block.value, since, until))
+            taken_at = await self._s.blocking(lambda: self._taken_at(block))
         await self._record(call, "block.view", block.kind, block.value, block=block.id, attempts_since=n, results=1)
         return _block(block, n, last, seen_to, taken_at)
 
@@ -387,7 +325,7 @@ class Responding:
         now = self._s.clock()
         asked = self._s.blocks.get(str(call.path["id"]))
         if asked.is_asked(now) and asked.asked_by != call.identity.id:
-            found = await self._blocking(lambda: hits(self._s.engine, asked.kind, asked.value, now, ()))
+            found = await self._s.blocking(lambda: hits(self._s.engine, asked.kind, asked.value, now, ()))
             _refuse_unseen(found, call.body.accounts)
         block = self._s.blocks.approve(asked.id, call.identity.id, now)
         await self._record(call, "block.approve", block.kind, block.value, block=block.id, asked_by=block.asked_by)
@@ -398,9 +336,9 @@ class Responding:
         block = self._s.blocks.undo(str(call.path["id"]), call.identity.id, self._s.clock())
         await self._record(call, "block.undo", block.kind, block.value, block=block.id)
         if block.active_at:
-            await self._blocking(lambda: self._s.tell_of_block(block, "block.undone"))
-        for dropped in await self._blocking(lambda: self._s.orders.release(block.id, False)):
-            await self._noted(call, "order.drop", "order", dropped.id, block=block.id)
+            await self._s.blocking(lambda: self._s.tell_of_block(block, "block.undone"))
+        for dropped in await self._s.blocking(lambda: self._s.orders.release(block.id, False)):
+            await self._s.recorder.note(call, "order.drop", "order", dropped.id, block=block.id)
         return _block(block)
 
     async def check(self, call: Call[CheckParams, Empty]) -> CheckAnswer:
@@ -419,7 +357,7 @@ class Responding:
 
     async def allowed(self, call: Call[Empty, Empty]) -> AllowListAnswer:
         found = self._s.blocks.allowed()
-        await self._noted(call, "allowed.list", "ledger", self._s.ledger.origin, results=len(found))
+        await self._s.recorder.note(call, "allowed.list", "ledger", self._s.ledger.origin, results=len(found))
         return AllowListAnswer(list(map(_allowed, found)))
 
     async def allow(self, call: Call[Empty, AllowBody]) -> AllowedAnswer:
@@ -431,55 +369,6 @@ class Responding:
         gone = self._s.blocks.disallow(call.body.network)
         await self._record(call, "allowed.delete", "range", gone.network, title=gone.title)
         return _allowed(gone)
-
-    async def notifications(self, call: Call[Any, Any]) -> NotificationListAnswer:
-        entries = await self._blocking(self._s.outbox.entries)
-        found = [NotificationAnswer(**{name: getattr(e, name) for name in type(e).__slots__}) for e in entries]
-        await self._noted(call, "notify.list", "ledger", self._s.ledger.origin, results=len(found))
-        routes = [
-            RouteAnswer(
-                each.name, list(each.channels), each.severity_min, list(each.rules), list(each.sources), each.when
-            )
-            for each in self._s.notice_routes
-        ]
-        actions = [ActionAnswer(name, list(types)) for name, types in self._s.actions.items()]
-        return NotificationListAnswer(list(self._s.channels), routes, found, actions)
-
-    async def revive(self, call: Call[Empty, ReviveBody]) -> NotificationListAnswer:
-        b, now = call.body, self._s.clock()
-        await self._blocking(lambda: self._s.outbox.revive(b.notice_id, b.channel, now))
-        await self._noted(call, "notify.revive", "channel", b.channel, notice=b.notice_id)
-        return await self.notifications(call)
-
-    async def silences(self, call: Call[Any, Any]) -> SilenceListAnswer:
-        found = await self._blocking(self._s.silences.all)
-        await self._noted(call, "silence.list", "ledger", self._s.ledger.origin, results=len(found))
-        return SilenceListAnswer([_silence(each) for each in found])
-
-    async def silence(self, call: Call[Empty, SilenceBody]) -> SilenceAnswer:
-        b, now = call.body, self._s.clock()
-        until = now + b.hours * 3_600 * 10**9
-        made = await self._blocking(
-            lambda: self._s.silences.add(b.source, until, call.identity.id, b.reason, b.severity_max, now)
-        )
-        await self._noted(
-            call, "silence.create", "rule", b.source, b.reason, hours=b.hours, severity_max=b.severity_max
-        )
-        return _silence(made)
-
-    async def end_silence(self, call: Call[Empty, Empty]) -> SilenceListAnswer:
-        number, now = int(call.path["number"]), self._s.clock()
-        await self._blocking(lambda: self._s.silences.end(number, now))
-        await self._noted(call, "silence.end", "silence", str(number))
-        return await self.silences(call)
-
-    async def _noted(
-        self, call: Call[Any, Any], action: str, kind: str, target: str, reason: str = "", **metadata: object
-    ) -> None:
-        await self._s.recorder.record(
-            action, call.identity, targets=[{"type": kind, "id": target}], client_ip=call.client_ip,
-            user_agent=call.user_agent, metadata=metadata, reason=reason,
-        )  # fmt: skip
 
     async def feed(self, call: Call[Empty, Empty]) -> Response:
         """A fetch that brings something new is recorded; one that hears "unchanged" is not: there are thousands a day."""
@@ -495,14 +384,12 @@ class Responding:
         self._s.blocks.note_fetch(name, call.identity.name, now)
         if tag in call.headers.get("if-none-match", ""):
             return Response(None, 304, headers)
-        await self._fetched(call, name, len(blocks))
+        await self._s.recorder.note(call, "feed.fetch", "feed", name, results=len(blocks))
         return Response(rendered(name, blocks, now), 200, headers, feed.media_type)
 
-    async def _fetched(self, call: Call[Any, Any], name: str, n: int) -> None:
-        await self._s.recorder.record(
-            "feed.fetch", call.identity, targets=[{"type": "feed", "id": name}], client_ip=call.client_ip,
-            user_agent=call.user_agent, metadata={"results": n},
-        )  # fmt: skip
+
+def _counted(found: Sequence[tuple[str, int]]) -> list[CountedAnswer]:
+    return [CountedAnswer(*each) for each in found]
 
 
 def _refuse_unseen(found: Hits, accounts: int) -> None:
@@ -518,12 +405,6 @@ def _refuse_unseen(found: Hits, accounts: int) -> None:
 def _block(block: Block, attempts_since: int = 0, last_us: int = 0, seen_to: int = 0, taken_at: int = 0) -> BlockAnswer:
     values = {name: getattr(block, name) for name in Block.__dataclass_fields__}
     return BlockAnswer(**values, attempts_since=attempts_since, last_us=last_us, seen_to=seen_to, taken_at=taken_at)
-
-
-def _silence(each: Silence) -> SilenceAnswer:
-    return SilenceAnswer(
-        int(each.id), each.sources[0], each.from_ns, each.until_ns, each.by, each.reason, each.severity_max
-    )
 
 
 def _allowed(each: Allowed) -> AllowedAnswer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 from collections import OrderedDict
@@ -227,9 +226,6 @@ class Reading:
         self._s = services
         self._completed: OrderedDict[tuple[str, str], float] = OrderedDict()
 
-    async def _blocking(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._s.readers, work)
-
     async def _recorded(
         self,
         call: Call[Any, Any],
@@ -255,7 +251,7 @@ class Reading:
             )
 
         try:
-            result = await self._blocking(work)
+            result = await self._s.blocking(work)
         except Exception as error:
             await record("failure", {}, type(error).__name__)
             raise
@@ -328,7 +324,7 @@ class Reading:
         if field and self._is_new_look(call.identity.id, field):
             found = await self._recorded(call, "log.complete", work, len, field=field)
         else:
-            found = await self._blocking(work)
+            found = await self._s.blocking(work)
         return CompleteAnswer([SuggestionAnswer(s.text, s.kind, s.detail, s.start, s.end) for s in found])
 
     def _is_new_look(self, reader: str, field: str) -> bool:
@@ -377,7 +373,7 @@ class Reading:
         """Rows as they come, until the reader leaves or its key or session ends."""
         yield b"retry: 2000\n\n"
         while is_current():
-            rows = await self._blocking(lambda: self._s.search.tail(q, after, 200, scope=scope))  # noqa: B023
+            rows = await self._s.blocking(lambda: self._s.search.tail(q, after, 200, scope=scope))  # noqa: B023
             for row in rows:
                 after = max(after, int(str(row["index"])))
                 yield b"id: %d\nevent: row\ndata: %s\n\n" % (after, msgspec.json.encode(row))
@@ -408,7 +404,7 @@ class Reading:
         chunk = first
         while chunk is not None:
             yield chunk
-            chunk = await self._blocking(lambda: next(chunks, None))
+            chunk = await self._s.blocking(lambda: next(chunks, None))
 
     async def saved_list(self, call: Call[Empty, Empty]) -> SavedListAnswer:
         """One's own and what others shared; a reader with a row scope sees no words of others, which may name rows."""
@@ -435,7 +431,7 @@ class Reading:
 
     async def saved_delete(self, call: Call[Empty, Empty]) -> SavedAnswer:
         owner, number = call.identity.id, call.path["number"]
-        saved = await self._blocking(lambda: self._s.saved.get(owner, number))
+        saved = await self._s.blocking(lambda: self._s.saved.get(owner, number))
         if saved is None:
             raise RejectedError("there is no such saved search", field="id", status=404)
         await self._recorded(call, "search.delete", lambda: self._s.saved.remove(owner, number), id=number)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from muniment.access.erasures import Erasures
 from muniment.access.keys import KeyRing
@@ -36,10 +37,12 @@ from muniment.sources.registry import SourceRegistry
 
 __all__ = ["Services"]
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything an operation may touch. Blocking calls run on `readers`."""
+    """Everything an operation may touch. Blocking calls run on `readers`: `await services.blocking(work)`."""
 
     settings: Settings
     ledger: Ledger
@@ -83,3 +86,7 @@ class Services:
     tell_of_block: Callable[[Block, str], None]
     forget_person: Callable[[str, str], dict[str, int]]
     formats: Formats
+
+    async def blocking(self, work: Callable[[], T]) -> T:
+        """What `work` returns, run where it keeps nobody waiting."""
+        return await asyncio.get_running_loop().run_in_executor(self.readers, work)

@@ -7,21 +7,18 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from muniment.api.detection_operations import (
+from muniment.api.alert_operations import (
+    Alerting,
     AlertParams,
     AssignBody,
-    BackTestBody,
     CommentBody,
-    Detecting,
-    ExceptionBody,
     RiskParams,
-    RuleTextParams,
     StateBody,
     StatesBody,
-    SwitchBody,
 )
 from muniment.api.order_operations import Ordering, OrderParams
 from muniment.api.response_operations import AllowBody, ApproveBody, BlockBody, PreviewBody, Responding
+from muniment.api.rule_operations import BackTestBody, ExceptionBody, RuleTextParams, Ruling, SwitchBody
 from muniment.app.pages import PagesBackend
 from muniment.errors import RejectedError
 from muniment.respond.feeds import FEEDS
@@ -40,7 +37,8 @@ class SecurityPagesBackend:
 
     def __init__(self, pages: PagesBackend) -> None:
         self._pages = pages
-        self._detecting = Detecting(pages.collecting)
+        self._alerting = Alerting(pages.collecting)
+        self._ruling = Ruling(pages.collecting)
         self._responding = Responding(pages.collecting)
         self._ordering = Ordering(pages.collecting)
 
@@ -63,59 +61,59 @@ class SecurityPagesBackend:
             "sort": sort, "limit": limit,
         }  # fmt: skip
         params = checked(asked, AlertParams)
-        return as_web(web.Alerts, await self._detecting.alerts(self._pages.call("alerts", params)))
+        return as_web(web.Alerts, await self._alerting.alerts(self._pages.call("alerts", params)))
 
     async def risk(self, viewer: Viewer, *, entity: str, limit: int) -> web.Risks:
         params = checked({"entity": entity, "limit": limit}, RiskParams)
-        return as_web(web.Risks, await self._detecting.risk(self._pages.call("alerts", params)))
+        return as_web(web.Risks, await self._alerting.risk(self._pages.call("alerts", params)))
 
     async def alert(self, viewer: Viewer, uid: str) -> web.Alert:
-        return as_web(web.Alert, await self._detecting.alert(self._pages.call("alerts", uid=uid)))
+        return as_web(web.Alert, await self._alerting.alert(self._pages.call("alerts", uid=uid)))
 
     async def set_state(self, viewer: Viewer, uid: str, state: str, reason: str) -> web.Alert:
         body = checked({"state": state, "reason": reason}, StateBody)
-        return as_web(web.Alert, await self._detecting.set_state(self._pages.call("alerts", body=body, uid=uid)))
+        return as_web(web.Alert, await self._alerting.set_state(self._pages.call("alerts", body=body, uid=uid)))
 
     async def set_states(self, viewer: Viewer, uids: Sequence[str], state: str, reason: str) -> int:
         body = checked({"uids": list(uids), "state": state, "reason": reason}, StatesBody)
-        return len((await self._detecting.set_states(self._pages.call("alerts", body=body))).alerts)
+        return len((await self._alerting.set_states(self._pages.call("alerts", body=body))).alerts)
 
     async def assign(self, viewer: Viewer, uid: str, assignee: str) -> None:
         body = checked({"assignee": assignee}, AssignBody)
-        await self._detecting.assign(self._pages.call("alerts", body=body, uid=uid))
+        await self._alerting.assign(self._pages.call("alerts", body=body, uid=uid))
 
     async def comment(self, viewer: Viewer, uid: str, text: str) -> None:
         body = checked({"text": text}, CommentBody)
-        await self._detecting.comment(self._pages.call("alerts", body=body, uid=uid))
+        await self._alerting.comment(self._pages.call("alerts", body=body, uid=uid))
 
     async def rule(self, viewer: Viewer, rule: str) -> web.OneRule:
         params = checked({"rule": rule}, RuleTextParams)
-        return as_web(web.OneRule, await self._detecting.rule(self._pages.call("alerts", params)))
+        return as_web(web.OneRule, await self._ruling.rule(self._pages.call("alerts", params)))
 
     async def coverage(self, viewer: Viewer) -> web.Coverage:
-        return as_web(web.Coverage, await self._detecting.coverage(self._pages.call("alerts")))
+        return as_web(web.Coverage, await self._ruling.coverage(self._pages.call("alerts")))
 
     async def rules(self, viewer: Viewer) -> web.Rules:
-        return as_web(web.Rules, await self._detecting.rules(self._pages.call("alerts")))
+        return as_web(web.Rules, await self._ruling.rules(self._pages.call("alerts")))
 
     async def switch(self, viewer: Viewer, rule: str, is_on: bool, reason: str) -> None:
         body = checked({"rule": rule, "is_on": is_on, "reason": reason}, SwitchBody)
-        await self._detecting.switch(self._pages.call("rules", body=body))
+        await self._ruling.switch(self._pages.call("rules", body=body))
 
     async def back_test(self, viewer: Viewer, rule: str, start: str) -> web.BackTest:
         body = checked({"rule": rule, "start": start}, BackTestBody)
-        return as_web(web.BackTest, await self._detecting.back_test(self._pages.call("alerts", body=body)))
+        return as_web(web.BackTest, await self._ruling.back_test(self._pages.call("alerts", body=body)))
 
     async def exemptions(self, viewer: Viewer) -> Sequence[web.Exemption]:
-        found = await self._detecting.exceptions(self._pages.call("alerts"))
+        found = await self._ruling.exceptions(self._pages.call("alerts"))
         return [as_web(web.Exemption, each) for each in found.exceptions]
 
     async def exempt(self, viewer: Viewer, rule: str, query: str, reason: str, days: int) -> None:
         body = checked({"rule": rule, "query": query, "reason": reason, "days": days}, ExceptionBody)
-        await self._detecting.exempt(self._pages.call("rules", body=body))
+        await self._ruling.exempt(self._pages.call("rules", body=body))
 
     async def end_exemption(self, viewer: Viewer, number: int) -> None:
-        await self._detecting.end_exception(self._pages.call("rules", number=number))
+        await self._ruling.end_exception(self._pages.call("rules", number=number))
 
     async def entity(self, viewer: Viewer, kind: str, value: str) -> web.Entity:
         call = self._pages.call("alerts", kind=kind, value=value)

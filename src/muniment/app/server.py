@@ -41,17 +41,19 @@ from muniment.access.policy import Identity, require
 from muniment.access.sessions import Doorkeeper
 from muniment.access.webhooks import Webhooks
 from muniment.api.admin_operations import admin_operations
-from muniment.api.detection_operations import detection_operations
+from muniment.api.alert_operations import alert_operations
 from muniment.api.erasure_operations import erasure_operations
 from muniment.api.format_operations import format_operations
 from muniment.api.gate import SessionGate
 from muniment.api.jobs import Jobs
 from muniment.api.ledger_operations import ledger_operations
+from muniment.api.notice_operations import notice_operations
 from muniment.api.openapi import openapi_document
 from muniment.api.operations import HEADERS, Operation, no_such_path, problem_response, routes
 from muniment.api.order_operations import order_operations
 from muniment.api.recorder import ABOUT_OTHERS, OWN_SOURCE, Recorder
 from muniment.api.response_operations import response_operations
+from muniment.api.rule_operations import rule_operations
 from muniment.api.search_operations import search_operations
 from muniment.api.services import Services
 from muniment.api.taxii_operations import taxii_operations
@@ -569,8 +571,10 @@ def _operations(services: Services) -> list[Operation]:
         *admin_operations(services),
         *format_operations(services),
         *erasure_operations(services),
-        *detection_operations(services),
+        *alert_operations(services),
+        *rule_operations(services),
         *response_operations(services),
+        *notice_operations(services),
         *order_operations(services),
         *taxii_operations(services),
     ]

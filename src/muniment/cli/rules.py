@@ -60,7 +60,7 @@ def list_rules(
             (
                 Text(r["level"], _STYLES.get(r["level"], "")), inert(r["title"]),
                 "runs" if r["is_on"] else "paused" if r["by"] == "muniment" else "off",
-                inert(", ".join(r["sources"])) or "no source", f"{r['matches_day']:,}", f"{r['matches_month']:,}",
+                inert(", ".join(r["sources"]) or "no source" + (f"; missing: {r['missing']}" if show == "paper" and r["missing"] else "")), f"{r['matches_day']:,}", f"{r['matches_month']:,}",
                 inert(r["author"]),
             )
             for r in wanted
@@ -80,7 +80,7 @@ def check(paths: Paths, as_json: AsJson = False) -> None:
             {"file": r.file, "line": r.line, "column": r.column, "title": r.title, "reason": r.reason, "fix": r.fix}
             for r in loaded.refused
         ]
-        remarks = [{"file": rule.file, "remark": text} for rule in loaded.rules for text in rule.remarks]
+        remarks = [{"file": rule.file, "remark": text} for rule, text in _remarks(loaded)]
         print_json(
             {
                 "rules": len(loaded.rules),
@@ -93,9 +93,8 @@ def check(paths: Paths, as_json: AsJson = False) -> None:
     else:
         for each in loaded.refused:
             console.print(_refusal(each), soft_wrap=True)
-        for rule in loaded.rules:
-            for text in rule.remarks:
-                notes.print(Text(f"{inert(rule.file)}: {inert(text)} (it runs all the same)", style="dim"))
+        for rule, text in _remarks(loaded):
+            notes.print(Text(f"{inert(rule.file)}: {inert(text)} (it runs all the same)", style="dim"))
         for name, count in _without_source(loaded):
             words = f"{count:,} {'rule is' if count == 1 else 'rules are'} about {name}, which no entry of the catalogue says it is"
             notes.print(Text(inert(f"{words}: they cannot match until one does"), style="dim"))
@@ -107,6 +106,21 @@ def check(paths: Paths, as_json: AsJson = False) -> None:
         )
     if loaded.refused:
         raise typer.Exit(2)
+
+
+def _remarks(loaded: Loaded) -> Iterator[tuple[Rule, str]]:
+    """What is odd about rules that run: in their own words, or a field that no record of their log source holds."""
+    from muniment.detect.absent import remark_on_fields
+    from muniment.detect.logsources import kind_of_entry, taxonomy_of
+    from muniment.sources.catalogue import load
+
+    formats = {
+        name: (kind_of_entry(entry.sigma), taxonomy_of(entry.sigma)) for name, entry in load().items() if entry.sigma
+    }
+    for rule in loaded.rules:
+        for text in (*rule.remarks, remark_on_fields(rule, formats)):
+            if text:
+                yield rule, text
 
 
 def _without_source(loaded: Loaded) -> list[tuple[str, int]]:

@@ -16,7 +16,8 @@ from muniment.detect.behaviour import BehaviourCorrelator, Surroundings
 from muniment.detect.condition import fields_of
 from muniment.detect.correlation import Correlation, Correlator, Firing, Match
 from muniment.detect.keyvalue import with_fields
-from muniment.detect.logsources import PRODUCT, Kind, typed_kind, windows_kind, windows_kind_of
+from muniment.detect.kinds import kind_of
+from muniment.detect.logsources import PRODUCT, Kind, typed_kind
 from muniment.detect.match import Event, Matcher
 from muniment.detect.reading import DEVICE, RECORD, Batch, Formats, Row, Store, Wanted, wanted
 from muniment.detect.risk import RISK
@@ -133,17 +134,7 @@ class Ready:
 
     def kind(self, row: Row) -> Kind:
         """Which of Sigma's log sources a row's record is."""
-        kind, taxonomy = self.formats[row.format]
-        if kind.acts:
-            return kind.of_act(str(row.columns.get("action", "")), row.record)
-        if kind.product != "windows":
-            return kind
-        known = windows_kind_of(row.record.encode())
-        if known is not None:
-            return known
-        event = Event(orjson.loads(row.record), taxonomy)
-        channel, number = event.plain("Channel"), event.plain("EventID")
-        return windows_kind(channel[0] if channel else "", number[0] if number else "")
+        return kind_of(*self.formats[row.format], str(row.columns.get("action", "")), row.record)
 
     def holds(self, rule: Rule, test: Callable[[Event], bool], row: Row) -> bool:
         """Does one rule, whose condition is `test`, match?"""

@@ -28,6 +28,7 @@ __all__ = [
     "typed_kind",
     "windows_kind",
     "windows_kind_of",
+    "windows_places",
 ]
 
 PRODUCT = "muniment"
@@ -175,16 +176,36 @@ def windows_kind_of(record: bytes) -> Kind | None:
     return windows_kind(channel, str(number)) if channel else None
 
 
+def _listed(value: str | Sequence[str]) -> Sequence[str]:
+    return [value] if isinstance(value, str) else value
+
+
 def _services() -> dict[str, frozenset[str]]:
     """Service names by channel, in lower case."""
     found: dict[str, set[str]] = {}
     for service, channels in windows_logsource_mapping.items():
-        for channel in [channels] if isinstance(channels, str) else channels:
+        for channel in _listed(channels):
             found.setdefault(channel.lower(), set()).add(service)
     return {channel: frozenset(services) for channel, services in found.items()}
 
 
 _SERVICES = _services()
+
+
+def windows_places(source: LogSource) -> list[tuple[str, tuple[int, ...]]]:
+    """The channels, each with the ids (none: any), whose events are of a log source of Windows.
+
+    >>> windows_places(LogSource("ps_script", "windows", "powershell"))
+    [('Microsoft-Windows-PowerShell/Operational', (4104,)), ('PowerShellCore/Operational', (4104,))]
+    """
+    names = {channel.lower(): channel for each in windows_logsource_mapping.values() for channel in _listed(each)}
+    channels = dict.fromkeys([*_SERVICES, *_CATEGORIES])
+    return [
+        (names.get(channel, channel), _CATEGORIES.get(channel, {}).get(source.category, ()))
+        for channel in channels
+        if (not source.service or source.service in _SERVICES.get(channel, ()))
+        and (not source.category or source.category in _CATEGORIES.get(channel, ()))
+    ]
 
 
 @lru_cache(maxsize=4_096)

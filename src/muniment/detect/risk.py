@@ -23,6 +23,7 @@ RISK: Final = "risk"
 
 POINTS: Final = {"informational": 0.0, "low": 10.0, "medium": 25.0, "high": 50.0, "critical": 100.0}
 KINDS: Final = {"actors": "actor", "addresses": "address", "hosts": "host", "targets": "target"}
+_NAMES: Final = {kind: name for name, kind in KINDS.items()}
 _AGAIN: Final = 0.25
 
 
@@ -71,21 +72,22 @@ def _is_technique(tag: str) -> bool:
     return tag[:1] in {"t", "s", "g"} and tag[1:5].isdigit()
 
 
-def risks(alerts: Iterable[Alert], now_ns: int) -> list[EntityRisk]:
-    """Every entity that alerts name, the highest risk first."""
+def risks(alerts: Iterable[Alert], now_ns: int, only: str = "") -> list[EntityRisk]:
+    """Every entity that alerts name, the highest risk first; with `only` those of that value."""
     by_entity: dict[tuple[str, str], list[Alert]] = defaultdict(list)
     for alert in alerts:
         if alert.kind != RISK and alert.state != "suppressed" and not alert.drill:
             for name, kind in KINDS.items():
                 for value in alert.of(name):
-                    by_entity[kind, value].append(alert)
+                    if only in {"", value}:
+                        by_entity[kind, value].append(alert)
     found = [_added(kind, value, mine, now_ns) for (kind, value), mine in by_entity.items()]
     return sorted((each for each in found if each.score >= 1), key=lambda each: (-each.score, each.kind, each.value))
 
 
 def risk_of(kind: str, value: str, alerts: Iterable[Alert], now_ns: int) -> EntityRisk:
     """The risk of one entity."""
-    name = next(name for name, each in KINDS.items() if each == kind)
+    name = _NAMES[kind]
     mine = [
         alert
         for alert in alerts
@@ -114,5 +116,4 @@ def _among(alert: Alert, kind: str, value: str) -> int:
     """How many share its points: one when it is about this entity, else all of the kind that it names."""
     if any(value == each for _, each in alert.group):
         return 1
-    name = next(name for name, each in KINDS.items() if each == kind)
-    return max(1, len(alert.of(name)))
+    return max(1, len(alert.of(_NAMES[kind])))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from muniment.errors import RejectedError
@@ -23,7 +24,7 @@ from muniment.limits import (
 from muniment.respond.block import Allowed, Kind, key_of, network_of
 from muniment.search.engine import Engine
 
-__all__ = ["Hits", "Tickets", "effect", "hits"]
+__all__ = ["Hits", "Tickets", "effect", "first_ever", "hits"]
 
 _DAY_US = 86_400_000_000
 
@@ -31,7 +32,8 @@ _DAY_US = 86_400_000_000
 @dataclass(frozen=True, slots=True)
 class Hits:
     """What would have been refused. Times in microseconds; 0: never. `people`: accounts that succeeded, most active
-    first; `offices`: allowed networks it overlaps.
+    first; `offices`: allowed networks it overlaps. What was seen of it, the most frequent first: `countries`, `agents`
+    (client programs), `hosts` (systems it happened on) and `origins` (addresses).
     """
 
     kind: Kind
@@ -49,6 +51,10 @@ class Hits:
     actions: Sequence[tuple[str, int]]
     addresses: int
     offices: Sequence[Allowed] = ()
+    countries: Sequence[tuple[str, int]] = ()
+    agents: Sequence[tuple[str, int]] = ()
+    hosts: Sequence[tuple[str, int]] = ()
+    origins: Sequence[tuple[str, int]] = ()
 
     @property
     def needs_second_person(self) -> bool:
@@ -95,34 +101,59 @@ def _condition(kind: Kind, value: str) -> tuple[str, dict[str, object]]:
 _ABOUT_US = "source NOT IN ('muniment.alerts')"
 
 
+_WHO = "if(actor_name != '', toString(actor_name), toString(actor_id))"
+_IS_SUCCESS = "outcome = 'success' AND (actor_name != '' OR actor_id != '')"
+_LISTED = {
+    "people": f"if({_IS_SUCCESS}, {_WHO}, '')", "sources": "toString(source)", "actions": "toString(action)",
+    "countries": "toString(src_country)", "agents": "toString(user_agent)", "hosts": "toString(dst_host)",
+    "origins": "if(src_ip IN (toIPv6('::'), toIPv6('0.0.0.0')), '', replaceOne(IPv6NumToString(src_ip), '::ffff:', ''))",
+}  # fmt: skip
+"""What is listed, and the SQL of its values; an empty one is none."""
+
+
 def hits(engine: Engine, kind: Kind, value: str, now_ns: int, offices: Sequence[Allowed]) -> Hits:
-    """Look at the last `BLOCK_PREVIEW_DAYS` days."""
+    """Look at the last `BLOCK_PREVIEW_DAYS` days. Two queries: what is counted, and everything that is listed."""
     condition, parameters = _condition(kind, value)
     since = now_ns // 1_000 - BLOCK_PREVIEW_DAYS * _DAY_US
     where = f"{condition} AND {_ABOUT_US} AND time >= fromUnixTimestamp64Micro({{since:Int64}}, 'UTC')"
     parameters = {**parameters, "since": since}
-    who = "if(actor_name != '', toString(actor_name), toString(actor_id))"
-    is_success = "outcome = 'success' AND (actor_name != '' OR actor_id != '')"
     totals = engine.query(
-        f"SELECT count(), countIf({is_success}), countIf(outcome = 'failure'), toUnixTimestamp64Micro(min(time)), "
-        f"toUnixTimestamp64Micro(max(time)), toUnixTimestamp64Micro(maxIf(time, {is_success})), "
-        f"uniqExactIf({who}, {is_success}), uniqExactIf({who}, {who} != ''), uniqExact(src_ip) FROM events WHERE {where}",
+        f"SELECT count(), countIf({_IS_SUCCESS}), countIf(outcome = 'failure'), toUnixTimestamp64Micro(min(time)), "
+        f"toUnixTimestamp64Micro(max(time)), toUnixTimestamp64Micro(maxIf(time, {_IS_SUCCESS})), "
+        f"uniqExactIf({_WHO}, {_IS_SUCCESS}), uniqExactIf({_WHO}, {_WHO} != ''), uniqExact(src_ip) FROM events WHERE {where}",
         parameters,
     ).rows[0]
     n, successes, failures, first, last, last_success, people, tried, addresses = (int(each) for each in totals)
-
-    def most(expression: str, more: str = "1") -> list[tuple[str, int]]:
-        rows = engine.query(
-            f"SELECT {expression} AS value, count() AS n FROM events WHERE {where} AND {more} AND value != '' "
-            f"GROUP BY value ORDER BY n DESC, value LIMIT {BLOCK_VALUES_SHOWN}",
-            parameters,
-        ).rows
-        return [(str(value), int(count)) for value, count in rows]
-
+    listed = _listed(engine, where, parameters) if n else {}
     return Hits(
         kind, value, n, successes, failures, first if n else 0, last if n else 0, last_success if successes else 0,
-        most(who, is_success), people, tried, most("toString(source)"), most("toString(action)"), addresses, offices,
+        listed.get("people", ()), people, tried, listed.get("sources", ()), listed.get("actions", ()), addresses, offices,
+        listed.get("countries", ()), listed.get("agents", ()), listed.get("hosts", ()), listed.get("origins", ()),
     )  # fmt: skip
+
+
+def _listed(engine: Engine, where: str, parameters: Mapping[str, object]) -> dict[str, list[tuple[str, int]]]:
+    """The most frequent values of each of `_LISTED`. Events that are alike in all of them are counted first, once."""
+    columns = ", ".join(f"{sql} AS {name}" for name, sql in _LISTED.items())
+    pairs = ", ".join(f"('{name}', {name})" for name in _LISTED)
+    rows = engine.query(
+        f"SELECT pair.1 AS what, pair.2 AS value, sum(n) AS total FROM (SELECT {columns}, count() AS n FROM events "
+        f"WHERE {where} GROUP BY ALL) ARRAY JOIN [{pairs}] AS pair WHERE value != '' GROUP BY what, value "
+        f"ORDER BY what, total DESC, value LIMIT {BLOCK_VALUES_SHOWN} BY what",
+        parameters,
+    ).rows
+    found: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for what, value, total in rows:
+        found[str(what)].append((str(value), int(total)))
+    return found
+
+
+def first_ever(engine: Engine, kind: Kind, value: str) -> int:
+    """The time of the first event ever, in microseconds; 0 when there is none."""
+    condition, parameters = _condition(kind, value)
+    sql = f"SELECT count(), toUnixTimestamp64Micro(min(time)) FROM events WHERE {condition} AND {_ABOUT_US}"
+    n, first = engine.query(sql, parameters).rows[0]
+    return int(first) if n else 0
 
 
 def effect(engine: Engine, kind: Kind, value: str, since_ns: int, until_ns: int = 0) -> tuple[int, int]:

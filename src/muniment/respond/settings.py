@@ -29,32 +29,35 @@
     zone = "Europe/Zurich"
     days = ["mon", "tue", "wed", "thu", "fri"]
 
-A mistake is told with the place in the file; the server does not start with a half of it.
+A mistake is told with file, line, column and how to mend it; the server does not start with a half of it.
 """
 
 from __future__ import annotations
 
+import re
 import socket
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, Final
-from zoneinfo import ZoneInfo
+from typing import Any, Final, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from muniment.errors import AuditError, ConfigError
 from muniment.respond.channels.action import Action
 from muniment.respond.channels.egress import Egress
 from muniment.respond.channels.mail import Mail, MailSettings
 from muniment.respond.channels.syslog import Syslog
 from muniment.respond.channels.webhook import Slack, Teams, Webhook
-from muniment.respond.notice import Channel
+from muniment.respond.notice import SEVERITIES, Channel, Severity
+from muniment.respond.order import ORDER_TYPES, is_for
 from muniment.respond.routes import EVERY_DAY, Route
+from muniment.respond.toml_file import Table, read_toml
 
 __all__ = ["NotifySettings", "read_notify_settings"]
 
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_KINDS: Final = ("webhook", "slack", "teams", "mail", "syslog")
+_HOUR: Final = re.compile(r"([01]?[0-9]|2[0-3])(?::([0-5][0-9]))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,109 +73,143 @@ def read_notify_settings(path: Path) -> NotifySettings:
     """The channels and routes of a file.
 
     Raises:
-        ConfigError: it cannot be read, or something in it is wrong; the text says what and where.
+        ConfigError: it cannot be read, or something in it is wrong; the text says where, what, and how to mend it.
     """
+    return read_toml(path, "notify", _settings)
+
+
+def _settings(file: Table) -> NotifySettings:
+    egress = Egress(_networks(file))
+    channels = {name: _channel(each, egress) for name, each in file.tables("channels")}
+    actions: dict[str, Action] = {}
+    for name, each in file.tables("actions"):
+        if name in channels:
+            raise file.mistake("actions", "there is a channel of that name", "call one of the two otherwise", name)
+        actions[name] = _action(each, egress)
+    routes = tuple(_route(each, f"route {n}", channels) for n, each in enumerate(file.rows("routes"), 1))
+    file.done()
+    return NotifySettings(channels, routes, actions)
+
+
+def _networks(file: Table) -> list[IPv4Network | IPv6Network]:
+    found = []
+    for number, text in enumerate(file.texts("allow", [], '["10.1.0.0/16"]')):
+        try:
+            found.append(ip_network(text))
+        except ValueError as error:
+            raise file.mistake("allow", str(error), f"write {_as_network(text)}", number) from error
+    return found
+
+
+def _as_network(text: str) -> str:
     try:
-        given = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}", setting="notify") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}", setting="notify") from error
-    where = "allow"
-    try:
-        egress = Egress([ip_network(text) for text in given.get("allow", [])])
-        channels: dict[str, Channel] = {}
-        for name, each in given.get("channels", {}).items():
-            where = f"channels.{name}"
-            channels[name] = _channel(dict(each), egress)
-        actions: dict[str, Action] = {}
-        for name, each in given.get("actions", {}).items():
-            where = f"actions.{name}"
-            if name in channels:
-                raise ValueError("there is a channel of that name")
-            actions[name] = _action(dict(each), egress)
-        routes = []
-        for number, each in enumerate(given.get("routes", []), 1):
-            where = f"routes {number}"
-            routes.append(
-                _route(
-                    str(each.get("name", f"route {number}")), {k: v for k, v in each.items() if k != "name"}, channels
-                )
-            )
-    except (AuditError, KeyError, TypeError, ValueError, OSError) as error:
-        raise ConfigError(f"{path}, {where}: {_said(error)}", setting="notify") from error
-    return NotifySettings(channels, tuple(routes), actions)
+        return f"{ip_network(text, strict=False)}, or one address"
+    except ValueError:
+        return "a network such as 10.1.0.0/16, or an address"
 
 
-def _said(error: Exception) -> str:
-    return f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-
-
-def _secret(each: dict[str, Any], name: str) -> str:
+def _secret(table: Table, name: str) -> str:
     """A value from the file that `<name>_file` names."""
-    if name in each:
-        raise ValueError(f"secrets stand in files of their own: give {name}_file")
-    return Path(each.pop(f"{name}_file")).read_text("utf-8").strip()
+    if table.raw(name) is not None:
+        raise table.mistake(name, "secrets stand in files of their own", f"write it to a file and give {name}_file")
+    path = table.text(f"{name}_file", example=f'"/etc/muniment/{name}"')
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except OSError as error:
+        raise table.mistake(
+            f"{name}_file",
+            f"cannot read {path}: {error.strerror}",
+            "let the server's user read it, or correct the path",
+        ) from error
+    except ValueError as error:
+        raise table.mistake(f"{name}_file", f"{path} is not a text", "save it as UTF-8") from error
 
 
-def _channel(each: dict[str, Any], egress: Egress) -> Channel:
-    kind = each.pop("kind")
+def _channel(table: Table, egress: Egress) -> Channel:
+    kind = table.word("kind", _KINDS)
     made: Channel
-    if kind == "webhook":
-        made = Webhook(egress, each.pop("url"), _secret(each, "secrets").split())
-    elif kind in {"slack", "teams"}:
-        made = (Slack if kind == "slack" else Teams)(egress, _secret(each, "url"))
-    elif kind == "mail":
-        password = _secret(each, "password") if "password_file" in each else ""
-        made = Mail(
-            MailSettings(
-                each.pop("host"), int(each.pop("port", 587)), each.pop("sender"), tuple(each.pop("recipients")),
-                each.pop("tls", "starttls"), each.pop("user", ""), password,
-            )
-        )  # fmt: skip
-    elif kind == "syslog":
-        made = Syslog(
-            each.pop("host"), int(each.pop("port")), transport=each.pop("transport", "tls"),
-            hostname=each.pop("hostname", socket.gethostname()), format=each.pop("format", "rfc5424"),
-        )  # fmt: skip
-    else:
-        raise ValueError(f"kind must be webhook, slack, teams, mail or syslog, got {kind!r}")
-    if each:
-        raise ValueError(f"there is no {next(iter(each))!r} for a channel of the kind {kind}")
+    with table.checking({"secrets": "secrets_file", "url": "url" if kind == "webhook" else "url_file"}):
+        if kind == "webhook":
+            made = Webhook(egress, table.text("url", example='"https://..."'), _secret(table, "secrets").split())
+        elif kind in {"slack", "teams"}:
+            made = (Slack if kind == "slack" else Teams)(egress, _secret(table, "url"))
+        elif kind == "mail":
+            made = _mail(table)
+        else:
+            made = _syslog(table)
+    table.done()
     return made
 
 
-def _action(each: dict[str, Any], egress: Egress) -> Action:
-    types = each.pop("for")
-    made = Action(
-        egress, each.pop("url"), _secret(each, "secrets").split(), [types] if isinstance(types, str) else types
-    )
-    if each:
-        raise ValueError(f"there is no {next(iter(each))!r} for an action")
-    return made
-
-
-def _route(name: str, each: dict[str, Any], channels: Mapping[str, Channel]) -> Route:
-    wanted = tuple(each.pop("channels"))
-    if unknown := [channel for channel in wanted if channel not in channels]:
-        raise ValueError(f"there is no channel {unknown[0]!r}")
-    days = each.pop("days", None)
-    made = Route(
-        name, wanted, each.pop("severity", "low"), _patterns(each.pop("rules", ["*"])), _patterns(each.pop("sources", ["*"])),
-        frozenset(_DAYS.index(day.lower()[:3]) for day in days) if days else EVERY_DAY,
-        _minute(each.pop("from", "00:00")), _minute(each.pop("to", "00:00")), ZoneInfo(each.pop("zone", "UTC")),
+def _mail(table: Table) -> Mail:
+    tls: Any = table.word("tls", ("starttls", "tls", "none"), "starttls")
+    password = _secret(table, "password") if "password_file" in table or table.raw("password") is not None else ""
+    return Mail(
+        MailSettings(
+            table.text("host", example='"mail.example.com"'), table.number("port", 1, 65_535, 587),
+            table.text("sender", example='"muniment@example.com"'),
+            tuple(table.texts("recipients", example='["duty@example.com"]')), tls, table.text("user", ""), password,
+        )
     )  # fmt: skip
-    if each:
-        raise ValueError(f"there is no {next(iter(each))!r} for a route")
+
+
+def _syslog(table: Table) -> Syslog:
+    transport: Any = table.word("transport", ("tls", "tcp", "udp"), "tls")
+    format: Any = table.word("format", ("rfc5424", "cef"), "rfc5424")
+    return Syslog(
+        table.text("host", example='"siem.example.com"'), table.number("port", 1, 65_535), transport=transport,
+        hostname=table.text("hostname", socket.gethostname()), format=format,
+    )  # fmt: skip
+
+
+def _action(table: Table, egress: Egress) -> Action:
+    is_one = isinstance(table.raw("for"), str)
+    types = [table.text("for")] if is_one else table.texts("for", example='["sessions.end"]')
+    for number, each in enumerate(types):
+        if not any(is_for(known, [each]) for known in ORDER_TYPES):
+            fix = f"there are {', '.join(ORDER_TYPES)}, with *"
+            raise table.mistake("for", f"got {each!r}", fix, *(() if is_one else (number,)))
+    with table.checking({"secrets": "secrets_file"}):
+        made = Action(egress, table.text("url", example='"https://..."'), _secret(table, "secrets").split(), types)
+    table.done()
     return made
 
 
-def _patterns(given: Any) -> tuple[str, ...]:
-    if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
-        raise ValueError("rules and sources are lists of texts")
-    return tuple(given)
+def _route(table: Table, number: str, channels: Collection[str]) -> Route:
+    name = table.text("name", number)
+    wanted = tuple(table.texts("channels", example='["soc"]'))
+    for n, channel in enumerate(wanted):
+        if channel not in channels:
+            fix = f"there are {', '.join(channels)}" if channels else "begin one with [channels.NAME]"
+            raise table.mistake("channels", f"there is no channel {channel!r}", fix, n)
+    made = Route(
+        name, wanted, cast("Severity", table.word("severity", SEVERITIES, "low")),
+        tuple(table.texts("rules", ["*"], '["*"]')), tuple(table.texts("sources", ["*"], '["okta", "vpn-*"]')),
+        _days(table), _minute(table, "from"), _minute(table, "to"), _zone(table),
+    )  # fmt: skip
+    table.done()
+    return made
 
 
-def _minute(text: str) -> int:
-    hours, _, minutes = text.partition(":")
-    return int(hours) * 60 + int(minutes or 0)
+def _days(table: Table) -> frozenset[int]:
+    days = table.texts("days", [], '["mon", "tue"]')
+    for number, day in enumerate(days):
+        if day.lower()[:3] not in _DAYS:
+            raise table.mistake("days", f"got {day!r}", f"there are {', '.join(_DAYS)}", number)
+    return frozenset(_DAYS.index(day.lower()[:3]) for day in days) or EVERY_DAY
+
+
+def _minute(table: Table, key: str) -> int:
+    text = table.text(key, "00:00", '"08:00"')
+    found = _HOUR.fullmatch(text)
+    if not found:
+        raise table.mistake(key, f"got {text!r}", "write a time of day from 00:00 to 23:59")
+    return int(found[1]) * 60 + int(found[2] or 0)
+
+
+def _zone(table: Table) -> ZoneInfo:
+    name = table.text("zone", "UTC", '"Europe/Zurich"')
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise table.mistake("zone", f"there is no time zone {name!r}", "write one as Europe/Zurich or UTC") from error

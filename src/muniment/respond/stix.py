@@ -56,7 +56,7 @@ def microseconds(ns: int) -> str:
     """A time as TAXII wants it.
 
     >>> microseconds(1_795_000_000_000_001_000)
-    '2026-11-18T10:26:40.000001Z'
+    '2026-11-18T11:06:40.000001Z'
     """
     return (_EPOCH + timedelta(microseconds=ns // 1_000)).isoformat(timespec="microseconds").replace("+00:00", "Z")
 

@@ -179,6 +179,7 @@ class Rule:
     false_positives: list[str]
     techniques: list[Technique]
     sources: list[str]
+    missing: str
     matches_day: int
     matches_month: int
     spent_s: float
@@ -318,6 +319,11 @@ class Entity:
     is_blocked: bool
     preview: str
     is_shared: bool = False
+    countries: list[Counted] = field(default_factory=list)
+    agents: list[Counted] = field(default_factory=list)
+    hosts: list[Counted] = field(default_factory=list)
+    origins: list[Counted] = field(default_factory=list)
+    first_ever_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)

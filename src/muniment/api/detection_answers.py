@@ -1,0 +1,69 @@
+"""What answers about alerts and about rules share: how far the rules have seen, and the techniques that tags name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from muniment.api.operations import Call
+from muniment.api.services import Services
+from muniment.detect import attack
+from muniment.errors import DeniedError
+
+__all__ = ["EvaluatedAnswer", "RuleText", "TechniqueAnswer", "all_rows", "evaluated", "techniques"]
+
+RuleText = Annotated[str, Meta(max_length=200, examples=["5d6a1c3e-3b1e-4d55-9d4f-2f7f2a6d7a03"])]
+
+
+class EvaluatedAnswer(msgspec.Struct, frozen=True):
+    """How far the rules have seen: events below `position`, received up to `to_time` (ns), from `n_fresh` of
+    `n_sources` sources that are as talkative as they should be.
+    """
+
+    position: int
+    to_time: int
+    n_fresh: int
+    n_sources: int
+    rules: int
+    correlations: int
+    dropped: int
+    problem: str
+
+
+class TechniqueAnswer(msgspec.Struct, frozen=True):
+    """A technique of MITRE ATT&CK; `name` is empty when the table does not know the number."""
+
+    id: str
+    name: str
+    tactics: list[str]
+
+
+def evaluated(services: Services) -> EvaluatedAnswer:
+    """How far the rules have seen."""
+    found = services.detector.evaluated()
+    watched = [info for info in services.sources.all() if info.rhythm_s and not info.retired_at]
+    heard = [info for info in watched if services.sources.counters(info.id).received]
+    now = services.clock()
+    fresh = [
+        info
+        for info in heard
+        if now - (services.sources.counters(info.id).last_heard or 0) <= 2 * info.rhythm_s * 10**9
+    ]
+    return EvaluatedAnswer(
+        found.position, found.to_time, len(fresh), len(heard), found.rules, found.correlations, found.dropped,
+        found.problem,
+    )  # fmt: skip
+
+
+def techniques(tags: Sequence[str]) -> list[TechniqueAnswer]:
+    """Those that a rule is tagged with."""
+    return [TechniqueAnswer(each.id, each.name, list(each.tactics)) for each in attack.techniques_of(tags)]
+
+
+def all_rows(call: Call[Any, Any]) -> None:
+    """Refuse who sees some rows only."""
+    if call.identity.scope:
+        raise DeniedError("alerts are about all rows; this key sees some rows only", permission="alerts")

@@ -1,0 +1,150 @@
+"""Operations of notices: who is told of alerts, what could not be delivered, and what nobody is told of for a time."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from muniment.api.operations import Call, Empty, Operation
+from muniment.api.response_operations import ReasonText
+from muniment.api.services import Services
+from muniment.respond.routes import Silence
+
+__all__ = ["Noticing", "ReviveBody", "SilenceBody", "notice_operations"]
+
+
+class NotificationAnswer(msgspec.Struct, frozen=True):
+    """One notification to one channel. `state`: pending, delivered, dead; times in ns, 0: not yet."""
+
+    notice_id: str
+    channel: str
+    state: str
+    attempts: int
+    put_at: int
+    next_at: int
+    ended_at: int
+    remark: str
+
+
+class RouteAnswer(msgspec.Struct, frozen=True):
+    """Which notices go to which channels: of these rules, about these sources; `when` in words."""
+
+    name: str
+    channels: list[str]
+    severity_min: str
+    rules: list[str]
+    sources: list[str]
+    when: str
+
+
+class ActionAnswer(msgspec.Struct, frozen=True):
+    """Who carries orders out, and of which types."""
+
+    name: str
+    types: list[str]
+
+
+class NotificationListAnswer(msgspec.Struct, frozen=True):
+    channels: list[str]
+    routes: list[RouteAnswer]
+    notifications: list[NotificationAnswer]
+    actions: list[ActionAnswer] = []
+
+
+class ReviveBody(msgspec.Struct, frozen=True):
+    notice_id: Annotated[str, Meta(min_length=1, max_length=64)]
+    channel: Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class SilenceBody(msgspec.Struct, frozen=True):
+    source: Annotated[str, Meta(min_length=1, max_length=200, description="A rule's title; * stands for anything")]
+    reason: ReasonText
+    hours: Annotated[int, Meta(ge=1, le=720)] = 8
+    severity_max: Literal["informational", "low", "medium", "high", "critical"] = "high"
+
+
+class SilenceAnswer(msgspec.Struct, frozen=True):
+    number: int
+    source: str
+    from_ns: int
+    until_ns: int
+    by: str
+    reason: str
+    severity_max: str
+
+
+class SilenceListAnswer(msgspec.Struct, frozen=True):
+    silences: list[SilenceAnswer]
+
+
+def notice_operations(services: Services) -> list[Operation]:
+    """The operations over `services`."""
+    n = Noticing(services)
+    return [
+        Operation("GET", "/api/v1/notifications", "notifications", "What was sent to whom, and what could not be", "alerts",
+                  n.notifications, answer=NotificationListAnswer, tag="response"),
+        Operation("POST", "/api/v1/notifications/revive", "notification_revive", "Try a dead letter again", "rules", n.revive,
+                  body=ReviveBody, answer=NotificationListAnswer, tag="response", refusals=frozenset({404})),
+        Operation("GET", "/api/v1/silences", "silences", "What nobody is told of, why and until when", "alerts", n.silences,
+                  answer=SilenceListAnswer, tag="response"),
+        Operation("POST", "/api/v1/silences", "silence_create", "Tell nobody of some alerts for a time", "rules", n.silence,
+                  body=SilenceBody, answer=SilenceAnswer, status=201, tag="response"),
+        Operation("POST", "/api/v1/silences/{number}/end", "silence_end", "End a silence now", "rules", n.end_silence,
+                  answer=SilenceListAnswer, tag="response"),
+    ]  # fmt: skip
+
+
+class Noticing:
+    """The handlers. A change is recorded before its answer leaves."""
+
+    def __init__(self, services: Services) -> None:
+        self._s = services
+
+    async def notifications(self, call: Call[Any, Any]) -> NotificationListAnswer:
+        entries = await self._s.blocking(self._s.outbox.entries)
+        found = [NotificationAnswer(**{name: getattr(e, name) for name in type(e).__slots__}) for e in entries]
+        await self._s.recorder.note(call, "notify.list", "ledger", self._s.ledger.origin, results=len(found))
+        routes = [
+            RouteAnswer(
+                each.name, list(each.channels), each.severity_min, list(each.rules), list(each.sources), each.when
+            )
+            for each in self._s.notice_routes
+        ]
+        actions = [ActionAnswer(name, list(types)) for name, types in self._s.actions.items()]
+        return NotificationListAnswer(list(self._s.channels), routes, found, actions)
+
+    async def revive(self, call: Call[Empty, ReviveBody]) -> NotificationListAnswer:
+        b, now = call.body, self._s.clock()
+        await self._s.blocking(lambda: self._s.outbox.revive(b.notice_id, b.channel, now))
+        await self._s.recorder.note(call, "notify.revive", "channel", b.channel, notice=b.notice_id)
+        return await self.notifications(call)
+
+    async def silences(self, call: Call[Any, Any]) -> SilenceListAnswer:
+        found = await self._s.blocking(self._s.silences.all)
+        await self._s.recorder.note(call, "silence.list", "ledger", self._s.ledger.origin, results=len(found))
+        return SilenceListAnswer([_silence(each) for each in found])
+
+    async def silence(self, call: Call[Empty, SilenceBody]) -> SilenceAnswer:
+        b, now = call.body, self._s.clock()
+        until = now + b.hours * 3_600 * 10**9
+        made = await self._s.blocking(
+            lambda: self._s.silences.add(b.source, until, call.identity.id, b.reason, b.severity_max, now)
+        )
+        await self._s.recorder.note(
+            call, "silence.create", "rule", b.source, b.reason, hours=b.hours, severity_max=b.severity_max
+        )
+        return _silence(made)
+
+    async def end_silence(self, call: Call[Empty, Empty]) -> SilenceListAnswer:
+        number, now = int(call.path["number"]), self._s.clock()
+        await self._s.blocking(lambda: self._s.silences.end(number, now))
+        await self._s.recorder.note(call, "silence.end", "silence", str(number))
+        return await self.silences(call)
+
+
+def _silence(each: Silence) -> SilenceAnswer:
+    return SilenceAnswer(
+        int(each.id), each.sources[0], each.from_ns, each.until_ns, each.by, each.reason, each.severity_max
+    )
