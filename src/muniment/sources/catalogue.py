@@ -7,6 +7,7 @@ checked at loading; a mistake is named file:line. Compiling to SQL is the compil
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from muniment.errors import RejectedError
 from muniment.privacy.plan import SealPlan
 from muniment.sources.columns import COLUMNS, DERIVED
 from muniment.sources.located import LocatedDict, LocatedList, read_yaml
+from muniment.sources.shared import filled
 from muniment.sources.together import EARLIER, Together
 from muniment.sources.values import (
     Capture,
@@ -38,6 +40,7 @@ from muniment.sources.values import (
 __all__ = ["FOLDER", "Case", "Catalogue", "Entry", "Rules", "Sample", "load", "load_over", "read_entry"]
 
 FOLDER = FilePath(__file__).parent / "catalogue"
+_SHARED = "_shared.yaml"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 _REQUIRED = ("name", "title", "vendor", "docs", "owner", "rhythm_s", "time", "samples")
 _OPTIONAL = (
@@ -156,8 +159,9 @@ def load(*folders: FilePath) -> Catalogue:
     entries: dict[str, Entry] = {}
     for folder in (FOLDER, *folders):
         for path in sorted(folder.glob("*.yaml")):
-            entry = read_entry(path.read_text("utf-8"), path.name)
-            entries[entry.name] = entry
+            if path.name != _SHARED:
+                entry = read_entry(path.read_text("utf-8"), path.name)
+                entries[entry.name] = entry
     return Catalogue(entries)
 
 
@@ -180,7 +184,13 @@ def load_over(shipped: Catalogue, folder: FilePath) -> tuple[Catalogue, tuple[st
 
 def read_entry(text: str, file: str) -> Entry:
     """One file's entry. Raises RejectedError whose `field` is file:line."""
-    return _Reader(file).entry(read_yaml(text, file))
+    return _Reader(file).entry(filled(read_yaml(text, file), file, _fragments()))
+
+
+@functools.cache
+def _fragments() -> LocatedDict:
+    """What entries have in common, by name."""
+    return read_yaml((FOLDER / _SHARED).read_text("utf-8"), _SHARED)
 
 
 class _Reader:
