@@ -46,6 +46,13 @@ MISTAKES = {
         1,
         "a let needs another name",
     ),
+    "a fragment that is not shared": ("let:\n  text: a\n  b: {shared: nothing}\n", 10, "no fragment 'nothing'"),
+    "a fragment where it does not fit": (
+        "let:\n  text: a\ncases:\n  - {shared: word_of_outcome}\n",
+        11,
+        "a case has no key",
+    ),
+    "a name that a fragment needs": ("let:\n  said: {shared: word_of_outcome}\n", 1, "$text is neither"),
     "a personal kind nobody knows": ("personal:\n  - {path: a, kind: shoe}\n", 9, "personal kind"),
 }
 
@@ -71,6 +78,25 @@ def test_broken_yaml_is_named_with_its_line() -> None:
 
 def _map(client: Any, text: str, record: str) -> dict[str, str | int]:
     return map_records(_entry(text), [record.encode()], client)[0]
+
+
+def test_a_shared_list_gives_its_items_and_a_sample_keeps_its_own(client: Any) -> None:
+    text = """
+personal:
+  - {path: who, kind: name}
+  - {shared: people_in_a_line}
+let:
+  text: a
+  said: {shared: word_of_outcome}
+fields:
+  outcome: {shared: outcome_of_word}
+"""
+    entry = read_entry(
+        HEAD + text + 'samples:\n  - {origin: mine, record: {"shared": "x"}, expect: {action: x}}\n', "x.yaml"
+    )
+    assert [row.get("path", row.get("text")) for row in entry.personal] == ["who", *["syslog.message"] * 4]
+    assert entry.samples[0].record == b'{"shared": "x"}'
+    assert map_records(entry, [b'{"a": "login was rejected"}'], client)[0]["outcome"] == "failure"
 
 
 def test_a_path_reads_arrays_by_index_all_and_by_key(client: Any) -> None:

@@ -9,11 +9,12 @@ import pytest
 
 from muniment.detect.evaluate import Ready
 from muniment.detect.keyvalue import with_fields
-from muniment.detect.logsources import kind_of_entry, taxonomy_of
+from muniment.detect.logsources import kind_of_entry, taxonomy_of, windows_kind
 from muniment.detect.reading import Row
+from muniment.detect.rule import LogSource
 from muniment.detect.rules import load_rules
 from muniment.sources.catalogue import Catalogue, read_entry
-from muniment.sources.testing import map_records
+from muniment.sources.testing import Recollection, map_records
 
 CASES = [
     ("windows", "EVTX", "{product: windows, category: process_creation}", "Image|endswith: '\\cmd.exe'\n    CommandLine|contains: whoami"),
@@ -36,6 +37,22 @@ CASES = [
     ("m365", "a mailbox rule", "{product: m365, service: audit}", "Operation: New-InboxRule"),
     ("fortinet", "an administrator fails", "{product: fortigate, service: event}", "action: login\n    status: failed"),
     ("openssh", "", "{product: linux, service: sshd}", "keywords"),
+    ("opencanary", "tries a password", "{product: opencanary, category: application}", "logtype: 4002"),
+    ("zeek", "a request", "{product: zeek, service: http}", "host|endswith: .ru\n    uri|endswith: .exe\n    id.resp_p: 80"),
+    ("zeek", "a ticket", "{product: zeek, service: kerberos}", "request_type: TGS\n    cipher: rc4-hmac"),
+    ("atlassian", "Bitbucket", "{product: bitbucket, service: audit}", "auditType.category: Authentication\n    auditType.action: User login failed(SSH)"),
+    ("sysmon_linux", "a program starts", "{product: linux, category: process_creation}", "Image|endswith: /curl\n    ParentImage|endswith: /bash\n    CommandLine|contains: http"),
+    ("sysmon_linux", "a connection", "{product: linux, category: network_connection}", "DestinationHostname: pool.minexmr.com\n    Initiated: 'true'\n    DestinationPort: 4444"),
+    ("sysmon_linux", "as JSON", "{product: linux, category: file_event}", "TargetFilename|startswith: /etc/cron.d/"),
+    ("auditd", "a connection over IPv4", "{product: linux, category: network_connection}", "DestinationIp: 203.0.113.7"),
+    ("macos_events", "a script runs", "{product: macos, category: process_creation}", "Image|endswith: /osascript\n    ParentImage|endswith: /zsh\n    CommandLine|contains: osascript -e"),
+    ("macos_events", "a launch agent", "{product: macos, category: file_event}", "TargetFilename|contains: /LaunchAgents/"),
+    ("osquery", "a program runs on a Mac", "{product: macos, category: process_creation}", "Image|endswith: /osascript\n    CommandLine|contains: display dialog"),
+    ("osquery", "a file is made on a Mac", "{product: macos, category: file_event}", "TargetFilename|endswith: .plist"),
+    ("rpc_firewall", "", "{product: rpc_firewall, category: application}", "EventLog: RPCFW\n    EventID: 3\n    OpNum: 3"),
+    ("clamav", "", "{category: antivirus}", "Signature|contains: Webshell"),
+    ("aws_elb", "an application", "{category: webserver}", "cs-method: GET\n    cs-uri-query|contains: admin\n    sc-status: 403"),
+    ("aws_route53", "a question", "{category: dns}", "query|contains: example"),
 ]  # fmt: skip
 
 
@@ -54,7 +71,8 @@ def test_a_rule_in_sigmas_words_finds_the_sample(
     ready = Ready(loaded.rules, (), formats)
     assert name in ready.wanted.raw
     wanted = [each for each in entry.samples if sample in each.name]
-    columns = map_records(entry, [each.record for each in wanted], client)
+    said = [Recollection(catalogue).of([*each.earlier, each.record])[-1] for each in wanted]
+    columns = map_records(entry, [each.record for each in wanted], client, earlier=said)
     rows = [
         Row((n, 0, "s", name, str(c.get("class_name", "")), orjson.dumps(c).decode(), each.record.decode()))
         for n, (each, c) in enumerate(zip(wanted, columns, strict=True))
@@ -73,6 +91,26 @@ def test_pairs_in_texts_are_fields_and_hexadecimal_is_read() -> None:
     assert found["acct"] == "root"
     assert found["res"] == "kept"
     assert with_fields(b'{"other":1}', ("message",)) == b'{"other":1}'
+
+
+def test_the_data_and_the_head_of_an_event_in_xml_are_fields() -> None:
+    text = '<Event><System><EventID>1</EventID><Computer>web-1</Computer></System><EventData><Data Name="CommandLine">a &lt; b=c</Data></EventData></Event>'
+    found = orjson.loads(with_fields(orjson.dumps({"message": text}), ("message",)))
+    assert {name: found[name] for name in ("EventID", "Computer", "CommandLine")} == {
+        "EventID": "1", "Computer": "web-1", "CommandLine": "a < b=c",
+    }  # fmt: skip
+    assert "b" not in found
+
+
+@pytest.mark.parametrize("product", ["jvm", "spring", "django", "nodejs", "sql"])
+def test_errors_of_applications_are_of_several_products(product: str, catalogue: Catalogue) -> None:
+    kind = kind_of_entry(catalogue["app_error"].sigma)
+    assert kind.has(LogSource("application", product, ""))
+    assert not kind.has(LogSource("application", "opencanary", ""))
+
+
+def test_findings_of_defender_are_those_of_an_antivirus() -> None:
+    assert windows_kind("Microsoft-Windows-Windows Defender/Operational", "1116").has(LogSource("antivirus", "", ""))
 
 
 @pytest.mark.parametrize(

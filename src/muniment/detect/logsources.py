@@ -51,6 +51,7 @@ _CATEGORIES: Mapping[str, Mapping[str, tuple[int, ...]]] = {
     "powershellcore/operational": {"ps_module": (4103,), "ps_script": (4104,)},
     _CLASSIC: {"ps_classic_start": (400,), "ps_classic_provider_start": (600,), "ps_classic_script": (800,)},
     "security": {"process_creation": (4688,)},
+    "microsoft-windows-windows defender/operational": {"antivirus": (1006, 1007, 1015, 1116, 1117)},
     "microsoft-windows-kernel-file/analytic": {"file_access": (12,), "file_rename": (19, 27), "file_delete": (26,)},
 }  # fmt: skip
 
@@ -66,11 +67,13 @@ class Kind:
     """Fields whose value every event of the kind has."""
     acts: tuple[tuple[str, str, str], ...] = ()
     """(action, text in the record, category): what events of one format are told apart by; `categories` has all of them."""
+    also: frozenset[str] = frozenset()
+    """Other products whose rules mean such events too: errors of a JVM are those of Spring."""
 
     def has(self, source: LogSource) -> bool:
         """Is a rule with this log source about such events? What it leaves open, it does not care for."""
         return (
-            source.product in {"", self.product}
+            (source.product in {"", self.product} or source.product in self.also)
             and (not source.category or source.category in self.categories)
             and (not source.service or source.service in self.services)
         )
@@ -83,7 +86,7 @@ class Kind:
 
 @lru_cache(maxsize=1_024)
 def _of_category(kind: Kind, category: str) -> Kind:
-    return Kind(kind.product, frozenset([category] if category else ()), kind.services, kind.known)
+    return Kind(kind.product, frozenset([category] if category else ()), kind.services, kind.known, also=kind.also)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,9 @@ def kind_of_entry(given: Mapping[str, Any]) -> Kind:
 
     acts = tuple((str(a["action"]), str(a.get("holds", "")), str(a["category"])) for a in given.get("acts", ()))
     categories = words("category") | {category for _, _, category in acts}
-    return Kind(str(given.get("product", "")), categories, words("service"), acts=acts)
+    products = given.get("product", "")
+    product, *also = products if isinstance(products, list) else [products]
+    return Kind(str(product), categories, words("service"), acts=acts, also=frozenset(map(str, also)))
 
 
 @lru_cache(maxsize=4_096)

@@ -7,6 +7,7 @@ checked at loading; a mistake is named file:line. Compiling to SQL is the compil
 
 from __future__ import annotations
 
+import functools
 import pickle
 import re
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ from muniment.privacy import plan
 from muniment.privacy.plan import SealPlan
 from muniment.sources.columns import COLUMNS, DERIVED
 from muniment.sources.located import LocatedDict, LocatedList, read_yaml
+from muniment.sources.shared import filled
 from muniment.sources.together import EARLIER, Together
 from muniment.sources.values import (
     Capture,
@@ -41,6 +43,7 @@ from muniment.sources.values import (
 __all__ = ["FOLDER", "Case", "Catalogue", "Entry", "Rules", "Sample", "load", "load_over", "read_entry"]
 
 FOLDER = FilePath(__file__).parent / "catalogue"
+_SHARED = "_shared.yaml"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 _REQUIRED = ("name", "title", "vendor", "docs", "owner", "rhythm_s", "time", "samples")
 _OPTIONAL = (
@@ -173,7 +176,7 @@ def _shipped() -> dict[str, Entry]:
 
 
 def _read_files(texts: Mapping[str, bytes]) -> dict[str, Entry]:
-    read = (read_entry(text.decode(), file) for file, text in texts.items())
+    read = (read_entry(text.decode(), file) for file, text in texts.items() if file != _SHARED)
     return {entry.name: entry for entry in read}
 
 
@@ -196,7 +199,13 @@ def load_over(shipped: Catalogue, folder: FilePath) -> tuple[Catalogue, tuple[st
 
 def read_entry(text: str, file: str) -> Entry:
     """One file's entry. Raises RejectedError whose `field` is file:line."""
-    return _Reader(file).entry(read_yaml(text, file))
+    return _Reader(file).entry(filled(read_yaml(text, file), file, _fragments()))
+
+
+@functools.cache
+def _fragments() -> LocatedDict:
+    """What entries have in common, by name."""
+    return read_yaml((FOLDER / _SHARED).read_text("utf-8"), _SHARED)
 
 
 class _Reader:

@@ -7,6 +7,7 @@ A JSON object pasted as a value keeps its exact text: `LocatedDict.text`.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
@@ -37,7 +38,8 @@ class LocatedList(list[Any]):
 
     __slots__ = ("lines",)
 
-    def __init__(self) -> None:
+    def __init__(self, items: Iterable[Any] = ()) -> None:
+        super().__init__(items)
         self.lines: list[int] = []
 
 
