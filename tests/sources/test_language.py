@@ -246,3 +246,10 @@ def test_a_text_that_would_end_the_process_is_refused(text: str, reason: str) ->
         read_entry(text, "own.yaml")
     assert reason in refused.value.reason
     assert refused.value.field.startswith("own.yaml:")
+
+
+def test_a_let_may_have_any_name(client: Any) -> None:
+    lets = "let:\n  type: {lower: kind}\n  case: {template: '{$type}-{$type}'}\n  time_text: who\n"
+    fields = "fields:\n  action: [$type, $case]\n  target_type: $type\n  actor_name: $time_text\n  class_uid: {class: $type}\n"
+    row = _map(client, lets + fields, '{"kind":"USER.LOGIN","who":"anna"}')
+    assert (row["action"], row["actor_name"], row["class_uid"]) == ("user.login", "anna", 3002)

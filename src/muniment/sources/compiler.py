@@ -216,7 +216,7 @@ class _Compiler:
             return EMPTY if self.steps[step] == EMPTY else step
         if f"${name}" not in self._done:  # written once: lets stand on lets, and each may be named by many
             sql = let.sql(self.scope)
-            self._done[f"${name}"] = EMPTY if sql == EMPTY else self.bind(f"_{name}", sql)
+            self._done[f"${name}"] = EMPTY if sql == EMPTY else self.bind(f"v_{name}", sql)
         return self._done[f"${name}"]
 
     def column(self, column: str) -> str:
