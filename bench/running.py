@@ -74,11 +74,12 @@ class RunningServer:
         return took
 
     def stop(self) -> None:
-        """SIGTERM, and wait."""
+        """SIGTERM, and wait; nothing when it was stopped already."""
         assert self._process is not None
         self.client.close()
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(120)
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(120)
 
     def kill(self) -> None:
         """SIGKILL: what a power cut looks like to the process."""

@@ -93,4 +93,3 @@ def test_256_writers_with_broken_connections_and_resends_leave_each_event_once(s
     assert found == Counter(sent)
     server.stop()
     assert check_ledger(server.folder / "ledger").entries >= len(sent)
-    server.start()

@@ -31,4 +31,3 @@ def test_every_event_is_acknowledged_and_there_or_refused_and_not(server: Runnin
     assert facets["source"][0]["count"] == found.accepted
     server.stop()
     check_ledger(server.folder / "ledger")
-    server.start()
