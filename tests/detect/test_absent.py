@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 
 from muniment.detect.absent import remark_on_fields
-from muniment.detect.logsources import Kind, Taxonomy, kind_of_entry, taxonomy_of
+from muniment.detect.logsources import Taxonomy, kind_of_entry, taxonomy_of
 from muniment.detect.reading import Formats
 from muniment.detect.rule import Rule
 from muniment.detect.rules import load_rules
 from muniment.sources.catalogue import load
 
-FORMATS: Formats = {
+ALL: Formats = {
     name: (kind_of_entry(entry.sigma), taxonomy_of(entry.sigma)) for name, entry in load().items() if entry.sigma
 }
+FORMATS: Formats = {name: format for name, format in ALL.items() if name != "sysmon_linux"}
 LINUX = "product: linux, category: process_creation"
 NEVER = "names ParentImage, which records of linux process_creation never hold: "
 
@@ -50,7 +51,7 @@ def test_a_monitors_field_in_a_kernels_records_is_named_with_what_follows(detect
         "category: process_creation",  # of any product
         "product: linux, service: auditd",  # any record of auditd, also as a shipper's JSON
         "product: linux",
-        "product: macos, category: process_creation",  # nobody serves it: that is said elsewhere
+        "product: macos, category: process_creation",  # JSON of a monitor
         "product: okta, service: okta",  # JSON of a vendor
         "category: webserver",
     ],
@@ -66,5 +67,4 @@ def test_an_entry_that_says_where_the_field_stands_or_holds_any_field_ends_the_r
     assert not remark_on_fields(rule, {**FORMATS, "auditd": (kind, mapped)})
     below = Taxonomy(taxonomy.names, ("process",), taxonomy.keyvalue)
     assert not remark_on_fields(rule, {**FORMATS, "auditd": (kind, below)})
-    sysmon = (Kind("linux", frozenset({"process_creation"})), Taxonomy())
-    assert not remark_on_fields(rule, {**FORMATS, "linux_sysmon": sysmon})
+    assert not remark_on_fields(rule, ALL)

@@ -129,8 +129,8 @@ def test_a_windows_rule_is_fed_by_its_channel_and_not_by_its_product(
         ("product: windows, category: ps_script", "Microsoft-Windows-PowerShell/Operational (event 4104) or PowerShellCore/Operational (event 4104)"),
         ("product: windows, category: process_creation", "Security (event 4688)"),
         ("product: windows, category: no_such", "windows no_such, which is no log source that Windows events are known by"),
-        ("product: macos, category: process_creation", "an entry of the catalogue that says it is macos process_creation"),
-        ("product: linux, category: process_creation", "events of linux process_creation, which come in the format auditd"),
+        ("product: qualys", "an entry of the catalogue that says it is qualys"),
+        ("product: linux, category: process_creation", "events of linux process_creation, which come in the format auditd or sysmon_linux"),
         ("product: muniment, service: okta", "events of the format okta"),
         ("product: muniment, category: account_change", "events of the class account change"),
     ],
@@ -145,9 +145,20 @@ def test_a_rule_about_linux_processes_is_fed_by_records_of_commands_only() -> No
     rule = "product: linux, category: process_creation"
     sources, missing = _fed(rule, "auditd", ("user.login", LOGIN))
     assert (sources, missing) == (
-        (), "events of linux process_creation, which come in the format auditd; what dc1 sent was none",
+        (), "events of linux process_creation, which come in the format auditd or sysmon_linux; what dc1 sent was none",
     )  # fmt: skip
     assert _fed(rule, "auditd", ("process.start", EXECVE)) == (("dc1",), "")
+
+
+@pytest.mark.parametrize(("formats", "is_said"), [(["auditd"], True), (["auditd", "sysmon_linux"], False), ([], False)])
+def test_a_field_is_absent_when_no_format_that_comes_in_can_hold_it(formats: list[str], is_said: bool) -> None:
+    text = BASE.replace("product: muniment{more}", "product: linux, category: process_creation").format(
+        title="one", selection="{ParentImage: /java}", condition="s"
+    )
+    rule = load_rules([("one.yml", text)]).rules[0]
+    sent = [Sent("dc1", name, "", "process.start", "unknown", 1) for name in formats]
+    remark = feeds_of(RuleSet(1, (rule,), (), (rule,), (), ()), FORMATS, sent, {})["one"].remark
+    assert ("ParentImage" in remark) is is_said
 
 
 def test_a_correlation_names_the_parts_that_nobody_feeds() -> None:

@@ -63,7 +63,7 @@ class Sent:
 class Fed:
     """The sources that feed a rule; where there are none, what is `missing`, in words.
 
-    `remark`: fields it names that none of its events can hold.
+    `remark`: fields it names that none of its events can hold, in the formats that come in.
     """
 
     sources: tuple[str, ...] = ()
@@ -80,11 +80,12 @@ def feeds_of(rules: RuleSet, formats: Formats, sent: Sequence[Sent], kinds: Kind
     events = [(each, Event(each.columns)) for each in sent]
     found: dict[str, Fed] = {}
     tests: dict[Condition, Test] = {}
+    coming = {each.format: formats[each.format] for each in sent if each.format in formats}
     for rule in rules.all_rules:
         if isinstance(rule, Rule):
             sources = _feeding(rule, formats, events, kinds, tests)
             missing = "" if sources else _missing(rule.logsource, formats, sent, kinds)
-            found[rule.key] = Fed(sources, missing, remark_on_fields(rule, formats))
+            found[rule.key] = Fed(sources, missing, remark_on_fields(rule, coming))
     titles = {rule.key: rule.title for rule in rules.all_rules}
     for each in rules.all_rules:
         if isinstance(each, Correlation):
