@@ -92,8 +92,7 @@ def _condition(kind: Kind, value: str) -> tuple[str, dict[str, object]]:
     if kind == "key":
         return "session_id = {value:String}", {"value": value}
     spelt = (
-        f"lowerUTF8(normalizeUTF8NFKC(toString({name}))) = {{value:String}}"
-        for name in ("actor_id", "actor_name", "actor_email")
+        f"lowerUTF8(normalizeUTF8NFKC({name})) = {{value:String}}" for name in ("actor_id", "actor_name", "actor_email")
     )
     return f"({' OR '.join(spelt)})", {"value": key_of(kind, value)[1]}
 
