@@ -11,13 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muniment.privacy import seal
-from muniment.privacy.places import has_twins
+from muniment.privacy.places import Reader, Spans, has_twins
 from muniment.privacy.plan import SealPlan
 from muniment.privacy.seal import Patterns, Sealer
 from muniment.sources import catalogue
 
 ENTRIES = catalogue.load()
-PLAN = SealPlan.compile({json.dumps(row, sort_keys=True): row for e in ENTRIES.values() for row in e.personal}.values())
+PLAN = SealPlan.compile(
+    {json.dumps(row, sort_keys=True): row for e in ENTRIES.values() for row in (*e.personal, *e.people)}.values()
+)
 RECORDS = [sample.record for entry in ENTRIES.values() for sample in entry.samples]
 AT_ONCE = Sealer(PLAN)
 
@@ -84,3 +86,16 @@ def test_a_key_that_stands_twice_in_an_object_is_seen(document: str) -> None:
         assert found
     if not twice:
         assert not found
+
+
+_PATHS = [("user",), ("user", "name"), ("user", -1, "name"), ("user", 0), ("x", "user"), ("x", 1, "user"), ("é", -1)]
+
+
+@given(_DOCUMENTS | st.lists(_DOCUMENTS, max_size=3).map(lambda inner: f'{{"user": [{", ".join(inner)}], "x": {{}}}}'))
+def test_the_quick_way_to_values_finds_what_the_walk_over_all_tokens_finds(document: str) -> None:
+    record = document.encode()
+    if not record.startswith(b"{") or has_twins(record, frozenset(key.encode() for key in ("user", "name", "x", "é"))):
+        return
+    walked = {n: [record[a:b] for a, b in where] for n, where in Spans(_PATHS).of(record).items()}
+    walked = {n: kept for n, raws in walked.items() if (kept := [raw for raw in raws if raw != b"null"])}
+    assert Reader(_PATHS).read(record) == walked

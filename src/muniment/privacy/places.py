@@ -1,7 +1,7 @@
 """Where values stand in JSON text: `Reader` fetches the values at given paths, `spans` finds their byte ranges. Pure.
 
-`Reader` is the quick way: one decode of each object that holds a place, which leaves all values as they are and checks the
-JSON as it goes; array elements, and what is below a place that is wanted whole, are walked from the raw text around them.
+`Reader` is the quick way: one decode of each object and array that holds a place, which leaves all values as they are and
+checks the JSON as it goes.
 `Spans` is the thorough way: it walks all tokens, so it also finds every one of several equal keys.
 """
 
@@ -65,36 +65,25 @@ def _refuse_twins(pairs: list[tuple[str, Any]]) -> None:
 
 class Reader:
     """Reads the raw JSON text at each of `paths`; compiled once per plan. What it costs follows from what a record has, not from
-    how many places there are.
+    how many places there are: every object and array that holds a place is decoded once.
     """
 
     def __init__(self, paths: Sequence[tuple[Step, ...]]) -> None:
-        self._whole = set(paths)
-        self._walked = {path[:end] for path in paths for end, step in enumerate(path) if not isinstance(step, str)}
-        self._root: _Level = {}
+        self._root = _Place()
         for number, path in enumerate(paths):
-            prefix, rest = self._cut(path)
-            level = self._root
-            for key in prefix[:-1]:
-                level = level.setdefault(key, ([], {}))[1]
-            level.setdefault(prefix[-1], ([], {}))[0].append((number, rest))
+            place = self._root
+            for step in path:
+                steps = place.keys if isinstance(step, str) else place.picks
+                place = steps.setdefault(step, _Place())
+            place.numbers.append(number)
 
-    def _cut(self, path: tuple[Step, ...]) -> tuple[tuple[str, ...], tuple[Step, ...]]:
-        """The leading keys down to the first place that is itself wanted, or an array, and the steps to walk from there."""
-        end = 0
-        while end < len(path) and isinstance(path[end], str):
-            end += 1
-            if path[:end] in self._whole or path[:end] in self._walked:
-                break
-        return tuple(str(step) for step in path[:end]), path[end:]
-
-    def read(self, record: bytes) -> dict[int, Sequence[bytes]]:
+    def read(self, record: bytes) -> dict[int, list[bytes]]:
         """By the number of the path, the raw values found, where there are any; a null counts as not found.
 
         Raises:
             RejectedError: not one JSON object in UTF-8.
         """
-        found: dict[int, Sequence[bytes]] = {}
+        found: dict[int, list[bytes]] = {}
         try:
             if not record.isascii():
                 record.decode()
@@ -106,46 +95,51 @@ class Reader:
         return found
 
 
-_Level = dict[str, tuple[list[tuple[int, tuple[Step, ...]]], "_Level"]]
-"""By key: the places that are at it, with the steps that go on from there; and what is looked for below."""
+class _Place:
+    """What is wanted of a value: itself (the numbers of its paths), and what is below it by key and in elements."""
+
+    __slots__ = ("keys", "numbers", "picks")
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.keys: dict[Step, _Place] = {}
+        self.picks: dict[Step, _Place] = {}
 
 
-def _fetch(text: bytes | msgspec.Raw, level: _Level, found: dict[int, Sequence[bytes]]) -> None:
+def _fetch(text: bytes, place: _Place, found: dict[int, list[bytes]]) -> None:
+    """All that is wanted below an object."""
+    keys = place.keys
     for key, value in _OBJECT.decode(text).items():
-        look = level.get(key)
-        if look is None:
-            continue
-        places, below = look
-        raw = bytes(value)
-        if raw == b"null":
-            continue
-        for number, rest in places:
-            values = _walk(raw, rest) if rest else (raw,)
-            if values:
-                found[number] = values
-        if below and raw[0] == 0x7B:
-            _fetch(raw, below, found)
+        below = keys.get(key)
+        if below is not None:
+            _take(bytes(value), below, found)
 
 
-def _walk(raw: bytes, steps: Sequence[Step]) -> list[bytes]:
-    values = [raw]
-    for step in steps:
-        values = [below for value in values for below in _step(value, step)]
-    return [value for value in values if value != b"null"]
-
-
-def _step(raw: bytes, step: Step) -> list[bytes]:
-    try:
-        if isinstance(step, str):
-            found = _OBJECT.decode(raw).get(step)
-            return [] if found is None else [bytes(found)]
+def _take(raw: bytes, place: _Place, found: dict[int, list[bytes]]) -> None:
+    """The value, where it is wanted, and what is wanted below it."""
+    if raw == b"null":
+        return
+    for number in place.numbers:
+        found.setdefault(number, []).append(raw)
+    if place.keys and raw[0] == 0x7B:
+        _fetch(raw, place, found)
+    if place.picks and raw[0] == 0x5B:
         elements = [bytes(element) for element in _ARRAY.decode(raw)]
-    except msgspec.ValidationError:
-        return []
+        for step, below in place.picks.items():
+            for element in _picked(elements, step):
+                _take(element, below, found)
+
+
+def _picked(elements: list[bytes], step: Step) -> list[bytes]:
     if isinstance(step, int):
         return elements if step < 0 else elements[step : step + 1]
-    key, value = step
-    return [element for element in elements if any(_is_text(found, value) for found in _step(element, key))]
+    key, value = step[0], step[1]
+    return [element for element in elements if element[0] == 0x7B and _has(element, key, value)]
+
+
+def _has(element: bytes, key: str, value: str) -> bool:
+    found = _OBJECT.decode(element).get(key)
+    return found is not None and _is_text(bytes(found), value)
 
 
 def _is_text(raw: bytes, text: str) -> bool:

@@ -62,8 +62,8 @@ class Patterns:
             self._set.Add("")  # matches always: an answer without it says that the engine gave up
             self._set.Compile()
 
-    def that_match(self, text: str) -> Sequence[int]:
-        """Numbers of the patterns that are in a text, and maybe of others."""
+    def that_match(self, text: bytes) -> Sequence[int]:
+        """Numbers of the patterns that are in a text in UTF-8, and maybe of others."""
         if self._set is None:
             return self._numbers
         met = self._set.Match(text) or ()
@@ -151,17 +151,18 @@ class Sealer:
             for place, patterns in self._found_by
             for order, raw in enumerate(found.get(place, ()))
             if raw[0] == 0x22
-            for text in (_as_text(raw),)
+            for text in (_as_bytes(raw),)
             for number in patterns.that_match(text)
         ]
         hits.sort()
         for number, _, text in hits:
             pattern, group, subject, spelled = self._texts[number]
-            for match in pattern.finditer(text):
-                value = match.group(group)
-                if value:
+            for match in pattern.finditer(text):  # of bytes: the engine's offsets need not be counted in characters
+                found_value = match.group(group)
+                if found_value:
+                    value = found_value.decode()
                     owner = match.group(subject) if subject is not None else None
-                    yield msgspec.json.encode(value), owner or spelled(value)
+                    yield msgspec.json.encode(value), owner.decode() if owner else spelled(value)
 
     @staticmethod
     def _owner(found: Mapping[int, Sequence[bytes]], subject: int, raw: bytes) -> str:
@@ -201,6 +202,11 @@ def _as_text(raw: bytes) -> str:
     if raw[0] == 0x22:
         return raw[1:-1].decode() if b"\\" not in raw else str(msgspec.json.decode(raw))
     return raw.decode()
+
+
+def _as_bytes(raw: bytes) -> bytes:
+    """A raw string's content in UTF-8."""
+    return raw[1:-1] if b"\\" not in raw else str(msgspec.json.decode(raw)).encode()
 
 
 def _replace(record: bytes, values: Mapping[bytes, _Value]) -> tuple[bytes, Groups] | None:

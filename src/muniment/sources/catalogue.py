@@ -24,6 +24,7 @@ from muniment.privacy import plan
 from muniment.privacy.plan import SealPlan
 from muniment.sources.columns import COLUMNS, DERIVED
 from muniment.sources.located import LocatedDict, LocatedList, read_yaml
+from muniment.sources.people import captured_people
 from muniment.sources.shared import filled
 from muniment.sources.together import EARLIER, Together
 from muniment.sources.values import (
@@ -114,7 +115,8 @@ class Sample:
 class Entry:
     """One known system. `inside` names the entry whose records it is found in (openssh inside syslog).
 
-    `alone` is how it is recognised outside those (a database's JSON log, beside its lines in syslog).
+    `alone` is how it is recognised outside those (a database's JSON log, beside its lines in syslog). `people` are rows
+    like those of `personal`, of what the mapping itself reads people by.
     """
 
     name: str
@@ -136,6 +138,7 @@ class Entry:
     notes: str = ""
     sigma: Mapping[str, Any] = field(default_factory=dict)
     together: Together | None = None
+    people: tuple[dict[str, str], ...] = ()
 
 
 class Catalogue(Mapping[str, Entry]):
@@ -232,6 +235,7 @@ class _Reader:
         alone = self._condition(raw["alone"], raw.lines["alone"]) if "alone" in raw else None
         if alone is not None and "inside" not in raw:
             raise self.error("alone is for an entry that is inside another one", raw.lines["alone"])
+        mapping = self._mapping(raw)
         return Entry(
             name=name,
             title=self._text(raw, "title"),
@@ -246,12 +250,13 @@ class _Reader:
             alone=alone,
             personal=tuple(self._personal(raw)),
             secrets=tuple(str(item) for item in raw.get("secrets", [])),
-            mapping=self._mapping(raw),
+            mapping=mapping,
             samples=tuple(self._samples(raw)),
             file=self.file,
             notes=str(raw.get("notes", "")),
             sigma=self._sigma(raw),
             together=self._together(raw, name),
+            people=captured_people(mapping),
         )
 
     def _sigma(self, raw: LocatedDict) -> dict[str, Any]:

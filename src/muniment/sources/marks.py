@@ -59,19 +59,21 @@ def _of_test(test: Test) -> Iterable[str]:
         yield from pattern_marks("|".join(map(re.escape, test.wanted)))
 
 
-def pattern_marks(pattern: str) -> list[str]:
+def pattern_marks(pattern: str, score_min: float = _SCORE_MIN) -> list[str]:
     """At most one pattern that stands in the JSON text of whatever `pattern` matches; the most particular one.
+
+    `score_min`: how particular it must be; a letter or digit counts 1.
 
     >>> pattern_marks(r"^CEF: ?[0-9]\\|")
     ['CEF:']
     >>> pattern_marks(r"^\\S+ \\[\\d\\d/[A-Z][a-z]+/\\d{4}:")
     ['\\\\\\\\?/(?:[0-9]){4}:']
     """
-    return list(_most_particular(pattern))
+    return list(_most_particular(pattern, score_min))
 
 
 @lru_cache(maxsize=4_096)
-def _most_particular(pattern: str) -> tuple[str, ...]:
+def _most_particular(pattern: str, score_min: float) -> tuple[str, ...]:
     if any(form in pattern for form in _RE2_ONLY):
         return ()
     try:
@@ -79,7 +81,7 @@ def _most_particular(pattern: str) -> tuple[str, ...]:
     except Exception:  # RE2 reads some forms that this parser does not
         return ()
     score, text = max(_runs(tree), default=_NOTHING)
-    if score < _SCORE_MIN:
+    if score < score_min:
         return ()
     return (f"(?i){text}" if tree.state.flags & re.IGNORECASE else text,)
 

@@ -19,6 +19,7 @@ from muniment.errors import RejectedError
 from muniment.event.model import Arrival
 from muniment.privacy.plan import SealPlan
 from muniment.sources.catalogue import Catalogue
+from muniment.sources.people import without_covered
 
 __all__ = ["AUTO", "SOURCE_ID", "Counters", "Privacy", "SourceInfo", "SourceRegistry"]
 
@@ -213,7 +214,7 @@ class SourceRegistry:
         """The personal rows of a format, and of all that may be found by content under it.
 
         Of several entries that name a place the one that is recognised first says whose it is: the reader for everything
-        comes last.
+        comes last. What mappings read people by comes after all that is named.
         """
         entries = [
             entry
@@ -221,10 +222,12 @@ class SourceRegistry:
             if format in (AUTO, name) or self._catalogue[name].inside == format
         ]
         rows: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
-        for entry in sorted(entries, key=lambda entry: entry.rank):
-            for row in entry.personal:
-                place = tuple(sorted((key, value) for key, value in row.items() if key in ("path", "text", "pattern")))
-                rows.setdefault(place, row)
+        entries.sort(key=lambda entry: entry.rank)
+        named = [row for entry in entries for row in entry.personal]
+        read = without_covered([row for entry in entries for row in entry.people], named)
+        for row in (*named, *read):
+            place = tuple(sorted((key, value) for key, value in row.items() if key in ("path", "text", "pattern")))
+            rows.setdefault(place, row)
         return list(rows.values())
 
     def about(self, format: str) -> tuple[str, str]:
