@@ -95,7 +95,7 @@ def test_what_was_kept_is_what_is_read_and_compiled(tmp_path: Path) -> None:
         "from muniment.privacy.scan import Scrubber\n"
         "from muniment.sources.catalogue import FOLDER, load, read_entry\n"
         "shipped = load()\n"
-        "for path in FOLDER.glob('*.yaml'):\n"
+        "for path in FOLDER.glob('[a-z0-9]*.yaml'):\n"
         "    entry = read_entry(path.read_text('utf-8'), path.name)\n"
         "    assert shipped[entry.name] == entry, path\n"
         "print(Scrubber().scrub([b'{\"password\":\"xYz-12345678\"}', b'{}']))\n"

@@ -8,7 +8,6 @@ checked at loading; a mistake is named file:line. Compiling to SQL is the compil
 from __future__ import annotations
 
 import functools
-import pickle
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,10 +19,10 @@ import re2
 
 from muniment.errors import RejectedError
 from muniment.kept import kept
-from muniment.privacy import plan
 from muniment.privacy.plan import SealPlan
+from muniment.sources import located, nesting
 from muniment.sources.columns import COLUMNS, DERIVED
-from muniment.sources.located import LocatedDict, LocatedList, read_yaml
+from muniment.sources.located import LocatedDict, LocatedList, as_plain, of_plain, read_yaml
 from muniment.sources.people import captured_people
 from muniment.sources.shared import filled
 from muniment.sources.together import EARLIER, Together
@@ -169,13 +168,21 @@ def load(*folders: FilePath) -> Catalogue:
 
 
 def _shipped() -> dict[str, Entry]:
-    """The entries of `FOLDER`, read once for each change of them or of what reads them."""
+    """The entries of `FOLDER`; their YAML is read once for each change of it or of what reads it."""
     texts = {path.name: path.read_bytes() for path in sorted(FOLDER.glob("*.yaml"))}
-    readers = [*sorted(FilePath(__file__).parent.glob("*.py")), FilePath(plan.__file__)]
+    readers = [FilePath(located.__file__), FilePath(nesting.__file__)]
     made_from = [*(path.read_bytes() for path in readers), *(name.encode() for name in texts), *texts.values()]
-    data = kept(__file__, "catalogue", made_from, lambda: pickle.dumps(_read_files(texts), 5))
-    entries: dict[str, Entry] = pickle.loads(data)  # noqa: S301  (as trusted as the byte code it stands beside)
-    return entries
+
+    def make() -> bytes:
+        return msgspec.json.encode({file: as_plain(read_yaml(text.decode(), file)) for file, text in texts.items()})
+
+    raw = {
+        file: of_plain(plain)
+        for file, plain in msgspec.json.decode(kept(__file__, "catalogue", made_from, make)).items()
+    }
+    fragments = raw.pop(_SHARED)
+    read = (_Reader(file).entry(filled(each, file, fragments)) for file, each in raw.items())
+    return {entry.name: entry for entry in read}
 
 
 def _read_files(texts: Mapping[str, bytes]) -> dict[str, Entry]:

@@ -15,7 +15,7 @@ import yaml
 from muniment.errors import RejectedError
 from muniment.sources.nesting import FAST_LOADER, check_nesting
 
-__all__ = ["LocatedDict", "LocatedList", "read_yaml"]
+__all__ = ["LocatedDict", "LocatedList", "as_plain", "of_plain", "read_yaml"]
 
 _INT = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+]?[0-9]+)?")
@@ -99,3 +99,28 @@ def _scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
     if _INT.fullmatch(text):
         return int(text)
     return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def as_plain(value: Any) -> Any:
+    """What was read as lists, texts and numbers that JSON can hold; `of_plain` makes it again, lines and all."""
+    if isinstance(value, LocatedDict):
+        return [value.line, value.text, [[key, value.lines[key], as_plain(inner)] for key, inner in value.items()]]
+    if isinstance(value, LocatedList):
+        return [[line, as_plain(inner)] for line, inner in zip(value.lines, value, strict=True)]
+    return value
+
+
+def of_plain(value: Any) -> Any:
+    """The opposite of `as_plain`."""
+    if not isinstance(value, list):
+        return value
+    if value and isinstance(value[0], int):
+        mapping = LocatedDict()
+        mapping.line, mapping.text, items = value
+        for key, line, inner in items:
+            mapping[key] = of_plain(inner)
+            mapping.lines[key] = line
+        return mapping
+    found = LocatedList(of_plain(inner) for _, inner in value)
+    found.lines = [line for line, _ in value]
+    return found
