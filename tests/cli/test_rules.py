@@ -49,7 +49,10 @@ def test_check_names_log_sources_that_no_entry_serves(tmp_path: Path) -> None:
 def test_check_names_fields_that_no_record_of_the_log_source_holds(tmp_path: Path) -> None:
     (tmp_path / "linux.yml").write_text(RULE.replace("product: windows", "product: linux"))
     (tmp_path / "windows.yml").write_text(RULE.replace("271de298", "271de299"))
-    remark = "names ParentImage, which records of linux process_creation never hold: it can never match"
+    remark = (
+        "names ParentImage, which records of auditd of linux process_creation never hold: "
+        "it can match records of sysmon_linux only"
+    )
     done = _run("check", str(tmp_path))
     assert done.returncode == 0
     assert f"linux.yml: {remark} (it runs all the same)" in " ".join(done.stderr.split())

@@ -67,4 +67,12 @@ def test_an_entry_that_says_where_the_field_stands_or_holds_any_field_ends_the_r
     assert not remark_on_fields(rule, {**FORMATS, "auditd": (kind, mapped)})
     below = Taxonomy(taxonomy.names, ("process",), taxonomy.keyvalue)
     assert not remark_on_fields(rule, {**FORMATS, "auditd": (kind, below)})
-    assert not remark_on_fields(rule, ALL)
+
+
+def test_where_another_format_may_hold_the_field_that_one_is_named() -> None:
+    rule = _rule(LINUX, "  s: {ParentImage|endswith: /java}\n  condition: s\n")
+    said = "names ParentImage, which records of auditd of linux process_creation never hold: it can match records of sysmon_linux only"
+    assert remark_on_fields(rule, ALL) == said
+    rule = _rule(LINUX, "  s: [{ParentImage|endswith: /java}, {Image|endswith: /sh}]\n  condition: s\n")
+    assert remark_on_fields(rule, ALL).endswith("never hold: what asks for it matches in sysmon_linux only")
+    assert not remark_on_fields(rule, {"sysmon_linux": ALL["sysmon_linux"]})
