@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -44,8 +46,27 @@ def test_a_mapping_for_few_keys_is_short(catalogue: Catalogue, client: Any) -> N
     assert len(mapping.select_sql("r")) < len(compile_entry(catalogue["json"]).select_sql("r")) / 3
 
 
+def test_several_threads_may_ask_for_mappings(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a rebuild does beside what comes in. Compiling is left out and threads take turns often, so that they meet."""
+    monkeypatch.setattr("muniment.sources.narrowing.compile_entry", lambda _, absent: absent)
+    narrowing = Narrowing(catalogue["json"])
+    interval = sys.getswitchinterval()
+
+    def ask(at: int) -> bool:
+        numbers = [[20 + 2 * k, 400 + 2 * (k % 7)] for k in range(at, at + 150)]
+        return all(len(narrowing.mapping(found)) == narrowing.n_keys - 2 for found in numbers)
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(ask, range(64)))
+    finally:
+        sys.setswitchinterval(interval)
+
+
 ODD = {
     "a key with an escape": rb'{"us\u0065r":"anna","action":"login"}',
+    "a dash as an escape": rb'{"x\u002dforwarded\u002dfor":"203.0.113.7","action":"login"}',
     "a quote of a text inside as an escape": rb'{"message":"{\u0022user\u0022:\u0022anna\u0022}","data":"{\u0022user\u0022:\u0022ben\u0022}"}',
     "an array for an object": b'{"user":["anna","anna@larkfield.example"],"action":"login"}',
     "an array for an object in a text": rb'{"data":"{\"user\": [\"anna\"],\"action\":\"login\"}"}',

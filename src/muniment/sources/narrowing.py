@@ -12,6 +12,7 @@ elements the engine would count into the keys) every key counts as there.
 from __future__ import annotations
 
 import re
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -33,14 +34,14 @@ _SPARE: Final = 1.5
 _BLANK: Final = r"(?:\s|\\+[nrt])*"
 _UNCERTAIN: Final = (
     ESCAPED,
-    r"(?i)\\u00(?:22|0[9ad])",  # a quote or a blank of a text inside
+    r"(?i)\\u00(?:22|0[9ad]|2[cd])",  # a quote or a blank of a text inside; the plain characters that ESCAPED lets pass
     r"^\s*\[",
     rf'\[{_BLANK}\\*"?{_BLANK}\[',
 )
 
 
 class Narrowing:
-    """The mappings of one entry by the keys that are there. Not for use by several threads at once."""
+    """The mappings of one entry by the keys that are there. Thread-safe: a rebuild maps beside what comes in."""
 
     def __init__(self, entry: Entry) -> None:
         self._entry = entry
@@ -51,6 +52,7 @@ class Narrowing:
         keys = {segment.key for path in paths for segment in path} | {*entry.mapping.unwrap}
         self._keys = tuple(sorted(filter(is_plain, keys)))
         self._uncertain = (*_UNCERTAIN, *_arrays_for_objects(paths))
+        self._lock = threading.Lock()
         self._made: OrderedDict[frozenset[str], CompiledMapping] = OrderedDict()
 
     @property
@@ -70,10 +72,12 @@ class Narrowing:
         numbers = set(found)
         uncertain = len(self._uncertain)
         if any(number <= uncertain for number in numbers):
-            return self._of(frozenset(self._keys))
-        keys = frozenset(self._keys[(number - uncertain - 1) // 2] for number in numbers)
-        fits = [known for known in self._made if keys <= known and len(known) <= len(keys) * _SPARE]
-        return self._of(min(fits, key=len, default=keys))
+            keys = frozenset(self._keys)
+        else:
+            keys = frozenset(self._keys[(number - uncertain - 1) // 2] for number in numbers)
+        with self._lock:
+            fits = [known for known in self._made if keys <= known and len(known) <= len(keys) * _SPARE]
+            return self._of(min(fits, key=len, default=keys))
 
     def _of(self, keys: frozenset[str]) -> CompiledMapping:
         if keys not in self._made:
