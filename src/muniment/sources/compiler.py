@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 
@@ -38,7 +37,6 @@ _SEVERITIES = {
 }
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|`[^`]*`")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_QUOTED_OR_NAME = re.compile(rf"{_QUOTED.pattern}|{_NAME.pattern}")
 _GIVEN = ("record", "received_at", "source", EARLIER)
 """What expressions may name besides steps."""
 
@@ -66,7 +64,7 @@ class CompiledMapping:
         in the place of each name. Each SELECT hands on what is still asked for: the engine plans every column of each
         (measured: 0.1 ms), so few of them and few columns in each is what makes a small batch cheap.
         """
-        steps = _without_named_once(self.steps, self.columns)
+        steps = _used(self.steps, self.columns)
         given = list(dict.fromkeys((*passthrough, *_GIVEN)))
         found = table_sql
         if self.read_sql != "record":
@@ -88,23 +86,14 @@ def _names_in(sql: str) -> frozenset[str]:
     return frozenset(_NAME.findall(_QUOTED.sub("", sql)))
 
 
-def _without_named_once(steps: Mapping[str, str], columns: Collection[str]) -> dict[str, str]:
-    """The steps that are columns or named several times; each of the others stands where its name stood, if anywhere."""
-    used: dict[str, str] = {}
-    named: Counter[str] = Counter()
-    asked = list(columns)
+def _used(steps: Mapping[str, str], columns: Collection[str]) -> dict[str, str]:
+    """The steps that the columns stand on."""
+    used: set[str] = set()
+    asked = set(columns)
     while asked:
-        if (name := asked.pop()) in steps and name not in used:
-            used[name] = steps[name]
-            found = _NAME.findall(_QUOTED.sub("", steps[name]))
-            named.update(found)
-            asked += found
-    once = {name for name in used if named[name] == 1 and name not in columns}
-
-    def written(sql: str) -> str:
-        return _QUOTED_OR_NAME.sub(lambda found: f"({written(used[found[0]])})" if found[0] in once else found[0], sql)
-
-    return {name: written(sql) for name, sql in steps.items() if name in used and name not in once}
+        used |= asked
+        asked = set[str]().union(*(_names_in(steps[name]) for name in asked if name in steps)) & steps.keys() - used
+    return {name: sql for name, sql in steps.items() if name in used}
 
 
 def _levels(uses: Mapping[str, frozenset[str]]) -> dict[str, int]:
