@@ -28,7 +28,7 @@ lint: .venv/.test
 
 test: export PYTHONDONTWRITEBYTECODE :=  # the tests start servers by the hundred; each would work all out again
 test: setup-test lint  ## everything CI runs (ROOM=ledger for a part)
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --hypothesis-profile=ci tests/$(ROOM) $(if $(ROOM),,src/muniment)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder --hypothesis-profile=ci $(if $(ROOM),tests/$(ROOM),tests src/muniment)
 
 bench: .venv/.test  ## the figures, beside PostgreSQL and SQLite
 	$(BIN)/python -m bench
