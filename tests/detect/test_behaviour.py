@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muniment.detect.behaviour import DAY_US, Behaviour, BehaviourCorrelator, Learned, Surroundings
-from muniment.detect.correlation import Correlation, Match
+from muniment.detect.behaviour import DAY_US, HOUR_US, Behaviour, BehaviourCorrelator, Learned, Surroundings
+from muniment.detect.correlation import Correlation, Match, Matches
 from muniment.detect.lookalike import look_alike
 from muniment.detect.rules import load_rules
 from muniment.event.place import Place
@@ -166,6 +166,88 @@ def test_a_restart_in_the_middle_changes_nothing(steps: list[tuple[str, str, int
         assert {index for index, _ in found} >= {index for index, _ in expected if index[0] >= cut}
     else:
         assert sorted(map(str, found)) == sorted(str(each) for each in expected if each[0][0] >= cut)
+
+
+def test_a_batch_that_reaches_what_is_usual_fires_with_the_match_that_does() -> None:
+    correlator = _running(
+        "type: volume\nrules: [any]\ngroup-by: [actor]\nper: 1d\nat-least: 3\nlearning: {events: 2, span: 2d}"
+    )
+    found = []
+    for day, counts in enumerate(((1,), (1,), (1,), (1,), (1, 1, 1, 1, 1))):
+        for n, count in enumerate(counts):
+            at_us = _NOON + day * DAY_US + n * HOUR_US
+            matches = Matches("any", [day * 10 + n] * count, [at_us] * count, lambda name: ["anna"])
+            found += correlator.add_all([matches])
+    assert [firing.indexes for firing in found] == [(44,)]
+
+
+_BEHAVIOURS: tuple[dict[str, Any], ...] = (
+    {"kind": "first_seen", "fields": ("v",), "history_us": 3 * DAY_US},
+    {"kind": "first_seen", "fields": ("v",), "peers": "team"},
+    {"kind": "rare", "fields": ("v",), "entities_known": 1},
+    {"kind": "volume", "at_least": 2, "factor": 2.0},
+    {"kind": "dormant", "after_us": 3 * DAY_US},
+    {"kind": "off_hours"},
+    {"kind": "off_hours", "hours": (8, 18)},
+    {"kind": "impossible_travel", "fields": ("v",), "distance_km": 100.0},
+    {"kind": "look_alike", "fields": ("v",), "domains": ("example.com",)},
+)
+_PLACES = {"x": Place("DE", latitude=52.5, longitude=13.4), "y": Place("US", latitude=40.7, longitude=-74.0)}
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.sampled_from(_BEHAVIOURS),
+    st.lists(
+        st.tuples(st.sampled_from("aab"), st.sampled_from(["x", "y", "z", "examp1e.com", ""]), st.integers(0, 200)),
+        min_size=10,
+        max_size=60,
+    ),
+    st.integers(1, 8),
+    st.booleans(),
+)
+def test_a_batch_as_columns_fires_as_its_matches_one_by_one(
+    kind: dict[str, Any], steps: list[tuple[str, str, int]], size: int, is_late: bool
+) -> None:
+    b = Behaviour(**{"learn_events": 2, "learn_us": DAY_US, **kind})
+    rule = Correlation(
+        "",
+        "odd",
+        "Odd",
+        "low",
+        "",
+        "",
+        "",
+        (),
+        (),
+        (),
+        b.kind,
+        ("any",),
+        3_600,
+        ("actor",),
+        fields=b.fields,
+        behaviour=b,
+    )
+    around = Surroundings(_PLACES.get)
+    one, whole = BehaviourCorrelator(rule, b, around), BehaviourCorrelator(rule, b, around)
+    events = [
+        {"actor": who, "v": value, "team": "red" if who == "a" else "blue", "at": _NOON + hour * HOUR_US}
+        for who, value, hour in (steps if is_late else sorted(steps, key=lambda step: step[2]))
+    ]
+    for start in range(0, len(events), size):
+        part = events[start : start + size]
+        matches = [
+            _match(start + n, event["at"], **{k: v for k, v in event.items() if k != "at" and v})
+            for n, event in enumerate(part)
+        ]
+        expected = [firing for match in matches for firing in one.add(match)]
+        indexes, times = [match.index for match in matches], [match.time_us for match in matches]
+        columns = {name: [event[name] for event in part] for name in ("actor", "v", "team")}
+        found = whole.add_all([Matches("any", indexes, times, columns.__getitem__)])
+        assert sorted(found, key=lambda firing: firing.indexes) == expected
+        newest = max(times)
+        assert not [*one.advance(newest), *whole.advance(newest)]
+        assert one.known() == whole.known()
 
 
 @pytest.mark.parametrize(

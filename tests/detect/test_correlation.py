@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muniment.detect.correlation import Correlation, Correlator, Firing, Match
+from muniment.detect.correlation import Correlation, Firing, Match, Matches
 from muniment.detect.evaluate import Ready
 from muniment.detect.reading import Row
 from muniment.detect.rules import load_rules
+from muniment.detect.windows import Correlator
 
 S = 1_000_000
 BASE = """title: Base {name}
@@ -232,6 +233,75 @@ def test_every_window_is_found_as_if_it_were_the_first(steps: list[tuple[int, st
             fired = event[1]
             expected.append((tuple(window), False))
     assert [(firing.indexes, firing.is_more) for firing in run(rule, events)] == expected
+
+
+_BODIES = (
+    "type: event_count\nrules: [a]\ncondition: {gte: 3}",
+    "type: event_count\nrules: [a, b]\ncondition: {gt: 2}",
+    "type: event_count\nrules: [a]\ncondition: {lte: 1}",
+    "type: event_count\nrules: [a, b]\ncondition: {gte: 1}",
+    "type: value_count\nrules: [a, c]\ncondition: {gte: 2, field: value}",
+    "type: value_sum\nrules: [a]\ncondition: {gt: 5, field: value}",
+    "type: temporal\nrules: [a, b]",
+    "type: temporal\nrules: [a, b, c]\ncondition: {gte: 2}",
+    "type: temporal_ordered\nrules: [a, b]",
+    "type: temporal_ordered\ncondition: a and b and not c",
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.sampled_from(_BODIES),
+    st.lists(
+        st.tuples(
+            st.sampled_from("abc"), st.integers(0, 40), st.sampled_from(["x", "x", "y", ""]), st.sampled_from("123")
+        ),
+        min_size=5,
+        max_size=40,
+    ),
+    st.integers(1, 8),
+    st.booleans(),
+)
+def test_a_batch_as_columns_fires_as_its_matches_one_by_one(
+    body: str, events: list[Event], size: int, is_late: bool
+) -> None:
+    rule = correlation(f"{body}\ngroup-by: [who]\ntimespan: 10s")
+    events = [event for event in events if event[0] in rule.rules]
+    if not is_late:
+        events.sort(key=lambda event: event[1])
+    one, whole = Correlator(rule, 3_600), Correlator(rule, 3_600)
+    for start in range(0, len(events), size):
+        part = list(enumerate(events))[start : start + size]
+        expected: list[Firing] = []
+        for index, (name, second, who, value) in part:
+            fields = {"who": tuple(filter(None, (who,))), "value": (value,)}
+            expected += one.add(Match(name, index, second * S, lambda f, fields=fields: fields[f]))  # type: ignore[misc]
+        found = whole.add_all([_columns(part, name) for name in rule.rules])
+        newest = max(event[1] for _, event in part) * S
+        expected += one.advance(newest)
+        found += whole.advance(newest)
+        assert sorted(map(_said, found)) == sorted(map(_said, expected))
+    assert one.n_groups == whole.n_groups
+    assert sorted(map(_said, one.advance(200 * S))) == sorted(map(_said, whole.advance(200 * S)))
+
+
+def test_matches_that_come_late_in_a_quiet_batch_stand_where_they_belong() -> None:
+    rule = correlation("type: event_count\nrules: [a]\ngroup-by: [who]\ntimespan: 10s\ncondition: {gte: 3}")
+    correlator = Correlator(rule, 3_600)
+    found = [
+        correlator.add_all([_columns([(n, ("a", second, "x", ""))], "a")]) for n, second in enumerate((50, 45, 52))
+    ]
+    assert [[firing.indexes for firing in each] for each in found] == [[], [], [(1, 0, 2)]]
+
+
+def _columns(part: Sequence[tuple[int, Event]], name: str) -> Matches:
+    mine = [(index, event) for index, event in part if event[0] == name]
+    columns = {"who": [event[2] for _, event in mine], "value": [event[3] for _, event in mine]}
+    return Matches(name, [index for index, _ in mine], [event[1] * S for _, event in mine], columns.__getitem__)
+
+
+def _said(firing: Firing) -> tuple[object, ...]:
+    return firing.indexes, firing.group, firing.is_more, firing.first_us, firing.last_us
 
 
 def test_a_rule_that_fails_is_left_out_and_named_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,10 @@ from typing import Any, cast
 
 from memory_ledger import MAPPINGS, START_NS, MemoryLedger, record
 
+from muniment.detect.correlation import Firing
 from muniment.detect.evaluate import Ready
 from muniment.detect.feeding import Feeding
-from muniment.detect.logsources import kind_of_entry, taxonomy_of
+from muniment.detect.logsources import PLAIN, Kind, kind_of_entry, taxonomy_of
 from muniment.detect.rule import RuleSet
 from muniment.detect.rules import load_rules
 from muniment.limits import FEEDING_LOOKED_AT
@@ -65,6 +66,131 @@ def test_columns_shapes_and_lazily_read_records(engine: Engine) -> None:
 
     assert found[True] == found[False] == [(0, "who"), (2, "deep"), (4, "deep")]
     assert ready.wanted.read(engine, "`index` > {a:UInt64}", {"a": 99}, "ORDER BY `index`").newest_us == 0
+
+
+_CORRELATED = """
+title: Failed
+name: failed
+logsource: {product: muniment}
+detection:
+  a: {action: user.login, outcome: failure}
+  condition: a
+---
+title: Login
+name: login
+logsource: {product: muniment}
+detection:
+  a: {action: user.login, outcome: success}
+  condition: a
+---
+title: Deep
+name: said
+logsource: {product: muniment}
+detection:
+  a: {record.metadata.why: because}
+  condition: a
+---
+title: What the app says
+name: raw
+logsource: {product: app}
+detection:
+  a: {action: a.b}
+  condition: a
+---
+title: Said addresses
+name: addresses
+correlation: {type: event_count, rules: [raw], group-by: [src_ip], timespan: 1h, condition: {gte: 2}}
+---
+title: Guessing
+name: guessing
+correlation: {type: event_count, rules: [failed], group-by: [src_ip], timespan: 1h, condition: {gte: 3}}
+---
+title: Guessed
+name: guessed
+correlation: {type: temporal_ordered, rules: [guessing, login], group-by: [src_ip], timespan: 1h}
+---
+title: Devices
+name: devices
+correlation: {type: value_count, rules: [login], group-by: [actor], timespan: 1h, condition: {gte: 2, field: device}}
+---
+title: Teams
+name: teams
+correlation: {type: event_count, rules: [said], group-by: [record.metadata.team], timespan: 1h, condition: {gte: 2}}
+---
+title: Codes
+name: codes
+correlation: {type: event_count, rules: [login], group-by: [class_uid], timespan: 1h, condition: {gte: 3}}
+"""
+
+
+def test_correlations_fed_by_columns_fire_as_those_fed_one_by_one(engine: Engine) -> None:
+    firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+    events = [
+        record(action="user.login", outcome="failure", actor_id="anna", ip="203.0.113.7", message=f"{n}")
+        for n in range(4)
+    ]
+    events += [
+        record(action="user.login", outcome="failure", actor_id="anna", message="no address"),
+        record(
+            action="user.login",
+            outcome="success",
+            **{"class": "3002"},
+            actor_id="anna",
+            ip="203.0.113.7",
+            user_agent="curl/8.5.0",
+            message="in",
+        ),
+        record(
+            action="user.login",
+            outcome="success",
+            actor_id="anna",
+            ip="2001:db8::7",
+            user_agent=firefox,
+            message="also",
+        ),
+        record(
+            action="user.login",
+            outcome="success",
+            **{"class": "3002"},
+            actor_id="bert",
+            user_agent=firefox,
+            message="1",
+        ),
+        record(
+            action="user.login",
+            outcome="success",
+            **{"class": "3002"},
+            actor_id="bert",
+            user_agent=firefox + " ",
+            message="2",
+        ),
+        record(action="a.b", metadata={"why": "because", "team": "red"}, src_ip="said", ip="192.0.2.1", message="3"),
+        record(action="a.b", metadata={"why": "because", "team": "red"}, src_ip="said", ip="192.0.2.2", message="4"),
+    ]
+    ledger = MemoryLedger()
+    projector = Projector(engine, ledger, None, MAPPINGS)
+    ledger.append(events)
+    projector.recover()
+    loaded = load_rules([("rules.yml", _CORRELATED)])
+    assert not loaded.refused
+    formats = {"flat": (Kind("app"), PLAIN)}
+    one, whole = (Ready(loaded.rules, loaded.correlations, formats) for _ in range(2))
+    rows = one.wanted.read(engine, "`index` >= {a:UInt64}", {"a": 0}, "ORDER BY `index`", is_lazy=True)
+    expected = [firing for row, rule in one.matches(rows, engine) for firing in one.fed(row, rule)]
+    rows = whole.wanted.read(engine, "`index` >= {a:UInt64}", {"a": 0}, "ORDER BY `index`", is_lazy=True)
+    found = whole.fed_all(rows, whole.found(rows, engine))
+
+    def said(firing: Firing) -> tuple[object, ...]:
+        return firing.indexes, firing.correlation.name, firing.group, firing.is_more
+
+    assert sorted(map(said, found)) == sorted(map(said, expected))
+    assert {firing.correlation.name: firing.group[0][1] for firing in found if not firing.is_more} == {
+        "guessed": "203.0.113.7",
+        "devices": "anna",
+        "teams": "red",
+        "codes": "3002",
+        "addresses": "said",
+    }
 
 
 _LINUX = """

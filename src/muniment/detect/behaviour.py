@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from itertools import product
+from itertools import product, repeat
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from muniment.detect.correlation import Correlation, Firing, Match
+from muniment.detect.correlation import Correlation, Firing, Match, Matches, tuples
 from muniment.detect.lookalike import look_alike
 from muniment.event.place import Place
 from muniment.limits import BEHAVIOUR_ENTITIES_MAX, BEHAVIOUR_VALUES_MAX
@@ -119,6 +119,7 @@ class BehaviourCorrelator:
         self._domains = (*behaviour.domains, *around.domains)
         self._entities: dict[tuple[str, ...], _Entity] = {}
         self._having: dict[tuple[str, str], dict[tuple[str, ...], int]] = {}  # (peer, value) -> entity -> last seen
+        self.takes_columns = len(behaviour.fields) < 2
         self._has_others = behaviour.kind == "rare" or bool(behaviour.peers)
         self._newest = self._tidied = 0
         self._fields_of = cache(self._fields)
@@ -177,25 +178,102 @@ class BehaviourCorrelator:
         if fields and not values:
             return ()
         key = tuple([each[0] for each in groups])
+        at = (match.index, match.time_us)
         if sum(map(len, groups)) == len(groups) and len(values) < 2:  # nearly always: one of each
-            return self._added(match, key, peer, values[0] if values else "")
+            return self._added(*at, key, peer, values[0] if values else "")
         every = [(key, value) for key in dict.fromkeys(product(*groups)) for value in dict.fromkeys(values or [""])]
-        return [firing for key, value in every for firing in self._added(match, key, peer, value)]
+        return [firing for key, value in every for firing in self._added(*at, key, peer, value)]
 
-    def _added(self, match: Match, key: tuple[str, ...], peer: str, value: str) -> Sequence[Firing]:
-        b, c, time_us = self.behaviour, self.correlation, match.time_us
+    def names_of(self, rule: str) -> Sequence[str]:
+        """The fields it reads of a rule's events."""
+        group_by, fields = self._fields_of(rule)
+        return (*group_by, *fields, *((self.behaviour.peers,) if self.behaviour.peers else ()))
+
+    def add_all(self, found: Sequence[Matches]) -> list[Firing]:
+        """Take all matches of a batch, if `takes_columns`; what fires because of them, entity by entity. As `add` of each in
+        turn, but an entity that did only what is known of it costs one look.
+        """
+        b = self.behaviour
+        seen: list[tuple[tuple[int, int, str, str], tuple[str, ...]]] = []
+        for each in found:
+            group_by, fields = self._fields_of(each.rule)
+            values = each.values(fields[0]) if fields else repeat("")
+            peers = each.values(b.peers) if b.peers else repeat("")
+            said = zip(each.indexes, each.times_us, peers, values, strict=False)
+            keys = tuples([each.values(name) for name in group_by])
+            seen += [(row, key) for row, key in zip(said, keys, strict=False) if all(key) and (row[3] or not fields)]
+        if len(found) > 1:
+            seen.sort(key=lambda each: each[0][0])
+        if self._has_others:  # what one did changes what is unusual for the next
+            return [firing for (index, us, *what), key in seen for firing in self._added(index, us, key, *what)]
+        by_entity: dict[tuple[str, ...], list[tuple[int, int, str, str]]] = {}
+        for row, key in seen:
+            by_entity.setdefault(key, []).append(row)
+        firings: list[Firing] = []
+        for key, rows in by_entity.items():
+            if not self._all_known(key, rows):
+                firings += [firing for index, us, *what in rows for firing in self._added(index, us, key, *what)]
+        return firings
+
+    def _all_known(self, key: tuple[str, ...], rows: Sequence[tuple[int, int, str, str]]) -> bool:
+        """Take all matches of an entity at once, unless one of them might fire; whether they were taken."""
+        b, entity = self.behaviour, self._entities.get(key)
+        values: dict[str, list[int]] = {}
+        for _, us, _, value in rows:
+            times = values.get(value)
+            if times is None:
+                values[value] = [us]
+            else:
+                times.append(us)
+        first, last = (rows[0][1], rows[0][1]) if len(rows) == 1 else (min(r[1] for r in rows), max(r[1] for r in rows))
+        if b.kind == "look_alike":
+            return not any(look_alike(value, self._domains) for value in values)
+        if b.kind in {"volume", "off_hours"}:
+            values = {}
+            for _, us, _, value in rows:
+                values.setdefault(b.value_of(value, us), []).append(us)
+        if entity is None:
+            if len(rows) > 1:
+                return False
+        elif not self._is_quiet(entity, values, len(rows), first, last):
+            return False
+        for value, times in values.items():
+            self._remember(key, "", value, len(times), min(times), max(times))
+        return True
+
+    def _is_quiet(self, entity: _Entity, values: Mapping[str, object], n: int, first_us: int, last_us: int) -> bool:
+        """Are `n` matches in this stretch of time certainly nothing unusual? `values`: as they are remembered."""
+        b = self.behaviour
+        if b.kind == "dormant":
+            return last_us - entity.last_us <= b.after_us
+        if b.kind == "impossible_travel":
+            return len(values) == 1 and entity.latest in values
+        is_set = b.kind == "off_hours" and b.hours is not None
+        is_learning = entity.n + n <= b.learn_events or last_us - min(entity.first_us, first_us) < b.learn_us
+        if is_learning and not is_set:
+            return True
+        if b.kind == "first_seen":
+            oldest = last_us - b.history_us
+            return all((held := entity.values.get(value)) is not None and held[1] >= oldest for value in values)
+        if b.kind == "volume":
+            (name, limit, _), (only, *others) = entity.limit, values
+            return not others and only == name and entity.values.get(name, [0, 0])[0] + n < limit
+        return b.kind == "off_hours" and not is_set and values.keys() <= entity.values.keys()
+
+    def _added(self, index: int, time_us: int, key: tuple[str, ...], peer: str, value: str) -> Sequence[Firing]:
+        b, c = self.behaviour, self.correlation
         why, is_more = self._why(key, peer, value, time_us)
         if b.kind != "look_alike":
             self._remember(key, peer, b.value_of(value, time_us), 1, time_us, time_us)
         if not why:
             return ()
         group = tuple(zip(c.group_by, key, strict=True))
-        return (Firing(c, group, (match.index,), time_us, time_us, is_more, why),)
+        return (Firing(c, group, (index,), time_us, time_us, is_more, why),)
 
     def advance(self, now_us: int) -> Iterator[Firing]:
         """Event time has come to `now_us`: forget what is older than the history."""
         self._newest = max(self._newest, now_us)
-        if self._newest > self._tidied + DAY_US:
+        if self._newest > self._tidied + max(DAY_US, self.behaviour.history_us // 32):
             self._tidied = self._newest
             oldest = self._newest - max(self.behaviour.history_us, self.behaviour.after_us * 4)
             for key, entity in list(self._entities.items()):

@@ -12,9 +12,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 import orjson
 
 from muniment.detect.alerts import Finding
-from muniment.detect.behaviour import BehaviourCorrelator, Surroundings
+from muniment.detect.behaviour import Surroundings
 from muniment.detect.condition import fields_of
-from muniment.detect.correlation import Correlation, Correlator, Firing, Match
+from muniment.detect.correlation import Correlation, Firing
+from muniment.detect.correlators import ENRICHING, Correlators, Running
 from muniment.detect.keyvalue import with_fields
 from muniment.detect.kinds import kind_of
 from muniment.detect.logsources import PRODUCT, Kind, typed_kind
@@ -23,23 +24,15 @@ from muniment.detect.reading import DEVICE, RECORD, Batch, Formats, Row, Store, 
 from muniment.detect.risk import RISK
 from muniment.detect.rule import Rule
 from muniment.detect.shapes import Shapes
-from muniment.limits import DETECT_LATENESS_S
 
-__all__ = ["ENRICHING", "Ready", "alerts_alone", "entities", "finding_of_match"]
+__all__ = ["ENRICHING", "Found", "Ready", "alerts_alone", "entities", "finding_of_match"]
 
 _log = logging.getLogger(__name__)
 
-ENRICHING = "informational"
-"""Sigma's level of rules that tag events for others and alert nobody."""
-
+Found = Sequence[tuple[Rule, Sequence[int]]]
+"""The rules that matched something in a batch, each with the places of its events, ascending."""
 
 _NOTHING_AROUND = Surroundings()
-
-
-def _running(correlation: Correlation, around: Surroundings) -> Correlator | BehaviourCorrelator:
-    if correlation.behaviour is not None:
-        return BehaviourCorrelator(correlation, correlation.behaviour, around)
-    return Correlator(correlation, DETECT_LATENESS_S)
 
 
 def _has_work(correlation: Correlation, around: Surroundings) -> bool:
@@ -58,10 +51,10 @@ class Ready:
         rules: Sequence[Rule],
         correlations: Sequence[Correlation],
         formats: Formats,
-        kept: Mapping[str, Correlator | BehaviourCorrelator] | None = None,
+        kept: Mapping[str, Running] | None = None,
         around: Surroundings = _NOTHING_AROUND,
     ) -> None:
-        """`kept`: correlations that go on with what they have seen. `failures`: rules that failed, and how."""
+        """`kept`: correlations that go on with what they have seen."""
         self.rules, self.correlations, self.formats = rules, correlations, formats
         correlations = [c for c in correlations if _has_work(c, around)]
         idle = {name for c in self.correlations for name in c.rules} - {name for c in correlations for name in c.rules}
@@ -69,24 +62,18 @@ class Ready:
         self.wanted: Wanted = wanted(rules, correlations, formats)
         self.typed = Matcher([rule for rule in rules if rule.logsource.product == PRODUCT])
         self.raw = Matcher([rule for rule in rules if rule.logsource.product != PRODUCT])
-        self.failures: dict[str, str] = {}
         self._told: set[str] = set()
-        self.correlators = dict(kept or {c.key: _running(c, around) for c in correlations})
+        self._correlators = Correlators(correlations, kept, around, self._values)
         self._shapes = Shapes(self.typed)
         self.by_key: dict[str, Rule | Correlation] = {rule.key: rule for rule in self.rules}
         self.by_key |= {each.key: each for each in self.correlations}
-        self._listeners: dict[str, list[tuple[str, Correlator | BehaviourCorrelator]]] = defaultdict(list)
-        for key, each in self.correlators.items():
-            for name in each.correlation.rules:
-                self._listeners[name].append((key, each))
         self._looking = frozenset(n for n, rule in enumerate(self.typed.rules) if self._looks_into_record(rule))
         self._looking_keys = {self.typed.rules[number].key for number in self._looking}
 
     def _looks_into_record(self, rule: Rule) -> bool:
         """Does the rule, or a correlation about it, read what only the record has?"""
         names = fields_of(rule.condition)
-        for _, each in self._listeners.get(rule.key, ()):
-            c = each.correlation
+        for c in self._correlators.about(rule.key):
             names |= {c.field_of(name, rule.key) for name in (*c.group_by, *c.fields)}
         return any(name.startswith(RECORD) for name in names)
 
@@ -94,31 +81,46 @@ class Ready:
 
     def matches(self, rows: Sequence[Row], store: Store | None = None) -> list[tuple[Row, Rule]]:
         """Every match of any rule, in the order of the rows. `store`: where records stand that were not read yet."""
-        found = [(place, self.typed.rules[number]) for place, number in self._typed_matches(rows, store)]
+        found = [(place, rule) for rule, places in self.found(rows, store) for place in places]
+        found.sort(key=lambda each: each[0])
+        return [(rows[place], rule) for place, rule in found]
+
+    def found(self, rows: Sequence[Row], store: Store | None = None) -> Found:
+        """The rules that match, each with its events. `store`: where records stand that were not read yet."""
+        typed = self._typed_matches(rows, store) if self.typed.rules else {}
+        found: list[tuple[Rule, Sequence[int]]] = [
+            (self.typed.rules[number], sorted(places)) for number, places in sorted(typed.items())
+        ]
         if self.wanted.raw and self.raw.rules:
             places = _of_formats(rows, self.wanted.raw)
             records = [self._document(rows[place]) for place in places]
             taxonomies = [self.formats[rows[place].format][1] for place in places]
             known = [self.kind(rows[place]) for place in places]
             hits = self.raw.match(records, known, taxonomies, lambda n: orjson.dumps(rows[places[n]].columns))
-            found += [(places[n], self.raw.rules[number]) for n, number in hits]
-        found.sort(key=lambda each: each[0])
-        return [(rows[place], rule) for place, rule in found]
+            raw: dict[int, list[int]] = defaultdict(list)
+            for n, number in hits:
+                raw[number].append(places[n])
+            found += [(self.raw.rules[number], sorted(at)) for number, at in sorted(raw.items())]
+        return found
 
-    def _typed_matches(self, rows: Sequence[Row], store: Store | None) -> list[tuple[int, int]]:
-        """(place, rule) of the rules over typed columns."""
-        if not self.typed.rules:
-            return []
-        if not isinstance(rows, Batch):
-            return self._one_by_one(rows, range(len(rows)))
-        sure, to_try, alone = self._shapes.candidates(rows)
-        if store is not None and self._looking:
-            looked = {place for place, number in sure if number in self._looking}
-            looked |= {place for place, (_, numbers) in to_try.items() if not self._looking.isdisjoint(numbers)}
-            rows.give_records(store, looked.union(alone))
-        for place, (decision, numbers) in to_try.items():
-            sure += self.typed.tried(place, Event(rows[place].document), sorted(numbers), decision.tests)
-        return sure + self._one_by_one(rows, alone) if alone else sure
+    def _typed_matches(self, rows: Sequence[Row], store: Store | None) -> dict[int, list[int]]:
+        """By rule over typed columns: the places it matches."""
+        found: dict[int, list[int]] = defaultdict(list)
+        alone: Sequence[int] = range(len(rows))
+        if isinstance(rows, Batch):
+            sure, to_try, alone = self._shapes.candidates(rows)
+            for number, places in sure.items():
+                found[number] += places
+            if store is not None and self._looking:
+                looked = {place for number in self._looking & sure.keys() for place in sure[number]}
+                looked |= {place for place, (_, numbers) in to_try.items() if not self._looking.isdisjoint(numbers)}
+                rows.give_records(store, looked.union(alone))
+            for place, (decision, numbers) in to_try.items():
+                for _, number in self.typed.tried(place, Event(rows[place].document), sorted(numbers), decision.tests):
+                    found[number].append(place)
+        for place, number in self._one_by_one(rows, alone):
+            found[number].append(place)
+        return found
 
     def _one_by_one(self, rows: Sequence[Row], places: Sequence[int]) -> list[tuple[int, int]]:
         """Rules over typed columns, tried on each of these events."""
@@ -148,69 +150,35 @@ class Ready:
 
     # --- correlations ---------------------------------------------------------------------------------------------
 
+    @property
+    def correlators(self) -> Mapping[str, Running]:
+        """The correlations with what they have seen."""
+        return self._correlators.running
+
     def fed(self, row: Row, rule: Rule, among: Collection[str] | None = None) -> Iterator[Firing]:
         """Give a match to the correlations about its rule (only those `among`); what fires, and because of that."""
-        listeners = self._listeners.get(rule.key)
-        if not listeners:
-            return
-        match = Match(rule.key, row.index, row.time_us, self._values(row, rule))
-        for key, correlator in listeners:
-            if among is None or key in among:
-                fired = self._added(key, correlator, match)
-                if fired:  # nearly never
-                    for firing in fired:
-                        yield from self._heard(firing)
+        return self._correlators.fed(row, rule, among)
+
+    def fed_all(self, rows: Batch, found: Found) -> list[Firing]:
+        """Give all matches in a batch to the correlations; what fires, in the order of the ledger."""
+        return self._correlators.fed_all(rows, found)
 
     def advanced(self, now_us: int) -> Iterator[Firing]:
         """Event time has come so far: what fires because windows are over."""
-        for correlator in self.correlators.values():
-            try:
-                fired: Sequence[Firing] = list(correlator.advance(now_us))
-            except Exception as error:  # one rule's mistake must not stop the others
-                fired = self._failed(correlator.correlation, error)
-            for firing in fired:
-                yield from self._heard(firing)
-
-    def _added(self, key: str, correlator: Correlator | BehaviourCorrelator, match: Match) -> Sequence[Firing]:
-        """What a correlation makes of a match; one that fails is left out from then on."""
-        if key in self.failures:
-            return ()
-        try:
-            return correlator.add(match)
-        except Exception as error:  # one rule's mistake must not stop the others
-            return self._failed(correlator.correlation, error)
-
-    def _failed(self, rule: Rule | Correlation, error: Exception) -> Sequence[Firing]:
-        _log.error("rule %s (%s) failed", rule.key, rule.title, exc_info=error)
-        self.failures[rule.key] = f"it failed: {error!r}"
-        return ()
+        return self._correlators.advanced(now_us)
 
     def take_failures(self) -> list[tuple[str, str]]:
         """Keys of rules that failed on an event since the last call, and how."""
+        failures = self._correlators.failures
         for matcher in (self.typed, self.raw):
             for number, error in matcher.failed.items():
-                self._failed(matcher.rules[number], error)
+                rule = matcher.rules[number]
+                _log.error("rule %s (%s) failed", rule.key, rule.title, exc_info=error)
+                failures[rule.key] = f"it failed: {error!r}"
             matcher.failed.clear()
-        found = [(key, why) for key, why in self.failures.items() if key not in self._told]
-        self._told.update(self.failures)
+        found = [(key, why) for key, why in failures.items() if key not in self._told]
+        self._told.update(failures)
         return found
-
-    def _heard(self, firing: Firing) -> Iterator[Firing]:
-        """A firing, if it alerts by itself, and those of correlations that are about it."""
-        correlation = firing.correlation
-        if not (correlation.is_silent or correlation.level.lower() == ENRICHING):
-            yield firing
-        if firing.is_more:
-            return
-        group = dict(firing.group)
-
-        def values(name: str) -> Sequence[str]:
-            return (group[name],) if name in group else ()
-
-        match = Match(correlation.key, firing.indexes[-1], firing.last_us, values)
-        for key, correlator in self._listeners.get(correlation.key, ()):
-            for further in self._added(key, correlator, match):
-                yield from self._heard(further)
 
     def _values(self, row: Row, rule: Rule) -> Callable[[str], Sequence[str]]:
         """Fields of an event for a correlation: as the rule sees them, else as typed columns."""

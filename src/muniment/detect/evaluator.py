@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from muniment.detect.alerts import SOURCE, Finding
 from muniment.detect.behaviour import HOUR_US, Surroundings
 from muniment.detect.correlation import Firing
-from muniment.detect.evaluate import Ready, alerts_alone, entities, finding_of_match
+from muniment.detect.evaluate import Found, Ready, alerts_alone, entities, finding_of_match
 from muniment.detect.history import History
-from muniment.detect.reading import Batch, Formats, Row, Store, by_index
+from muniment.detect.reading import Batch, Formats, Store, by_index
 from muniment.detect.rule import RuleSet
 from muniment.limits import ALERT_EVIDENCE_MAX
 
@@ -109,30 +111,38 @@ class Evaluator:
     def _findings(
         self, ready: Ready, rows: Batch, now_us: int, matched: Counter[tuple[str, int]], *, has_exceptions: bool
     ) -> list[Finding]:
-        matches = ready.matches(rows, self._store)
-        if has_exceptions and matches:
-            hidden = self._hidden([(row.index, rule.key) for row, rule in matches])
-            matches = [(row, rule) for row, rule in matches if (row.index, rule.key) not in hidden]
-        known = {row.index: row for row, _ in matches}
+        found = ready.found(rows, self._store)
+        if has_exceptions and found:
+            found = self._without_hidden(rows, found)
         findings: list[Finding] = []
-        firings: list[Firing] = []
-        for row, rule in matches:
-            matched[rule.key, row.time_us - row.time_us % HOUR_US] += 1
+        for rule, places in found:
+            hours, counts = np.unique(rows.times_us[list(places)] // HOUR_US, return_counts=True)
+            for hour, count in zip(hours.tolist(), counts.tolist(), strict=True):
+                matched[rule.key, hour * HOUR_US] += count
             if alerts_alone(rule):
-                findings.append(finding_of_match(rule, row))
-            firings += ready.fed(row, rule)
+                findings += [finding_of_match(rule, rows[place]) for place in places]
+        findings.sort(key=lambda finding: finding.indexes[-1])
+        firings = ready.fed_all(rows, found)
         # The clock bounds what a source may claim: one event from the future must not close everybody's windows.
         self._newest_us = max(self._newest_us, min(rows.newest_us, now_us))
         firings += ready.advanced(self._newest_us)
         for firing in firings:
             if not firing.is_more:  # what only goes on is not another one
                 matched[firing.correlation.key, firing.last_us - firing.last_us % HOUR_US] += 1
-        return [*findings, *(self._finding(firing, known) for firing in firings)]
+        return [*findings, *(self._finding(firing, rows) for firing in firings)]
 
-    def _finding(self, firing: Firing, known: Mapping[int, Row]) -> Finding:
+    def _without_hidden(self, rows: Batch, found: Found) -> Found:
+        """Without what exceptions hide."""
+        at = rows.indexes
+        hidden = self._hidden(sorted((at[place], rule.key) for rule, places in found for place in places))
+        left = [(rule, [place for place in places if (at[place], rule.key) not in hidden]) for rule, places in found]
+        return [(rule, places) for rule, places in left if places]
+
+    def _finding(self, firing: Firing, batch: Batch) -> Finding:
         """A firing with what its events say; those of earlier ranges are read again."""
-        rows = [known[index] for index in firing.indexes if index in known]
-        missing = [index for index in firing.indexes if index not in known][-ALERT_EVIDENCE_MAX:]
+        places = {index: batch.place_of(index) for index in firing.indexes}
+        rows = [batch[place] for place in places.values() if place is not None]
+        missing = [index for index, place in places.items() if place is None][-ALERT_EVIDENCE_MAX:]
         if missing:
             rows = [*by_index(self._store, missing), *rows]
         drill = next((row.drill for row in rows if row.drill), "")

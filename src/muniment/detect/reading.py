@@ -7,6 +7,7 @@ else the name, else the address; and with `record.` in front whatever the record
 from __future__ import annotations
 
 import secrets
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Protocol, overload
@@ -59,6 +60,9 @@ ENTITIES: Final = frozenset(
 """Columns an alert is told from."""
 
 _ACTOR_SQL: Final = "multiIf(actor_id != '', toString(actor_id), actor_name != '', toString(actor_name), toString(actor_email)) AS actor"
+_DEVICE_COLUMNS: Final = ("device_id", "device_name", "user_agent")
+_FED: Final = "fed_"
+"""Before the names of columns that are read for correlations."""
 _NEVER: Final = {"index", "id", "received_at", "late", "quarantine"}
 
 
@@ -148,10 +152,11 @@ class Batch(Sequence[Row]):
         self._rows: dict[int, Row] = {}
         self._columns = {name: table[name] for name in table.column_names}
         self._indexes: list[int] = table["index"].to_pylist()
-        self._times: list[int] = table["time_us"].to_pylist()
         self._texts = _Texts(table["text"])
         self._records = _Texts(table["whole"])
+        self._fed: dict[str, Sequence[str]] = {}
         self._seen = seen
+        self.times_us: npt.NDArray[np.int64] = table["time_us"].to_numpy()
         self.shapes: npt.NDArray[np.uint64] = table["shape"].to_numpy()
 
     def __len__(self) -> int:
@@ -169,7 +174,13 @@ class Batch(Sequence[Row]):
             if not 0 <= place < len(self):
                 raise IndexError(place)
             shape = self.shape_of(place)
-            known = (self._indexes[place], self._times[place], shape["source"], shape["format"], shape["class_name"])
+            known = (
+                self._indexes[place],
+                int(self.times_us[place]),
+                shape["source"],
+                shape["format"],
+                shape["class_name"],
+            )
             record = self._records[place]
             row = Row((*known, self._texts[place], record.decode("utf-8", "replace") if record else ""), shape)
             self._rows[place] = row
@@ -178,7 +189,36 @@ class Batch(Sequence[Row]):
     @property
     def newest_us(self) -> int:
         """The latest event time."""
-        return max(self._times, default=0)
+        return int(self.times_us.max()) if len(self) else 0
+
+    @property
+    def indexes(self) -> Sequence[int]:
+        """Where they stand in the ledger."""
+        return self._indexes
+
+    def place_of(self, index: int) -> int | None:
+        """Where an event of the ledger stands here; None when it is not of this batch. For batches in the ledger's order."""
+        place = bisect_left(self._indexes, index)
+        return place if place < len(self) and self._indexes[place] == index else None
+
+    def has_texts(self, names: Iterable[str]) -> bool:
+        """Were these read as columns (`Wanted`)?"""
+        return all(name == DEVICE or self._column_of(name) in self._columns for name in names)
+
+    def texts(self, name: str) -> Sequence[str]:
+        """A column as texts; '' where an event says nothing."""
+        found = self._fed.get(name)
+        if found is None:
+            if name == DEVICE:
+                columns = (self.texts(each) for each in _DEVICE_COLUMNS)
+                found = [known or named or device_of(agent) for known, named, agent in zip(*columns, strict=True)]
+            else:
+                found = _strings(self._columns[self._column_of(name)])
+            self._fed[name] = found
+        return found
+
+    def _column_of(self, name: str) -> str:
+        return name if name in SHAPE else f"{_FED}{name}"
 
     @property
     def text(self) -> tuple[bytes, npt.NDArray[np.int64]]:
@@ -208,6 +248,16 @@ class Batch(Sequence[Row]):
                 wanted[int(index)].record = str(record)
 
 
+def _strings(column: pa.ChunkedArray) -> Sequence[str]:
+    """An Arrow column of texts as a list, equal texts being one object."""
+    try:
+        found: list[str] = column.to_numpy(zero_copy_only=False).tolist()
+    except (pa.ArrowException, UnicodeDecodeError):  # some expression of a mapping cut a letter in two
+        texts = _Texts(column.combine_chunks())
+        found = [texts[place].decode("utf-8", "replace") for place in range(len(column))]
+    return found
+
+
 class _Texts:
     """An Arrow column of texts as its bytes."""
 
@@ -233,9 +283,18 @@ class _Texts:
 class Wanted:
     """What a set of rules needs to read: columns, and the formats whose records."""
 
-    def __init__(self, columns: frozenset[str], raw: frozenset[str], typed: frozenset[str] | None) -> None:
-        """`raw`: formats whose records are matched; `typed`: those whose records typed rules look into; None: all."""
+    def __init__(
+        self,
+        columns: frozenset[str],
+        raw: frozenset[str],
+        typed: frozenset[str] | None,
+        fed: frozenset[str] = frozenset(),
+    ) -> None:
+        """`raw`: formats whose records are matched; `typed`: those whose records typed rules look into; None: all. `fed`:
+        columns that correlations read.
+        """
         self.raw = raw
+        self._fed = fed
         self.typed = typed
         self._columns = columns
         self._seen: dict[int, Mapping[str, Any]] = {}
@@ -247,7 +306,7 @@ class Wanted:
         with_records = 2 if self.typed is None and not is_lazy else 1 if self.raw or (self.typed and not is_lazy) else 0
         formats = self.raw if is_lazy else self.raw | (self.typed or frozenset())
         table = store.query_arrow(
-            f"{_selecting(self._columns, with_records)} WHERE {condition} {tail}",
+            f"{_selecting(self._columns, self._fed, with_records)} WHERE {condition} {tail}",
             {**parameters, "formats": sorted(formats), "k0": _KEY[0], "k1": _KEY[1]},
             settings=_PLAIN_JSON,
         )
@@ -266,13 +325,17 @@ def wanted(rules: Collection[Rule], correlations: Collection[Correlation], forma
         names |= fields
         if rule.logsource.product == PRODUCT and any(field.startswith(RECORD) for field in fields):
             typed = None if typed is None or not rule.logsource.service else typed | {rule.logsource.service}
+    fed: set[str] = set()
     for correlation in correlations:
-        names |= {*correlation.group_by, *correlation.fields}
-        names |= {field for alias in correlation.aliases.values() for field in alias.values()}
+        peers = {correlation.behaviour.peers} if correlation.behaviour is not None else set()
+        fed |= {*correlation.group_by, *correlation.fields, *peers}
+        fed |= {field for alias in correlation.aliases.values() for field in alias.values()}
+        names |= fed
         if any(name.startswith(RECORD) for name in names):
             typed = typed if typed else None
     if DEVICE in names:
-        names |= {"device_id", "device_name", "user_agent"}
+        names.update(_DEVICE_COLUMNS)
+        fed.update(_DEVICE_COLUMNS)
     about = frozenset(
         name
         for name, (kind, _) in formats.items()
@@ -281,7 +344,11 @@ def wanted(rules: Collection[Rule], correlations: Collection[Correlation], forma
     for name in about:
         names |= {path[1:] for paths in formats[name][1].names.values() for path in paths if path.startswith("$")}
     kept = frozenset(name for name in names if name in COLUMNS and name not in _NEVER)
-    return Wanted(kept, about, None if typed is None else frozenset(typed))
+    return Wanted(kept, about, None if typed is None else frozenset(typed), frozenset(filter(_is_text, fed)))
+
+
+def _is_text(name: str) -> bool:
+    return name == ACTOR or (name in COLUMNS and name not in SHAPE and COLUMNS[name].kind in {"text", "ip"})
 
 
 def by_index(store: Store, indexes: Sequence[int]) -> Sequence[Row]:
@@ -300,17 +367,18 @@ _PLAIN_JSON: Final = {"output_format_json_escape_forward_slashes": 0}
 
 
 @lru_cache(maxsize=64)
-def _selecting(names: frozenset[str], with_records: int) -> str:
+def _selecting(names: frozenset[str], fed: frozenset[str], with_records: int) -> str:
     shown = [
-        "replaceOne(IPv6NumToString(src_ip), '::ffff:', '') AS src_ip" if name == "src_ip" else f"`{name}`"
+        "replaceOne(IPv6NumToString(events.src_ip), '::ffff:', '') AS src_ip" if name == "src_ip" else f"`{name}`"
         for name in COLUMNS
         if name in names and name not in SHAPE
     ]
     record = ("''", "if(format IN {formats:Array(String)}, record, '')", "record")[with_records]
     shape = ", ".join(f"toString(`{name}`) AS `{name}`" if COLUMNS[name].is_few else f"`{name}`" for name in SHAPE)
+    columns = "".join(f", toString(`{name}`) AS `{_FED}{name}`" for name in sorted(fed))
     hashed = ", ".join(f"toString(`{name}`)" for name in SHAPE)
     return (
         "SELECT `index`, toUnixTimestamp64Micro(time) AS time_us, "
         f"sipHash64Keyed(({{k0:UInt64}}, {{k1:UInt64}}), {hashed}) AS shape, {shape}, "
-        f"formatRowNoNewline('JSONEachRow', {', '.join([*shown, _ACTOR_SQL])}) AS text, {record} AS whole FROM events"
+        f"formatRowNoNewline('JSONEachRow', {', '.join([*shown, _ACTOR_SQL])}) AS text, {record} AS whole{columns} FROM events"
     )

@@ -80,9 +80,9 @@ class Shapes:
 
     def candidates(
         self, batch: Columnar
-    ) -> tuple[list[tuple[int, int]], dict[int, tuple[Decision, set[int]]], list[int]]:
-        """(place, rule) of what matches for certain; by place, rules to try, with the decision whose `tests` say how;
-        places of events of too many new shapes.
+    ) -> tuple[dict[int, list[int]], dict[int, tuple[Decision, set[int]]], list[int]]:
+        """By rule, the places where it matches for certain; by place, rules to try, with the decision whose `tests` say
+        how; places of events of too many new shapes.
         """
         unique, first, which = np.unique(batch.shapes, return_index=True, return_inverse=True)
         known: list[Decision | None] = []
@@ -93,7 +93,7 @@ class Shapes:
                 new += 1
                 decision = self._learned(key, batch.shape_of(place))
             known.append(decision)
-        sure: list[tuple[int, int]] = []
+        sure: dict[int, list[int]] = defaultdict(list)
         to_try: dict[int, tuple[Decision, set[int]]] = {}
         alone: list[int] = []
         places_of = _grouped(which, len(unique))
@@ -102,10 +102,11 @@ class Shapes:
                 alone += places_of(number)
                 continue
             if decision.sure or decision.open:
-                for place in places_of(number):
-                    sure += [(place, rule) for rule in decision.sure]
-                    if decision.open:
-                        to_try[place] = (decision, set(decision.open))
+                places = places_of(number)
+                for rule in decision.sure:
+                    sure[rule] += places
+                if decision.open:
+                    to_try.update((place, (decision, set(decision.open))) for place in places)
         if any(decision is not None and decision.by_text for decision in known):
             for place, text in self._met(batch):
                 decision = known[which[place]]
