@@ -7,6 +7,7 @@ from typing import Any, cast
 from memory_ledger import MAPPINGS, START_NS, MemoryLedger, record
 
 from muniment.detect.correlation import Firing
+from muniment.detect.correlators import Part
 from muniment.detect.evaluate import Ready
 from muniment.detect.feeding import Feeding
 from muniment.detect.logsources import PLAIN, Kind, kind_of_entry, taxonomy_of
@@ -178,7 +179,7 @@ def test_correlations_fed_by_columns_fire_as_those_fed_one_by_one(engine: Engine
     rows = one.wanted.read(engine, "`index` >= {a:UInt64}", {"a": 0}, "ORDER BY `index`", is_lazy=True)
     expected = [firing for row, rule in one.matches(rows, engine) for firing in one.fed(row, rule)]
     rows = whole.wanted.read(engine, "`index` >= {a:UInt64}", {"a": 0}, "ORDER BY `index`", is_lazy=True)
-    found = whole.fed_all(rows, whole.found(rows, engine))
+    found = whole.fed_all(Part(rows, rule, places) for rule, places in whole.found(rows, engine))
 
     def said(firing: Firing) -> tuple[object, ...]:
         return firing.indexes, firing.correlation.name, firing.group, firing.is_more

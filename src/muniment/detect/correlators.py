@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from muniment.detect.behaviour import BehaviourCorrelator, Surroundings
 from muniment.detect.correlation import Correlation, Firing, Match, Matches
@@ -18,7 +18,7 @@ from muniment.detect.rule import Rule
 from muniment.detect.windows import Correlator
 from muniment.limits import DETECT_LATENESS_S
 
-__all__ = ["ENRICHING", "Correlators", "Running"]
+__all__ = ["ENRICHING", "Correlators", "Part", "Running"]
 
 _log = logging.getLogger(__name__)
 
@@ -66,15 +66,15 @@ class Correlators:
                 for firing in self._added(key, correlator, match):
                     yield from self._heard(firing)
 
-    def fed_all(self, rows: Batch, found: Sequence[tuple[Rule, Sequence[int]]]) -> list[Firing]:
-        """Give all matches in a batch, as places by rule, to all correlations; what fires, in the order of the ledger."""
-        parts = {rule.key: _Part(rows, rule, places) for rule, places in found if rule.key in self._listeners}
+    def fed_all(self, found: Iterable[Part], among: Collection[str] | None = None) -> list[Firing]:
+        """Give all matches of a stretch of the ledger to all correlations (only those `among`); what fires, in its order."""
+        parts = {part.rule.key: part for part in found if part.rule.key in self._listeners}
         heard: dict[str, list[Match]] = defaultdict(list)
         firings: list[Firing] = []
         for key, correlator in self._in_order:
             rules = correlator.correlation.rules
             mine = [parts[name] for name in rules if name in parts]
-            if not mine and key not in heard:
+            if (not mine and key not in heard) or (among is not None and key not in among):
                 continue
             for firing in self._added_all(key, correlator, mine, heard[key]):
                 if _is_told(firing):
@@ -107,7 +107,7 @@ class Correlators:
             return self._failed(correlator.correlation, error)
 
     def _added_all(
-        self, key: str, correlator: Running, parts: Sequence[_Part], heard: Sequence[Match]
+        self, key: str, correlator: Running, parts: Sequence[Part], heard: Sequence[Match]
     ) -> Sequence[Firing]:
         """What a correlation makes of its matches in a batch: by columns where all it reads was read so."""
         if key in self.failures:
@@ -147,10 +147,11 @@ class Correlators:
                 yield key, left.pop(key)
 
 
-class _Part:
+class Part:
     """The matches of one rule in a batch; columns are cut out once for all correlations."""
 
     def __init__(self, rows: Batch, rule: Rule, places: Sequence[int]) -> None:
+        """`places`: where they stand, in the order of the ledger."""
         self.rule = rule
         self._rows = rows
         self._places = places

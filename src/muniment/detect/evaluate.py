@@ -15,7 +15,7 @@ from muniment.detect.alerts import Finding
 from muniment.detect.behaviour import Surroundings
 from muniment.detect.condition import fields_of
 from muniment.detect.correlation import Correlation, Firing
-from muniment.detect.correlators import ENRICHING, Correlators, Running
+from muniment.detect.correlators import ENRICHING, Correlators, Part, Running
 from muniment.detect.keyvalue import with_fields
 from muniment.detect.kinds import kind_of
 from muniment.detect.logsources import PRODUCT, Kind, typed_kind
@@ -159,9 +159,9 @@ class Ready:
         """Give a match to the correlations about its rule (only those `among`); what fires, and because of that."""
         return self._correlators.fed(row, rule, among)
 
-    def fed_all(self, rows: Batch, found: Found) -> list[Firing]:
-        """Give all matches in a batch to the correlations; what fires, in the order of the ledger."""
-        return self._correlators.fed_all(rows, found)
+    def fed_all(self, found: Iterable[Part], among: Collection[str] | None = None) -> list[Firing]:
+        """Give all matches of a stretch of the ledger to all correlations (only those `among`); what fires, in its order."""
+        return self._correlators.fed_all(found, among)
 
     def advanced(self, now_us: int) -> Iterator[Firing]:
         """Event time has come so far: what fires because windows are over."""

@@ -16,6 +16,7 @@ import numpy as np
 from muniment.detect.alerts import SOURCE, Finding
 from muniment.detect.behaviour import HOUR_US, Surroundings
 from muniment.detect.correlation import Firing
+from muniment.detect.correlators import Part
 from muniment.detect.evaluate import Found, Ready, alerts_alone, entities, finding_of_match
 from muniment.detect.history import History
 from muniment.detect.reading import Batch, Formats, Store, by_index
@@ -122,7 +123,7 @@ class Evaluator:
             if alerts_alone(rule):
                 findings += [finding_of_match(rule, rows[place]) for place in places]
         findings.sort(key=lambda finding: finding.indexes[-1])
-        firings = ready.fed_all(rows, found)
+        firings = ready.fed_all(Part(rows, rule, places) for rule, places in found)
         # The clock bounds what a source may claim: one event from the future must not close everybody's windows.
         self._newest_us = max(self._newest_us, min(rows.newest_us, now_us))
         firings += ready.advanced(self._newest_us)

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from muniment.detect.alerts import SOURCE
 from muniment.detect.baseline import aggregate
 from muniment.detect.behaviour import BehaviourCorrelator, Surroundings
 from muniment.detect.candidates import Candidates, candidates
-from muniment.detect.correlation import Correlation, Firing
+from muniment.detect.correlation import Correlation
+from muniment.detect.correlators import Part
 from muniment.detect.evaluate import Ready
 from muniment.detect.logsources import PRODUCT
 from muniment.detect.match import compiled
-from muniment.detect.reading import Formats, Row, Store
+from muniment.detect.reading import Formats, Store
 from muniment.detect.rule import Rule
 from muniment.limits import BACKTEST_HITS_MAX, DETECT_LATENESS_S, DETECT_WARM_UP_EVENTS_MAX
 
@@ -90,16 +91,13 @@ class History:
                 span_s = correlation.behaviour.history_us // 1_000_000
             for each in self._needed(correlation):
                 reach_s[each.key] = max(reach_s.get(each.key, 0), span_s)
-        found: list[tuple[Row, Rule]] = []
+        parts: list[Part] = []
         for key, seconds in reach_s.items():
             rule = ready.by_key.get(key)
             if isinstance(rule, Rule):
                 span = _Range(below, now_us - (seconds + DETECT_LATENESS_S) * 1_000_000, None)
-                found += [(row, rule) for row in self._found(rule, span)]
-        found.sort(key=lambda each: each[0].index)
-        for row, rule in found:
-            for _ in ready.fed(row, rule, among):
-                pass
+                parts.append(self._found(rule, span, ready.correlations))
+        ready.fed_all(parts, among)
 
     def _heard_for(self, ready: Ready, correlation: Correlation) -> int:
         """How many seconds back other rules look for what it finds."""
@@ -136,10 +134,12 @@ class History:
         exact = self._candidates(rule)
         if exact.is_exact:
             return self._counted(exact, span, began)
-        rows = list(self._found(rule, span))
-        days = Counter(_day(row.time_us) for row in rows)
-        indexes = tuple(row.index for row in rows[-BACKTEST_HITS_MAX:])
-        return BackTest(len(rows), indexes, dict(days), len(rows), (time.perf_counter() - began) * 1_000)
+        found = self._found(rule, span).matches
+        days = Counter(map(_day, found.times_us))
+        indexes = tuple(found.indexes[-BACKTEST_HITS_MAX:])
+        return BackTest(
+            len(found.indexes), indexes, dict(days), len(found.indexes), (time.perf_counter() - began) * 1_000
+        )
 
     def _candidates(self, rule: Rule) -> Candidates:
         formats = tuple(
@@ -149,19 +149,21 @@ class History:
         )
         return candidates(rule, formats or ("",))
 
-    def _found(self, rule: Rule, span: _Range) -> Iterator[Row]:
-        """Events of a rule, from the newest candidates, in the order of the ledger."""
+    def _found(self, rule: Rule, span: _Range, correlations: Sequence[Correlation] = ()) -> Part:
+        """Events of a rule, from the newest candidates, in the order of the ledger, with what the correlations read of them."""
         wanted = self._candidates(rule)
-        ready = Ready((rule,), (), self._formats)
+        about = [each for each in correlations if rule.key in each.rules]
+        ready = Ready((rule,), about, self._formats, around=self._around)
         condition, parameters = span.condition()
         rows = ready.wanted.read(
             self._store, f"{condition} AND ({wanted.sql})", {**parameters, **wanted.parameters},
             f"ORDER BY `index` DESC LIMIT {DETECT_WARM_UP_EVENTS_MAX}",
         )  # fmt: skip
-        test = compiled(rule.condition)
-        for row in reversed(rows):
-            if (wanted.is_exact and rule.logsource.product == PRODUCT) or ready.holds(rule, test, row):
-                yield row
+        places: Sequence[int] = range(len(rows) - 1, -1, -1)
+        if not (wanted.is_exact and rule.logsource.product == PRODUCT):
+            test = compiled(rule.condition)
+            places = [place for place in places if ready.holds(rule, test, rows[place])]
+        return Part(rows, rule, places)
 
     def _counted(self, wanted: Candidates, span: _Range, began: float) -> BackTest:
         """A rule that is wholly SQL: the store counts."""
@@ -188,20 +190,16 @@ class History:
         for each in correlations:
             if each.behaviour is not None and span.since_us is not None:
                 self._learn(ready, each, span.since_us, below=span.below)
-        found = sorted(
-            ((row, rule) for rule in rules for row in self._found(rule, span)), key=lambda each: each[0].index
-        )
-        firings: list[Firing] = []
-        newest = 0
-        for row, rule in found:
-            firings += ready.fed(row, rule)
-            newest = max(newest, row.time_us)
+        parts = [self._found(rule, span, correlations) for rule in rules]
+        firings = ready.fed_all(parts)
+        newest = max((us for part in parts for us in part.matches.times_us), default=0)
         longest = max(each.timespan_s for each in ready.correlations)
         firings += ready.advanced(newest + (longest + 1) * 1_000_000)
+        n_found = sum(len(part.matches.indexes) for part in parts)
         begun = [firing for firing in firings if not firing.is_more and firing.correlation.key == correlation.key]
         days = Counter(_day(firing.last_us) for firing in begun)
         indexes = tuple(firing.indexes[-1] for firing in begun[-BACKTEST_HITS_MAX:])
-        return BackTest(len(begun), indexes, dict(days), len(found), (time.perf_counter() - began) * 1_000)
+        return BackTest(len(begun), indexes, dict(days), n_found, (time.perf_counter() - began) * 1_000)
 
     def _needed(self, rule: Rule | Correlation) -> list[Rule | Correlation]:
         if isinstance(rule, Rule):
