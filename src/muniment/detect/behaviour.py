@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from itertools import product, repeat
+from itertools import islice, product, repeat
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -338,8 +338,11 @@ class BehaviourCorrelator:
     def _rare(self, key: tuple[str, ...], peer: str, value: str, now_us: int) -> str:
         b = self.behaviour
         since = now_us - b.history_us
-        having = {other for other, last in self._having.get((peer, value), {}).items() if last >= since}
-        if key in having or len(self._entities) < b.entities_known or len(having) >= b.entities_at_most:
+        known = self._having.get((peer, value), {})
+        if known.get(key, 0) >= since or len(self._entities) < b.entities_known:
+            return ""
+        having = list(islice((other for other, last in known.items() if last >= since), b.entities_at_most))
+        if len(having) == b.entities_at_most:
             return ""
         others = f"{len(having)} other{'s' if len(having) != 1 else ''}" if having else "nobody else"
         return f"{value}: {others} of {len(self._entities):,} did so in {_days(b.history_us)}"

@@ -116,7 +116,8 @@ class Correlators:
             is_plain = not heard and correlator.takes_columns
             if is_plain and all(part.has_columns(correlator.names_of(part.rule.key)) for part in parts):
                 return correlator.add_all([part.matches for part in parts])
-            matches = [*heard, *(match for part in parts for match in part.one_by_one(self._values_of))]
+            one_by_one = (part.one_by_one(self._values_of, correlator.names_of(part.rule.key)) for part in parts)
+            matches = [*heard, *(match for each in one_by_one for match in each)]
             matches.sort(key=lambda match: match.index)
             return [firing for match in matches for firing in correlator.add(match)]
         except Exception as error:  # one rule's mistake must not stop the others
@@ -170,7 +171,14 @@ class Part:
         """Do the columns say what the rule sees in these fields? Rules over records see what those say."""
         return self.rule.logsource.product == PRODUCT and self._rows.has_texts(names)
 
-    def one_by_one(self, values_of: ValuesOf) -> Iterator[Match]:
+    def one_by_one(self, values_of: ValuesOf, names: Sequence[str]) -> Iterator[Match]:
+        """Each match by itself, for one that reads `names`."""
+        if self.has_columns(names):
+            columns = [self._texts(name) for name in names]
+            for index, us, *texts in zip(self.matches.indexes, self.matches.times_us, *columns, strict=True):
+                values = {name: (text,) if text else () for name, text in zip(names, texts, strict=True)}
+                yield Match(self.rule.key, index, us, values.__getitem__)
+            return
         for place in self._places:
             row = self._rows[place]
             yield Match(self.rule.key, row.index, row.time_us, values_of(row, self.rule))

@@ -20,7 +20,7 @@ from muniment.detect.keyvalue import with_fields
 from muniment.detect.kinds import kind_of
 from muniment.detect.logsources import PRODUCT, Kind, typed_kind
 from muniment.detect.match import Event, Matcher
-from muniment.detect.reading import DEVICE, RECORD, Batch, Formats, Row, Store, Wanted, wanted
+from muniment.detect.reading import DEVICE, RECORD, Batch, Formats, Row, Store, Wanted, is_text, wanted
 from muniment.detect.risk import RISK
 from muniment.detect.rule import Rule
 from muniment.detect.shapes import Shapes
@@ -154,6 +154,11 @@ class Ready:
     def correlators(self) -> Mapping[str, Running]:
         """The correlations with what they have seen."""
         return self._correlators.running
+
+    def reads_columns(self, correlation: Correlation, rule: Rule) -> bool:
+        """Does a correlation read nothing of a rule's events but what can be read as columns?"""
+        running = self.correlators.get(correlation.key)
+        return running is None or all(map(is_text, running.names_of(rule.key)))
 
     def fed(self, row: Row, rule: Rule, among: Collection[str] | None = None) -> Iterator[Firing]:
         """Give a match to the correlations about its rule (only those `among`); what fires, and because of that."""

@@ -154,13 +154,14 @@ class History:
         wanted = self._candidates(rule)
         about = [each for each in correlations if rule.key in each.rules]
         ready = Ready((rule,), about, self._formats, around=self._around)
+        is_sure = wanted.is_exact and rule.logsource.product == PRODUCT
         condition, parameters = span.condition()
-        rows = ready.wanted.read(
-            self._store, f"{condition} AND ({wanted.sql})", {**parameters, **wanted.parameters},
-            f"ORDER BY `index` DESC LIMIT {DETECT_WARM_UP_EVENTS_MAX}",
+        rows = ready.wanted.read_newest(
+            self._store, f"{condition} AND ({wanted.sql})", {**parameters, **wanted.parameters}, DETECT_WARM_UP_EVENTS_MAX,
+            has_only_columns=is_sure and bool(about) and all(ready.reads_columns(each, rule) for each in about),
         )  # fmt: skip
-        places: Sequence[int] = range(len(rows) - 1, -1, -1)
-        if not (wanted.is_exact and rule.logsource.product == PRODUCT):
+        places: Sequence[int] = range(len(rows))
+        if not is_sure:
             test = compiled(rule.condition)
             places = [place for place in places if ready.holds(rule, test, rows[place])]
         return Part(rows, rule, places)

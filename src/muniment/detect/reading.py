@@ -26,7 +26,20 @@ from muniment.limits import DETECT_SHAPES_MAX
 from muniment.search.columns import COLUMNS
 from muniment.sources.useragent import describe
 
-__all__ = ["ACTOR", "DEVICE", "ENTITIES", "RECORD", "Batch", "Formats", "Row", "Store", "Wanted", "by_index", "wanted"]
+__all__ = [
+    "ACTOR",
+    "DEVICE",
+    "ENTITIES",
+    "RECORD",
+    "Batch",
+    "Formats",
+    "Row",
+    "Store",
+    "Wanted",
+    "by_index",
+    "is_text",
+    "wanted",
+]
 
 
 class _Rows(Protocol):
@@ -59,7 +72,10 @@ ENTITIES: Final = frozenset(
 )  # fmt: skip
 """Columns an alert is told from."""
 
-_ACTOR_SQL: Final = "multiIf(actor_id != '', toString(actor_id), actor_name != '', toString(actor_name), toString(actor_email)) AS actor"
+_ACTOR_SQL: Final = (
+    "multiIf(actor_id != '', toString(actor_id), actor_name != '', toString(actor_name), toString(actor_email))"
+)
+_ADDRESS_SQL: Final = "replaceOne(IPv6NumToString(events.src_ip), '::ffff:', '')"
 _DEVICE_COLUMNS: Final = ("device_id", "device_name", "user_agent")
 _FED: Final = "fed_"
 """Before the names of columns that are read for correlations."""
@@ -149,6 +165,8 @@ class Batch(Sequence[Row]):
     def __init__(self, table: pa.Table, seen: dict[int, Mapping[str, Any]]) -> None:
         """A table as `Wanted.read` selects it; `seen` has the values of shapes met before."""
         table = table.combine_chunks()
+        if np.any(np.diff(table["index"].to_numpy().astype(np.int64)) < 0):
+            table = table.sort_by("index").combine_chunks()
         self._rows: dict[int, Row] = {}
         self._columns = {name: table[name] for name in table.column_names}
         self._indexes: list[int] = table["index"].to_pylist()
@@ -305,11 +323,28 @@ class Wanted:
         """Events that satisfy a condition. `is_lazy`: records for rules over typed columns are read when asked for."""
         with_records = 2 if self.typed is None and not is_lazy else 1 if self.raw or (self.typed and not is_lazy) else 0
         formats = self.raw if is_lazy else self.raw | (self.typed or frozenset())
-        table = store.query_arrow(
-            f"{_selecting(self._columns, self._fed, with_records)} WHERE {condition} {tail}",
-            {**parameters, "formats": sorted(formats), "k0": _KEY[0], "k1": _KEY[1]},
-            settings=_PLAIN_JSON,
-        )
+        selecting = _selecting(self._columns, self._fed, with_records)
+        return self._batch(store, f"{selecting} WHERE {condition} {tail}", parameters, formats)
+
+    def read_newest(
+        self, store: Store, condition: str, parameters: Mapping[str, object], limit: int, *, has_only_columns: bool
+    ) -> Batch:
+        """The newest `limit` events that satisfy a condition, in the order of the ledger, with records. `has_only_columns`:
+        nothing but what correlations read of them.
+        """
+        count, oldest = store.query(f"SELECT count(), min(`index`) FROM events WHERE {condition}", parameters).rows[0]
+        if int(count) > limit:
+            newest = f"SELECT `index` FROM events WHERE {condition} ORDER BY `index` DESC LIMIT {limit}"
+            oldest = store.query(f"SELECT min(`index`) FROM ({newest})", parameters).rows[0][0]
+        parameters = {**parameters, "oldest": int(oldest)}
+        where = f"`index` >= {{oldest:UInt64}} AND ({condition})"
+        if not has_only_columns:
+            return self.read(store, where, parameters, "ORDER BY `index`")
+        return self._batch(store, f"{_selecting_columns(self._fed)} WHERE {where}", parameters, ())
+
+    def _batch(self, store: Store, sql: str, parameters: Mapping[str, object], formats: Iterable[str]) -> Batch:
+        given = {**parameters, "formats": sorted(formats), "k0": _KEY[0], "k1": _KEY[1]}
+        table = store.query_arrow(sql, given, settings=_PLAIN_JSON)
         if len(self._seen) > DETECT_SHAPES_MAX:
             self._seen.clear()
         return Batch(table, self._seen)
@@ -344,11 +379,12 @@ def wanted(rules: Collection[Rule], correlations: Collection[Correlation], forma
     for name in about:
         names |= {path[1:] for paths in formats[name][1].names.values() for path in paths if path.startswith("$")}
     kept = frozenset(name for name in names if name in COLUMNS and name not in _NEVER)
-    return Wanted(kept, about, None if typed is None else frozenset(typed), frozenset(filter(_is_text, fed)))
+    return Wanted(kept, about, None if typed is None else frozenset(typed), frozenset(filter(is_text, fed)))
 
 
-def _is_text(name: str) -> bool:
-    return name == ACTOR or (name in COLUMNS and name not in SHAPE and COLUMNS[name].kind in {"text", "ip"})
+def is_text(name: str) -> bool:
+    """Can correlations read it as a column?"""
+    return name in {ACTOR, DEVICE, *SHAPE} or (name in COLUMNS and COLUMNS[name].kind in {"text", "ip"})
 
 
 def by_index(store: Store, indexes: Sequence[int]) -> Sequence[Row]:
@@ -369,16 +405,31 @@ _PLAIN_JSON: Final = {"output_format_json_escape_forward_slashes": 0}
 @lru_cache(maxsize=64)
 def _selecting(names: frozenset[str], fed: frozenset[str], with_records: int) -> str:
     shown = [
-        "replaceOne(IPv6NumToString(events.src_ip), '::ffff:', '') AS src_ip" if name == "src_ip" else f"`{name}`"
+        f"{_ADDRESS_SQL} AS src_ip" if name == "src_ip" else f"`{name}`"
         for name in COLUMNS
         if name in names and name not in SHAPE
     ]
     record = ("''", "if(format IN {formats:Array(String)}, record, '')", "record")[with_records]
     shape = ", ".join(f"toString(`{name}`) AS `{name}`" if COLUMNS[name].is_few else f"`{name}`" for name in SHAPE)
-    columns = "".join(f", toString(`{name}`) AS `{_FED}{name}`" for name in sorted(fed))
     hashed = ", ".join(f"toString(`{name}`)" for name in SHAPE)
     return (
         "SELECT `index`, toUnixTimestamp64Micro(time) AS time_us, "
         f"sipHash64Keyed(({{k0:UInt64}}, {{k1:UInt64}}), {hashed}) AS shape, {shape}, "
-        f"formatRowNoNewline('JSONEachRow', {', '.join([*shown, _ACTOR_SQL])}) AS text, {record} AS whole{columns} FROM events"
+        f"formatRowNoNewline('JSONEachRow', {', '.join([*shown, f'{_ACTOR_SQL} AS actor'])}) AS text, {record} AS whole{_fed_sql(fed)} FROM events"
     )
+
+
+@lru_cache(maxsize=64)
+def _selecting_columns(fed: frozenset[str]) -> str:
+    shape = "".join(f", toString(`{name}`) AS `{name}`" for name in SHAPE if name in fed)
+    return (
+        "SELECT `index`, toUnixTimestamp64Micro(time) AS time_us, toUInt64(0) AS shape, '' AS text, '' AS whole"
+        f"{shape}{_fed_sql(fed)} FROM events"
+    )
+
+
+def _fed_sql(fed: frozenset[str]) -> str:
+    """Columns for correlations, but for those of the shape."""
+    special = {ACTOR: _ACTOR_SQL, "src_ip": _ADDRESS_SQL}
+    names = sorted(fed.difference(SHAPE, (DEVICE,)))
+    return "".join(f", {special.get(name, f'toString(`{name}`)')} AS `{_FED}{name}`" for name in names)
