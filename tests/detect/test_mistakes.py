@@ -75,3 +75,81 @@ def test_a_file_nested_without_end_is_refused_and_the_others_run() -> None:
     loaded = load_rules([("deep.yml", "title: " + "[" * 100_000), ("shop.yml", good)])
     assert [rule.title for rule in loaded.rules] == ["A shop is closed"]
     assert [each.file for each in loaded.refused] == ["deep.yml"]
+
+
+GOOD = RULE.format(n="01", field="action", value="shop.close", condition="selection")
+ODD = "title: Odd\nlogsource: {product: muniment}\ndetection: {selection: {action: a}, condition: selection}\n"
+
+
+@pytest.mark.parametrize(
+    ("broken", "line", "reason"),
+    [
+        ("- a list", 10, "this is a list"),
+        ("only words", 10, "this is 'only words'"),
+        (ODD.replace("condition: selection", "condition: 5"), 12, "condition: expected a text"),
+        (ODD.replace("action: a", "true: a"), 10, "is no text"),
+        (ODD.replace("action: a", "action|re: [a, null]"), 10, "null has no re"),
+        (ODD.replace("action: a", "action: 2026-11-23 06:36:01"), 10, "quote it"),
+        (ODD.replace("title: Odd", "title: Odd\nid: [1]"), 10, "another kind"),
+        (ODD.replace(": selection", ": " + "not " * 5_000 + "selection"), 10, "nested too deep"),
+        (ODD.replace(": selection", ": selection AND selection"), 12, "found 'AND'"),
+        ("title: Odd\ncorrelation: {type: event_count, rules: [x], timespan: 5m, condition: {about: 1}}", 10, "condition item"),
+        ("title: Odd\nfilter: []", 10, "filter"),
+        (
+            "title: Odd\nlogsource: {product: muniment}\n"
+            "filter: {rules: any, selection: {action: b}, condition: not selektion}",
+            12,
+            "selektion",
+        ),
+        (
+            "title: Odd\nlogsource: {product: muniment}\n"
+            "filter: {rules: any, selection: {acton: b}, condition: not selection}",
+            12,
+            "acton",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_broken_in_one_document_stops_no_other(broken: str, line: int, reason: str) -> None:
+    other = GOOD.replace("5501", "5502").replace("closed", "opened")
+    loaded = load_rules([("shop.yml", f"{GOOD}---\n{broken}\n---\n{other}"), ("more.yml", other)])
+    assert [rule.title for rule in loaded.rules] == ["A shop is closed", "A shop is opened", "A shop is opened"]
+    (refused,) = loaded.refused
+    assert (refused.line, reason in refused.reason) == (line, True), refused
+
+
+def test_a_key_that_stands_twice_is_a_mistake() -> None:
+    """Of two tests under one key the first would be lost in silence."""
+    where, reason, fix = _refused(ODD.replace("{action: a}", "{action: a, action: b}"))
+    assert where == "shop.yml:3:36"
+    assert reason == "the key 'action' stands twice"
+    assert "as a list" in fix
+
+
+@pytest.mark.parametrize("part", ["group-by: [acter]", "group-by: [actor]\n  field: acter"])
+def test_a_correlation_over_columns_names_columns_that_there_are(part: str) -> None:
+    base = GOOD.replace("level", "name: closed\nlevel")
+    group, _, field = part.partition("\n  ")
+    condition = f"{{gte: 3, {field}}}" if field else "{gte: 3}"
+    kind = "value_count" if field else "event_count"
+    many = (
+        f"title: Many\nlevel: high\ncorrelation:\n  type: {kind}\n  rules: [closed]\n  {group}\n"
+        f"  timespan: 5m\n  condition: {condition}\n"
+    )
+    refused = load_rules([("base.yml", base), ("many.yml", many)]).refused[0]
+    assert refused.reason == "there is no column 'acter'"
+    assert "did you mean actor" in refused.fix
+
+
+def test_one_text_may_stand_for_a_list_in_what_describes_a_rule() -> None:
+    loaded = load_rules([("shop.yml", ODD + "references: https://example.com\nfalsepositives: none\nfields: action\n")])
+    assert [rule.references for rule in loaded.rules] == [("https://example.com",)]
+
+
+def test_rules_below_one_global_part_have_ids_of_their_own() -> None:
+    text = (
+        "action: global\ntitle: Odd\nid: 11111111-2222-4333-8444-555555555503\nlogsource: {product: muniment}\n"
+        "---\ndetection: {selection: {action: a}, condition: selection}\n"
+        "---\ndetection: {selection: {action: b}, condition: selection}\n"
+    )
+    keys = [rule.key for rule in load_rules([("shop.yml", text)]).rules]
+    assert keys == ["11111111-2222-4333-8444-555555555503", "11111111-2222-4333-8444-555555555503.2"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from muniment.errors import RejectedError
-from muniment.sources.catalogue import Catalogue, read_entry
+from muniment.sources.catalogue import Catalogue, load_over, read_entry
 from muniment.sources.testing import Recollection, map_records, recognise
 
 HEAD = """\
@@ -32,6 +34,8 @@ MISTAKES = {
     "a group that is no column": ("cases:\n  - {text: a, pattern: '(?P<who>x)'}\n", 9, "no column: 'who'"),
     "half a class": ("cases:\n  - {when: {a: b}, set: {class_uid: 3002}}\n", 9, "set together"),
     "a case without a test": ("cases:\n  - {set: {action: =x}}\n", 9, "when or pattern"),
+    "a case that is none": ("cases:\n  - 5\n", 9, "a case is a mapping"),
+    "a rank in words": ("rank: first\n", 8, "whole numbers"),
     "a dangling name": ("fields:\n  action: $nothing\n", 1, "neither a let name nor a column"),
     "a circle": ("let:\n  a: $b\n  b: $a\n", 1, "depends on itself"),
     "an unknown key": ("colour: blue\n", 8, "no key 'colour'"),
@@ -76,6 +80,14 @@ def test_broken_yaml_is_named_with_its_line() -> None:
     assert caught.value.field.startswith("demo.yaml:")
 
 
+def test_a_pipe_among_the_entries_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    """Who opens a pipe waits for its writer."""
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "demo.yaml").write_text(HEAD + "fields:\n  action: =x\n" + SAMPLE)
+    found, problems = load_over(Catalogue({}), tmp_path)
+    assert (list(found), problems) == (["demo"], ("pipe.yaml: no regular file",))
+
+
 def _map(client: Any, text: str, record: str) -> dict[str, str | int]:
     return map_records(_entry(text), [record.encode()], client)[0]
 
@@ -94,7 +106,7 @@ fields:
     entry = read_entry(
         HEAD + text + 'samples:\n  - {origin: mine, record: {"shared": "x"}, expect: {action: x}}\n', "x.yaml"
     )
-    assert [row.get("path", row.get("text")) for row in entry.personal] == ["who", *["syslog.message"] * 4]
+    assert [row.get("path", row.get("text")) for row in entry.personal] == ["who", *["syslog.message"] * 5]
     assert entry.samples[0].record == b'{"shared": "x"}'
     assert map_records(entry, [b'{"a": "login was rejected"}'], client)[0]["outcome"] == "failure"
 

@@ -107,11 +107,12 @@ class SameAs:
 
 @dataclass(frozen=True, slots=True)
 class TimePart:
-    """A value is a time whose `unit` (minute, hour, day, week, month, year; UTC) is `number`."""
+    """A value is a time whose `unit` (minute, hour, day, week, month, year; UTC) is `number`, or by `operator` less or more."""
 
     field: str
     unit: str
     number: int
+    operator: str = "="
 
 
 Condition = All | AnyOf | No | Text | Regex | Compare | Address | IsNull | Exists | SameAs | TimePart

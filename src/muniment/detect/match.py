@@ -53,6 +53,7 @@ _OPERATE: Mapping[str, Callable[[float, float], bool]] = {
     ">": lambda a, b: a > b,
     ">=": lambda a, b: a >= b,
     "!=": lambda a, b: a != b,
+    "=": lambda a, b: a == b,
 }
 
 
@@ -201,8 +202,11 @@ def compiled(condition: Condition) -> Test:
             return lambda event: event.has(field) is is_wanted
         case SameAs():
             return _same_test(condition)
-        case TimePart(field, unit, number):
-            return lambda event: any(_part_of(value, unit) == number for value in event.plain(field))
+        case TimePart(field, unit, number, operator):
+            compares = _OPERATE[operator]
+            return lambda event: any(
+                (part := _part_of(value, unit)) is not None and compares(part, number) for value in event.plain(field)
+            )
 
 
 def _shape(condition: Condition) -> str | None:

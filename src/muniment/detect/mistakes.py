@@ -26,6 +26,16 @@ _FIXES: Final = (
         "regular expression",
         "patterns are RE2's: without look-around and back-references; use a filter for what must not be there",
     ),
+    (
+        "expected end of text",
+        "a condition has and, or, not, 1 of, all of in lower case between the names of selections",
+    ),
+    ("no text: quote it", "write quotes around it; YAML reads yes, no, on, off, true and null without them as values"),
+    ("stands twice", "put both tests into one key, as a list, or into two selections"),
+    (
+        "exactly one condition item",
+        "write one of gt, gte, lt, lte, eq, neq and a number; a range takes two correlations",
+    ),
     ("must have a log source", "add a line such as: logsource: {product: muniment}"),
     ("timespan", "write a number and s, m, h, d, w, M or y, such as 5m"),
     ("must have at least one detection", "give detection a selection and a condition"),
@@ -91,7 +101,9 @@ def fix_of(text: str, title: str, reason: str, names: Collection[str]) -> str:
     quoted = next((a or b for a, b, _ in _QUOTED.findall(reason) if a or b), "")
     low = reason.lower()
     if "no column" in low:
-        near = _near(quoted.lower().replace("_", ""), {name.replace("_", ""): name for name in COLUMNS})
+        near = _near(
+            quoted.lower().replace("_", ""), {name.replace("_", ""): name for name in (*COLUMNS, "actor", "device")}
+        )
         return f"{near}fields that only the record has begin with record., such as record.metadata.city"
     if "not defined in detections" in low:
         known = _selections(document_of(text, {"title": title})[0])

@@ -32,6 +32,9 @@ _SAFE: Final = re.compile(r"[ -~]{3,}")
 _NO_TEXT: Final = re.compile(rb'^[-+.0-9e]*$|^[truefalsn]*$|["{}\[\]]')
 """What may stand in JSON without quotes around it, or is part of an object shown as text."""
 
+_STRUCTURE: Final = re.compile(r'["\\\\{}\[\]:,]')
+"""What stands between the texts of a JSON object."""
+
 _ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\[u/]")
 _DECODER: Final = json.JSONDecoder()
 _LOOKED_UP_MAX: Final = 24
@@ -88,6 +91,12 @@ def _texts(parts: tuple[str | Wild, ...], *, is_field: bool) -> Iterator[bytes]:
     last = len(parts) - 1
     for place, part in enumerate(parts):
         if not isinstance(part, str):
+            continue
+        if (
+            is_field and '"' in part
+        ):  # of a text, where it stands escaped, or of an object shown as text, where it does not
+            for piece in _STRUCTURE.split(part.lower()):
+                yield from (run[0].encode() for run in _SAFE.finditer(piece))
             continue
         for run in _SAFE.finditer(part):
             text = orjson.dumps(run[0].lower())[1:-1]

@@ -7,11 +7,12 @@ are decisions of a person, with a reason; they stand in the database and, as rec
 
 from __future__ import annotations
 
+import stat
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import sqlalchemy as sa
 
@@ -30,6 +31,7 @@ __all__ = ["PACK", "RuleBook", "Switch"]
 PACK: Final = Path(__file__).parent / "pack"
 """The rules that come with Muniment."""
 
+_R = TypeVar("_R", Rule, Correlation)
 _RETIRED: Final = {"deprecated", "unsupported"}
 _METADATA = sa.MetaData()
 _SWITCHES = sa.Table(
@@ -80,7 +82,7 @@ class RuleBook:
         self._database = database
         self._now_ns = now_ns
         self._lock = threading.RLock()
-        self._seen: tuple[tuple[str, int, int], ...] | None = None
+        self._seen: tuple[tuple[tuple[str, int, int], ...], tuple[Refused, ...]] | None = None
         self._loaded = Loaded((), ())
         self._version = 0
         self.paused: dict[str, str] = {}
@@ -95,7 +97,7 @@ class RuleBook:
     def look(self) -> bool:
         """Read the folders again if something in them has changed; whether it has."""
         files, problems = self._files()
-        seen = tuple((str(path), mtime, size) for path, mtime, size in files)
+        seen = (tuple((str(path), mtime, size) for path, mtime, size in files), tuple(problems))
         if seen == self._seen:
             return False
         texts: list[tuple[str, str]] = []
@@ -110,11 +112,12 @@ class RuleBook:
         found = load_rules(texts[:RULES_MAX])
         if len(texts) > RULES_MAX:
             problems.append(Refused("", "", f"{len(texts) - RULES_MAX} files more than {RULES_MAX} are not read"))
-        rules, twins = _without_twins(found.rules)
+        rules, twins = _without_twins(found.rules, {})
+        correlations, more = _without_twins(found.correlations, {rule.key: rule for rule in rules})
         with self._lock:
             self._seen = seen
             self._texts = dict(texts)
-            self._loaded = Loaded(rules, [*problems, *found.refused, *twins], found.correlations)
+            self._loaded = Loaded(rules, [*problems, *found.refused, *twins, *more], correlations)
             self.paused.clear()
             self._renew()
         return True
@@ -127,13 +130,19 @@ class RuleBook:
                 problems.append(Refused(str(folder), "", "there is no such folder of rules"))
                 continue
             for path in sorted(folder.rglob("*.y*ml")):
-                if path.name.endswith(".events.yml") or any(part.startswith(".") for part in path.parts):
+                inside = path.relative_to(folder).parts
+                if path.name.endswith(".events.yml") or any(part.startswith(".") for part in inside):
                     continue
                 try:
                     state = path.stat()
                 except OSError:
+                    if path.is_symlink():  # to nowhere, or to itself: reading says so
+                        files.append((path, 0, 0))
                     continue  # gone while we looked
-                files.append((path, state.st_mtime_ns, state.st_size))
+                if stat.S_ISREG(state.st_mode):
+                    files.append((path, state.st_mtime_ns, state.st_size))
+                elif not stat.S_ISDIR(state.st_mode):  # who opens a pipe waits for its writer
+                    problems.append(Refused(self._name(path), "", "cannot read it: it is no regular file"))
         return files, problems
 
     def _name(self, path: Path) -> str:
@@ -291,12 +300,15 @@ class RuleBook:
         )
 
 
-def _without_twins(rules: Sequence[Rule]) -> tuple[list[Rule], list[Refused]]:
-    """One rule for each id: a second one would count everything twice."""
-    kept: dict[str, Rule] = {}
+def _without_twins(rules: Sequence[_R], known: Mapping[str, Rule | Correlation]) -> tuple[list[_R], list[Refused]]:
+    """One rule for each id, also among those `known`: a second one would count everything twice."""
+    firsts: dict[str, Rule | Correlation] = dict(known)
+    kept: list[_R] = []
     twins: list[Refused] = []
     for rule in rules:
-        first = kept.setdefault(rule.key, rule)
-        if first is not rule:
+        first = firsts.setdefault(rule.key, rule)
+        if first is rule:
+            kept.append(rule)
+        else:
             twins.append(Refused(rule.file, rule.title, f"its id {rule.key} is that of {first.file}"))
-    return list(kept.values()), twins
+    return kept, twins

@@ -6,12 +6,12 @@ not here. The author goes wherever a match goes (Detection Rule License).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import re2
-from sigma.collection import SigmaCollection
 from sigma.conditions import (
     ConditionAND,
     ConditionFieldEqualsValueExpression,
@@ -83,8 +83,9 @@ from muniment.detect.condition import (
 )
 from muniment.detect.correlation import All as AllPresent
 from muniment.detect.correlation import Correlation, Has, Not, Presence, Some
-from muniment.detect.documents import documents
+from muniment.detect.documents import TWICE, documents
 from muniment.detect.mistakes import YAML_FIX, fix_of, place_of
+from muniment.detect.parsing import parsed_documents, said
 from muniment.detect.rule import Loaded, LogSource, Refused, Rule
 from muniment.errors import RejectedError
 from muniment.search.columns import COLUMNS
@@ -128,17 +129,19 @@ def load_rules(files: Iterable[tuple[str, str]], placeholders: Placeholders = _N
     for name, text in texts.items():
         try:
             given, behaving = split(text) if "behaviour:" in text else (documents(text), [])
-            found = SigmaCollection.from_dicts(
-                given, collect_errors=True, collect_filters=True, resolve_references=False
-            )
+            found = parsed_documents(given, text)
             behaviours += [(name, each) for each in behaving]
         except Exception as error:  # YAML's own errors, and what the parser does not expect in one
             refused.append(_unread(name, error))
             continue
-        if not found.rules and not found.filters and found.errors:
-            refused.append(_unread(name, found.errors[0]))
+        refused += [Refused(name, title, reason, line, 1 if line else 0) for title, reason, line in found.refused]
         parsed += [(name, each) for each in found.rules]
-        filters += found.filters
+        for each in found.filters:
+            try:
+                _check_filter(each, name, placeholders)
+                filters.append(each)
+            except Exception as error:  # a filter's mistake, not that of all rules it would change
+                refused.append(Refused(name, str(each.title or ""), said(error)))
     rules: list[Rule] = []
     correlations: list[tuple[str, SigmaCorrelationRule]] = []
     for name, each in parsed:
@@ -149,20 +152,36 @@ def load_rules(files: Iterable[tuple[str, str]], placeholders: Placeholders = _N
             rules.append(rule_of(_filtered(each, filters), name, placeholders))
         except RejectedError as error:
             refused.append(Refused(name, str(getattr(each, "title", "") or ""), error.reason))
-    made = _Correlations(rules, correlations, behaviours)
+        except Exception as error:  # what the parser let through: this rule's mistake, not that of the others
+            refused.append(Refused(name, str(getattr(each, "title", "") or ""), said(error)))
+    made = _Correlations(_numbered(rules), correlations, behaviours)
     there: list[Rule | Correlation] = [*made.rules, *made.correlations]
     names = {name for rule in there for name in (rule.id, rule.name) if name}
     told = [_told(each, texts.get(each.file, ""), names) for each in (*refused, *made.refused)]
     return Loaded(made.rules, told, made.correlations)
 
 
+def _numbered(rules: Sequence[Rule]) -> list[Rule]:
+    """The rules of one file that share an id, as those below one `action: global` do: each after the first gets a number."""
+    met: Counter[tuple[str, str]] = Counter()
+    found: list[Rule] = []
+    for rule in rules:
+        met[rule.file, rule.key] += 1
+        n = met[rule.file, rule.key]
+        is_other = n > 1 and all(rule.condition != each.condition for each in found if each.file == rule.file)
+        found.append(replace(rule, id=f"{rule.key}.{n}") if is_other else rule)
+    return found
+
+
 def _unread(file: str, error: Exception) -> Refused:
     """A file that YAML or Sigma's parser does not take, with the place YAML names."""
     mark = getattr(error, "problem_mark", None)
     if mark is None:
-        return Refused(file, "", _said(error))
-    said = "; ".join(filter(None, (getattr(error, "context", ""), getattr(error, "problem", ""))))
-    return Refused(file, "", f"not YAML: {said}", mark.line + 1, mark.column + 1, YAML_FIX)
+        return Refused(file, "", said(error))
+    told = "; ".join(filter(None, (getattr(error, "context", ""), getattr(error, "problem", ""))))
+    if told.endswith(TWICE):
+        return Refused(file, "", told, mark.line + 1, mark.column + 1)
+    return Refused(file, "", f"not YAML: {told}", mark.line + 1, mark.column + 1, YAML_FIX)
 
 
 def _told(refused: Refused, text: str, names: Collection[str]) -> Refused:
@@ -178,8 +197,17 @@ def _filtered(rule: Any, filters: Sequence[SigmaFilter]) -> Any:
         try:
             rule = each.apply_on_rule(rule)
         except SigmaError as error:
-            raise RejectedError(f"the filter {each.title!r}: {_said(error)}") from error
+            raise RejectedError(f"the filter {each.title!r}: {said(error)}") from error
     return rule
+
+
+def _check_filter(found: SigmaFilter, file: str, placeholders: Placeholders) -> None:
+    """Can what a filter takes away be evaluated? Raises RejectedError, SigmaError."""
+    _remarks(found, file)
+    for each in found.filter.parsed_condition:
+        condition = _Reader(placeholders).condition(each.parsed)
+        if found.logsource.product == _TYPED:
+            _check_columns(sorted(fields_of(condition)), file)
 
 
 class _Correlations:
@@ -213,9 +241,12 @@ class _Correlations:
                 found.append(behaviour_of(document, file, key_of))
             except RejectedError as error:
                 self.refused.append(Refused(file, str(document.get("title", "")), error.reason))
+        typed = {rule.key for rule in rules if rule.logsource.product == _TYPED}
         for file, each in parsed:
             try:
-                found.append(_correlation(each, file, known))
+                made = _correlation(each, file, known)
+                _check_grouping(made[0], typed)
+                found.append(made)
             except RejectedError as error:
                 self.refused.append(Refused(file, str(each.title or ""), error.reason))
         found = self._without_circles(self._with_parts(found, {rule.key for rule in rules}))
@@ -306,8 +337,8 @@ def _correlation(parsed: SigmaCorrelationRule, file: str, known: Mapping[str, st
 def _remarks(parsed: Any, file: str) -> tuple[str, ...]:
     """Mistakes in what only describes a rule. Raises RejectedError for any other."""
     if wrong := [error for error in parsed.errors if not isinstance(error, _DESCRIBING)]:
-        raise RejectedError("; ".join(dict.fromkeys(map(_said, wrong))), field=file)
-    return tuple(dict.fromkeys(_said(error) for error in parsed.errors if isinstance(error, _DESCRIBING)))
+        raise RejectedError("; ".join(dict.fromkeys(map(said, wrong))), field=file)
+    return tuple(dict.fromkeys(said(error) for error in parsed.errors if isinstance(error, _DESCRIBING)))
 
 
 def rule_of(parsed: Any, file: str = "", placeholders: Placeholders = _NO_PLACEHOLDERS) -> Rule:
@@ -322,11 +353,11 @@ def rule_of(parsed: Any, file: str = "", placeholders: Placeholders = _NO_PLACEH
     try:
         conditions = tuple(_Reader(placeholders).condition(each.parsed) for each in parsed.detection.parsed_condition)
     except (SigmaError, KeyError, ValueError) as error:
-        raise RejectedError(_said(error), field=file) from error
+        raise RejectedError(said(error), field=file) from error
     source = parsed.logsource
     if (source.product or "") == _TYPED:
         for condition in conditions:
-            _check_columns(condition, file)
+            _check_columns(sorted(fields_of(condition)), file)
     return Rule(
         id=str(parsed.id or ""), title=parsed.title or "", level=str(parsed.level or ""), status=str(parsed.status or ""),
         author=parsed.author or "", description=parsed.description or "", references=tuple(parsed.references),
@@ -337,15 +368,18 @@ def rule_of(parsed: Any, file: str = "", placeholders: Placeholders = _NO_PLACEH
     )  # fmt: skip
 
 
-def _check_columns(condition: Condition, file: str) -> None:
+def _check_columns(names: Iterable[str], file: str) -> None:
     """A rule over typed columns that names one there is not would never match, and nobody would notice."""
-    for name in sorted(fields_of(condition)):
+    for name in names:
         if name not in COLUMNS and name not in _MADE and not name.startswith("record."):
             raise RejectedError(f"there is no column {name!r}", field=file)
 
 
-def _said(error: BaseException) -> str:
-    return " ".join(str(error).split())[:500] or type(error).__name__
+def _check_grouping(correlation: Correlation, typed: Collection[str]) -> None:
+    """The same for what a correlation groups by and counts; `typed` are the rules over typed columns."""
+    for rule in correlation.rules:
+        if rule in typed:
+            _check_columns([name for names in correlation.fields_of(rule) for name in names], correlation.file)
 
 
 class _Reader:
@@ -402,6 +436,8 @@ def _field_test(field: str, value: Any) -> Condition:
             return Text(field, (str(value),))
         case SigmaBool():
             return Text(field, (str(value).lower(),))
+        case SigmaCompareExpression() if isinstance(part := value.number, SigmaTimestampPart):
+            return TimePart(field, part.timestamp_part.name.lower(), int(part.number), _OPERATORS[value.op])
         case SigmaCompareExpression():
             return Compare(field, _OPERATORS[value.op], float(value.number.number))
         case SigmaCIDRExpression():

@@ -261,7 +261,7 @@ class Formats:
     def own(self) -> list[Own]:
         """The operator's entries that are in force, by name."""
         found = []
-        for path in sorted(self._folder.glob("*.yaml")):
+        for path in filter(Path.is_file, sorted(self._folder.glob("*.yaml"))):
             try:
                 text = path.read_text("utf-8")
                 entry = read_entry(text, path.name)

@@ -194,6 +194,9 @@ def load_over(shipped: Catalogue, folder: FilePath) -> tuple[Catalogue, tuple[st
     """`shipped` with an operator's own entries over it, and what is wrong with those that were left out, file and line."""
     entries, problems = dict(shipped), []
     for path in sorted(folder.glob("*.yaml")):
+        if path.exists() and not path.is_file():  # a folder; who opens a pipe waits for its writer
+            problems.append(f"{path.name}: no regular file")
+            continue
         try:
             entry = read_entry(path.read_text("utf-8"), path.name)
             if entry.inside and entry.inside not in entries:
@@ -237,7 +240,11 @@ class _Reader:
             raise self.error(f"name must match {_NAME.pattern}, got {name!r}", raw.lines["name"])
         rhythm, rank = raw["rhythm_s"], raw.get("rank", _RANK)
         if not isinstance(rhythm, int) or not isinstance(rank, int):
-            raise self.error("rhythm_s and rank are whole numbers", raw.lines["rhythm_s"])
+            raise self.error(
+                "rhythm_s and rank are whole numbers", raw.lines["rhythm_s" if not isinstance(rhythm, int) else "rank"]
+            )
+        if rhythm < 0:
+            raise self.error(f"rhythm_s is a number of seconds, got {rhythm}", raw.lines["rhythm_s"])
         recognise = self._condition(raw["recognise"], raw.lines["recognise"]) if "recognise" in raw else None
         alone = self._condition(raw["alone"], raw.lines["alone"]) if "alone" in raw else None
         if alone is not None and "inside" not in raw:
@@ -336,15 +343,15 @@ class _Reader:
             is_any_time=raw.get("time_form", "standard") == "any",
             let=let,
             fields=fields,
-            cases=tuple(self._case(item) for item in cases),
+            cases=tuple(self._case(item, line) for item, line in zip(cases, cases.lines, strict=True)),
             unwrap=tuple(unwrap),
         )
         self._refs(built, raw)
         return built
 
-    def _case(self, raw: object) -> Case:
+    def _case(self, raw: object, line: int) -> Case:
         if not isinstance(raw, LocatedDict):
-            raise self.error("a case is a mapping with when or pattern, and set", 0)
+            raise self.error("a case is a mapping with when or pattern, and set", line)
         self._keys(raw, {"when", "text", "pattern", "set"}, "a case")
         when = self._condition(raw["when"], raw.lines["when"]) if "when" in raw else None
         sets: dict[str, Value] = dict(self._values(raw.get("set"), raw, allowed=COLUMNS))

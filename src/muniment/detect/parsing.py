@@ -1,0 +1,67 @@
+"""The documents of a rule file through Sigma's parser, so that one it does not take stops no other of the file. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sigma.collection import SigmaCollection
+from sigma.filters import SigmaFilter
+
+from muniment.detect.documents import lines_of, spelled
+from muniment.errors import RejectedError
+
+__all__ = ["Parsed", "parsed_documents", "said"]
+
+
+class Parsed(NamedTuple):
+    """The documents of a file, and of those that the parser does not take title, reason and line (0: its title tells)."""
+
+    rules: list[Any]
+    filters: list[SigmaFilter]
+    refused: list[tuple[str, str, int]]
+
+
+def parsed_documents(given: Sequence[Any], text: str) -> Parsed:
+    """All documents at once; where that fails one after the other, so that one does not take the others with it."""
+    try:
+        taken = _taken(given)
+        return Parsed(list(taken.rules), list(taken.filters), [])
+    except Exception:
+        found = Parsed([], [], [])
+    shared: list[Any] = []
+    for each, line in zip(given, lines_of(text, given), strict=True):
+        if isinstance(each, dict) and each.get("action") in {"global", "reset", "repeat"}:
+            shared = [each] if each["action"] == "global" else []
+            continue
+        try:
+            taken = _taken([*shared, each])
+        except Exception as error:
+            title = str(each.get("title") or "") if isinstance(each, dict) else ""
+            found.refused.append((title, said(error), 0 if title else line))
+        else:
+            found.rules.extend(taken.rules)
+            found.filters.extend(taken.filters)
+    return found
+
+
+def _taken(given: Sequence[Any]) -> SigmaCollection:
+    """Documents as the parser reads them. Raises whatever it does not expect in one."""
+    taken = SigmaCollection.from_dicts(
+        list(map(spelled, given)), collect_errors=True, collect_filters=True, resolve_references=False
+    )
+    if len(taken.errors) > sum(len(each.errors) for each in (*taken.rules, *taken.filters)):
+        raise taken.errors[0]  # of a document of which nothing came
+    return taken
+
+
+def said(error: BaseException) -> str:
+    """What a parser's error says, in one line."""
+    if isinstance(error, RejectedError):
+        return error.reason
+    if isinstance(error, RecursionError):
+        return "nested too deep to be read"
+    said = " ".join(str(error).split())[:500] or type(error).__name__
+    if isinstance(error, AttributeError | TypeError | KeyError):
+        return f"something in it is of another kind than Sigma has it there: {said}"
+    return said

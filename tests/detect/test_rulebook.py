@@ -1,0 +1,63 @@
+"""The folders of rules: what lies in them that is no rule stops nobody, and is named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from muniment.detect.rulebook import RuleBook
+
+RULE = (
+    "title: {title}\nlogsource: {{product: muniment}}\ndetection: {{selection: {{action: a}}, condition: selection}}\n"
+)
+MANY = "title: Many\ncorrelation: {type: event_count, rules: [A], timespan: 5m, condition: {gte: 3}}\n"
+
+
+def _book(folder: Path) -> RuleBook:
+    database = sa.create_engine("sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
+    return RuleBook([folder], database, lambda: 1)
+
+
+def _own(book: RuleBook) -> list[str]:
+    return [rule.title for rule in book.current.all_rules if not rule.file.startswith("muniment/")]
+
+
+def test_a_pipe_and_links_to_nowhere_are_named_and_the_rules_run(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(RULE.format(title="A"))
+    book = _book(tmp_path)
+    os.mkfifo(tmp_path / "pipe.yml")
+    (tmp_path / "gone.yml").symlink_to(tmp_path / "nobody")
+    (tmp_path / "self.yml").symlink_to(tmp_path / "self.yml")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "folder.yml").mkdir()
+    assert book.look()
+    assert _own(book) == ["A"]
+    assert sorted(Path(each.file).name for each in book.current.refused) == ["gone.yml", "pipe.yml", "self.yml"]
+    assert not book.look()
+
+
+def test_a_folder_below_a_hidden_one_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / ".config" / "rules"
+    (folder / ".git").mkdir(parents=True)
+    (folder / "a.yml").write_text(RULE.format(title="A"))
+    (folder / ".git" / "b.yml").write_text(RULE.format(title="B"))
+    assert _own(_book(folder)) == ["A"]
+
+
+def test_of_two_correlations_with_one_name_the_first_counts(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(RULE.format(title="A\nname: A"))
+    (tmp_path / "b.yml").write_text(MANY)
+    (tmp_path / "c.yml").write_text(MANY)
+    book = _book(tmp_path)
+    assert _own(book) == ["A", "Many"]
+    assert [Path(each.file).name for each in book.current.refused] == ["c.yml"]
+
+
+def test_a_rule_that_is_taken_away_runs_no_more(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(RULE.format(title="A"))
+    book = _book(tmp_path)
+    (tmp_path / "a.yml").unlink()
+    assert book.look()
+    assert _own(book) == []
