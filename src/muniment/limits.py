@@ -547,6 +547,12 @@ PULL_VISIBLE_AFTER_S: Final = 300
 PULL_RETRY_MAX_S: Final = 300
 """The longest wait after a bucket or queue failed."""
 
+PULL_EVERY_S_MAX: Final = 86_400
+"""The longest wait between two listings of a bucket: files are to be here on the day they were written."""
+
+PULL_LATE_DAYS_MAX: Final = 400
+"""How long a day's folder may be looked at again; each day is a listing more per region and account."""
+
 RISK_HALF_LIFE_S: Final = 7 * 86_400
 """After this long an alert counts half."""
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from muniment.errors import ConfigError
 from muniment.respond.settings import read_notify_settings
-from muniment.respond.toml_file import place_of
+from muniment.toml_file import place_of
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 WHOLE = """\

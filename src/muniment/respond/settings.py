@@ -51,7 +51,7 @@ from muniment.respond.channels.webhook import Slack, Teams, Webhook
 from muniment.respond.notice import SEVERITIES, Channel, Severity
 from muniment.respond.order import ORDER_TYPES, is_for
 from muniment.respond.routes import EVERY_DAY, Route
-from muniment.respond.toml_file import Table, read_toml
+from muniment.toml_file import Table, read_toml
 
 __all__ = ["NotifySettings", "read_notify_settings"]
 
@@ -112,17 +112,7 @@ def _secret(table: Table, name: str) -> str:
     """A value from the file that `<name>_file` names."""
     if table.raw(name) is not None:
         raise table.mistake(name, "secrets stand in files of their own", f"write it to a file and give {name}_file")
-    path = table.text(f"{name}_file", example=f'"/etc/muniment/{name}"')
-    try:
-        return Path(path).read_text("utf-8").strip()
-    except OSError as error:
-        raise table.mistake(
-            f"{name}_file",
-            f"cannot read {path}: {error.strerror}",
-            "let the server's user read it, or correct the path",
-        ) from error
-    except ValueError as error:
-        raise table.mistake(f"{name}_file", f"{path} is not a text", "save it as UTF-8") from error
+    return table.content(f"{name}_file", f"/etc/muniment/{name}")
 
 
 def _channel(table: Table, egress: Egress) -> Channel:
