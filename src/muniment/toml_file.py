@@ -70,6 +70,10 @@ class Table:
         """A text."""
         return str(self._get(key, default, str, example))
 
+    def whole(self, key: str, example: str) -> int:
+        """A whole number, of which others say how large it may be."""
+        return int(self._get(key, _MISSING, int, example))
+
     def number(self, key: str, low: int, high: int, default: Any = _MISSING) -> int:
         """A whole number from `low` to `high`."""
         value = int(self._get(key, default, int, str(high)))
@@ -126,15 +130,15 @@ class Table:
                 raise self.mistake(key, f"got {each!r}", f"begin each with [[{key}]]", number)
             yield Table(each, (*self._path, key, number))
 
-    def done(self) -> None:
-        """Raise MistakeError when something stands here that nobody asked for: misspelt, it would be overlooked in silence."""
+    def done(self, known: str = "") -> None:
+        """Raise MistakeError when something stands here that nobody asked for: misspelt, it would be overlooked in silence.
+
+        `known` says what there is, where that is too much to list.
+        """
         for key in self._given:
             if key not in self._asked:
-                raise self.mistake(
-                    key,
-                    f"there is no {key!r} here",
-                    f"{_near(key, list(self._asked))}there are {', '.join(self._asked)}",
-                )
+                fix = _near(key, list(self._asked)) + (known or f"there are {', '.join(self._asked)}")
+                raise self.mistake(key, f"there is no {key!r} here", fix)
 
     @contextmanager
     def checking(self, names: Mapping[str, str] | None = None) -> Iterator[None]:
