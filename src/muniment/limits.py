@@ -416,6 +416,9 @@ BLOCK_LAG_S: Final = 60
 BLOCK_CLOCKS_S: Final = 300
 """How far behind a source's clock may be and its events still count against a block."""
 
+BLOCK_SEEN_WITH_MAX: Final = 10_000
+"""Addresses or names of one entity that are looked up among the blocks; a name behind more addresses is no person."""
+
 BLOCK_ENDED_DAYS: Final = 90
 """How long an ended block or order stays in the database with its value; its records are in the ledger."""
 

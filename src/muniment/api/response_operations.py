@@ -13,10 +13,10 @@ from starlette.responses import Response
 from muniment.api.operations import HEADERS, Call, Empty, Operation
 from muniment.api.services import Services
 from muniment.errors import DeniedError, RejectedError
-from muniment.respond.block import Allowed, Block, canonical
+from muniment.respond.block import Allowed, Block, Kind, among, canonical
 from muniment.respond.feeds import FEEDS, etag, rendered
 from muniment.respond.order import SESSIONS_END, is_for
-from muniment.respond.preview import Hits, effect, first_ever, hits
+from muniment.respond.preview import Hits, effect, first_ever, hits, seen_with
 from muniment.search.persons import Person
 
 __all__ = [
@@ -54,11 +54,38 @@ class AllowedAnswer(msgspec.Struct, frozen=True):
     at: int
 
 
+class BlockAnswer(msgspec.Struct, frozen=True):
+    """A block. Times in nanoseconds; `attempts_since` events came from it since it is active, the last at `last_us`.
+
+    `seen_to`: up to when events are counted; `taken_at`: when somebody who enforces it last heard of it, 0 when nobody has.
+    """
+
+    id: str
+    kind: str
+    value: str
+    reason: str
+    state: str
+    asked_by: str
+    asked_at: int
+    approved_by: str
+    active_at: int
+    expires_at: int
+    ended_by: str
+    ended_at: int
+    alert: str
+    attempts_since: int = 0
+    last_us: int = 0
+    seen_to: int = 0
+    taken_at: int = 0
+
+
 class PreviewAnswer(msgspec.Struct, frozen=True):
     """What a block would have hit in thirty days. `preview` is the ticket that asks for the block; times in µs.
 
     What was seen of it, the most frequent first: `countries`, `agents` (client programs), `hosts` (systems it happened on) and
-    `origins` (addresses). `first_ever_us`: the first event in any time; 0 where that was not asked for.
+    `origins` (addresses). `first_ever_us`: the first event in any time. `blocks`: those of it that are or were, newest first;
+    `related_blocks`: those in force or asked for of addresses, accounts and keys that it was seen with. These three are
+    filled for an entity only.
     """
 
     kind: str
@@ -86,6 +113,8 @@ class PreviewAnswer(msgspec.Struct, frozen=True):
     hosts: list[CountedAnswer] = []
     origins: list[CountedAnswer] = []
     first_ever_us: int = 0
+    blocks: list[BlockAnswer] = []
+    related_blocks: list[BlockAnswer] = []
 
 
 class BlockBody(msgspec.Struct, frozen=True):
@@ -107,31 +136,6 @@ class ApproveBody(msgspec.Struct, frozen=True):
     accounts: Annotated[
         int, Meta(ge=0, description="How many accounts it hits; asked for where many share the address")
     ] = 0
-
-
-class BlockAnswer(msgspec.Struct, frozen=True):
-    """A block. Times in nanoseconds; `attempts_since` events came from it since it is active, the last at `last_us`.
-
-    `seen_to`: up to when events are counted; `taken_at`: when somebody who enforces it last heard of it, 0 when nobody has.
-    """
-
-    id: str
-    kind: str
-    value: str
-    reason: str
-    state: str
-    asked_by: str
-    asked_at: int
-    approved_by: str
-    active_at: int
-    expires_at: int
-    ended_by: str
-    ended_at: int
-    alert: str
-    attempts_since: int = 0
-    last_us: int = 0
-    seen_to: int = 0
-    taken_at: int = 0
 
 
 class FetchAnswer(msgspec.Struct, frozen=True):
@@ -229,7 +233,21 @@ class Responding:
             self._look(call, "entity.view", kind, value),
             self._s.blocking(lambda: first_ever(self._s.engine, kind, value)),
         )
-        return msgspec.structs.replace(self._hits(looked, ""), first_ever_us=first)
+        own = self._s.blocks.about(kind, value)
+        related = [each for each in await self._s.blocking(lambda: self._related(kind, value)) if each not in own]
+        return msgspec.structs.replace(
+            self._hits(looked, ""), first_ever_us=first, blocks=list(map(_block, own)),
+            related_blocks=list(map(_block, related)),
+        )  # fmt: skip
+
+    def _related(self, kind: Kind, value: str) -> list[Block]:
+        """Blocks of what it was seen with. Nothing is looked up while nothing is blocked."""
+        now = self._s.clock()
+        open_ = self._s.blocks.open(now)
+        if not open_:
+            return []
+        keys = [each.value for each in open_ if each.kind == "key"]
+        return among(open_, seen_with(self._s.engine, kind, value, now, keys))
 
     async def preview(self, call: Call[Empty, PreviewBody]) -> PreviewAnswer:
         found = await self._look(call, "block.preview", call.body.kind, call.body.value)

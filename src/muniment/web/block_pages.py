@@ -17,9 +17,10 @@ from muniment.errors import AuditError, DeniedError
 from muniment.web.address import Address
 from muniment.web.alert_cards import Named, entity_query, entity_url, event_clock
 from muniment.web.backend import Viewer
+from muniment.web.block_words import state_of, state_words
 from muniment.web.security import Alert, Allowed, Block, Entity, Fetch, SecurityBackend
 from muniment.web.site import Site, redirect
-from muniment.web.times import absolute, ago, clock_text, span_text
+from muniment.web.times import absolute, ago, clock_text
 
 __all__ = ["BlockPages"]
 
@@ -59,6 +60,7 @@ class BlockView:
     may_approve: bool
     entity_url: str
     search: str
+    all_url: str
     alert: Alert | None
     hits: Entity | None = None
     people: tuple[Named, ...] = ()
@@ -68,9 +70,9 @@ class BlockView:
 class BlocksView:
     """All blocks, the allow-list and the feeds."""
 
-    active: tuple[tuple[Block, str], ...]
-    asked: tuple[tuple[Block, str], ...]
-    ended: tuple[tuple[Block, str], ...]
+    active: tuple[tuple[Block, str, str], ...]
+    asked: tuple[tuple[Block, str, str], ...]
+    ended: tuple[tuple[Block, str, str], ...]
     allowed: tuple[Allowed, ...]
     feeds: tuple[tuple[str, str], ...]
     fetches: tuple[tuple[Fetch, str], ...]
@@ -129,13 +131,14 @@ class BlockPages:
         may_approve = "block" in viewer.permissions and viewer.id != block.asked_by
         hits = await self._backend.block_hits(viewer, block.id) if block.state == "asked" and may_approve else None
         view = BlockView(
-            block, block.kind, _state_words(block, now), effect, is_effective,
+            block, block.kind, state_words(block, now), effect, is_effective,
             clock_text(block.active_at or block.asked_at, look.zone, "second"),
             clock_text(block.expires_at, look.zone, "second"),
             tuple((each, ago(each.at, now)) for each in sorted(fetches, key=lambda each: -each.at)[:8]),
             tuple(self._backend.feeds().items()), "block" in viewer.permissions,
             may_approve, entity_url(block.kind, block.value),
-            Address(entity_query(block.kind, block.value), absolute(block.active_at or block.asked_at, now)).url(), alert,
+            Address(entity_query(block.kind, block.value), absolute(block.active_at or block.asked_at, now)).url(),
+            Address(entity_query(block.kind, block.value), "30d").url(), alert,
             hits, _people(hits) if hits else (),
         )  # fmt: skip
         is_open = block.state in {"active", "asked"}
@@ -153,8 +156,12 @@ class BlockPages:
         found, allowed = await self._backend.blocks(viewer), await self._backend.allowed(viewer)
         now = self._site.backend.now_ns()
 
-        def of(states: Sequence[str]) -> tuple[tuple[Block, str], ...]:
-            return tuple((b, _state_words(b, now)) for b in found.blocks if _state(b, now) in states)
+        def of(states: Sequence[str]) -> tuple[tuple[Block, str, str], ...]:
+            return tuple(
+                (b, state_words(b, now), entity_url(b.kind, b.value))
+                for b in found.blocks
+                if state_of(b, now) in states
+            )
 
         view = BlocksView(
             of(["active"]), of(["asked"]), of(["undone", "expired"])[:50], tuple(allowed),
@@ -193,21 +200,6 @@ def _people(found: Entity) -> tuple[Named, ...]:
 def _number(text: str) -> int:
     text = text.strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-
-
-def _state(block: Block, now_ns: int) -> str:
-    return "expired" if block.state in {"active", "asked"} and block.expires_at <= now_ns else block.state
-
-
-def _state_words(block: Block, now_ns: int) -> str:
-    match _state(block, now_ns):
-        case "active":
-            return f"Blocked, {span_text(block.expires_at - now_ns)} left"
-        case "asked":
-            return "Waits for a second person"
-        case "undone":
-            return f"Undone by {block.ended_by}"
-    return "Over"
 
 
 def _effect(block: Block, now_ns: int, zone: tzinfo) -> tuple[str, bool]:
