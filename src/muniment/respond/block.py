@@ -13,8 +13,8 @@ from muniment.errors import RejectedError
 from muniment.limits import BLOCK_RANGE_V4_BITS_MIN, BLOCK_RANGE_V6_BITS_MIN, BLOCK_VALUE_CHARS_MAX
 
 __all__ = [
-    "KINDS", "Allowed", "Block", "Kind", "Network", "Seen", "among", "canonical", "key_of", "network_of", "one_line", "overlapping",
-    "read_network",
+    "KINDS", "Allowed", "Block", "Kind", "Network", "Seen", "among", "canonical", "is_in", "key_of", "network_of",
+    "one_line", "overlapping", "read_network",
 ]  # fmt: skip
 
 Kind = Literal["address", "range", "account", "key"]
@@ -149,6 +149,14 @@ def read_network(text: str, field: str) -> Network:
 def network_of(kind: str, value: str) -> Network | None:
     """The network of an address or range; None for the other kinds."""
     return ip_network(value) if kind in {"address", "range"} else None
+
+
+def is_in(address: str, network: Network) -> bool:
+    """Is an address, in any spelling, one of a network? What is no address is in none."""
+    try:
+        return network.overlaps(read_network(address, "address"))
+    except RejectedError:
+        return False
 
 
 def overlapping(network: Network, allowed: Sequence[Allowed]) -> list[Allowed]:

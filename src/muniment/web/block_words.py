@@ -12,6 +12,7 @@ from muniment.web.times import clock_text, span_text
 
 __all__ = ["BlockLine", "block_lines", "covering", "state_of", "state_words"]
 
+_MINUTE_NS = 60 * 10**9
 _ORDER = {"active": 0, "asked": 1}
 
 
@@ -36,7 +37,7 @@ def state_words(block: Block, now_ns: int) -> str:
     """Its state in a few words."""
     match state_of(block, now_ns):
         case "active":
-            return f"Blocked, {span_text(block.expires_at - now_ns)} left"
+            return f"Blocked, {_left(block, now_ns)} left"
         case "asked":
             return "Waits for a second person"
         case "undone":
@@ -74,13 +75,18 @@ def _who_and_when(block: Block, now_ns: int, zone: tzinfo) -> str:
     by = f"by {block.asked_by}" + (f", agreed by {block.approved_by}" if block.approved_by else "")
     match state_of(block, now_ns):
         case "active":
-            return f"{by}, until {_clock(block.expires_at, zone)} ({span_text(block.expires_at - now_ns)} left)"
+            return f"{by}, until {_clock(block.expires_at, zone)} ({_left(block, now_ns)} left)"
         case "asked":
-            return f"asked {by}: waits for a second person, nothing is refused yet"
+            return f"asked {by}; it waits for a second person, nothing is refused yet"
         case "undone":
             return f"{by}, undone by {block.ended_by} {_clock(block.ended_at, zone)}"
     was = "was asked for" if not block.active_at else "ended"
     return f"{by}, {was} {'until ' if not block.active_at else ''}{_clock(block.ended_at or block.expires_at, zone)}"
+
+
+def _left(block: Block, now_ns: int) -> str:
+    """Up to the next minute: a block of 24 hours has 24 hours left when it was just made."""
+    return span_text(-(-(block.expires_at - now_ns) // _MINUTE_NS) * _MINUTE_NS)
 
 
 def _clock(at_ns: int, zone: tzinfo) -> str:

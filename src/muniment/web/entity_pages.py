@@ -65,6 +65,7 @@ class EntityView:
     blocks: tuple[BlockLine, ...]
     preview_url: str
     may_block: bool
+    is_asked: bool
     alert: str
     risk: Risk | None
     risk_more: float
@@ -120,7 +121,8 @@ class EntityPages:
             n_alerts=alerts.total, alerts_url=url("/alerts", state="all", entity=found.value), blocked=blocked,
             blocks=tuple(line for line in own if not line.is_open),
             preview_url=url("/blocks/new", kind=found.kind, v=found.value, alert=alert),
-            may_block="block" in viewer.permissions, alert=alert, risk=risk,
+            may_block="block" in viewer.permissions,
+            is_asked=any(line.is_own and line.is_open for line in own), alert=alert, risk=risk,
             risk_more=max(0.0, risk.score - sum(part.points for part in risk.parts)) if risk else 0.0,
             endings=order_rows(endings[:5], now, look.zone), end_url=new_order_url(found.value, alert) if may_end else "",
         )  # fmt: skip

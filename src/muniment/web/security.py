@@ -354,6 +354,7 @@ class Entity:
     first_ever_us: int = 0
     blocks: list[Block] = field(default_factory=list)
     related_blocks: list[Block] = field(default_factory=list)
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
