@@ -16,6 +16,7 @@ from starlette.responses import Response
 from muniment.errors import AuditError, DeniedError, RejectedError
 from muniment.web.address import Address
 from muniment.web.alert_cards import Named, entity_query, entity_url, event_clock
+from muniment.web.alert_words import facts
 from muniment.web.backend import Viewer
 from muniment.web.block_words import BlockLine, block_lines, state_of, state_words
 from muniment.web.security import Alert, Allowed, Block, Entity, Fetch, SecurityBackend
@@ -124,7 +125,7 @@ class BlockPages:
         look, reason = self._site.look(request), refused.typed.get("reason", "") if refused else ""
         if alert_id and not refused:
             alert = await self._backend.alert(viewer, alert_id)
-            reason = f"{alert.title}: {alert.count:,} events"
+            reason = f"{alert.title}: {', '.join(facts(alert))}"
         lines = block_lines(found.blocks, found.kind, found.value, self._site.backend.now_ns(), look.zone)
         view = PreviewView(
             found, found.kind, reason, alert_id, _HOURS, event_clock(found.first_us, look.zone),
