@@ -450,6 +450,9 @@ OUTBOX_BATCH_MAX: Final = 20
 OUTBOX_PAUSE_S: Final = 60
 """How long a channel that just failed is left alone, whatever else waits for it."""
 
+NOTICE_TEST_S: Final = 20
+"""How long somebody who sends a test waits for the receiver's answer; receivers have 15 s, and the outbox looks every second."""
+
 OUTBOX_PENDING_MAX: Final = 100_000
 """Undelivered notices kept; past it the outbox is full: about 200 MB, and nobody reads so many."""
 

@@ -126,6 +126,32 @@ def test_orders(server: LiveServer) -> None:
     assert "410" in _run(server, "orders", "show", made["id"]).stdout
 
 
+def test_a_channel_is_tested_and_says_at_once_what_is_wrong(server: LiveServer, receiver: Receiver) -> None:
+    receiver.is_open = False
+    refused = _run(server, "notices", "test", "hook")
+    assert refused.returncode == 1
+    assert "hook did not take the test: " in refused.stdout
+    assert "410" in refused.stdout
+    browser = server.session()
+    form = {"csrf": browser.headers["x-csrf-token"], "channel": "hook"}
+    assert "hook did not take the test" in browser.post("/notices/test", data=form, follow_redirects=True).text
+    receiver.is_open = True
+    try:
+        assert _json(server, "notices", "test", "hook")["state"] == "delivered"
+        assert "hook took the test" in browser.post("/notices/test", data=form, follow_redirects=True).text
+    finally:
+        receiver.is_open = False
+    sent = [json.loads(body) for body in receiver.told]
+    assert [(each["data"]["title"], each["data"]["severity"]) for each in sent] == [
+        ("Test of this channel", "critical")
+    ] * 2
+    receiver.told.clear()
+    assert server.one("source:muniment action:notify.test target_id:hook", 5)["outcome"] == "success"
+    unknown = _run(server, "notices", "test", "fax")
+    assert "there is no channel 'fax'; there are: hook" in unknown.stderr
+    assert unknown.returncode == 2
+
+
 def test_dead_letters_are_seen_and_sent_again(server: LiveServer, receiver: Receiver) -> None:
     def dead() -> Any:
         found = _json(server, "notices", "list")["notifications"]

@@ -22,7 +22,7 @@ from muniment.limits import (
 )
 from muniment.respond.block import one_line
 
-__all__ = ["SEVERITIES", "Channel", "DeliveryError", "Notice", "Severity", "new_notice", "read_notice"]
+__all__ = ["SEVERITIES", "Channel", "DeliveryError", "Notice", "Severity", "new_notice", "read_notice", "trial_notice"]
 
 Severity = Literal["informational", "low", "medium", "high", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
@@ -103,6 +103,12 @@ def new_notice(
         one_line(source, NOTICE_LINE_CHARS_MAX), occurred_at, tuple(kept), link, tuple(pairs),
         tuple(one_line(origin, NOTICE_LINE_CHARS_MAX) for origin in origins[:NOTICE_LINES_MAX]),
     )  # fmt: skip
+
+
+def trial_notice(id: str, by: str, now_ns: int, link: str) -> Notice:
+    """A notice that says it is a test; of the highest severity, so that the receiver's own filters let it pass."""
+    lines = [f"{by} sent this to see whether notices arrive here.", "There is no alert. Nothing has to be done."]
+    return new_notice(f"test_{id}", "Test of this channel", "critical", "Muniment", now_ns, lines=lines, link=link)
 
 
 def read_notice(text: str) -> Notice:

@@ -140,8 +140,8 @@ class Outbox:
         self._lock = threading.Lock()
         METADATA.create_all(engine, tables=[_TABLE])
 
-    def put(self, notice: Letter, channels: Iterable[str], now_ns: int) -> int:
-        """Keep a notice or order for each channel, due at once; how many were new.
+    def put(self, notice: Letter, channels: Iterable[str], now_ns: int, *, is_next: bool = False) -> int:
+        """Keep a notice or order for each channel, due at once; how many were new. `is_next`: before all that waits.
 
         Raises:
             RejectedError: there is no such channel.
@@ -167,7 +167,7 @@ class Outbox:
                 [
                     {
                         "notice_id": notice.id, "channel": channel, "notice": notice.to_json(), "state": _PENDING,
-                        "attempts": 0, "put_at": now_ns, "next_at": now_ns, "ended_at": 0, "remark": "",
+                        "attempts": 0, "put_at": now_ns, "next_at": 0 if is_next else now_ns, "ended_at": 0, "remark": "",
                     }
                     for channel in missing
                 ],
@@ -243,6 +243,15 @@ class Outbox:
             )  # fmt: skip
         if changed.rowcount != 1:
             raise RejectedError("there is no such dead letter", field="notice_id", status=404)
+
+    def give_up(self, notice_id: str, channel: str, now_ns: int) -> None:
+        """What still waits is dead: nobody needs it any more. What was delivered meanwhile stays so."""
+        with self._transaction() as connection:
+            connection.execute(
+                _TABLE.update()
+                .where(_TABLE.c.notice_id == notice_id, _TABLE.c.channel == channel, _TABLE.c.state == _PENDING)
+                .values(state=_DEAD, ended_at=now_ns)
+            )
 
     def forget_ended(self, before_ns: int) -> int:
         """Delete what was delivered or died before a time; how many. A notice forgotten could be put again."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -102,6 +103,10 @@ class NoticesBackend(Protocol):
         """Try a dead letter again."""
         ...
 
+    async def test(self, viewer: Viewer, channel: str) -> None:
+        """Send a test to a channel and wait for its answer, which the list of deliveries then has."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ChannelRow:
@@ -134,6 +139,15 @@ class QuietRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Tested:
+    """What became of a test: whether the channel took it, and what it said."""
+
+    channel: str
+    is_taken: bool
+    remark: str
+
+
+@dataclass(frozen=True, slots=True)
 class NoticesView:
     """The page."""
 
@@ -146,6 +160,15 @@ class NoticesView:
     may_change: bool
     source: str
     actions: tuple[ChannelRow, ...] = ()
+    tested: Tested | None = None
+
+
+def _tested(channel: str, found: Notices) -> Tested | None:
+    """What became of the newest test of a channel."""
+    for each in found.notifications:
+        if each.channel == channel and each.notice_id.startswith("test_"):
+            return Tested(channel, each.state == "delivered", each.remark)
+    return None
 
 
 class NoticePages:
@@ -177,6 +200,7 @@ class NoticePages:
                 replace(_channel(each.name, found, now, "nothing asked yet"), routes=each.types)
                 for each in found.actions
             ),
+            _tested(request.query_params.get("tested", ""), found),
         )
         shell = self._site.shell(request, "Who is told", "alerts", json_url="/api/v1/notifications")
         return self._site.render("notices.html", shell, view)
@@ -203,6 +227,12 @@ class NoticePages:
         await self._backend.revive(viewer, fields.get("notice", "")[:64], fields.get("channel", "")[:64])
         return redirect("/notices")
 
+    async def test(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
+        """Send a test; the page then says what became of it."""
+        channel = fields.get("channel", "")[:64]
+        await self._backend.test(viewer, channel)
+        return redirect(f"/notices?tested={quote(channel, safe='')}")
+
     def _letter(self, request: Request, each: Delivery, now: int) -> LetterRow:
         alert = each.notice_id.removeprefix("alert_")
         words = {
@@ -214,10 +244,10 @@ class NoticePages:
         }[each.state]
         at = each.ended_at or each.put_at
         url = f"/alerts/{alert}" if alert != each.notice_id else ""
-        if not url and not each.notice_id.startswith("block_"):
-            url = f"/orders/{each.notice_id}"
-        elif not url:
+        if each.notice_id.startswith("block_"):
             url = f"/blocks/{each.notice_id.split('_')[1]}"
+        elif not url and not each.notice_id.startswith("test_"):
+            url = f"/orders/{each.notice_id}"
         return LetterRow(each, url, ago(at, now), clock_text(at, self._site.look(request).zone), words)
 
 
