@@ -201,3 +201,28 @@ def test_the_words_of_a_server_that_tells_nobody(live_server: LiveServer, tmp_pa
     done = _run(live_server, "notices", "list")
     assert done.returncode != 0
     assert "names no channels" in done.stderr
+
+
+def test_what_a_silence_hid_is_counted_and_shown_also_when_it_has_ended(server: LiveServer) -> None:
+    made = _json(server, "notices", "silences")["silences"]
+    assert (
+        _run(server, "notices", "silence", "*", "--reason", "the yearly drill", "--severity-max", "critical").returncode
+        == 0
+    )
+    failed = {"action": "user.login", "outcome": "failure", "actor": {"id": "bert"}, "context": {"ip": "203.0.113.51"}}
+    server.send(server.key_for("quiet", "clear"), *(failed for _ in range(12)))
+
+    def hidden() -> int:
+        found = _json(server, "notices", "silences")["silences"][0]
+        assert found["reason"] == "the yearly drill"
+        return int(found["hidden"])
+
+    n = within(20, hidden, "nothing was hidden")
+    browser = server.session()
+    assert "alert, the last" in browser.get("/notices").text or "alerts, the last" in browser.get("/notices").text
+    assert server.one("source:muniment action:notify.silence", 10)
+    assert _run(server, "notices", "end", str(len(made) + 1)).returncode == 0
+    page = browser.get("/notices").text
+    assert "Ended, with what nobody was told of" in page
+    assert "the yearly drill" in page
+    assert hidden() >= n

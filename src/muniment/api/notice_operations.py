@@ -17,6 +17,7 @@ from muniment.errors import RejectedError
 from muniment.limits import NOTICE_TEST_S
 from muniment.respond.notice import trial_notice
 from muniment.respond.routes import Silence
+from muniment.respond.silences import Hidden
 
 __all__ = ["Noticing", "ReviveBody", "SilenceBody", "TestBody", "notice_operations"]
 
@@ -85,6 +86,8 @@ class SilenceBody(msgspec.Struct, frozen=True):
 
 
 class SilenceAnswer(msgspec.Struct, frozen=True):
+    """A silence, and how many alerts nobody was told of because of it, the last at `last_hidden_ns` (0: none)."""
+
     number: int
     source: str
     from_ns: int
@@ -92,6 +95,8 @@ class SilenceAnswer(msgspec.Struct, frozen=True):
     by: str
     reason: str
     severity_max: str
+    hidden: int = 0
+    last_hidden_ns: int = 0
 
 
 class SilenceListAnswer(msgspec.Struct, frozen=True):
@@ -165,8 +170,9 @@ class Noticing:
 
     async def silences(self, call: Call[Any, Any]) -> SilenceListAnswer:
         found = await self._s.blocking(self._s.silences.all)
+        hidden = await self._s.blocking(self._s.silences.hidden)
         await self._s.recorder.note(call, "silence.list", "ledger", self._s.ledger.origin, results=len(found))
-        return SilenceListAnswer([_silence(each) for each in found])
+        return SilenceListAnswer([_silence(each, hidden.get(each.id, Hidden())) for each in found])
 
     async def silence(self, call: Call[Empty, SilenceBody]) -> SilenceAnswer:
         b, now = call.body, self._s.clock()
@@ -177,7 +183,7 @@ class Noticing:
         await self._s.recorder.note(
             call, "silence.create", "rule", b.source, b.reason, hours=b.hours, severity_max=b.severity_max
         )
-        return _silence(made)
+        return _silence(made, Hidden())
 
     async def end_silence(self, call: Call[Empty, Empty]) -> SilenceListAnswer:
         number, now = int(call.path["number"]), self._s.clock()
@@ -186,7 +192,8 @@ class Noticing:
         return await self.silences(call)
 
 
-def _silence(each: Silence) -> SilenceAnswer:
+def _silence(each: Silence, hidden: Hidden) -> SilenceAnswer:
     return SilenceAnswer(
-        int(each.id), each.sources[0], each.from_ns, each.until_ns, each.by, each.reason, each.severity_max
-    )
+        int(each.id), each.sources[0], each.from_ns, each.until_ns, each.by, each.reason, each.severity_max,
+        hidden.count, hidden.last_ns,
+    )  # fmt: skip

@@ -100,6 +100,7 @@ class Notifier:
             notice = _notice(alert, self._base_url)
             routing = route(notice, self.routes, self.silences.all(), now)
             if routing.silenced_by:
+                self.silences.note_hidden(routing.silenced_by, now)
                 self._told("notify.silence", {"alert": alert.uid, "silence": routing.silenced_by})
                 continue
             try:

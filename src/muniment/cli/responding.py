@@ -388,9 +388,9 @@ def notices_silences(server: Server = "", data: Data = "", as_json: AsJson = Fal
         print_json(answer)
         return
     print_table(
-        ("number", "alerts of", "up to", "until", "by", "reason"),
+        ("number", "alerts of", "up to", "until", "hid", "by", "reason"),
         [
-            (str(s["number"]), inert(s["source"]), s["severity_max"], short_time(s["until_ns"]), inert(s["by"]), inert(s["reason"]))
+            (str(s["number"]), inert(s["source"]), s["severity_max"], short_time(s["until_ns"]), str(s["hidden"]), inert(s["by"]), inert(s["reason"]))
             for s in answer["silences"]
         ],
     )  # fmt: skip

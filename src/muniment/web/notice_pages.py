@@ -21,6 +21,7 @@ from muniment.web.times import ago, clock_text, span_text
 __all__ = ["Delivery", "NoticeAction", "NoticePages", "NoticeRoute", "Notices", "NoticesBackend", "Quiet"]
 
 _SHOWN = 200
+_ENDED_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class Quiet:
     by: str
     reason: str
     severity_max: str
+    hidden: int = 0
+    last_hidden_ns: int = 0
 
 
 class NoticesBackend(Protocol):
@@ -132,10 +135,11 @@ class LetterRow:
 
 @dataclass(frozen=True, slots=True)
 class QuietRow:
-    """A silence that is in force."""
+    """A silence: when it ends or ended, and what it hid."""
 
     quiet: Quiet
     words: str
+    hid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +161,17 @@ class NoticesView:
     waiting: tuple[LetterRow, ...]
     sent: tuple[LetterRow, ...]
     silences: tuple[QuietRow, ...]
+    ended: tuple[QuietRow, ...]
     may_change: bool
     source: str
     actions: tuple[ChannelRow, ...] = ()
     tested: Tested | None = None
+
+
+def _hid(quiet: Quiet, now: int) -> str:
+    if not quiet.hidden:
+        return "nothing"
+    return f"{quiet.hidden:,} {'alert' if quiet.hidden == 1 else 'alerts'}, the last {ago(quiet.last_hidden_ns, now)}"
 
 
 def _tested(channel: str, found: Notices) -> Tested | None:
@@ -193,7 +204,16 @@ class NoticePages:
             by_state("dead"),
             by_state("pending"),
             by_state("delivered"),
-            tuple(QuietRow(each, f"{span_text(each.until_ns - now)} left") for each in quiet if each.until_ns > now),
+            tuple(
+                QuietRow(each, f"{span_text(each.until_ns - now)} left", _hid(each, now))
+                for each in quiet
+                if each.until_ns > now
+            ),
+            tuple(
+                QuietRow(each, ago(each.until_ns, now), _hid(each, now))
+                for each in quiet
+                if each.until_ns <= now and each.hidden
+            )[:_ENDED_SHOWN],
             "rules" in viewer.permissions,
             request.query_params.get("source", "")[:200],
             tuple(
