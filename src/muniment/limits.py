@@ -456,6 +456,15 @@ NOTICE_TEST_S: Final = 20
 OUTBOX_PENDING_MAX: Final = 100_000
 """Undelivered notices kept; past it the outbox is full: about 200 MB, and nobody reads so many."""
 
+OUTBOX_STORM_S: Final = 600
+"""Notices of so long are counted; what is more than a channel takes waits so long for its summary."""
+
+OUTBOX_STORM_AT_MOST: Final = 20
+"""Notices that a channel for people is told of in that time one by one: more is not read, it is muted."""
+
+OUTBOX_STORM_CRITICAL: Final = 5
+"""So many times more are told one by one when they are critical."""
+
 OUTBOX_ERROR_CHARS_MAX: Final = 500
 """Of a receiver's words kept beside a failed delivery."""
 

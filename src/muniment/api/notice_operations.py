@@ -23,7 +23,9 @@ __all__ = ["Noticing", "ReviveBody", "SilenceBody", "TestBody", "notice_operatio
 
 
 class NotificationAnswer(msgspec.Struct, frozen=True):
-    """One notification to one channel. `state`: pending, delivered, dead; times in ns, 0: not yet."""
+    """One notification to one channel. `state`: pending, delivered, dead; held until it is told in a summary, gathered when it
+    was. Times in ns, 0: not yet.
+    """
 
     notice_id: str
     channel: str

@@ -26,7 +26,7 @@ _ENDED_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One notice on its way to one channel. `state`: pending, delivered, dead; times UTC ns, 0: not yet."""
+    """One notice on its way to one channel. `state`: pending, held, gathered, delivered, dead; times UTC ns, 0: not yet."""
 
     notice_id: str
     channel: str
@@ -195,15 +195,15 @@ class NoticePages:
         now = self._site.backend.now_ns()
         letters = [self._letter(request, each, now) for each in found.notifications[:_SHOWN]]
 
-        def by_state(state: str) -> tuple[LetterRow, ...]:
-            return tuple(each for each in letters if each.letter.state == state)
+        def by_state(*states: str) -> tuple[LetterRow, ...]:
+            return tuple(each for each in letters if each.letter.state in states)
 
         view = NoticesView(
             tuple(_channel(name, found, now) for name in found.channels),
             found.routes,
             by_state("dead"),
-            by_state("pending"),
-            by_state("delivered"),
+            by_state("pending", "held"),
+            by_state("delivered", "gathered"),
             tuple(
                 QuietRow(each, f"{span_text(each.until_ns - now)} left", _hid(each, now))
                 for each in quiet
@@ -260,13 +260,15 @@ class NoticePages:
             "pending": f"tried {each.attempts} times, next {_until(each.next_at, now)}"
             if each.attempts
             else "about to go",
+            "held": f"told {_until(each.next_at, now)}, together with others: there are many",
+            "gathered": "told in a summary",
             "delivered": "sent" if each.attempts <= 1 else f"sent at try {each.attempts}",
         }[each.state]
         at = each.ended_at or each.put_at
         url = f"/alerts/{alert}" if alert != each.notice_id else ""
         if each.notice_id.startswith("block_"):
             url = f"/blocks/{each.notice_id.split('_')[1]}"
-        elif not url and not each.notice_id.startswith("test_"):
+        elif not url and not each.notice_id.startswith(("test_", "summary_")):
             url = f"/orders/{each.notice_id}"
         return LetterRow(each, url, ago(at, now), clock_text(at, self._site.look(request).zone), words)
 
