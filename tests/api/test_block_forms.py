@@ -163,3 +163,21 @@ def test_an_own_network_that_is_none_is_told_in_the_form(
     assert answer.status_code == 400
     assert words in answer.text
     assert f'value="{fields[field]}" aria-invalid="true"' in answer.text
+
+
+def test_an_event_leads_to_the_pages_of_its_address_and_its_account(server: LiveServer, ana: httpx.Client) -> None:
+    server.send(server.key_for("leads", "clear"), {
+        "action": "user.login", "actor": {"id": "f.leads"}, "context": {"ip": "203.0.113.61"}, "outcome": "failure",
+    })  # fmt: skip
+    index = server.one("source:leads")["index"]
+    page = ana.get(f"/events/{index}").text
+    assert 'href="/entities/address?v=203.0.113.61"' in page
+    assert 'href="/entities/account?v=f.leads"' in page
+    assert "/entities/" not in server.session("rea", "reader").get(f"/events/{index}").text
+
+
+def test_a_form_that_is_refused_says_that_nothing_was_changed(ana: httpx.Client) -> None:
+    csrf = {"csrf": ana.headers["x-csrf-token"]}
+    answer = ana.post("/alerts/states", data=csrf | {"pick.1": "x", "state": "resolved", "back": "/alerts"})
+    assert answer.status_code == 400
+    assert "Nothing was changed. Go back, mend it and send it again." in answer.text
