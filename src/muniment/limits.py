@@ -416,6 +416,9 @@ BLOCK_LAG_S: Final = 60
 BLOCK_CLOCKS_S: Final = 300
 """How far behind a source's clock may be and its events still count against a block."""
 
+BLOCK_SEEN_WITH_MAX: Final = 10_000
+"""Addresses or names of one entity that are looked up among the blocks; a name behind more addresses is no person."""
+
 BLOCK_ENDED_DAYS: Final = 90
 """How long an ended block or order stays in the database with its value; its records are in the ledger."""
 
@@ -447,8 +450,20 @@ OUTBOX_BATCH_MAX: Final = 20
 OUTBOX_PAUSE_S: Final = 60
 """How long a channel that just failed is left alone, whatever else waits for it."""
 
+NOTICE_TEST_S: Final = 20
+"""How long somebody who sends a test waits for the receiver's answer; receivers have 15 s, and the outbox looks every second."""
+
 OUTBOX_PENDING_MAX: Final = 100_000
 """Undelivered notices kept; past it the outbox is full: about 200 MB, and nobody reads so many."""
+
+OUTBOX_STORM_S: Final = 600
+"""Notices of so long are counted; what is more than a channel takes waits so long for its summary."""
+
+OUTBOX_STORM_AT_MOST: Final = 20
+"""Notices that a channel for people is told of in that time one by one: more is not read, it is muted."""
+
+OUTBOX_STORM_CRITICAL: Final = 5
+"""So many times more are told one by one when they are critical."""
 
 OUTBOX_ERROR_CHARS_MAX: Final = 500
 """Of a receiver's words kept beside a failed delivery."""
@@ -546,6 +561,12 @@ PULL_VISIBLE_AFTER_S: Final = 300
 
 PULL_RETRY_MAX_S: Final = 300
 """The longest wait after a bucket or queue failed."""
+
+PULL_EVERY_S_MAX: Final = 86_400
+"""The longest wait between two listings of a bucket: files are to be here on the day they were written."""
+
+PULL_LATE_DAYS_MAX: Final = 400
+"""How long a day's folder may be looked at again; each day is a listing more per region and account."""
 
 RISK_HALF_LIFE_S: Final = 7 * 86_400
 """After this long an alert counts half."""

@@ -13,7 +13,7 @@ from tests.live import LiveServer, within
 from muniment.access.database import open_database
 from muniment.errors import RejectedError
 from muniment.limits import BLOCK_ENDED_DAYS, BLOCK_SHARED_ACCOUNTS, BLOCK_TICKET_S
-from muniment.respond.block import canonical
+from muniment.respond.block import Seen, among, canonical
 from muniment.respond.blocks import Blocks
 from muniment.respond.preview import Tickets
 from muniment.search.persons import Person
@@ -258,3 +258,65 @@ def test_an_erased_person_leaves_blocks_orders_exceptions_and_silences(live_serv
     assert files, list(server.folder.iterdir())
     for path in files:
         assert b"quitta@example.org" not in path.read_bytes(), path
+
+
+def test_an_entity_names_every_block_that_reaches_it(blocks: Blocks) -> None:
+    """Its own, those of ranges around it or within it, under any spelling; ended ones, too."""
+    inside = _ask(blocks, "address", "192.0.2.9")
+    around = _ask(blocks, "range", "192.0.2.0/24", now=NOW + 1)
+    _ask(blocks, "address", "192.0.3.9")
+    account = _ask(blocks, "account", "M.Ruiz", now=NOW + 2)
+    blocks.undo(inside.id, "ana", NOW + 3)
+    assert [b.id for b in blocks.about(*canonical("address", "::ffff:192.0.2.9"))] == [around.id, inside.id]
+    assert [b.id for b in blocks.about(*canonical("address", "192.0.2.10"))] == [around.id]
+    assert [b.id for b in blocks.about(*canonical("range", "192.0.2.8/29"))] == [around.id, inside.id]
+    assert [b.id for b in blocks.about(*canonical("account", "m.ruiz"))] == [account.id]
+    assert blocks.about(*canonical("key", "M.Ruiz")) == []
+
+
+def test_blocks_of_what_something_was_seen_with_are_found(blocks: Blocks) -> None:
+    for kind, value in (("address", "192.0.2.9"), ("range", "198.51.100.0/24"), ("range", "2001:db8::/48"), ("account", "M.Ruiz"), ("key", "k-1"), ("address", "192.0.2.8")):  # fmt: skip
+        _ask(blocks, kind, value)
+    seen = Seen(
+        frozenset({"192.0.2.9", "198.51.100.77", "2001:db9::1"}), frozenset({"m.ruiz", "anna"}), frozenset({"k-1"})
+    )
+    found = [b.value for b in among(blocks.open(NOW), seen)]
+    assert found == ["M.Ruiz", "192.0.2.9", "k-1", "198.51.100.0/24"]
+    assert among(blocks.open(NOW), Seen()) == []
+    assert blocks.open(NOW + HOUR) == []
+
+
+def test_an_account_says_which_of_its_addresses_are_blocked_and_an_address_whose_accounts(
+    live_server: LiveServer,
+) -> None:
+    address = "203.0.113.88"
+    key = live_server.key_for("linked", "clear")
+    event = {"action": "user.login", "outcome": "failure", "actor": {"id": "u-77", "name": "linked.person", "email": "linked@example.com"},
+             "context": {"ip": address}}  # fmt: skip
+    live_server.send(key, event)
+    live_server.one("source:linked")
+
+    def made(kind: str, value: str) -> str:
+        shown = live_server.client.post("/api/v1/blocks/preview", json={"kind": kind, "value": value}).json()
+        body = {"kind": kind, "value": value, "preview": shown["preview"], "reason": "because"}
+        answer = live_server.client.post("/api/v1/blocks", json=body)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    on_range, on_name = made("range", "203.0.113.80/28"), made("account", "Linked.Person")
+    by_id = live_server.get("/api/v1/entities/account/u-77")
+    assert not by_id["is_blocked"]
+    assert [b["id"] for b in by_id["related_blocks"]] == [on_name, on_range]
+    by_address = live_server.get(f"/api/v1/entities/address/{address}")
+    assert by_address["is_blocked"]
+    assert [b["id"] for b in by_address["blocks"]] == [on_range]
+    assert [b["id"] for b in by_address["related_blocks"]] == [on_name]
+    page = live_server.session("linker", "analyst").get("/entities/account?v=u-77").text
+    assert f'href="/blocks/{on_range}"' in page
+    assert "is blocked</a> by " in page
+    for each in (on_range, on_name):
+        live_server.client.post(f"/api/v1/blocks/{each}/undo")
+    ended = live_server.get(f"/api/v1/entities/address/{address}")
+    assert not ended["is_blocked"]
+    assert [(b["id"], b["state"]) for b in ended["blocks"]] == [(on_range, "undone")]
+    assert ended["related_blocks"] == []

@@ -126,6 +126,32 @@ def test_orders(server: LiveServer) -> None:
     assert "410" in _run(server, "orders", "show", made["id"]).stdout
 
 
+def test_a_channel_is_tested_and_says_at_once_what_is_wrong(server: LiveServer, receiver: Receiver) -> None:
+    receiver.is_open = False
+    refused = _run(server, "notices", "test", "hook")
+    assert refused.returncode == 1
+    assert "hook did not take the test: " in refused.stdout
+    assert "410" in refused.stdout
+    browser = server.session()
+    form = {"csrf": browser.headers["x-csrf-token"], "channel": "hook"}
+    assert "hook did not take the test" in browser.post("/notices/test", data=form, follow_redirects=True).text
+    receiver.is_open = True
+    try:
+        assert _json(server, "notices", "test", "hook")["state"] == "delivered"
+        assert "hook took the test" in browser.post("/notices/test", data=form, follow_redirects=True).text
+    finally:
+        receiver.is_open = False
+    sent = [json.loads(body) for body in receiver.told]
+    assert [(each["data"]["title"], each["data"]["severity"]) for each in sent] == [
+        ("Test of this channel", "critical")
+    ] * 2
+    receiver.told.clear()
+    assert server.one("source:muniment action:notify.test target_id:hook", 5)["outcome"] == "success"
+    unknown = _run(server, "notices", "test", "fax")
+    assert "there is no channel 'fax'; there are: hook" in unknown.stderr
+    assert unknown.returncode == 2
+
+
 def test_dead_letters_are_seen_and_sent_again(server: LiveServer, receiver: Receiver) -> None:
     def dead() -> Any:
         found = _json(server, "notices", "list")["notifications"]
@@ -175,3 +201,28 @@ def test_the_words_of_a_server_that_tells_nobody(live_server: LiveServer, tmp_pa
     done = _run(live_server, "notices", "list")
     assert done.returncode != 0
     assert "names no channels" in done.stderr
+
+
+def test_what_a_silence_hid_is_counted_and_shown_also_when_it_has_ended(server: LiveServer) -> None:
+    made = _json(server, "notices", "silences")["silences"]
+    assert (
+        _run(server, "notices", "silence", "*", "--reason", "the yearly drill", "--severity-max", "critical").returncode
+        == 0
+    )
+    failed = {"action": "user.login", "outcome": "failure", "actor": {"id": "bert"}, "context": {"ip": "203.0.113.51"}}
+    server.send(server.key_for("quiet", "clear"), *(failed for _ in range(12)))
+
+    def hidden() -> int:
+        found = _json(server, "notices", "silences")["silences"][0]
+        assert found["reason"] == "the yearly drill"
+        return int(found["hidden"])
+
+    n = within(20, hidden, "nothing was hidden")
+    browser = server.session()
+    assert "alert, the last" in browser.get("/notices").text or "alerts, the last" in browser.get("/notices").text
+    assert server.one("source:muniment action:notify.silence", 10)
+    assert _run(server, "notices", "end", str(len(made) + 1)).returncode == 0
+    page = browser.get("/notices").text
+    assert "Ended, with what nobody was told of" in page
+    assert "the yearly drill" in page
+    assert hidden() >= n

@@ -172,6 +172,22 @@ def test_the_doctor_says_what_is_right_and_wrong(desk: Desk, tmp_path: Path) -> 
     assert not (tmp_path / "new").exists()
 
 
+def test_the_doctor_reads_the_files_that_settings_name_and_says_which_variables_nobody_reads(
+    desk: Desk, tmp_path: Path
+) -> None:
+    notify, pull = tmp_path / "notify.toml", tmp_path / "pull.toml"
+    notify.write_text('[[routes]]\nchannels = ["soc"]\n')
+    pull.write_text('[[s3]]\nsource = "aws"\nbucket = "trail"\n')
+    done = desk.pipe("doctor", "--json", MUNIMENT_NOTIFY=str(notify), MUNIMENT_PULL=str(pull), MUNIMENT_RULE="/x")
+    checks = {each["check"]: (each["is_fine"], each["detail"]) for each in json.loads(done.stdout)["checks"]}
+    assert checks["notify"] == (
+        False, f"{notify}:2:13: routes 1.channels 1: there is no channel 'soc'; begin one with [channels.NAME]",
+    )  # fmt: skip
+    assert checks["pull"] == (True, "aws from trail")
+    assert checks["MUNIMENT_RULE"] == (False, "is read by nobody; MUNIMENT_RULES may be meant")
+    assert done.returncode == 5
+
+
 ERRORS = [
     # words, environment, exit code, what the error says
     ("search --server http://127.0.0.1:9", {}, 5, "error server: cannot reach http://127.0.0.1:9 ([Errno 111] Connection refused); is it running?"),

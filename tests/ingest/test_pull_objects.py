@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
-from pathlib import Path
 
 import pytest
 
-from muniment.errors import ConfigError, RejectedError
+from muniment.errors import RejectedError
 from muniment.ingest.pull.objects import Told, day_of, is_wanted, records_of, told_by
-from muniment.ingest.pull.settings import read_pull_settings
 
 _S3 = {
     "Records": [
@@ -86,23 +84,3 @@ def test_an_object_that_unpacks_without_end_is_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr("muniment.ingest.pull.objects.PULL_OBJECT_BYTES_MAX", 10_000)
     with pytest.raises(RejectedError, match="when unpacked"):
         records_of(gzip.compress(b" " * 1_000_000), "cloudtrail", "b/k@t")
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("[[s3]]\nsource='a'", r"s3\[0\].bucket: is needed"),
-        ("[[s3]]\nsource='a'\nbucket='b'\nformat='csv'", "must be one of cloudtrail, jsonl"),
-        ("[[s3]]\nsource='a'\nbucket='b'\nsince='soon'", "expected a day"),
-        ("[[s3]]\nsource='a'\nbucket='b'\nevery_s=0", "a number above 0"),
-        ("[[s3]]\nsource='a'\nbucket='b'\nendpoint='http://store.example.com'", "must be https"),
-        ("[[s3]]\nsource='a'\nbucket='b'\nbukket='c'", "bukket: not known"),
-        ("[[s3]]\nsource='a'\nbucket='b'\n[[s3]]\nsource='a'\nbucket='b'", "two pulls"),
-        ("[gcs]", "gcs: not known"),
-        ("[[s3", "pull.toml"),
-    ],
-)
-def test_a_mistake_in_the_file_names_its_place(tmp_path: Path, text: str, words: str) -> None:
-    (tmp_path / "pull.toml").write_text(text)
-    with pytest.raises(ConfigError, match=words):
-        read_pull_settings(tmp_path / "pull.toml")

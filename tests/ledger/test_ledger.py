@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from muniment.errors import StorageError, VerificationError
+from muniment.errors import ConfigError, StorageError, VerificationError
 from muniment.event.ids import uuid7
 from muniment.ledger.check import check_ledger
 from muniment.ledger.ledger import Ledger
@@ -236,3 +236,24 @@ def test_a_kept_checkpoint_is_looked_at_wherever_it_ends_and_foreign_or_later_on
     later.close()
     with pytest.raises(VerificationError, match="rolled back"):
         check_ledger(tmp_path / "twin" / "ledger", since=newest)
+
+
+def test_another_origin_is_told_as_such_and_how_to_go_on(tmp_path: Path) -> None:
+    """Its key is the right one: only the setting was changed."""
+    start(tmp_path).close()
+    with pytest.raises(ConfigError) as caught:
+        Ledger.open(tmp_path / "ledger", origin="other.example/audit", head=str(tmp_path / "head"))
+    assert str(caught.value) == (
+        f"origin: the ledger in {tmp_path / 'ledger'} was begun as {ORIGIN}, the setting says other.example/audit; every "
+        f"checkpoint and proof names the origin, so it stays: set it back to {ORIGIN}, or begin another ledger in another "
+        "folder (settings data and head)"
+    )
+    start(tmp_path).close()
+
+
+def test_another_key_is_told_as_such(tmp_path: Path) -> None:
+    start(tmp_path).close()
+    key = next((tmp_path / "ledger").rglob("log.key"))
+    key.write_text("11" * 32)
+    with pytest.raises(VerificationError, match=r"log\.key is not the key that log\.vkey names"):
+        start(tmp_path)

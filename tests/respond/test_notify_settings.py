@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from muniment.errors import ConfigError
 from muniment.respond.settings import read_notify_settings
-from muniment.respond.toml_file import place_of
+from muniment.toml_file import place_of
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 WHOLE = """\
@@ -85,6 +85,17 @@ def test_a_file_that_is_right_is_read_whole(tmp_path: Path) -> None:
         ("route 1", "medium", "always"), ("night", "low", "Mon Tue, 18:00 to 08:00 Europe/Zurich"),
     ]  # fmt: skip
     assert found.actions["idp"].types == ("sessions.end",)
+    assert found.at_most == {"soc": 20, "duty": 20}  # people; machines are told of all
+
+
+def test_how_many_notices_a_channel_takes_is_set_for_each(tmp_path: Path) -> None:
+    text = WHOLE.replace('kind = "slack"', 'kind = "slack"\nat_most = 0').replace(
+        "port = 6514", "port = 6514\nat_most = 100"
+    )
+    assert read_notify_settings(_written(tmp_path, text)).at_most == {"duty": 20, "siem": 100}
+    assert "5:1: channels.soc.kind: got" in _refusal(tmp_path, WHOLE.replace('"slack"', '"sms"'))
+    told = _refusal(tmp_path, WHOLE.replace("port = 6514", "port = 6514\nat_most = 5000"))
+    assert "channels.siem.at_most: got 5000; give a number from 0 to 1000" in told
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The outbox: once per notice and channel, again until taken, dead letters kept, a dead receiver holds nobody up."""
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,11 @@ import sqlalchemy as sa
 
 from muniment.access.database import open_database
 from muniment.errors import BusyError, RejectedError
-from muniment.limits import OUTBOX_BATCH_MAX, OUTBOX_PAUSE_S
+from muniment.limits import OUTBOX_BATCH_MAX, OUTBOX_PAUSE_S, OUTBOX_STORM_CRITICAL, OUTBOX_STORM_S
 from muniment.respond import notify
-from muniment.respond.notice import DeliveryError, Notice, new_notice, read_notice
+from muniment.respond.notice import DeliveryError, Notice, new_notice, read_notice, summary_of
 from muniment.respond.notify import RETRY_SECONDS, Deliveries, Outbox, retry_at
+from muniment.search.persons import Person
 
 SECOND = 1_000_000_000
 LONG = 10**18
@@ -271,3 +273,64 @@ def test_a_long_notice_is_cut_and_says_so() -> None:
     assert cut.lines[-1] == "… and 80 more lines"
     assert cut.fields[-1] == ("…", "90 more fields")
     assert (len(cut.title), len(cut.lines), len(cut.lines[0]), len(cut.fields)) == (200, 20, 500, 10)
+
+
+def _storm(first: int, count: int, severity: str = "high", title: str = "Many failed logins") -> list[Notice]:
+    return [new_notice(f"s{n}", title, severity, title, 5, origins=["okta"]) for n in range(first, first + count)]
+
+
+def _summary(notices: Sequence[Notice]) -> Notice:
+    return summary_of("1", notices, 7, "https://m.example/alerts")
+
+
+def test_a_storm_is_told_as_one_summary_to_people_and_one_by_one_to_machines(engine: sa.Engine) -> None:
+    chat, siem = Receiver(), Receiver()
+    channels = {"chat": chat, "siem": siem}
+    outbox = Outbox(engine, channels, at_most={"chat": 3})
+    for each in [*_storm(0, 6), *_storm(6, 3, "low", "A new country")]:
+        outbox.put(each, ["chat", "siem"], SECOND)
+    assert outbox.deliver_due(2 * SECOND) == Deliveries(delivered=3 + 9)
+    assert [each.id for each in chat.taken] == ["s0", "s1", "s2"]
+    assert len(outbox.entries("held")) == 6
+    over = SECOND + OUTBOX_STORM_S * SECOND
+    assert outbox.gather("chat", over - 1, _summary) == 0
+    assert outbox.gather("siem", over, _summary) == 0
+    outbox = Outbox(engine, channels, at_most={"chat": 3})  # as after a restart
+    assert outbox.gather("chat", over, _summary) == 6
+    assert outbox.gather("chat", over, _summary) == 0
+    assert outbox.deliver_due(over) == Deliveries(delivered=1)
+    told = chat.taken[-1]
+    assert (told.title, told.severity, told.origins) == ("6 more alerts of 2 rules", "high", ("okta",))
+    assert told.lines == ("3 x Many failed logins (high)", "3 x A new country (low)")
+    assert {each.remark for each in outbox.entries("gathered")} == {f"told in {told.id}"}
+    assert not outbox.entries("held")
+    assert outbox.put(_storm(3, 1)[0], ["chat"], over) == 0  # told already
+    outbox.put(_storm(20, 1)[0], ["chat"], over + 1)
+    assert outbox.deliver_due(over + 2) == Deliveries(delivered=1)  # the storm is over
+
+
+def test_critical_notices_are_held_in_the_worst_storm_only(engine: sa.Engine) -> None:
+    chat = Receiver()
+    outbox = Outbox(engine, {"chat": chat}, at_most={"chat": 2})
+    for each in [*_storm(0, 4), *_storm(4, 2 * OUTBOX_STORM_CRITICAL, "critical")]:
+        outbox.put(each, ["chat"], SECOND)
+    outbox.deliver_due(2 * SECOND)
+    assert [each.severity for each in chat.taken] == ["high"] * 2 + ["critical"] * (2 * OUTBOX_STORM_CRITICAL - 2)
+    assert len(outbox.entries("held")) == 4
+
+
+def test_what_is_held_is_not_forgotten_and_an_erased_person_is_not_in_the_summary(engine: sa.Engine) -> None:
+    outbox = Outbox(engine, {"chat": Receiver()}, at_most={"chat": 1})
+    named = new_notice("s9", "Logins of m.ruiz", "high", "x", 5)
+    for each in [*_storm(0, 3), named]:
+        outbox.put(each, ["chat"], SECOND)
+    assert outbox.forget_ended(LONG) == 0
+    assert outbox.forget_person(Person(("m.ruiz",)), 2 * SECOND) == 1
+    told: list[Sequence[Notice]] = []
+
+    def summary(notices: Sequence[Notice]) -> Notice:
+        told.append(notices)
+        return _summary(notices)
+
+    assert outbox.gather("chat", LONG, summary) == 2
+    assert [each.id for each in told[0]] == ["s1", "s2"]

@@ -1,4 +1,5 @@
-// Every visible text of the page whose contrast is below WCAG 2.2 AA (1.4.3): 4.5, large text 3. From computed styles alone.
+// What of the page has less contrast than WCAG 2.2 AA asks for, from computed styles alone: texts (1.4.3: 4.5, large ones 3), and
+// the edges of controls and the outlines of what has the focus (1.4.11: 3). Outlines are seen when a key was pressed last.
 () => {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = 1;
@@ -85,5 +86,44 @@
       if (/[\p{L}\p{N}]/u.test(style.content.replace(/^(none|normal)$/, "")) && style.display !== "none" && isShown(element)) check(element, style.content, style, Number(style.opacity));
     }
   }
-  return { n, failures: [...new Set(failures)] };
+  const placeOf = (element) => [element.parentElement, element].filter(Boolean).map((each) => each.localName + (each.getAttribute("class") ? "." + each.getAttribute("class") : "")).join(" > ");
+  const low = (what, element, found, front, ground) => failures.push(`${found.toFixed(2)} < 3: ${what} of ${placeOf(element)}: ${JSON.stringify((element.name || element.textContent || "").trim().slice(0, 40))} ${front.map(Math.round).slice(0, 3)} on ${ground.map(Math.round).slice(0, 3)}`);
+  const isBig = (element) => { const box = element.getBoundingClientRect(); return box.width > 1 && box.height > 1; };
+  // A control is seen by its border or by its own ground, against what is around it. One that is a text alone is measured as text.
+  let controls = 0;
+  for (const element of document.querySelectorAll("input:not([type=hidden]), textarea, select, button, .button, .menu > summary")) {
+    if (!isShown(element) || !isBig(element)) continue;
+    const style = getComputedStyle(element);
+    const around = element.parentElement;
+    const seen = [];
+    const faded = (color) => { const [r, g, b, a] = rgba(color); return [r, g, b, a * Number(style.opacity)]; };
+    for (const side of ["Top", "Right", "Bottom", "Left"]) {
+      if (parseFloat(style[`border${side}Width`]) > 0 && style[`border${side}Style`] !== "none") seen.push(painted(around, faded(style[`border${side}Color`])));
+    }
+    seen.push(painted(around, faded(style.backgroundColor)));
+    const visible = seen.map(([front, ground, isPainted]) => ({ front, ground, found: isPainted ? ratio(front, ground) : 1 }));
+    const best = visible.reduce((a, b) => (b.found > a.found ? b : a));
+    // Without a border, a faint ground under words is decoration: the words say that it is there, and they were measured.
+    const hasBorder = seen.length > 1 && visible.slice(0, -1).some(({ found }) => found >= 1.02);
+    const isField = ["input", "textarea", "select"].includes(element.localName);
+    if (!hasBorder && best.found < 1.5 && !isField) continue;
+    controls += 1;
+    if (best.found < 3) low("the edge", element, best.found, best.front, best.ground);
+  }
+  let outlines = 0;
+  const before = document.activeElement;
+  for (const element of document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']")) {
+    if (!isShown(element) || !isBig(element)) continue;
+    element.focus({ preventScroll: true });
+    if (document.activeElement !== element || !element.matches(":focus-visible")) continue;
+    const style = getComputedStyle(element);
+    const isInside = parseFloat(style.outlineOffset) < 0;
+    const color = style.outlineColor === "auto" || style.outlineStyle === "auto" ? "#000" : style.outlineColor;
+    const [front, ground] = painted(isInside ? element : element.parentElement, rgba(color));
+    outlines += 1;
+    if (style.outlineStyle === "none" || parseFloat(style.outlineWidth) < 2) low("no outline", element, 1, front, ground);
+    else if (ratio(front, ground) < 3) low("the outline", element, ratio(front, ground), front, ground);
+  }
+  before?.focus?.({ preventScroll: true });
+  return { n, controls, outlines, failures: [...new Set(failures)] };
 }

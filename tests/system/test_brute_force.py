@@ -15,10 +15,10 @@ from typing import Any
 import httpx
 import pytest
 from tests.live import LiveServer, within
+from tests.system.browser import signed_in
 from tests.system.network import ATTACKER, BYSTANDER, PATH, SERVER, Namespace, daemon, network
 
-sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = os.environ.get("MUNIMENT_TEST_CHROMIUM", "/usr/bin/chromium")
+pytest.importorskip("playwright.sync_api")
 TOOLS = {name: shutil.which(name, path=PATH) for name in ("sshd", "ssh", "nginx", "nft", "rsyslogd", "ip")}
 
 missing = [name for name, path in TOOLS.items() if path is None]
@@ -152,15 +152,8 @@ def nftables(network: Namespace, enforcer: httpx.Client) -> None:
 
 def walk(server: LiveServer, uid: str) -> None:
     """Alerts, then four clicks, in a real browser."""
-    link = server.client.post("/api/v1/links", json={"person": "ana", "name": "Ana Lyst", "role": "analyst"}).json()[
-        "url"
-    ]
     clicks = 0
-    with sync_api.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        page = browser.new_page()
-        page.goto(link)
-        page.click("main button")
+    with signed_in(server, "ana", "analyst") as page:
         page.goto(f"{server.url}/alerts")
 
         def click(what: str) -> None:
@@ -179,7 +172,6 @@ def walk(server: LiveServer, uid: str) -> None:
         words = page.inner_text("main")
         assert "0 attempts since" in words, words
         assert "nobody who refuses has heard of it yet" in words, "said before anybody could have refused"
-        browser.close()
     assert clicks <= 6
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+import uuid
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -10,13 +13,19 @@ from msgspec import Meta
 from muniment.api.operations import Call, Empty, Operation
 from muniment.api.response_operations import ReasonText
 from muniment.api.services import Services
+from muniment.errors import RejectedError
+from muniment.limits import NOTICE_TEST_S
+from muniment.respond.notice import trial_notice
 from muniment.respond.routes import Silence
+from muniment.respond.silences import Hidden
 
-__all__ = ["Noticing", "ReviveBody", "SilenceBody", "notice_operations"]
+__all__ = ["Noticing", "ReviveBody", "SilenceBody", "TestBody", "notice_operations"]
 
 
 class NotificationAnswer(msgspec.Struct, frozen=True):
-    """One notification to one channel. `state`: pending, delivered, dead; times in ns, 0: not yet."""
+    """One notification to one channel. `state`: pending, delivered, dead; held until it is told in a summary, gathered when it
+    was. Times in ns, 0: not yet.
+    """
 
     notice_id: str
     channel: str
@@ -58,6 +67,19 @@ class ReviveBody(msgspec.Struct, frozen=True):
     channel: Annotated[str, Meta(min_length=1, max_length=64)]
 
 
+class TestBody(msgspec.Struct, frozen=True):
+    channel: Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class TestAnswer(msgspec.Struct, frozen=True):
+    """What a channel did with a test: `state` is delivered or dead, `remark` what it said, or why it did not take it."""
+
+    notice_id: str
+    channel: str
+    state: str
+    remark: str
+
+
 class SilenceBody(msgspec.Struct, frozen=True):
     source: Annotated[str, Meta(min_length=1, max_length=200, description="A rule's title; * stands for anything")]
     reason: ReasonText
@@ -66,6 +88,8 @@ class SilenceBody(msgspec.Struct, frozen=True):
 
 
 class SilenceAnswer(msgspec.Struct, frozen=True):
+    """A silence, and how many alerts nobody was told of because of it, the last at `last_hidden_ns` (0: none)."""
+
     number: int
     source: str
     from_ns: int
@@ -73,6 +97,8 @@ class SilenceAnswer(msgspec.Struct, frozen=True):
     by: str
     reason: str
     severity_max: str
+    hidden: int = 0
+    last_hidden_ns: int = 0
 
 
 class SilenceListAnswer(msgspec.Struct, frozen=True):
@@ -87,6 +113,8 @@ def notice_operations(services: Services) -> list[Operation]:
                   n.notifications, answer=NotificationListAnswer, tag="response"),
         Operation("POST", "/api/v1/notifications/revive", "notification_revive", "Try a dead letter again", "rules", n.revive,
                   body=ReviveBody, answer=NotificationListAnswer, tag="response", refusals=frozenset({404})),
+        Operation("POST", "/api/v1/notifications/test", "notification_test", "Send a test to one channel and wait for its answer",
+                  "rules", n.test, body=TestBody, answer=TestAnswer, tag="response", refusals=frozenset({404})),
         Operation("GET", "/api/v1/silences", "silences", "What nobody is told of, why and until when", "alerts", n.silences,
                   answer=SilenceListAnswer, tag="response"),
         Operation("POST", "/api/v1/silences", "silence_create", "Tell nobody of some alerts for a time", "rules", n.silence,
@@ -121,10 +149,32 @@ class Noticing:
         await self._s.recorder.note(call, "notify.revive", "channel", b.channel, notice=b.notice_id)
         return await self.notifications(call)
 
+    async def test(self, call: Call[Empty, TestBody]) -> TestAnswer:
+        """Sent as every notice is, but first in its channel's queue, and once: what is not taken is not tried for three days."""
+        channel, now, outbox = call.body.channel, self._s.clock(), self._s.outbox
+        if channel not in self._s.channels:
+            there = ", ".join(self._s.channels) or "none"
+            raise RejectedError(f"there is no channel {channel!r}; there are: {there}", field="channel", status=404)
+        notice = trial_notice(str(uuid.uuid4()), call.identity.name, now, f"{self._s.settings.base_url}/notices")
+        await self._s.blocking(lambda: outbox.put(notice, [channel], now, is_next=True))
+        deadline = time.monotonic() + NOTICE_TEST_S
+        while True:
+            entry = (await self._s.blocking(lambda: outbox.entries(ids=[notice.id])))[0]
+            if entry.state != "pending" or entry.remark or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.1)
+        if entry.state == "pending":
+            await self._s.blocking(lambda: outbox.give_up(notice.id, channel, self._s.clock()))
+            entry = (await self._s.blocking(lambda: outbox.entries(ids=[notice.id])))[0]
+        remark = entry.remark or ("" if entry.state == "delivered" else f"no answer within {NOTICE_TEST_S} s")
+        await self._s.recorder.note(call, "notify.test", "channel", channel, notice=notice.id, state=entry.state)
+        return TestAnswer(notice.id, channel, entry.state, remark)
+
     async def silences(self, call: Call[Any, Any]) -> SilenceListAnswer:
         found = await self._s.blocking(self._s.silences.all)
+        hidden = await self._s.blocking(self._s.silences.hidden)
         await self._s.recorder.note(call, "silence.list", "ledger", self._s.ledger.origin, results=len(found))
-        return SilenceListAnswer([_silence(each) for each in found])
+        return SilenceListAnswer([_silence(each, hidden.get(each.id, Hidden())) for each in found])
 
     async def silence(self, call: Call[Empty, SilenceBody]) -> SilenceAnswer:
         b, now = call.body, self._s.clock()
@@ -135,7 +185,7 @@ class Noticing:
         await self._s.recorder.note(
             call, "silence.create", "rule", b.source, b.reason, hours=b.hours, severity_max=b.severity_max
         )
-        return _silence(made)
+        return _silence(made, Hidden())
 
     async def end_silence(self, call: Call[Empty, Empty]) -> SilenceListAnswer:
         number, now = int(call.path["number"]), self._s.clock()
@@ -144,7 +194,8 @@ class Noticing:
         return await self.silences(call)
 
 
-def _silence(each: Silence) -> SilenceAnswer:
+def _silence(each: Silence, hidden: Hidden) -> SilenceAnswer:
     return SilenceAnswer(
-        int(each.id), each.sources[0], each.from_ns, each.until_ns, each.by, each.reason, each.severity_max
-    )
+        int(each.id), each.sources[0], each.from_ns, each.until_ns, each.by, each.reason, each.severity_max,
+        hidden.count, hidden.last_ns,
+    )  # fmt: skip

@@ -13,10 +13,10 @@ from starlette.responses import Response
 from muniment.api.operations import HEADERS, Call, Empty, Operation
 from muniment.api.services import Services
 from muniment.errors import DeniedError, RejectedError
-from muniment.respond.block import Allowed, Block, canonical
+from muniment.respond.block import Allowed, Block, Kind, among, canonical, is_in, network_of, read_network
 from muniment.respond.feeds import FEEDS, etag, rendered
 from muniment.respond.order import SESSIONS_END, is_for
-from muniment.respond.preview import Hits, effect, first_ever, hits
+from muniment.respond.preview import Hits, effect, first_ever, hits, seen_with
 from muniment.search.persons import Person
 
 __all__ = [
@@ -54,11 +54,38 @@ class AllowedAnswer(msgspec.Struct, frozen=True):
     at: int
 
 
+class BlockAnswer(msgspec.Struct, frozen=True):
+    """A block. Times in nanoseconds; `attempts_since` events came from it since it is active, the last at `last_us`.
+
+    `seen_to`: up to when events are counted; `taken_at`: when somebody who enforces it last heard of it, 0 when nobody has.
+    """
+
+    id: str
+    kind: str
+    value: str
+    reason: str
+    state: str
+    asked_by: str
+    asked_at: int
+    approved_by: str
+    active_at: int
+    expires_at: int
+    ended_by: str
+    ended_at: int
+    alert: str
+    attempts_since: int = 0
+    last_us: int = 0
+    seen_to: int = 0
+    taken_at: int = 0
+
+
 class PreviewAnswer(msgspec.Struct, frozen=True):
     """What a block would have hit in thirty days. `preview` is the ticket that asks for the block; times in µs.
 
     What was seen of it, the most frequent first: `countries`, `agents` (client programs), `hosts` (systems it happened on) and
-    `origins` (addresses). `first_ever_us`: the first event in any time; 0 where that was not asked for.
+    `origins` (addresses). `blocks`: those of it that are or were, newest first. `refusal`: why a block of it would be refused.
+    For an entity only: `first_ever_us`, the first event in any time, and `related_blocks`, those in force or asked for of
+    addresses, accounts and keys that it was seen with.
     """
 
     kind: str
@@ -86,6 +113,9 @@ class PreviewAnswer(msgspec.Struct, frozen=True):
     hosts: list[CountedAnswer] = []
     origins: list[CountedAnswer] = []
     first_ever_us: int = 0
+    blocks: list[BlockAnswer] = []
+    related_blocks: list[BlockAnswer] = []
+    refusal: str = ""
 
 
 class BlockBody(msgspec.Struct, frozen=True):
@@ -107,31 +137,6 @@ class ApproveBody(msgspec.Struct, frozen=True):
     accounts: Annotated[
         int, Meta(ge=0, description="How many accounts it hits; asked for where many share the address")
     ] = 0
-
-
-class BlockAnswer(msgspec.Struct, frozen=True):
-    """A block. Times in nanoseconds; `attempts_since` events came from it since it is active, the last at `last_us`.
-
-    `seen_to`: up to when events are counted; `taken_at`: when somebody who enforces it last heard of it, 0 when nobody has.
-    """
-
-    id: str
-    kind: str
-    value: str
-    reason: str
-    state: str
-    asked_by: str
-    asked_at: int
-    approved_by: str
-    active_at: int
-    expires_at: int
-    ended_by: str
-    ended_at: int
-    alert: str
-    attempts_since: int = 0
-    last_us: int = 0
-    seen_to: int = 0
-    taken_at: int = 0
 
 
 class FetchAnswer(msgspec.Struct, frozen=True):
@@ -229,14 +234,45 @@ class Responding:
             self._look(call, "entity.view", kind, value),
             self._s.blocking(lambda: first_ever(self._s.engine, kind, value)),
         )
-        return msgspec.structs.replace(self._hits(looked, ""), first_ever_us=first)
+        answer = self._hits(call, looked, "")
+        own = {each.id for each in answer.blocks}
+        related = [each for each in await self._s.blocking(lambda: self._related(kind, value)) if each.id not in own]
+        return msgspec.structs.replace(answer, first_ever_us=first, related_blocks=list(map(_block, related)))
+
+    def _related(self, kind: Kind, value: str) -> list[Block]:
+        """Blocks of what it was seen with. Nothing is looked up while nothing is blocked."""
+        now = self._s.clock()
+        open_ = self._s.blocks.open(now)
+        if not open_:
+            return []
+        keys = [each.value for each in open_ if each.kind == "key"]
+        return among(open_, seen_with(self._s.engine, kind, value, now, keys))
 
     async def preview(self, call: Call[Empty, PreviewBody]) -> PreviewAnswer:
         found = await self._look(call, "block.preview", call.body.kind, call.body.value)
         ticket = self._s.tickets.issue(found.kind, found.value, call.identity.id, self._s.clock())
-        return self._hits(found, ticket)
+        return self._hits(call, found, ticket)
 
-    def _hits(self, found: Hits, ticket: str) -> PreviewAnswer:
+    def _refusal(self, call: Call[Any, Any], kind: Kind, value: str) -> str:
+        """Why nobody may block it by accident: it would shut out who asks, or everybody behind our own proxy."""
+        network = network_of(kind, value)
+        if network is None:
+            names = {call.identity.id.casefold(), call.identity.name.casefold()}
+            is_own = kind == "account" and value.casefold() in names
+            return "it is your own account: ask somebody else to block it" if is_own else ""
+        if is_in(call.client_ip, network):
+            return (
+                f"you are working from {call.client_ip}: the block would shut you out; ask somebody who works elsewhere"
+            )
+        proxies = [part.strip() for part in self._s.settings.trusted_proxies.split(",") if part.strip()]
+        hit = next((text for text in proxies if read_network(text, "trusted_proxies").overlaps(network)), "")
+        return f"{hit} is a trusted proxy: everybody comes through it (setting trusted_proxies)" if hit else ""
+
+    def _refuse_own(self, call: Call[Any, Any], kind: Kind, value: str, field: str) -> None:
+        if refusal := self._refusal(call, kind, value):
+            raise RejectedError(refusal, field=field, status=409)
+
+    def _hits(self, call: Call[Any, Any], found: Hits, ticket: str) -> PreviewAnswer:
         is_blocked = self._s.blocks.find(found.kind, found.value, self._s.clock()) is not None
         return PreviewAnswer(
             kind=found.kind, value=found.value, verdict=found.verdict, events=found.events, successes=found.successes,
@@ -247,6 +283,8 @@ class Responding:
             offices=list(map(_allowed, found.offices)), needs_second_person=found.needs_second_person,
             is_shared=found.is_shared, is_blocked=is_blocked, preview=ticket, countries=_counted(found.countries),
             agents=_counted(found.agents), hosts=_counted(found.hosts), origins=_counted(found.origins),
+            blocks=list(map(_block, self._s.blocks.about(found.kind, found.value))),
+            refusal=self._refusal(call, found.kind, found.value),
         )  # fmt: skip
 
     async def create(self, call: Call[Empty, BlockBody]) -> BlockAnswer:
@@ -254,6 +292,7 @@ class Responding:
         kind, value = canonical(b.kind, b.value)
         now = self._s.clock()
         self._s.tickets.check(b.preview, kind, value, call.identity.id, now)
+        self._refuse_own(call, kind, value, "value")
         if kind in {"account", "key"} and Person((value,)).out_of(b.reason) != b.reason:
             raise RejectedError(f"leave the {kind} out of it: the reason stays in the ledger for ever", field="reason")
         if b.end_sessions:
@@ -319,12 +358,13 @@ class Responding:
 
     async def hits_of(self, call: Call[Empty, Empty]) -> PreviewAnswer:
         block = self._s.blocks.get(str(call.path["id"]))
-        return self._hits(await self._look(call, "block.preview", block.kind, block.value), "")
+        return self._hits(call, await self._look(call, "block.preview", block.kind, block.value), "")
 
     async def approve(self, call: Call[Empty, ApproveBody]) -> BlockAnswer:
         now = self._s.clock()
         asked = self._s.blocks.get(str(call.path["id"]))
         if asked.is_asked(now) and asked.asked_by != call.identity.id:
+            self._refuse_own(call, asked.kind, asked.value, "id")
             found = await self._s.blocking(lambda: hits(self._s.engine, asked.kind, asked.value, now, ()))
             _refuse_unseen(found, call.body.accounts)
         block = self._s.blocks.approve(asked.id, call.identity.id, now)

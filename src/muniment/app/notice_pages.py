@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from muniment.api.notice_operations import Noticing, ReviveBody, SilenceBody
+from muniment.api.notice_operations import Noticing, ReviveBody, SilenceBody, TestBody
 from muniment.app.pages import PagesBackend
 from muniment.app.security_pages import as_web, checked
 from muniment.web.backend import Viewer
@@ -37,3 +37,6 @@ class NoticePagesBackend:
     async def revive(self, viewer: Viewer, notice_id: str, channel: str) -> None:
         body = checked({"notice_id": notice_id, "channel": channel}, ReviveBody)
         await self._noticing.revive(self._pages.call("rules", body=body))
+
+    async def test(self, viewer: Viewer, channel: str) -> None:
+        await self._noticing.test(self._pages.call("rules", body=checked({"channel": channel}, TestBody)))

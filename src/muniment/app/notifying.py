@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 from muniment.detect.alerts import Alert
 from muniment.errors import AuditError
 from muniment.respond.block import Block
-from muniment.respond.notice import Notice, new_notice
+from muniment.respond.notice import Notice, new_notice, summary_of
 from muniment.respond.notify import Outbox, Outcome
 from muniment.respond.order import Order, is_for, order_about_block
 from muniment.respond.routes import route
@@ -45,7 +46,7 @@ class Notifier:
         now_ns: Callable[[], int],
         told: Callable[[str, dict[str, object]], None],
     ) -> None:
-        self.outbox = Outbox(database, settings.channels, settings.actions)
+        self.outbox = Outbox(database, settings.channels, settings.actions, settings.at_most)
         self.silences = Silences(database)
         self.channels = tuple(settings.channels)
         self.actions = {name: action.types for name, action in settings.actions.items()}
@@ -100,6 +101,7 @@ class Notifier:
             notice = _notice(alert, self._base_url)
             routing = route(notice, self.routes, self.silences.all(), now)
             if routing.silenced_by:
+                self.silences.note_hidden(routing.silenced_by, now)
                 self._told("notify.silence", {"alert": alert.uid, "silence": routing.silenced_by})
                 continue
             try:
@@ -113,6 +115,8 @@ class Notifier:
             try:
                 now = self._now_ns()
                 self._forget(now)
+                if gathered := self.outbox.gather(name, now, self._summary):
+                    self._told("notify.gather", {"channel": name, "alerts": gathered})
                 due = self.outbox.next_due(name)
                 if due is None or due > now:
                     continue
@@ -123,6 +127,9 @@ class Notifier:
                     self._told("notify.deliver", {"channel": name, **{key: n for key, n in counts.items() if n}})
             except Exception:  # a mistake in one channel must not end the others in silence
                 _log.exception("notifications to %s", name)
+
+    def _summary(self, notices: Sequence[Notice]) -> Notice:
+        return summary_of(str(uuid.uuid4()), notices, self._now_ns(), f"{self._base_url}/alerts")
 
     def _answered(self, outcome: Outcome) -> None:
         """Each attempt of an order is a record of its own: an answer, or why there was none."""

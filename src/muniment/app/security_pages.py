@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -184,4 +185,13 @@ def checked(values: dict[str, object], kind: type[T]) -> T:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
         text, _, place = str(error).partition(" - at ")
-        raise RejectedError(text, field=place.strip("`$.") or "form") from None
+        raise RejectedError(_in_words(text), field=place.strip("`$.") or "form") from None
+
+
+def _in_words(text: str) -> str:
+    """What the checker of types says of a field, for somebody who filled in a form."""
+    if re.search(r"`str` of length >= ", text):
+        return "fill it in"
+    if found := re.search(r"`str` of length <= (\d+)", text):
+        return f"longer than {found[1]} characters"
+    return text

@@ -250,7 +250,7 @@ def _outcome(action: str, found: Mapping[str, object]) -> str:
     """What is noticed is mostly trouble; what was delivered is not."""
     if action == "notify.deliver":
         return "failure" if {"failed", "dead"} & set(found) else "success"
-    return "success" if action in {"order.answer", "order.drop"} else "failure"
+    return "success" if action in {"order.answer", "order.drop", "notify.gather"} else "failure"
 
 
 def _from_record(text: str) -> Verified:

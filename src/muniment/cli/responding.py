@@ -366,6 +366,20 @@ def notices_again(notice: str, channel: str, server: Server = "", data: Data = "
     console.print("it is on its way again")
 
 
+@notices_app.command("test")
+def notices_test(channel: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """Send a test to one channel and wait for its answer. Exit code 1 when it did not take it."""
+    answer = _connect(server, data).post("/api/v1/notifications/test", {"channel": channel})
+    is_taken = answer["state"] == "delivered"
+    if as_json:
+        print_json(answer)
+    else:
+        words = f"{channel} {'took the test' if is_taken else 'did not take the test'}"
+        console.print(Text(f"{words}: {inert(answer['remark'])}" if answer["remark"] else words), soft_wrap=True)
+    if not is_taken:
+        raise typer.Exit(1)
+
+
 @notices_app.command("silences")
 def notices_silences(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """What nobody is told of, why and until when."""
@@ -374,9 +388,9 @@ def notices_silences(server: Server = "", data: Data = "", as_json: AsJson = Fal
         print_json(answer)
         return
     print_table(
-        ("number", "alerts of", "up to", "until", "by", "reason"),
+        ("number", "alerts of", "up to", "until", "hid", "by", "reason"),
         [
-            (str(s["number"]), inert(s["source"]), s["severity_max"], short_time(s["until_ns"]), inert(s["by"]), inert(s["reason"]))
+            (str(s["number"]), inert(s["source"]), s["severity_max"], short_time(s["until_ns"]), str(s["hidden"]), inert(s["by"]), inert(s["reason"]))
             for s in answer["silences"]
         ],
     )  # fmt: skip

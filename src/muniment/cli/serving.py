@@ -18,7 +18,7 @@ import typer
 from rich.text import Text
 
 from muniment.cli.output import console, inert, key_values, print_json
-from muniment.config import SETTINGS, Settings, load_settings, setting_origins
+from muniment.config import SETTINGS, Settings, load_settings, setting_origins, unknown_variables
 from muniment.errors import AuditError
 
 __all__ = ["join"]
@@ -116,6 +116,8 @@ def _checks(settings: Settings) -> list[tuple[str, bool, str]]:
         _check_disk(folder),
         _check_sync(folder),
         _check_clock(),
+        *_check_variables(),
+        *_check_named_files(settings),
         *(
             _check_port(settings.host, getattr(settings, name), name, own)
             for name in ("port", "otlp_grpc_port", "syslog_tcp_port", "syslog_udp_port", "syslog_tls_port")
@@ -169,6 +171,21 @@ def _check_sync(folder: Path) -> tuple[str, bool, str]:
 def _check_clock() -> tuple[str, bool, str]:
     year = time.gmtime().tm_year
     return "clock", 2026 <= year < 2100, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _check_variables() -> list[tuple[str, bool, str]]:
+    return [
+        (variable, not meant, f"is read by nobody; {meant} may be meant" if meant else "is read by nobody")
+        for variable, meant in unknown_variables(os.environ)
+    ]
+
+
+def _check_named_files(settings: Settings) -> list[tuple[str, bool, str]]:
+    if not any((settings.notify, settings.pull, settings.geoip, settings.rules)):
+        return []
+    from muniment.app.files import check_files  # with the whole server behind it
+
+    return check_files(settings)
 
 
 def _own_doors(folder: Path) -> set[str]:

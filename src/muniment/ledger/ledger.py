@@ -34,7 +34,7 @@ from muniment.ledger.storage import LocalFiles
 from muniment.ledger.tree import Tails
 from muniment.ledger.types import Appended, Entries, EntryBlock, InclusionProof, StoredEntry
 from muniment.limits import HEARTBEAT_S, PACK_ENTRIES
-from muniment.merkle.note import ED25519, Signer, split_note
+from muniment.merkle.note import ED25519, Signer, VerifierKey, split_note
 from muniment.merkle.proof_file import encode_proof
 from muniment.merkle.tree import EMPTY_ROOT
 
@@ -512,7 +512,7 @@ def load_signer(files: Folder, origin: str, *, is_new: bool) -> Signer:
     """The shard's key: `log.key` (0600, 64 hex digits); made when `is_new` and not there.
 
     Raises:
-        ConfigError: others may read the key, or it is no key.
+        ConfigError: others may read the key, it is no key, or the ledger was begun under another origin.
         VerificationError: it is not the one that was published.
         StorageError: it is missing.
     """
@@ -530,6 +530,7 @@ def load_signer(files: Folder, origin: str, *, is_new: bool) -> Signer:
         if not published:  # the power went between the two files
             files.write_atomic("log.vkey", signer.vkey.text.encode() + b"\n", is_durable=True)
         elif published != signer.vkey.text.encode():
+            _check_origin(files, published, signer.vkey)
             raise VerificationError(
                 f"{files.local_path('log.key')} is not the key that log.vkey names: one of the two was changed; nothing "
                 "is signed with it. Restore both from a backup",
@@ -559,4 +560,21 @@ def _block(frame: Frame, base: int) -> EntryBlock:
         salts=frame.salts,
         records=frame.records,
         parts=frame.parts,
+    )
+
+
+def _check_origin(files: Folder, published: bytes, ours: VerifierKey) -> None:
+    """Raise ConfigError when the shard's key is the published one and only its name, the origin, is another."""
+    try:
+        theirs = VerifierKey.parse(published.decode("utf-8", "replace"))
+    except ConfigError:
+        return
+    if theirs.public != ours.public or theirs.name == ours.name:
+        return
+    begun = theirs.name.rpartition("/")[0]
+    raise ConfigError(
+        f"the ledger in {files.local_path('log.key').parents[1]} was begun as {begun}, the setting says "
+        f"{ours.name.rpartition('/')[0]}; every checkpoint and proof names the origin, so it stays: set it back to {begun}, or "
+        "begin another ledger in another folder (settings data and head)",
+        setting="origin",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -12,8 +13,8 @@ from muniment.errors import RejectedError
 from muniment.limits import BLOCK_RANGE_V4_BITS_MIN, BLOCK_RANGE_V6_BITS_MIN, BLOCK_VALUE_CHARS_MAX
 
 __all__ = [
-    "KINDS", "Allowed", "Block", "Kind", "Network", "canonical", "key_of", "network_of", "one_line", "overlapping",
-    "read_network",
+    "KINDS", "Allowed", "Block", "Kind", "Network", "Seen", "among", "canonical", "is_in", "key_of", "network_of",
+    "one_line", "overlapping", "read_network",
 ]  # fmt: skip
 
 Kind = Literal["address", "range", "account", "key"]
@@ -58,6 +59,15 @@ class Allowed:
     title: str
     by: str
     at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What something was seen with: addresses, accounts by any of their names (as `key_of` writes them), and API keys."""
+
+    addresses: frozenset[str] = frozenset()
+    accounts: frozenset[str] = frozenset()
+    keys: frozenset[str] = frozenset()
 
 
 def canonical(kind: str, value: str) -> tuple[Kind, str]:
@@ -141,6 +151,14 @@ def network_of(kind: str, value: str) -> Network | None:
     return ip_network(value) if kind in {"address", "range"} else None
 
 
+def is_in(address: str, network: Network) -> bool:
+    """Is an address, in any spelling, one of a network? What is no address is in none."""
+    try:
+        return network.overlaps(read_network(address, "address"))
+    except RejectedError:
+        return False
+
+
 def overlapping(network: Network, allowed: Sequence[Allowed]) -> list[Allowed]:
     """Networks on the allow-list that a block of `network` would hit."""
     return [
@@ -148,6 +166,25 @@ def overlapping(network: Network, allowed: Sequence[Allowed]) -> list[Allowed]:
         for each in allowed
         if (other := ip_network(each.network)).version == network.version and other.overlaps(network)
     ]
+
+
+def among(blocks: Sequence[Block], seen: Seen) -> list[Block]:
+    """Those of `blocks` that are about something of `seen`: an address in a blocked range, an account under another name."""
+    numbers: dict[int, list[int]] = {4: [], 6: []}
+    for address in map(ip_address, seen.addresses):
+        numbers[address.version].append(int(address))
+    for each in numbers.values():
+        each.sort()
+
+    def is_seen(block: Block) -> bool:
+        network = network_of(block.kind, block.value)
+        if network is None:
+            return key_of(block.kind, block.value)[1] in (seen.accounts if block.kind == "account" else seen.keys)
+        known = numbers[network.version]
+        at = bisect_left(known, int(network.network_address))
+        return at < len(known) and known[at] <= int(network.broadcast_address)
+
+    return [block for block in blocks if is_seen(block)]
 
 
 def one_line(text: str, chars_max: int = 0) -> str:

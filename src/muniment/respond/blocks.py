@@ -133,6 +133,24 @@ class Blocks:
                 ]
         return next((block for block in found if block is not None and block.is_active(now_ns)), None)
 
+    def about(self, kind: str, value: str) -> list[Block]:
+        """Every block of a canonical value that is or was, newest first; for networks also those around it and in it."""
+        network = network_of(kind, value)
+
+        def is_about(block: Block) -> bool:
+            other = network_of(block.kind, block.value) if network is not None else None
+            if network is None or other is None:
+                return key_of(block.kind, block.value) == key_of(kind, value)
+            return other.version == network.version and other.overlaps(network)
+
+        return [block for block in self.all() if is_about(block)]
+
+    def open(self, now_ns: int) -> list[Block]:
+        """Blocks in force, or asked for, in the order of the values."""
+        with self._lock:
+            found = [b for b in self._blocks.values() if b.is_active(now_ns) or b.is_asked(now_ns)]
+        return sorted(found, key=lambda b: (b.kind, b.value))
+
     def _arrange(self) -> None:
         """After each change: blocks in force by what they cover."""
         active = [each for each in self._blocks.values() if each.state == "active"]
@@ -192,7 +210,7 @@ class Blocks:
         if not 1 <= hours <= BLOCK_HOURS_MAX:
             raise RejectedError(f"must be 1 to {BLOCK_HOURS_MAX} hours: every block ends", field="hours")
         with self._lock:
-            open_ = [b for b in self._blocks.values() if b.is_active(now_ns) or b.is_asked(now_ns)]
+            open_ = self.open(now_ns)
             if any(key_of(b.kind, b.value) == key_of(kind, value) for b in open_):
                 raise RejectedError("it is blocked, or asked for, already", field="value", status=409)
             if len(open_) >= BLOCKS_ACTIVE_MAX:

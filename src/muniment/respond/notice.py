@@ -6,6 +6,7 @@ Who makes a notice decides what it shows: personal values are masked before, bec
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, cast, get_args
@@ -22,7 +23,17 @@ from muniment.limits import (
 )
 from muniment.respond.block import one_line
 
-__all__ = ["SEVERITIES", "Channel", "DeliveryError", "Notice", "Severity", "new_notice", "read_notice"]
+__all__ = [
+    "SEVERITIES",
+    "Channel",
+    "DeliveryError",
+    "Notice",
+    "Severity",
+    "new_notice",
+    "read_notice",
+    "summary_of",
+    "trial_notice",
+]
 
 Severity = Literal["informational", "low", "medium", "high", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
@@ -102,6 +113,25 @@ def new_notice(
         id, one_line(title, NOTICE_TITLE_CHARS_MAX) or "(no title)", cast(Severity, severity),
         one_line(source, NOTICE_LINE_CHARS_MAX), occurred_at, tuple(kept), link, tuple(pairs),
         tuple(one_line(origin, NOTICE_LINE_CHARS_MAX) for origin in origins[:NOTICE_LINES_MAX]),
+    )  # fmt: skip
+
+
+def trial_notice(id: str, by: str, now_ns: int, link: str) -> Notice:
+    """A notice that says it is a test; of the highest severity, so that the receiver's own filters let it pass."""
+    lines = [f"{by} sent this to see whether notices arrive here.", "There is no alert. Nothing has to be done."]
+    return new_notice(f"test_{id}", "Test of this channel", "critical", "Muniment", now_ns, lines=lines, link=link)
+
+
+def summary_of(id: str, notices: Sequence[Notice], now_ns: int, link: str) -> Notice:
+    """One notice that stands for many: of which rules, how often, the gravest and most frequent first."""
+    counted = Counter((each.title, each.severity) for each in notices)
+    ordered = sorted(counted.items(), key=lambda item: (-SEVERITIES.index(item[0][1]), -item[1], item[0][0]))
+    rules = "one rule" if len({title for title, _ in counted}) == 1 else f"{len({t for t, _ in counted})} rules"
+    return new_notice(
+        f"summary_{id}", f"{len(notices)} more alerts of {rules}", ordered[0][0][1], "Muniment", now_ns,
+        lines=[f"{n} x {title} ({severity})" for (title, severity), n in ordered], link=link,
+        fields={"alerts": str(len(notices))},
+        origins=sorted({origin for each in notices for origin in each.origins}),
     )  # fmt: skip
 
 

@@ -7,6 +7,8 @@
   somebody revives or forgets it. Nothing is dropped in silence.
 - No transaction is open while a receiver is called.
 - What was delivered keeps its row and loses its words: an order names a person, and nobody needs it any more.
+- A channel for people hears of so many notices in a while at once; what is more is held, and goes out as one summary when
+  the while is over. Held rows and their summary change places in one transaction: nothing is told twice, nothing is lost.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import contextlib
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -28,9 +30,11 @@ from muniment.limits import (
     OUTBOX_PAUSE_S,
     OUTBOX_PENDING_MAX,
     OUTBOX_RETRY_AFTER_S_MAX,
+    OUTBOX_STORM_CRITICAL,
+    OUTBOX_STORM_S,
 )
 from muniment.respond.block import one_line
-from muniment.respond.notice import Channel, DeliveryError, read_notice
+from muniment.respond.notice import Channel, DeliveryError, Notice, read_notice
 from muniment.respond.order import Performer, read_order
 from muniment.search.persons import Person
 
@@ -44,9 +48,12 @@ RETRY_SECONDS: Final = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86
 
 _Row = sa.Row[tuple[str, str, str, int]]
 _SECOND_NS: Final = 1_000_000_000
+_STORM_NS: Final = OUTBOX_STORM_S * _SECOND_NS
 _PENDING: Final = "pending"
 _DELIVERED: Final = "delivered"
 _DEAD: Final = "dead"
+_HELD: Final = "held"
+_GATHERED: Final = "gathered"
 
 _TABLE = sa.Table(
     "outbox",
@@ -66,9 +73,8 @@ _TABLE = sa.Table(
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One notification to one channel. `state` pending, delivered or dead; `ended_at` 0 while pending.
-
-    `remark` is the last error, or what the receiver said beside taking it.
+    """One notification to one channel. `state` pending, delivered or dead; held until it is told with others, gathered when it
+    was. `ended_at` 0 while pending or held; `remark` is the last error, or what the receiver said beside taking it.
     """
 
     notice_id: str
@@ -131,17 +137,23 @@ class Outbox:
     """
 
     def __init__(
-        self, engine: sa.Engine, channels: Mapping[str, Channel], performers: Mapping[str, Performer] | None = None
+        self,
+        engine: sa.Engine,
+        channels: Mapping[str, Channel],
+        performers: Mapping[str, Performer] | None = None,
+        at_most: Mapping[str, int] | None = None,
     ) -> None:
+        """`at_most`: notices a channel is told of in OUTBOX_STORM_S one by one; those not in it are told of all."""
         self._engine = engine
         self._channels = dict(channels)
         self._performers = dict(performers or {})
+        self._at_most = dict(at_most or {})
         self.names = (*self._channels, *self._performers)
         self._lock = threading.Lock()
         METADATA.create_all(engine, tables=[_TABLE])
 
-    def put(self, notice: Letter, channels: Iterable[str], now_ns: int) -> int:
-        """Keep a notice or order for each channel, due at once; how many were new.
+    def put(self, notice: Letter, channels: Iterable[str], now_ns: int, *, is_next: bool = False) -> int:
+        """Keep a notice or order for each channel, due at once; how many were new. `is_next`: before all that waits.
 
         Raises:
             RejectedError: there is no such channel.
@@ -158,21 +170,56 @@ class Outbox:
             if not missing:
                 return 0
             waiting = connection.execute(
-                sa.select(sa.func.count()).select_from(_TABLE).where(_TABLE.c.state == _PENDING)
+                sa.select(sa.func.count()).select_from(_TABLE).where(_TABLE.c.state.in_((_PENDING, _HELD)))
             ).scalar_one()
             if waiting + len(missing) > OUTBOX_PENDING_MAX:
                 raise BusyError(f"{waiting} notifications wait to be delivered", retry_after_ms=60_000)
-            connection.execute(
-                _TABLE.insert(),
-                [
-                    {
-                        "notice_id": notice.id, "channel": channel, "notice": notice.to_json(), "state": _PENDING,
-                        "attempts": 0, "put_at": now_ns, "next_at": now_ns, "ended_at": 0, "remark": "",
-                    }
-                    for channel in missing
-                ],
-            )  # fmt: skip
+            for channel in missing:
+                until = 0 if is_next else self._held_until(connection, channel, notice, now_ns)
+                values = {
+                    "notice_id": notice.id, "channel": channel, "notice": notice.to_json(), "attempts": 0, "put_at": now_ns,
+                    "state": _HELD if until else _PENDING, "next_at": until or (0 if is_next else now_ns), "ended_at": 0,
+                    "remark": "",
+                }  # fmt: skip
+                connection.execute(_TABLE.insert().values(**values))
         return len(missing)
+
+    def _held_until(self, connection: sa.Connection, channel: str, notice: Letter, now_ns: int) -> int:
+        """When the summary is due that a notice waits for; 0: it goes at once. Critical ones wait in the worst storms only."""
+        if channel not in self._at_most or not isinstance(notice, Notice):
+            return 0
+        most = self._at_most[channel] * (OUTBOX_STORM_CRITICAL if notice.severity == "critical" else 1)
+        own = _TABLE.c.channel == channel
+        waits = connection.execute(
+            sa.select(sa.func.min(_TABLE.c.next_at)).where(own, _TABLE.c.state == _HELD)
+        ).scalar_one()
+        alone = own & _TABLE.c.state.in_((_PENDING, _DELIVERED, _DEAD)) & (_TABLE.c.put_at > now_ns - _STORM_NS)
+        lately = connection.execute(sa.select(sa.func.count()).select_from(_TABLE).where(alone)).scalar_one()
+        if lately < most and (waits is None or notice.severity == "critical"):
+            return 0
+        return int(waits) if waits is not None else now_ns + _STORM_NS
+
+    def gather(self, channel: str, now_ns: int, summary: Callable[[Sequence[Notice]], Notice]) -> int:
+        """Put what is held for a channel into one notice, when its time has come; how many it stands for."""
+        own = (_TABLE.c.channel == channel) & (_TABLE.c.state == _HELD)
+        with self._transaction() as connection:
+            due = connection.execute(sa.select(sa.func.min(_TABLE.c.next_at)).where(own)).scalar_one()
+            if due is None or due > now_ns:
+                return 0
+            held = connection.execute(sa.select(_TABLE.c.notice).where(own).order_by(_TABLE.c.put_at)).scalars().all()
+            made = summary([read_notice(text) for text in held])
+            connection.execute(
+                _TABLE.update()
+                .where(own)
+                .values(state=_GATHERED, ended_at=now_ns, notice="", remark=f"told in {made.id}")
+            )
+            connection.execute(
+                _TABLE.insert().values(
+                    notice_id=made.id, channel=channel, notice=made.to_json(), state=_PENDING, attempts=0, put_at=now_ns,
+                    next_at=now_ns, ended_at=0, remark="",
+                )
+            )  # fmt: skip
+        return len(held)
 
     def deliver_due(
         self, now_ns: int, only: str = "", tell: Callable[[Outcome], None] = lambda outcome: None
@@ -244,11 +291,20 @@ class Outbox:
         if changed.rowcount != 1:
             raise RejectedError("there is no such dead letter", field="notice_id", status=404)
 
+    def give_up(self, notice_id: str, channel: str, now_ns: int) -> None:
+        """What still waits is dead: nobody needs it any more. What was delivered meanwhile stays so."""
+        with self._transaction() as connection:
+            connection.execute(
+                _TABLE.update()
+                .where(_TABLE.c.notice_id == notice_id, _TABLE.c.channel == channel, _TABLE.c.state == _PENDING)
+                .values(state=_DEAD, ended_at=now_ns)
+            )
+
     def forget_ended(self, before_ns: int) -> int:
         """Delete what was delivered or died before a time; how many. A notice forgotten could be put again."""
         with self._transaction() as connection:
             return connection.execute(
-                _TABLE.delete().where(_TABLE.c.state != _PENDING, _TABLE.c.ended_at < before_ns)
+                _TABLE.delete().where(_TABLE.c.state.not_in((_PENDING, _HELD)), _TABLE.c.ended_at < before_ns)
             ).rowcount
 
     def forget_person(self, person: Person, now_ns: int) -> int:

@@ -17,14 +17,15 @@ from muniment.limits import (
     BLOCK_CLOCKS_S,
     BLOCK_LAG_S,
     BLOCK_PREVIEW_DAYS,
+    BLOCK_SEEN_WITH_MAX,
     BLOCK_SHARED_ACCOUNTS,
     BLOCK_TICKET_S,
     BLOCK_VALUES_SHOWN,
 )
-from muniment.respond.block import Allowed, Kind, key_of, network_of
+from muniment.respond.block import Allowed, Kind, Seen, key_of, network_of
 from muniment.search.engine import Engine
 
-__all__ = ["Hits", "Tickets", "effect", "first_ever", "hits"]
+__all__ = ["Hits", "Tickets", "effect", "first_ever", "hits", "seen_with"]
 
 _DAY_US = 86_400_000_000
 
@@ -145,6 +146,22 @@ def _listed(engine: Engine, where: str, parameters: Mapping[str, object]) -> dic
     for what, value, total in rows:
         found[str(what)].append((str(value), int(total)))
     return found
+
+
+def seen_with(engine: Engine, kind: Kind, value: str, now_ns: int, keys: Sequence[str]) -> Seen:
+    """The addresses, accounts and keys in its events of the last `BLOCK_PREVIEW_DAYS` days; of keys only those among `keys`."""
+    condition, parameters = _condition(kind, value)
+    since = now_ns // 1_000 - BLOCK_PREVIEW_DAYS * _DAY_US
+    limit = BLOCK_SEEN_WITH_MAX
+    names = ", ".join(f"lowerUTF8(normalizeUTF8NFKC({name}))" for name in ("actor_id", "actor_name", "actor_email"))
+    addresses, accounts, sessions = engine.query(
+        f"SELECT groupUniqArray({limit})({_LISTED['origins']}), groupUniqArrayArray({limit})([{names}]), "
+        f"groupUniqArrayIf({limit})(toString(session_id), session_id IN {{keys:Array(String)}}) FROM events "
+        f"WHERE {condition} AND {_ABOUT_US} AND time >= fromUnixTimestamp64Micro({{since:Int64}}, 'UTC')",
+        {**parameters, "since": since, "keys": list(keys)},
+    ).rows[0]
+    found = (frozenset(str(each) for each in values if each) for values in (addresses, accounts, sessions))
+    return Seen(*found)
 
 
 def first_ever(engine: Engine, kind: Kind, value: str) -> int:

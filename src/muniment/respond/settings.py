@@ -4,6 +4,7 @@
 
     [channels.soc]
     kind = "slack"                       # webhook, slack, teams, mail, syslog
+    at_most = 20                         # notices in ten minutes; more are one summary. 0: all. Default for slack, teams, mail: 20
     url_file = "/etc/muniment/soc.url"   # secrets stand in files of their own
 
     [channels.siem]
@@ -43,6 +44,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from muniment.limits import OUTBOX_STORM_AT_MOST
 from muniment.respond.channels.action import Action
 from muniment.respond.channels.egress import Egress
 from muniment.respond.channels.mail import Mail, MailSettings
@@ -51,12 +53,13 @@ from muniment.respond.channels.webhook import Slack, Teams, Webhook
 from muniment.respond.notice import SEVERITIES, Channel, Severity
 from muniment.respond.order import ORDER_TYPES, is_for
 from muniment.respond.routes import EVERY_DAY, Route
-from muniment.respond.toml_file import Table, read_toml
+from muniment.toml_file import Table, read_toml
 
 __all__ = ["NotifySettings", "read_notify_settings"]
 
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _KINDS: Final = ("webhook", "slack", "teams", "mail", "syslog")
+_FOR_PEOPLE: Final = ("slack", "teams", "mail")
 _HOUR: Final = re.compile(r"([01]?[0-9]|2[0-3])(?::([0-5][0-9]))?")
 
 
@@ -67,6 +70,7 @@ class NotifySettings:
     channels: Mapping[str, Channel] = field(default_factory=dict)
     routes: tuple[Route, ...] = ()
     actions: Mapping[str, Action] = field(default_factory=dict)
+    at_most: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_notify_settings(path: Path) -> NotifySettings:
@@ -80,7 +84,12 @@ def read_notify_settings(path: Path) -> NotifySettings:
 
 def _settings(file: Table) -> NotifySettings:
     egress = Egress(_networks(file))
-    channels = {name: _channel(each, egress) for name, each in file.tables("channels")}
+    channels: dict[str, Channel] = {}
+    at_most: dict[str, int] = {}
+    for name, each in file.tables("channels"):
+        channels[name], most = _channel(each, egress)
+        if most:
+            at_most[name] = most
     actions: dict[str, Action] = {}
     for name, each in file.tables("actions"):
         if name in channels:
@@ -88,7 +97,7 @@ def _settings(file: Table) -> NotifySettings:
         actions[name] = _action(each, egress)
     routes = tuple(_route(each, f"route {n}", channels) for n, each in enumerate(file.rows("routes"), 1))
     file.done()
-    return NotifySettings(channels, routes, actions)
+    return NotifySettings(channels, routes, actions, at_most)
 
 
 def _networks(file: Table) -> list[IPv4Network | IPv6Network]:
@@ -112,21 +121,13 @@ def _secret(table: Table, name: str) -> str:
     """A value from the file that `<name>_file` names."""
     if table.raw(name) is not None:
         raise table.mistake(name, "secrets stand in files of their own", f"write it to a file and give {name}_file")
-    path = table.text(f"{name}_file", example=f'"/etc/muniment/{name}"')
-    try:
-        return Path(path).read_text("utf-8").strip()
-    except OSError as error:
-        raise table.mistake(
-            f"{name}_file",
-            f"cannot read {path}: {error.strerror}",
-            "let the server's user read it, or correct the path",
-        ) from error
-    except ValueError as error:
-        raise table.mistake(f"{name}_file", f"{path} is not a text", "save it as UTF-8") from error
+    return table.content(f"{name}_file", f"/etc/muniment/{name}")
 
 
-def _channel(table: Table, egress: Egress) -> Channel:
+def _channel(table: Table, egress: Egress) -> tuple[Channel, int]:
+    """The channel, and how many notices it is told of one by one in a while; 0: all."""
     kind = table.word("kind", _KINDS)
+    most = table.number("at_most", 0, 1_000, OUTBOX_STORM_AT_MOST if kind in _FOR_PEOPLE else 0)
     made: Channel
     with table.checking({"secrets": "secrets_file", "url": "url" if kind == "webhook" else "url_file"}):
         if kind == "webhook":
@@ -138,7 +139,7 @@ def _channel(table: Table, egress: Egress) -> Channel:
         else:
             made = _syslog(table)
     table.done()
-    return made
+    return made, most
 
 
 def _mail(table: Table) -> Mail:

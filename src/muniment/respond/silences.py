@@ -1,6 +1,8 @@
-"""Silences in the database: who wanted one, why and until when. They end by themselves and stay in the list."""
+"""Silences in the database: who wanted one, why, until when, and how many alerts they hid. They end by themselves and stay."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -9,7 +11,7 @@ from muniment.respond.notice import Severity
 from muniment.respond.routes import Silence
 from muniment.search.persons import Person
 
-__all__ = ["Silences"]
+__all__ = ["Hidden", "Silences"]
 
 _METADATA = sa.MetaData()
 _TABLE = sa.Table(
@@ -23,6 +25,21 @@ _TABLE = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("severity_max", sa.String(16), nullable=False),
 )
+_HIDDEN = sa.Table(
+    "silenced",
+    _METADATA,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("hidden", sa.Integer, nullable=False),
+    sa.Column("last_ns", sa.BigInteger, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """How many alerts a silence kept from being told, and when the last, in UTC nanoseconds; 0: none."""
+
+    count: int = 0
+    last_ns: int = 0
 
 
 class Silences:
@@ -54,6 +71,19 @@ class Silences:
             )
             for r in rows
         ]
+
+    def note_hidden(self, silence: str, now_ns: int) -> None:
+        """One alert more that nobody was told of."""
+        this = _HIDDEN.c.number == int(silence)
+        with self._database.begin() as connection:
+            counted = sa.update(_HIDDEN).where(this).values(hidden=_HIDDEN.c.hidden + 1, last_ns=now_ns)
+            if not connection.execute(counted).rowcount:
+                connection.execute(sa.insert(_HIDDEN).values(number=int(silence), hidden=1, last_ns=now_ns))
+
+    def hidden(self) -> dict[str, Hidden]:
+        """What each silence hid, by its id; those that hid nothing are left out."""
+        with self._database.connect() as connection:
+            return {str(number): Hidden(n, last) for number, n, last in connection.execute(sa.select(_HIDDEN))}
 
     def end(self, number: int, now_ns: int) -> None:
         """A silence ends now. Raises RejectedError with status 404 when there is none that goes on."""

@@ -20,12 +20,13 @@ from muniment.web.address import Address
 from muniment.web.alert_cards import Card, Named, by_rule, card, entity_url, folded, rule_url, seen, url
 from muniment.web.alert_words import control_words, paragraphs
 from muniment.web.backend import Viewer, Wanted
+from muniment.web.block_words import BlockLine, block_lines, covering
 from muniment.web.chart import Chart, chart
 from muniment.web.fields import ROW_COLUMNS
 from muniment.web.order_pages import OrderRow, new_order_url, order_rows
 from muniment.web.query_text import quoted
 from muniment.web.rows import Row, rows
-from muniment.web.security import Alert, Block, CountedRule, Evaluated, Risk, SecurityBackend, Step, Technique
+from muniment.web.security import Alert, CountedRule, Evaluated, Risk, SecurityBackend, Step, Technique
 from muniment.web.site import Site, redirect
 from muniment.web.times import absolute, ago, clock_text
 
@@ -126,7 +127,7 @@ class AlertView:
     paragraphs: tuple[str, ...]
     techniques: tuple[Technique, ...]
     controls: tuple[str, ...]
-    blocks: tuple[Block, ...]
+    blocks: tuple[BlockLine, ...]
     related: tuple[Card, ...]
     n_related: int
     related_url: str
@@ -213,8 +214,13 @@ class AlertPages:
         for value in about:
             found = await self._backend.alerts(viewer, entity=value, sort="newest", limit=50)
             related |= {each.uid: each for each in found.alerts if each.uid != alert.uid}
-        named = {*about, *alert.values.get("actors", [])}
-        blocks = [block for block in (await self._backend.blocks(viewer)).blocks if block.value in named]
+        addresses, actors = alert.values.get("addresses", []), alert.values.get("actors", [])
+        named = [
+            *(("address", each) for each in (*alert.group.values(), *addresses)),
+            *(("account", each) for each in (*alert.group.values(), *actors)),
+        ]
+        every = block_lines((await self._backend.blocks(viewer)).blocks, "", "", now, look.zone)
+        blocks = [line for line in every if any(covering([line], kind, value) for kind, value in named)]
         cards = folded([card(each, now, look.zone) for each in related.values()])
         accounts = alert.values.get("actors", [])[:_ENDABLE]
         endings = (await self._backend.orders(viewer, accounts)).orders if accounts else ()

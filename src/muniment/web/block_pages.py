@@ -5,7 +5,7 @@ A block is only to be had from the page that shows what it would have hit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from urllib.parse import quote
@@ -13,10 +13,12 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from muniment.errors import AuditError, DeniedError
+from muniment.errors import AuditError, DeniedError, RejectedError
 from muniment.web.address import Address
 from muniment.web.alert_cards import Named, entity_query, entity_url, event_clock
+from muniment.web.alert_words import facts
 from muniment.web.backend import Viewer
+from muniment.web.block_words import BlockLine, block_lines, state_of, state_words
 from muniment.web.security import Alert, Allowed, Block, Entity, Fetch, SecurityBackend
 from muniment.web.site import Site, redirect
 from muniment.web.times import absolute, ago, clock_text, span_text
@@ -27,8 +29,18 @@ _HOURS = ((1, "1 hour"), (24, "24 hours"), (168, "7 days"), (720, "30 days"))
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """What was refused of a form, so that it can be mended where it was typed: the field, why, and what stood there."""
+
+    form: str
+    field: str
+    words: str
+    typed: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class PreviewView:
-    """What a block would have hit, and the form that asks for it."""
+    """What a block would have hit, and the form that asks for it. `open`: the block of it that is there already."""
 
     entity: Entity
     word: str
@@ -40,6 +52,8 @@ class PreviewView:
     back: str
     people: tuple[Named, ...]
     ends_sessions: bool = False
+    open: BlockLine | None = None
+    refused: Refused | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +67,33 @@ class BlockView:
     is_effective: bool
     since: str
     until: str
+    ended: str
+    span: str
     fetches: tuple[tuple[Fetch, str], ...]
     feeds: tuple[tuple[str, str], ...]
     may_block: bool
     may_approve: bool
     entity_url: str
     search: str
+    all_url: str
     alert: Alert | None
     hits: Entity | None = None
     people: tuple[Named, ...] = ()
+    refused: Refused | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BlocksView:
     """All blocks, the allow-list and the feeds."""
 
-    active: tuple[tuple[Block, str], ...]
-    asked: tuple[tuple[Block, str], ...]
-    ended: tuple[tuple[Block, str], ...]
+    active: tuple[tuple[Block, str, str], ...]
+    asked: tuple[tuple[Block, str, str], ...]
+    ended: tuple[tuple[Block, str, str], ...]
     allowed: tuple[Allowed, ...]
     feeds: tuple[tuple[str, str], ...]
     fetches: tuple[tuple[Fetch, str], ...]
     may_block: bool
+    refused: Refused | None = None
 
 
 class BlockPages:
@@ -89,33 +108,57 @@ class BlockPages:
         if "block" not in viewer.permissions:
             raise DeniedError("blocking needs the permission 'block'", permission="block")
         params = request.query_params
-        found = await self._backend.preview(viewer, params.get("kind", "address"), params.get("v", "").strip())
-        look = self._site.look(request)
-        alert_id, reason = params.get("alert", ""), ""
-        if alert_id:
+        kind, value, alert = params.get("kind", "address"), params.get("v", "").strip(), params.get("alert", "")
+        try:
+            return await self._preview(request, viewer, _meant(kind, value), value, alert)
+        except RejectedError as error:
+            words = _with_advice(error, kind, value)
+            return await self._blocks(
+                request, viewer, Refused("block", "v", words, {"kind": kind, "v": value}), error.status
+            )
+
+    async def _preview(
+        self, request: Request, viewer: Viewer, kind: str, value: str, alert_id: str, refused: Refused | None = None,
+        status: int = 200,
+    ) -> Response:  # fmt: skip
+        found = await self._backend.preview(viewer, kind, value)
+        look, reason = self._site.look(request), refused.typed.get("reason", "") if refused else ""
+        if alert_id and not refused:
             alert = await self._backend.alert(viewer, alert_id)
-            reason = f"{alert.title}: {alert.count:,} events"
+            reason = f"{alert.title}: {', '.join(facts(alert))}"
+        lines = block_lines(found.blocks, found.kind, found.value, self._site.backend.now_ns(), look.zone)
         view = PreviewView(
             found, found.kind, reason, alert_id, _HOURS, event_clock(found.first_us, look.zone),
             event_clock(found.last_success_us, look.zone), entity_url(found.kind, found.value, alert_id),
             _people(found), found.kind == "account" and self._backend.ends_sessions(),
+            next((line for line in lines if line.is_open and line.is_own), None), refused,
         )  # fmt: skip
-        shell = self._site.shell(request, f"Block {found.value}?", "blocks")
-        return self._site.render("block_preview.html", shell, view)
+        return self._site.render(
+            "block_preview.html", self._site.shell(request, f"Block {found.value}?", "blocks"), view, status
+        )
 
     async def block(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
-        """Block what the preview showed."""
-        hours = fields.get("hours", "24")
-        made = await self._backend.block(
-            viewer, kind=fields.get("kind", ""), value=fields.get("value", ""), preview=fields.get("preview", ""),
-            hours=int(hours) if hours.isdecimal() and len(hours) < 6 else 0, reason=fields.get("reason", ""),
-            alert=fields.get("alert", ""), accounts=_number(fields.get("accounts", "")),
-            end_sessions=fields.get("end_sessions") == "1",
-        )  # fmt: skip
+        """Block what the preview showed; what is refused is told beside what was typed, under a new look at what it hits."""
+        hours, kind, value = fields.get("hours", "24"), fields.get("kind", ""), fields.get("value", "")
+        try:
+            made = await self._backend.block(
+                viewer, kind=kind, value=value, preview=fields.get("preview", ""),
+                hours=int(hours) if hours.isdecimal() and len(hours) < 6 else 0, reason=fields.get("reason", ""),
+                alert=fields.get("alert", ""), accounts=_number(fields.get("accounts", "")),
+                end_sessions=fields.get("end_sessions") == "1",
+            )  # fmt: skip
+        except RejectedError as error:
+            refused = Refused("block", error.field, error.reason, fields)
+            return await self._preview(request, viewer, kind, value, fields.get("alert", ""), refused, error.status)
         return redirect(f"/blocks/{made.id}")
 
     async def one_block(self, request: Request, viewer: Viewer) -> Response:
         """One block and its effect."""
+        return await self._one_block(request, viewer)
+
+    async def _one_block(
+        self, request: Request, viewer: Viewer, refused: Refused | None = None, status: int = 200
+    ) -> Response:
         block = await self._backend.one_block(viewer, request.path_params["id"])
         look, now = self._site.look(request), self._site.backend.now_ns()
         effect, is_effective = _effect(block, now, look.zone)
@@ -129,14 +172,17 @@ class BlockPages:
         may_approve = "block" in viewer.permissions and viewer.id != block.asked_by
         hits = await self._backend.block_hits(viewer, block.id) if block.state == "asked" and may_approve else None
         view = BlockView(
-            block, block.kind, _state_words(block, now), effect, is_effective,
+            block, block.kind, state_words(block, now), effect, is_effective,
             clock_text(block.active_at or block.asked_at, look.zone, "second"),
             clock_text(block.expires_at, look.zone, "second"),
+            clock_text(block.ended_at, look.zone, "second") if block.ended_at else "",
+            span_text(block.expires_at - (block.active_at or block.asked_at)),
             tuple((each, ago(each.at, now)) for each in sorted(fetches, key=lambda each: -each.at)[:8]),
             tuple(self._backend.feeds().items()), "block" in viewer.permissions,
             may_approve, entity_url(block.kind, block.value),
-            Address(entity_query(block.kind, block.value), absolute(block.active_at or block.asked_at, now)).url(), alert,
-            hits, _people(hits) if hits else (),
+            Address(entity_query(block.kind, block.value), absolute(block.active_at or block.asked_at, now)).url(),
+            Address(entity_query(block.kind, block.value), "30d").url(), alert,
+            hits, _people(hits) if hits else (), refused,
         )  # fmt: skip
         is_open = block.state in {"active", "asked"}
         shell = self._site.shell(
@@ -146,28 +192,44 @@ class BlockPages:
             json_url=f"/api/v1/blocks/{block.id}",
             refresh_s=10 if is_open and hits is None else 0,  # who reads and types is not interrupted
         )
-        return self._site.render("block.html", shell, view)
+        return self._site.render("block.html", shell, view, status)
 
     async def blocks(self, request: Request, viewer: Viewer) -> Response:
         """All blocks, the allow-list and the feeds."""
+        return await self._blocks(request, viewer)
+
+    async def _blocks(
+        self, request: Request, viewer: Viewer, refused: Refused | None = None, status: int = 200
+    ) -> Response:
         found, allowed = await self._backend.blocks(viewer), await self._backend.allowed(viewer)
         now = self._site.backend.now_ns()
 
-        def of(states: Sequence[str]) -> tuple[tuple[Block, str], ...]:
-            return tuple((b, _state_words(b, now)) for b in found.blocks if _state(b, now) in states)
+        def of(states: Sequence[str]) -> tuple[tuple[Block, str, str], ...]:
+            return tuple(
+                (b, state_words(b, now), entity_url(b.kind, b.value))
+                for b in found.blocks
+                if state_of(b, now) in states
+            )
 
         view = BlocksView(
             of(["active"]), of(["asked"]), of(["undone", "expired"])[:50], tuple(allowed),
             tuple(self._backend.feeds().items()),
             tuple((each, ago(each.at, now)) for each in sorted(found.fetches, key=lambda each: -each.at)[:12]),
-            "block" in viewer.permissions,
+            "block" in viewer.permissions, refused,
         )  # fmt: skip
         shell = self._site.shell(request, "Blocks", "blocks", json_url="/api/v1/blocks")
-        return self._site.render("blocks.html", shell, view)
+        return self._site.render("blocks.html", shell, view, status)
 
     async def approve(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Agree to a block."""
-        await self._backend.approve(viewer, request.path_params["id"], _number(fields.get("accounts", "")))
+        try:
+            await self._backend.approve(viewer, request.path_params["id"], _number(fields.get("accounts", "")))
+        except RejectedError as error:
+            if error.status == 404:
+                raise
+            return await self._one_block(
+                request, viewer, Refused("approve", error.field, error.reason, fields), error.status
+            )
         return redirect(f"/blocks/{quote(request.path_params['id'])}")
 
     async def undo(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
@@ -177,13 +239,29 @@ class BlockPages:
 
     async def allow(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Put a network on the allow-list."""
-        await self._backend.allow(viewer, fields.get("network", ""), fields.get("title", ""))
+        try:
+            await self._backend.allow(viewer, fields.get("network", ""), fields.get("title", ""))
+        except RejectedError as error:
+            return await self._blocks(
+                request, viewer, Refused("allow", error.field, error.reason, fields), error.status
+            )
         return redirect("/blocks#allowed")
 
     async def disallow(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Take a network off the allow-list."""
         await self._backend.disallow(viewer, fields.get("network", ""))
         return redirect("/blocks#allowed")
+
+
+def _meant(kind: str, value: str) -> str:
+    """A range typed as an address is meant as one: the preview shows which it is."""
+    return "range" if kind == "address" and "/" in value else kind
+
+
+def _with_advice(error: RejectedError, kind: str, value: str) -> str:
+    """Why a value was refused, and what to choose instead where that is plain."""
+    is_name = kind in {"address", "range"} and any(each.isalpha() for each in value) and ":" not in value
+    return f"{error.reason}; choose Account or API key if it is one" if is_name else error.reason
 
 
 def _people(found: Entity) -> tuple[Named, ...]:
@@ -193,21 +271,6 @@ def _people(found: Entity) -> tuple[Named, ...]:
 def _number(text: str) -> int:
     text = text.strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-
-
-def _state(block: Block, now_ns: int) -> str:
-    return "expired" if block.state in {"active", "asked"} and block.expires_at <= now_ns else block.state
-
-
-def _state_words(block: Block, now_ns: int) -> str:
-    match _state(block, now_ns):
-        case "active":
-            return f"Blocked, {span_text(block.expires_at - now_ns)} left"
-        case "asked":
-            return "Waits for a second person"
-        case "undone":
-            return f"Undone by {block.ended_by}"
-    return "Over"
 
 
 def _effect(block: Block, now_ns: int, zone: tzinfo) -> tuple[str, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -13,11 +14,12 @@ from muniment.errors import RejectedError
 from muniment.web.address import Address
 from muniment.web.alert_cards import Card, card, entity_query, entity_url, event_clock, folded, url
 from muniment.web.backend import Viewer, Wanted
+from muniment.web.block_words import BlockLine, block_lines, covering
 from muniment.web.chart import Chart, chart
 from muniment.web.fields import ROW_COLUMNS
 from muniment.web.order_pages import OrderRow, new_order_url, order_rows
 from muniment.web.rows import Row, rows
-from muniment.web.security import Block, Entity, Risk, SecurityBackend
+from muniment.web.security import Counted, Entity, Risk, SecurityBackend
 from muniment.web.site import Site
 from muniment.web.times import ago
 
@@ -31,8 +33,18 @@ _SPAN_NS = 30 * 86_400 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """Something it was seen with, how often, its page, and the block of it that is in force or asked for."""
+
+    value: str
+    count: int
+    url: str
+    block: BlockLine | None
+
+
+@dataclass(frozen=True, slots=True)
 class EntityView:
-    """What is known of it. `seen`: words that tell where it is and how it comes; `score` of 100 for the meter."""
+    """What is known of it. `blocked`: blocks in force or asked for, of it and of what it was seen with; `blocks`: ended ones."""
 
     entity: Entity
     word: str
@@ -40,7 +52,8 @@ class EntityView:
     first_ago: str
     last: str
     last_ago: str
-    addresses: tuple[tuple[str, int, str], ...]
+    addresses: tuple[Listed, ...]
+    people: tuple[Listed, ...]
     chart: Chart | None
     rows: tuple[Row, ...]
     search: str
@@ -48,9 +61,11 @@ class EntityView:
     alerts: tuple[Card, ...]
     n_alerts: int
     alerts_url: str
-    blocks: tuple[Block, ...]
+    blocked: tuple[BlockLine, ...]
+    blocks: tuple[BlockLine, ...]
     preview_url: str
     may_block: bool
+    is_asked: bool
     alert: str
     risk: Risk | None
     risk_more: float
@@ -85,7 +100,9 @@ class EntityPages:
         await asyncio.gather(searching, charting, alerting, adding, return_exceptions=True)
         page, alerts, risky = searching.result(), alerting.result(), adding.result()
         drawn = chart(charting.result(), now, 0, look.zone)
-        blocks = [b for b in (await backend.blocks(viewer)).blocks if (b.kind, b.value) == (found.kind, found.value)]
+        own = block_lines(found.blocks, found.kind, found.value, now, look.zone)
+        related = block_lines(found.related_blocks, found.kind, found.value, now, look.zone)
+        blocked = tuple(line for line in (*own, *related) if line.is_open)
         risk = risky.entities[0] if risky.entities else None
         cards = folded([card(each, now, look.zone) for each in alerts.alerts])
         alert = request.query_params.get("alert", "")
@@ -97,18 +114,25 @@ class EntityPages:
             first=event_clock(found.first_ever_us, look.zone),
             first_ago=ago(found.first_ever_us * 1_000, now) if found.first_ever_us else "", last=event_clock(found.last_us, look.zone),
             last_ago=ago(found.last_us * 1_000, now) if found.last_us else "",
-            addresses=tuple(
-                (each.value, each.count, entity_url("address", each.value, alert))
-                for each in (found.origins if found.kind != "address" else ())
-            ),
+            addresses=_listed("address", found.origins if found.kind != "address" else (), blocked, alert),
+            people=_listed("account", found.people, blocked, alert),
             chart=drawn if drawn.total else None,
             rows=tuple(rows(page.rows, address, look.zone)), search=address.url(), q=address.q, alerts=tuple(cards[:_ALERTS]),
-            n_alerts=alerts.total, alerts_url=url("/alerts", state="all", entity=found.value), blocks=tuple(blocks),
+            n_alerts=alerts.total, alerts_url=url("/alerts", state="all", entity=found.value), blocked=blocked,
+            blocks=tuple(line for line in own if not line.is_open),
             preview_url=url("/blocks/new", kind=found.kind, v=found.value, alert=alert),
-            may_block="block" in viewer.permissions, alert=alert, risk=risk,
+            may_block="block" in viewer.permissions,
+            is_asked=any(line.is_own and line.is_open for line in own), alert=alert, risk=risk,
             risk_more=max(0.0, risk.score - sum(part.points for part in risk.parts)) if risk else 0.0,
             endings=order_rows(endings[:5], now, look.zone), end_url=new_order_url(found.value, alert) if may_end else "",
         )  # fmt: skip
         json_url = f"/api/v1/entities/{found.kind}/{quote(found.value, safe='')}"
         shell = self._site.shell(request, found.value, "alerts", json_url=json_url, horizon=page.horizon)
         return self._site.render("entity.html", shell, view)
+
+
+def _listed(kind: str, found: Sequence[Counted], blocked: Sequence[BlockLine], alert: str) -> tuple[Listed, ...]:
+    return tuple(
+        Listed(each.value, each.count, entity_url(kind, each.value, alert), covering(blocked, kind, each.value))
+        for each in found
+    )

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from muniment.errors import AuditError, RejectedError
 from muniment.sources.useragent import describe
 from muniment.web.address import Address
+from muniment.web.alert_cards import entity_url
 from muniment.web.backend import EventRecord, Horizon, Proof, Viewer, Wanted
 from muniment.web.fields import FIELDS, GROUPS, ROW_COLUMNS, Field
 from muniment.web.json_view import Change, Run, changes, json_runs, parsed
@@ -29,6 +30,7 @@ __all__ = ["EventPages"]
 _AROUND_NS = 300 * 10**9
 _NEAR_FIELDS = ("request_id", "session_id", "actor_id", "src_ip")
 _NEAR_WORDS = {"request_id": "request", "session_id": "session", "actor_id": "actor", "src_ip": "IP address"}
+_ENTITIES = {"src_ip": "address"} | dict.fromkeys(("actor_id", "actor_name", "actor_email"), "account")
 _SUMMARY = (
     ("Who", ("actor_name", "actor_email", "actor_id", "on_behalf_of")),
     ("What", ("action", "activity_name")),
@@ -41,13 +43,14 @@ _SUMMARY = (
 
 @dataclass(frozen=True, slots=True)
 class FieldRow:
-    """One value with the searches it leads to; `note` says in words what a value means."""
+    """One value with the searches it leads to; `note` says in words what a value means; `about`: the page of what it names."""
 
     field: Field
     text: str
     include: str
     exclude: str
     note: str = ""
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ class EventPages:
             self._near(viewer, event, address, look), self._proof(viewer, event.index), self._backend.status(viewer)
         )
         shows_same = request.query_params.get("fields") == "all"
-        view = self._view(event, address, look, near, proof, shows_same)
+        view = self._view(event, address, look, near, proof, shows_same, "alerts" in viewer.permissions)
         shell = self._site.shell(
             request,
             plain(sentence_text(list(view.pieces))),
@@ -230,6 +233,7 @@ class EventPages:
         near: tuple[tuple[Neighbour, ...], Horizon | None],
         proof: ProofView | str,
         shows_same: bool,
+        may_look: bool,
     ) -> EventView:
         c = event.columns
         at, received = time_ns(c.get("time")), time_ns(c.get("received_at"))
@@ -250,7 +254,10 @@ class EventPages:
             received=clock_text(received, look.zone),
             delay=_delay(received - at),
             is_late=bool(c.get("late")),
-            summary=tuple((title, tuple(r for n in names if (r := known[n]) is not None)) for title, names in _SUMMARY),
+            summary=tuple(
+                (title, tuple(_led(n, r, may_look) for n in names if (r := known[n]) is not None))
+                for title, names in _SUMMARY
+            ),
             changes=tuple(change for change in compared if shows_same or change.kind != "same"),
             n_same=n_same,
             shows_same=shows_same,
@@ -290,6 +297,12 @@ def _field_row(name: str, columns: Mapping[str, object], look: Look) -> FieldRow
         base.excluding(query, text) if field.is_filter else "",
         describe(text).words if name == "user_agent" else "",
     )
+
+
+def _led(name: str, found: FieldRow, may_look: bool) -> FieldRow:
+    """With the page of the address or account it names: what else it did, and whether it is blocked."""
+    kind = _ENTITIES.get(name, "")
+    return replace(found, about=entity_url(kind, found.text)) if may_look and kind else found
 
 
 def _original(record: str) -> list[Run]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,11 +21,12 @@ from muniment.web.times import ago, clock_text, span_text
 __all__ = ["Delivery", "NoticeAction", "NoticePages", "NoticeRoute", "Notices", "NoticesBackend", "Quiet"]
 
 _SHOWN = 200
+_ENDED_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One notice on its way to one channel. `state`: pending, delivered, dead; times UTC ns, 0: not yet."""
+    """One notice on its way to one channel. `state`: pending, held, gathered, delivered, dead; times UTC ns, 0: not yet."""
 
     notice_id: str
     channel: str
@@ -77,6 +79,8 @@ class Quiet:
     by: str
     reason: str
     severity_max: str
+    hidden: int = 0
+    last_hidden_ns: int = 0
 
 
 class NoticesBackend(Protocol):
@@ -100,6 +104,10 @@ class NoticesBackend(Protocol):
 
     async def revive(self, viewer: Viewer, notice_id: str, channel: str) -> None:
         """Try a dead letter again."""
+        ...
+
+    async def test(self, viewer: Viewer, channel: str) -> None:
+        """Send a test to a channel and wait for its answer, which the list of deliveries then has."""
         ...
 
 
@@ -127,10 +135,20 @@ class LetterRow:
 
 @dataclass(frozen=True, slots=True)
 class QuietRow:
-    """A silence that is in force."""
+    """A silence: when it ends or ended, and what it hid."""
 
     quiet: Quiet
     words: str
+    hid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What became of a test: whether the channel took it, and what it said."""
+
+    channel: str
+    is_taken: bool
+    remark: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +161,25 @@ class NoticesView:
     waiting: tuple[LetterRow, ...]
     sent: tuple[LetterRow, ...]
     silences: tuple[QuietRow, ...]
+    ended: tuple[QuietRow, ...]
     may_change: bool
     source: str
     actions: tuple[ChannelRow, ...] = ()
+    tested: Tested | None = None
+
+
+def _hid(quiet: Quiet, now: int) -> str:
+    if not quiet.hidden:
+        return "nothing"
+    return f"{quiet.hidden:,} {'alert' if quiet.hidden == 1 else 'alerts'}, the last {ago(quiet.last_hidden_ns, now)}"
+
+
+def _tested(channel: str, found: Notices) -> Tested | None:
+    """What became of the newest test of a channel."""
+    for each in found.notifications:
+        if each.channel == channel and each.notice_id.startswith("test_"):
+            return Tested(channel, each.state == "delivered", each.remark)
+    return None
 
 
 class NoticePages:
@@ -161,22 +195,32 @@ class NoticePages:
         now = self._site.backend.now_ns()
         letters = [self._letter(request, each, now) for each in found.notifications[:_SHOWN]]
 
-        def by_state(state: str) -> tuple[LetterRow, ...]:
-            return tuple(each for each in letters if each.letter.state == state)
+        def by_state(*states: str) -> tuple[LetterRow, ...]:
+            return tuple(each for each in letters if each.letter.state in states)
 
         view = NoticesView(
             tuple(_channel(name, found, now) for name in found.channels),
             found.routes,
             by_state("dead"),
-            by_state("pending"),
-            by_state("delivered"),
-            tuple(QuietRow(each, f"{span_text(each.until_ns - now)} left") for each in quiet if each.until_ns > now),
+            by_state("pending", "held"),
+            by_state("delivered", "gathered"),
+            tuple(
+                QuietRow(each, f"{span_text(each.until_ns - now)} left", _hid(each, now))
+                for each in quiet
+                if each.until_ns > now
+            ),
+            tuple(
+                QuietRow(each, ago(each.until_ns, now), _hid(each, now))
+                for each in quiet
+                if each.until_ns <= now and each.hidden
+            )[:_ENDED_SHOWN],
             "rules" in viewer.permissions,
             request.query_params.get("source", "")[:200],
             tuple(
                 replace(_channel(each.name, found, now, "nothing asked yet"), routes=each.types)
                 for each in found.actions
             ),
+            _tested(request.query_params.get("tested", ""), found),
         )
         shell = self._site.shell(request, "Who is told", "alerts", json_url="/api/v1/notifications")
         return self._site.render("notices.html", shell, view)
@@ -203,6 +247,12 @@ class NoticePages:
         await self._backend.revive(viewer, fields.get("notice", "")[:64], fields.get("channel", "")[:64])
         return redirect("/notices")
 
+    async def test(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
+        """Send a test; the page then says what became of it."""
+        channel = fields.get("channel", "")[:64]
+        await self._backend.test(viewer, channel)
+        return redirect(f"/notices?tested={quote(channel, safe='')}")
+
     def _letter(self, request: Request, each: Delivery, now: int) -> LetterRow:
         alert = each.notice_id.removeprefix("alert_")
         words = {
@@ -210,14 +260,16 @@ class NoticePages:
             "pending": f"tried {each.attempts} times, next {_until(each.next_at, now)}"
             if each.attempts
             else "about to go",
+            "held": f"told {_until(each.next_at, now)}, together with others: there are many",
+            "gathered": "told in a summary",
             "delivered": "sent" if each.attempts <= 1 else f"sent at try {each.attempts}",
         }[each.state]
         at = each.ended_at or each.put_at
         url = f"/alerts/{alert}" if alert != each.notice_id else ""
-        if not url and not each.notice_id.startswith("block_"):
-            url = f"/orders/{each.notice_id}"
-        elif not url:
+        if each.notice_id.startswith("block_"):
             url = f"/blocks/{each.notice_id.split('_')[1]}"
+        elif not url and not each.notice_id.startswith(("test_", "summary_")):
+            url = f"/orders/{each.notice_id}"
         return LetterRow(each, url, ago(at, now), clock_text(at, self._site.look(request).zone), words)
 
 

@@ -296,8 +296,36 @@ class Allowed:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """One block. `attempts_since` events came from it since it is active, counted to `seen_to`; `taken_at`: when somebody
+    who refuses heard of it, 0 for never.
+    """
+
+    id: str
+    kind: str
+    value: str
+    reason: str
+    state: str
+    asked_by: str
+    asked_at: int
+    approved_by: str
+    active_at: int
+    expires_at: int
+    ended_by: str
+    ended_at: int
+    alert: str
+    attempts_since: int
+    last_us: int
+    seen_to: int = 0
+    taken_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Entity:
-    """What came from an address, account or key in thirty days. `preview`: the ticket for a block, where one was made."""
+    """What came from an address, account or key in thirty days. `preview`: the ticket for a block, where one was made.
+
+    `blocks`: those of it that are or were, newest first; `related_blocks`: those open of what it was seen with.
+    """
 
     kind: str
     value: str
@@ -324,31 +352,9 @@ class Entity:
     hosts: list[Counted] = field(default_factory=list)
     origins: list[Counted] = field(default_factory=list)
     first_ever_us: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One block. `attempts_since` events came from it since it is active, counted to `seen_to`; `taken_at`: when somebody
-    who refuses heard of it, 0 for never.
-    """
-
-    id: str
-    kind: str
-    value: str
-    reason: str
-    state: str
-    asked_by: str
-    asked_at: int
-    approved_by: str
-    active_at: int
-    expires_at: int
-    ended_by: str
-    ended_at: int
-    alert: str
-    attempts_since: int
-    last_us: int
-    seen_to: int = 0
-    taken_at: int = 0
+    blocks: list[Block] = field(default_factory=list)
+    related_blocks: list[Block] = field(default_factory=list)
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,7 +205,10 @@ class Site:
             problem = Problem(403, "This is not open to you", str(error), advice, error.permission, request_id)
         elif isinstance(error, RejectedError):
             heading = "Not found" if error.status == 404 else "That cannot be done"
-            problem = Problem(error.status, heading, str(error), "Check the address, or search for it.", "", request_id)
+            advice = "Check the address, or search for it."
+            if request.method == "POST" and error.status != 404:
+                advice = "Nothing was changed. Go back, mend it and send it again."
+            problem = Problem(error.status, heading, str(error), advice, "", request_id)
         elif isinstance(error, BusyError):
             problem = Problem(503, "Busy", str(error), "Load the page again in a moment.", "", request_id)
         elif isinstance(error, StorageError):

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 from muniment.errors import BusyError, ConfigError, RejectedError
@@ -266,14 +265,7 @@ def _clients(settings: S3Settings) -> tuple[Any, Any]:
 
     session = Session(profile=settings.profile or None)
     if settings.role_arn:
-        more = {}
-        if settings.external_id_file:
-            try:
-                more["ExternalId"] = Path(settings.external_id_file).read_text("utf-8").strip()
-            except OSError as error:
-                raise ConfigError(
-                    f"cannot read {settings.external_id_file}: {error.strerror}", setting="pull"
-                ) from error
+        more = {"ExternalId": settings.external_id} if settings.external_id else {}
         fetcher = AssumeRoleCredentialFetcher(
             client_creator=session.create_client, source_credentials=session.get_credentials(), role_arn=settings.role_arn,
             extra_args={"RoleSessionName": "muniment", **more},

@@ -15,20 +15,20 @@
     role_arn = "arn:aws:iam::1234:role/audit"
     external_id_file = "/etc/muniment/external-id"
 
-A mistake is told with the place in the file; the server does not start with a half of it.
+A mistake is told with file, line, column and how to mend it; the server does not start with a half of it.
 """
 
 from __future__ import annotations
 
-import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-from muniment.errors import ConfigError
+from muniment.limits import PULL_EVERY_S_MAX, PULL_LATE_DAYS_MAX
+from muniment.toml_file import Table, read_toml
 
 __all__ = ["S3Settings", "read_pull_settings"]
 
@@ -51,7 +51,7 @@ class S3Settings:
     endpoint: str = ""
     profile: str = ""
     role_arn: str = ""
-    external_id_file: str = ""
+    external_id: str = ""
 
     @property
     def catalogue_entry(self) -> str:
@@ -63,52 +63,61 @@ def read_pull_settings(path: Path) -> tuple[S3Settings, ...]:
     """The pulls of a file.
 
     Raises:
-        ConfigError: the file cannot be read or says something that cannot be; names the place.
+        ConfigError: it cannot be read, or something in it is wrong; the text says where, what, and how to mend it.
     """
-    try:
-        given = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}", setting="pull") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}", setting="pull") from error
-    if unknown := sorted(set(given) - {"s3"}):
-        raise ConfigError(f"{path}: {unknown[0]}: not known; there is [[s3]]", setting="pull")
-    tables = given.get("s3", [])
-    if not isinstance(tables, list):
-        raise ConfigError(f"{path}: s3: write [[s3]]", setting="pull")
-    found = tuple(_one(table, f"{path}: s3[{number}]") for number, table in enumerate(tables))
-    places = [(each.source, each.bucket, each.prefix) for each in found]
-    if len(set(places)) < len(places):
-        raise ConfigError(f"{path}: two pulls have the same source, bucket and prefix", setting="pull")
+    return read_toml(path, "pull", _settings)
+
+
+def _settings(file: Table) -> tuple[S3Settings, ...]:
+    found: list[S3Settings] = []
+    places: dict[tuple[str, str, str], int] = {}
+    for number, table in enumerate(file.rows("s3")):
+        one = _one(table)
+        place = (one.source, one.bucket, one.prefix)
+        if place in places:
+            raise file.mistake(
+                "s3", f"the same source, bucket and prefix as s3 {places[place] + 1}",
+                "take one of the two out, or give them prefixes that do not overlap", number,
+            )  # fmt: skip
+        places[place] = number
+        found.append(one)
+    file.done()
+    return tuple(found)
+
+
+def _one(table: Table) -> S3Settings:
+    found = S3Settings(
+        source=_filled(table, "source", "aws"), bucket=_filled(table, "bucket", "our-trail"),
+        prefix=table.text("prefix", "", '"AWSLogs/"'), region=table.text("region", "", '"eu-central-1"'),
+        queue=_url(table, "queue"), since=_day(table, "since"),
+        late_days=table.number("late_days", 1, PULL_LATE_DAYS_MAX, 3), every_s=table.number("every_s", 1, PULL_EVERY_S_MAX, 60),
+        format=table.word("format", _FORMATS, "cloudtrail"), endpoint=_url(table, "endpoint"),
+        profile=table.text("profile", ""), role_arn=table.text("role_arn", ""),
+        external_id=table.content("external_id_file", "/etc/muniment/external-id") if "external_id_file" in table else "",
+    )  # fmt: skip
+    table.done()
     return found
 
 
-def _one(table: Any, place: str) -> S3Settings:
-    known = {each.name: each for each in fields(S3Settings)}
-    if not isinstance(table, dict):
-        raise ConfigError(f"{place}: expected a table", setting="pull")
-    for name, value in table.items():
-        if name not in known:
-            raise ConfigError(f"{place}.{name}: not known; there is {', '.join(known)}", setting="pull")
-        wanted = int if known[name].type == "int" else str
-        if not isinstance(value, wanted) or isinstance(value, bool) or (isinstance(value, int) and value < 1):
-            raise ConfigError(
-                f"{place}.{name}: expected {'a number above 0' if wanted is int else 'a text'}", setting="pull"
-            )
-    for name in ("source", "bucket"):
-        if not table.get(name):
-            raise ConfigError(f"{place}.{name}: is needed", setting="pull")
-    found = S3Settings(**table)
-    if found.format not in _FORMATS:
-        raise ConfigError(f"{place}.format: must be one of {', '.join(_FORMATS)}", setting="pull")
-    if found.since:
-        try:
-            date.fromisoformat(found.since)
-        except ValueError:
-            raise ConfigError(f"{place}.since: expected a day such as 2026-11-01", setting="pull") from None
-    for name, url in (("endpoint", found.endpoint), ("queue", found.queue)):
-        if url and not _is_safe(url):
-            raise ConfigError(f"{place}.{name}: must be https, but for this machine itself", setting="pull")
+def _filled(table: Table, key: str, example: str) -> str:
+    found = table.text(key, example=f'"{example}"')
+    if not found:
+        raise table.mistake(key, "is empty", f'write it as in: {key} = "{example}"')
+    return found
+
+
+def _day(table: Table, key: str) -> str:
+    found = table.text(key, "", '"2026-11-01"')
+    try:
+        return found and date.fromisoformat(found).isoformat()
+    except ValueError:
+        raise table.mistake(key, f"got {found!r}", f'write a day as in: {key} = "2026-11-01"') from None
+
+
+def _url(table: Table, key: str) -> str:
+    found = table.text(key, "", '"https://..."')
+    if found and not _is_safe(found):
+        raise table.mistake(key, f"got {found!r}", "give an https URL; http is for this machine itself only")
     return found
 
 

@@ -1,5 +1,7 @@
 """A TOML file read key by key, so that a mistake is told with file, line, column and how to mend it. Pure but for one read.
 
+A leaf: every file that an operator writes is read by it, whichever room the file is for.
+
 The parser keeps no places, but it knows them: the key stands in the last statement of the shortest beginning of the file that
 parses and has it. So nothing here reads TOML by itself, and a text that looks like a key is never taken for one.
 """
@@ -10,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -60,12 +63,16 @@ class Table:
         if value is _MISSING:
             raise MistakeError(self._path, f"{key} is missing", f"add a line such as: {key} = {words}")
         if value is not default and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
-            raise self.mistake(key, f"got {value!r}", f"write it as in: {key} = {words}")
+            raise self.mistake(key, f"got {_shown(value)}", f"write it as in: {key} = {words}")
         return value
 
     def text(self, key: str, default: Any = _MISSING, example: str = '"..."') -> str:
         """A text."""
         return str(self._get(key, default, str, example))
+
+    def whole(self, key: str, example: str) -> int:
+        """A whole number, of which others say how large it may be."""
+        return int(self._get(key, _MISSING, int, example))
 
     def number(self, key: str, low: int, high: int, default: Any = _MISSING) -> int:
         """A whole number from `low` to `high`."""
@@ -73,6 +80,10 @@ class Table:
         if not low <= value <= high:
             raise self.mistake(key, f"got {value}", f"give a number from {low} to {high}")
         return value
+
+    def flag(self, key: str, default: Any = _MISSING) -> bool:
+        """True or false."""
+        return bool(self._get(key, default, bool, "true"))
 
     def word(self, key: str, words: Sequence[str], default: Any = _MISSING) -> str:
         """One of some words."""
@@ -91,6 +102,20 @@ class Table:
             raise self.mistake(key, "got an empty list", f"write it as in: {key} = {example}, or leave it out")
         return list(found)
 
+    def content(self, key: str, example: str) -> str:
+        """The text of the file that is named here, without space around it."""
+        path = self.text(key, example=f'"{example}"')
+        try:
+            return Path(path).read_text("utf-8").strip()
+        except OSError as error:
+            raise self.mistake(
+                key,
+                f"cannot read {path}: {error.strerror}",
+                "let the server's user read it, or correct the path",
+            ) from error
+        except ValueError as error:
+            raise self.mistake(key, f"{path} is not a text", "save it as UTF-8") from error
+
     def tables(self, key: str) -> Iterator[tuple[str, Table]]:
         """The named tables below a key; none when it is not there."""
         for name, each in self._get(key, {}, dict, "a table").items():
@@ -105,15 +130,15 @@ class Table:
                 raise self.mistake(key, f"got {each!r}", f"begin each with [[{key}]]", number)
             yield Table(each, (*self._path, key, number))
 
-    def done(self) -> None:
-        """Raise MistakeError when something stands here that nobody asked for: misspelt, it would be overlooked in silence."""
+    def done(self, known: str = "") -> None:
+        """Raise MistakeError when something stands here that nobody asked for: misspelt, it would be overlooked in silence.
+
+        `known` says what there is, where that is too much to list.
+        """
         for key in self._given:
             if key not in self._asked:
-                raise self.mistake(
-                    key,
-                    f"there is no {key!r} here",
-                    f"{_near(key, list(self._asked))}there are {', '.join(self._asked)}",
-                )
+                fix = _near(key, list(self._asked)) + (known or f"there are {', '.join(self._asked)}")
+                raise self.mistake(key, f"there is no {key!r} here", fix)
 
     @contextmanager
     def checking(self, names: Mapping[str, str] | None = None) -> Iterator[None]:
@@ -239,6 +264,10 @@ def _name(path: Sequence[Step]) -> str:
     'routes 1.severity'
     """
     return ".".join(map(str, path[:1])) + "".join(f" {s + 1}" if isinstance(s, int) else f".{s}" for s in path[1:])
+
+
+def _shown(value: object) -> str:
+    return str(value) if isinstance(value, date) else repr(value)
 
 
 def _near(wrong: str, known: Sequence[str]) -> str:

@@ -1,0 +1,183 @@
+"""The forms about blocks: what is refused is told beside what was typed, and nobody shuts out themselves or everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from tests.live import LiveServer
+
+DESK = "198.51.100.20"
+PROXIES = "127.0.0.0/8,192.0.2.64/30"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """One behind a proxy, whose word about addresses is believed."""
+    found = LiveServer(tmp_path_factory.mktemp("forms"))
+    found._settings = {**found._settings, "trusted_proxies": PROXIES}
+    found.start()
+    yield found
+    found.stop()
+    assert "Traceback" not in found.log.read_text("utf-8", "replace")
+
+
+@pytest.fixture(scope="module")
+def ana(server: LiveServer) -> httpx.Client:
+    client = server.session("ana", "analyst")
+    client.headers["x-forwarded-for"] = DESK
+    return client
+
+
+def _form(client: httpx.Client, kind: str, value: str, **more: str) -> dict[str, str]:
+    shown = client.post("/api/v1/blocks/preview", json={"kind": kind, "value": value}).json()
+    token = {"csrf": client.headers["x-csrf-token"], "kind": kind, "value": value}
+    return {**token, "preview": shown["preview"], "reason": "because", "hours": "24", **more}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "words"),
+    [
+        ("range", "203.0.113.0/33", "'203.0.113.0/33' is not a range like 203.0.113.0/24"),
+        ("range", "0.0.0.0/0", "wider than /16: block it in parts, each with its own preview"),
+        ("address", "203.0.113", "'203.0.113' is not an IP address"),
+        ("address", "m.ruiz", "is not an IP address; choose Account or API key if it is one"),
+        ("address", "127.0.0.1", "127.0.0.1 is no host on a network"),
+        ("account", "  ", "fill it in"),
+    ],
+)
+def test_a_value_that_is_none_is_told_in_the_form_with_what_was_typed(
+    ana: httpx.Client, kind: str, value: str, words: str
+) -> None:
+    answer = ana.get("/blocks/new", params={"kind": kind, "v": value})
+    assert answer.status_code == 400
+    page = answer.text.replace("&#39;", "'")
+    assert words in page
+    assert f'value="{value.strip()}" aria-invalid="true" aria-describedby="refused" autofocus' in page
+    assert f'<option value="{kind}" selected>' in page
+
+
+def test_a_range_typed_as_an_address_is_previewed_as_a_range(ana: httpx.Client) -> None:
+    page = ana.get("/blocks/new", params={"kind": "address", "v": "203.0.113.0/28"}).text
+    assert 'name="kind" value="range"' in page
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"reason": "   "}, "say why: the next reader will ask"),
+        ({"reason": ""}, "fill it in"),
+        ({"hours": "0"}, "Expected `int` &gt;= 1"),
+        ({"preview": "1.x"}, "look at the preview of exactly this block first"),
+    ],
+)
+def test_a_block_that_is_refused_is_asked_again_beside_what_it_would_hit(
+    server: LiveServer, ana: httpx.Client, more: dict[str, str], words: str
+) -> None:
+    answer = ana.post("/blocks", data=_form(ana, "address", "203.0.113.7", **more))
+    assert answer.status_code in {400, 409}
+    assert words in answer.text
+    assert "Block 24 h" in answer.text
+    if more.get("reason") is None:
+        assert 'name="reason" required maxlength="1000" value="because"' in answer.text
+    assert not [b for b in server.get("/api/v1/blocks")["blocks"] if b["value"] == "203.0.113.7"]
+
+
+def test_the_form_that_came_back_blocks_once_it_is_mended(ana: httpx.Client) -> None:
+    form = _form(ana, "address", "203.0.113.8", preview="1.x")
+    back = ana.post("/blocks", data=form).text
+    ticket = back.split('name="preview" value="')[1].split('"')[0]
+    made = ana.post("/blocks", data=form | {"preview": ticket}, follow_redirects=False)
+    assert made.status_code == 303
+    page = ana.get(made.headers["location"]).text
+    assert "Blocked, 24 hours left" in page
+    assert 'href="/entities/address?v=203.0.113.8"' in page
+    ana.post(f"{made.headers['location']}/undo", data={"csrf": ana.headers["x-csrf-token"]})
+
+
+def test_an_account_named_in_the_reason_is_told_beside_it(ana: httpx.Client) -> None:
+    answer = ana.post("/blocks", data=_form(ana, "account", "q.form", reason="q.form was phished"))
+    assert answer.status_code == 400
+    assert "leave the account out of it" in answer.text
+    assert 'value="q.form was phished" aria-invalid="true"' in answer.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "words"),
+    [
+        ("address", DESK, f"you are working from {DESK}: the block would shut you out"),
+        ("address", f"::ffff:{DESK}", f"you are working from {DESK}: the block would shut you out"),
+        ("range", "198.51.100.0/24", f"you are working from {DESK}: the block would shut you out"),
+        ("address", "192.0.2.65", "192.0.2.64/30 is a trusted proxy: everybody comes through it"),
+        ("range", "192.0.2.0/24", "192.0.2.64/30 is a trusted proxy: everybody comes through it"),
+        ("account", "ANA", "it is your own account: ask somebody else to block it"),
+    ],
+)
+def test_nobody_shuts_out_themselves_or_everybody(
+    server: LiveServer, ana: httpx.Client, kind: str, value: str, words: str
+) -> None:
+    page = ana.get("/blocks/new", params={"kind": kind, "v": value}).text
+    assert words in page
+    assert "Block 24 h" not in page
+    form = _form(ana, kind, value)
+    refused = ana.post("/api/v1/blocks", json={k: v for k, v in form.items() if k not in {"csrf", "hours"}})
+    assert refused.status_code == 409
+    assert words in refused.json()["error"]["reason"]
+    assert words in ana.post("/blocks", data=form).text
+    assert not [b for b in server.get("/api/v1/blocks")["blocks"] if b["value"] == value]
+
+
+def test_who_agrees_does_not_shut_out_themselves_either(server: LiveServer, ana: httpx.Client) -> None:
+    server.send(server.key_for("forms", "clear"), {
+        "action": "user.login", "actor": {"id": "f.somebody"}, "context": {"ip": "203.0.113.60"}, "outcome": "success",
+    })  # fmt: skip
+    server.one("source:forms")
+    asked = ana.post("/blocks", data=_form(ana, "address", "203.0.113.60"), follow_redirects=False)
+    path = asked.headers["location"]
+    bob = server.session("bob", "analyst")
+    bob.headers["x-forwarded-for"] = "203.0.113.60"
+    answer = bob.post(f"{path}/approve", data={"csrf": bob.headers["x-csrf-token"]})
+    assert answer.status_code == 409
+    assert "you are working from 203.0.113.60" in answer.text
+    assert "Waits for a second person" in answer.text
+    shown = ana.get("/entities/address", params={"v": "203.0.113.60"}).text
+    assert "asked by ana; it waits for a second person" in shown
+    assert "Preview block" not in shown
+    ana.post(f"{path}/undo", data={"csrf": ana.headers["x-csrf-token"]})
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "words"),
+    [
+        ({"network": "198.51.100.0/33", "title": "Office"}, "network", "is not a range like"),
+        ({"network": "0.0.0.0/0", "title": "Office"}, "network", "name the networks that are yours"),
+        ({"network": "198.51.100.0/24", "title": " "}, "title", "say whose it is"),
+    ],
+)
+def test_an_own_network_that_is_none_is_told_in_the_form(
+    ana: httpx.Client, fields: dict[str, str], field: str, words: str
+) -> None:
+    answer: Any = ana.post("/blocks/allow", data={"csrf": ana.headers["x-csrf-token"], **fields})
+    assert answer.status_code == 400
+    assert words in answer.text
+    assert f'value="{fields[field]}" aria-invalid="true"' in answer.text
+
+
+def test_an_event_leads_to_the_pages_of_its_address_and_its_account(server: LiveServer, ana: httpx.Client) -> None:
+    server.send(server.key_for("leads", "clear"), {
+        "action": "user.login", "actor": {"id": "f.leads"}, "context": {"ip": "203.0.113.61"}, "outcome": "failure",
+    })  # fmt: skip
+    index = server.one("source:leads")["index"]
+    page = ana.get(f"/events/{index}").text
+    assert 'href="/entities/address?v=203.0.113.61"' in page
+    assert 'href="/entities/account?v=f.leads"' in page
+    assert "/entities/" not in server.session("rea", "reader").get(f"/events/{index}").text
+
+
+def test_a_form_that_is_refused_says_that_nothing_was_changed(ana: httpx.Client) -> None:
+    csrf = {"csrf": ana.headers["x-csrf-token"]}
+    answer = ana.post("/alerts/states", data=csrf | {"pick.1": "x", "state": "resolved", "back": "/alerts"})
+    assert answer.status_code == 400
+    assert "Nothing was changed. Go back, mend it and send it again." in answer.text
