@@ -18,6 +18,7 @@ from muniment.errors import BusyError, StorageError
 from muniment.event.place import Place
 from muniment.search.blocks import Block, as_arrow
 from muniment.search.engine import Engine, Node
+from muniment.search.prepared import Prepared
 from muniment.search.schema import (
     UNMAPPED,
     Mapped,
@@ -25,7 +26,6 @@ from muniment.search.schema import (
     Unmapped,
     create_landing,
     gathered_sql,
-    mapped_sql,
     migrate_node,
     staged_sql,
     unplaced_sql,
@@ -65,12 +65,14 @@ class Replica:
         self._prefix = prefix
         self._locate = locate
         self._landing = ""
+        self._prepared = Prepared(engine, node, "")
         self._is_empty = False  # are the landing tables?
 
     def prepare(self) -> None:
         """Make tables and landing; raises StorageError when the node is away."""
         migrate_node(self.engine, self.node)
         self._landing, self._is_empty = create_landing(self.engine, self.node, self._prefix), False
+        self._prepared = Prepared(self.engine, self.node, self._landing)
         rows = self.engine.query(f"SELECT count(), max(`index`) FROM {self.table}", node=self.node).rows
         self.unsure_below = int(rows[0][1]) + 1 if rows[0][0] else 0
         self.is_up = True
@@ -205,12 +207,12 @@ class Replica:
             self.engine.command(staged_sql(self._landing, wanted, named), node=self.node)
 
     def _map(self, name: str) -> None:
-        self.engine.command(mapped_sql(self._mapping(name), self._landing, name), node=self.node)
+        self._prepared.map(self._mapping(name), name)
 
     def _mapping(self, name: str) -> Mapped:
         """The shortest mapping there is for the rows of a format."""
         if name == UNMAPPED:
-            return Unmapped()
+            return _UNMAPPED
         known = name if name in self.mappings.mappings else self.mappings.fallback
         narrows = self.mappings.narrows.get(known)
         if narrows is None:
@@ -248,6 +250,7 @@ class Replica:
         self._is_empty = True
 
 
+_UNMAPPED = Unmapped()
 _NOT_THE_DATA = (
     "Code: 241", "Code: 243", "Code: 252", "Code: 209", "Code: 210", "Code: 516", "Code: 60.", "Code: 81.", "Code: 999",
     "Code: 395",

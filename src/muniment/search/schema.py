@@ -37,8 +37,10 @@ __all__ = [
     "migrate",
     "migrate_node",
     "record_sql",
+    "rows_of_sql",
     "staged_sql",
     "unplaced_sql",
+    "view_sql",
     "words_sql",
 ]
 
@@ -199,8 +201,19 @@ _LANDING_COLUMNS = (
 _MAPPED_COLUMNS = ", ".join([*(f"`{column.name}` {column.sql_type}" for column in COLUMNS.values()), "rest String"])
 
 
-def mapped_sql(mapping: Mapped, landing: str, wanted: str) -> str:
-    """Moves the rows of format `wanted` from `_staged` to `_mapped`, as what the mapping makes of them.
+def mapped_sql(landing: str, rows_sql: str) -> str:
+    """Puts rows into `_mapped`: those of `rows_sql`, a SELECT in brackets or a view, with the columns of `rows_of_sql`."""
+    columns = ", ".join(f"`{name}`" for name in (*COLUMNS, "rest"))
+    return f"INSERT INTO {landing}_mapped ({columns}) SELECT {columns} FROM {rows_sql}"
+
+
+def view_sql(view: str, rows_sql: str) -> str:
+    """Makes a view of what `rows_of_sql` says. Its columns are named, so that the engine need not work them out now."""
+    return f"CREATE VIEW IF NOT EXISTS {view} ({_MAPPED_COLUMNS}) AS {rows_sql}"
+
+
+def rows_of_sql(mapping: Mapped, landing: str, wanted: str) -> str:
+    """A SELECT of the rows of format `wanted` in `_staged`, as what the mapping makes of them.
 
     Few levels: each is planned again for every block.
     """
@@ -226,14 +239,11 @@ def mapped_sql(mapping: Mapped, landing: str, wanted: str) -> str:
             values[column.name] = f"CAST(m.{column.name}, '{_cast(column.sql_type)}')"
     values["time"] = f"if(toUnixTimestamp64Micro({values['time']}) = 0, m.received_at, {values['time']})"
     values["late"] = f"dateDiff('second', {values['time']}, m.received_at) > {LATE_S}"
-    columns = ", ".join(f"`{name}`" for name in COLUMNS)
-    made = ", ".join(values[name] for name in COLUMNS)
     filled = {*mapping.columns, "id", "time"}
     texts = {name: _of(sql, name, values[name]) if name in filled else "" for name, sql in RESTORED.items()}
-    return (
-        f"INSERT INTO {landing}_mapped ({columns}, rest) SELECT {made}, {_rest_sql(texts)} "
-        f"FROM ({mapping.select_sql(rows, kept)}) AS m"
-    )
+    values["rest"] = _rest_sql(texts)
+    made = ", ".join(f"{values[name]} AS `{name}`" for name in (*COLUMNS, "rest"))
+    return f"SELECT {made} FROM ({mapping.select_sql(rows, kept)}) AS m"
 
 
 def _of(sql: str, name: str, value: str) -> str:
@@ -286,6 +296,9 @@ def create_landing(engine: Engine, node: Node, prefix: str = "landing") -> str:
         drop_landing(engine, node, prefix)
         for name, columns in tables.items():
             engine.command(f"CREATE TABLE {landing}_{name} ({columns}) ENGINE = Memory", node=node)
+    for name in sorted(present):
+        if name.startswith(f"{landing}_") and name.endswith("_view"):  # of mappings that may not be in force any more
+            engine.command(f"DROP VIEW IF EXISTS {name} SYNC", node=node)
     return landing
 
 
@@ -323,7 +336,7 @@ def staged_sql(landing: str, wanted: str, named_sql: str) -> str:
 
 
 def drop_landing(engine: Engine, node: Node, prefix: str) -> None:
-    """Remove the landing tables of any version. Views first (older versions had some), so that none reads a missing table."""
+    """Remove the landing tables of any version. Views first (a mapping's, or older versions'), so that none reads a missing table."""
     present = sorted(str(row[0]) for row in engine.query("SHOW TABLES", node=node).rows)
     for name in sorted(present, key=lambda name: not name.endswith("_view")):
         if name.startswith(f"{prefix}_"):

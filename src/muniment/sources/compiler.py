@@ -97,11 +97,24 @@ def _used(steps: Mapping[str, str], columns: Collection[str]) -> dict[str, str]:
 
 
 def _levels(uses: Mapping[str, frozenset[str]]) -> dict[str, int]:
-    """How many SELECTs below it each step needs: one more than the deepest step it names."""
+    """In which SELECT each step stands, from 0, the innermost: as far out as those that name it allow.
+
+    What reads only a little of the record is made where it is asked for, and not handed on from below: the record's
+    tuple is one column, what is read from it are dozens.
+    """
+    last = max(_depths(uses).values(), default=-1)
     levels: dict[str, int] = {}
-    for name, used in uses.items():
-        levels[name] = max((levels[other] + 1 for other in used if other in levels), default=0)
+    for name in reversed(list(_depths(uses))):
+        levels[name] = min((levels[user] for user, used in uses.items() if name in used), default=last + 1) - 1
     return levels
+
+
+def _depths(uses: Mapping[str, frozenset[str]]) -> dict[str, int]:
+    """How many SELECTs below it each step needs: one more than the deepest step it names."""
+    depths: dict[str, int] = {}
+    for name, used in uses.items():
+        depths[name] = max((depths[other] + 1 for other in used if other in depths), default=0)
+    return depths
 
 
 def compile_entry(entry: Entry, absent: Set[str] = frozenset()) -> CompiledMapping:
