@@ -1,68 +1,81 @@
 """The statements that map a block's rows, kept where the engine need not read them anew.
 
-A mapping is up to 80 KB of SQL, and the engine's parser, which an embedded engine runs twice, takes a third of what a small block
-costs. A view is read once. So a mapping that comes a second time becomes one; many narrowed ones (see
-`sources.narrowing`) come once, and making a view costs half a block. The engine still plans a view anew for every block.
+A mapping is up to 80 KB of SQL, and the engine's parser, which an embedded engine runs twice, takes a third of what a
+small block costs. A view is read once. So what is asked a second time becomes one; many narrowed mappings (see
+`sources.narrowing`) come once, and making a view costs as much as it saves. The engine still plans a view for every block.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
 from muniment.search.engine import Engine, Node
-from muniment.search.schema import Mapped, mapped_sql, rows_of_sql, view_sql
+from muniment.search.schema import Made, Mapped, finished, mapped
 
 __all__ = ["Prepared"]
 
 _KEPT: Final = 512
-"""Views of a node; a catalogue has some two hundred entries, a long one may stand in several forms."""
+"""Statements of a node; a catalogue has some two hundred entries, a long one may stand in several forms."""
+
+_Key = tuple[int, str] | frozenset[str]
 
 
 @dataclass(slots=True)
 class _Known:
-    """A mapping for the rows of one format; `view` is empty as long as it has come but once."""
+    """A statement; `view` is empty as long as it has been asked but once. `mapping` is kept as long as its id is a key."""
 
-    mapping: Mapped
+    made: Made
+    mapping: Mapped | None = None
     view: str = ""
 
 
 class Prepared:
-    """Maps the rows of one landing. Used by one thread at a time, and made anew after the landing is."""
+    """The statements over one landing. Used by one thread at a time, and made anew after the landing is."""
 
     def __init__(self, engine: Engine, node: Node, landing: str) -> None:
         self._engine = engine
         self._node = node
         self._landing = landing
-        self._known: OrderedDict[tuple[int, str], _Known] = OrderedDict()
+        self._known: OrderedDict[_Key, _Known] = OrderedDict()
 
     def map(self, mapping: Mapped, wanted: str) -> None:
         """Move the staged rows of format `wanted` on, as what the mapping makes of them. StorageError, BusyError."""
-        key = (id(mapping), wanted)  # a mapping is kept as long as its id is a key
+        key = (id(mapping), wanted)
         known = self._known.get(key)
         if known is None:
-            self._forget_oldest()
-            self._known[key] = _Known(mapping)
-            rows = f"({rows_of_sql(mapping, self._landing, wanted)})"
+            known = self._add(key, _Known(mapped(mapping, self._landing, wanted), mapping))
         else:
-            self._known.move_to_end(key)
-            known.view = known.view or self._made(mapping, wanted)
-            rows = known.view
-        self._command(mapped_sql(self._landing, rows))
+            self._view(key, known)
+        self._command(known.made.insert_sql(f"{self._landing}_mapped", known.view))
 
-    def _made(self, mapping: Mapped, wanted: str) -> str:
-        rows = rows_of_sql(mapping, self._landing, wanted)
-        view = f"{self._landing}_{hashlib.sha256(rows.encode()).hexdigest()[:16]}_view"
-        self._command(view_sql(view, rows))
-        return view
+    def finished(self, filled: Collection[str]) -> str:
+        """The rows of `_mapped` as those of `events`, when mappings have made the columns `filled`: a view, or a SELECT."""
+        key = frozenset(filled)
+        known = self._known.get(key)
+        if known is None:
+            known = self._add(key, _Known(finished(self._landing, key)))
+        else:
+            self._view(key, known)
+        return known.view or f"({known.made.sql})"
 
-    def _forget_oldest(self) -> None:
+    def _add(self, key: _Key, known: _Known) -> _Known:
         while len(self._known) >= _KEPT:
             _, oldest = self._known.popitem(last=False)
             if oldest.view and all(other.view != oldest.view for other in self._known.values()):
                 self._command(f"DROP VIEW IF EXISTS {oldest.view} SYNC")
+        self._known[key] = known
+        return known
+
+    def _view(self, key: _Key, known: _Known) -> None:
+        self._known.move_to_end(key)
+        if not known.view:
+            view = f"{self._landing}_{hashlib.sha256(known.made.sql.encode()).hexdigest()[:16]}_view"
+            self._command(known.made.view_sql(view))
+            known.view = view
 
     def _command(self, sql: str) -> None:
         self._engine.command(sql, node=self._node)

@@ -8,7 +8,7 @@ stored with the reason under `quarantine`; the stream goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -163,8 +163,7 @@ class Replica:
                 reason = f"mapping failed: {str(error)[:200]}"
                 self._empty()
                 self._stage(as_arrow(part, lambda _: UNMAPPED, reason))
-                self._map(UNMAPPED)
-                self._gather(1)
+                self._gather(1, self._map(UNMAPPED))
             else:
                 middle = (start + end) // 2
                 self._insert(part.slice(start, middle))
@@ -185,9 +184,8 @@ class Replica:
         found = self.engine.query(
             f"SELECT DISTINCT format FROM {self._landing}_staged ORDER BY format", node=self.node
         ).rows
-        for (name,) in found:
-            self._map(str(name))
-        self._gather(rows.num_rows)
+        filled = frozenset[str]().union(*(self._map(str(name)) for (name,) in found))
+        self._gather(rows.num_rows, filled)
 
     def _stage(self, rows: pa.Table) -> None:
         self._is_empty = False
@@ -206,8 +204,11 @@ class Replica:
             named = recogniser.sql(row[0] for row in sets)
             self.engine.command(staged_sql(self._landing, wanted, named), node=self.node)
 
-    def _map(self, name: str) -> None:
-        self._prepared.map(self._mapping(name), name)
+    def _map(self, name: str) -> Collection[str]:
+        """Map the rows of a format; returns the columns that are made."""
+        mapping = self._mapping(name)
+        self._prepared.map(mapping, name)
+        return mapping.columns.keys()
 
     def _mapping(self, name: str) -> Mapped:
         """The shortest mapping there is for the rows of a format."""
@@ -224,12 +225,12 @@ class Replica:
         ).rows
         return narrows.mapping(found[0][0])
 
-    def _gather(self, count: int) -> None:
+    def _gather(self, count: int, filled: Collection[str]) -> None:
         places = self._places() if self._locate is not None else {}
         parameters: dict[str, object] = {"n": count}
         if places:
             parameters |= {"addresses": list(places), "countries": list(places.values())}
-        sql = gathered_sql(self._landing, self.table, with_places=bool(places))
+        sql = gathered_sql(self._landing, self.table, self._prepared.finished(filled), with_places=bool(places))
         self.engine.command(sql, parameters, node=self.node)
         self._empty()
 

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from muniment.limits import LATE_S
 from muniment.search.columns import COLUMNS, RESTORED
+from muniment.sources.columns import DERIVED
+from muniment.sources.derived import derived
 from muniment.sources.together import Together
 
 if TYPE_CHECKING:
@@ -26,21 +28,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNMAPPED",
+    "Made",
     "Mapped",
     "MappingSet",
     "Unmapped",
     "create_landing",
     "drop_landing",
     "events_sql",
+    "finished",
     "gathered_sql",
-    "mapped_sql",
+    "mapped",
     "migrate",
     "migrate_node",
     "record_sql",
-    "rows_of_sql",
     "staged_sql",
     "unplaced_sql",
-    "view_sql",
     "words_sql",
 ]
 
@@ -198,61 +200,87 @@ _LANDING_COLUMNS = (
     "`index` UInt64, id String, source LowCardinality(String), format LowCardinality(String), "
     "received_at DateTime64(6, 'UTC'), record String, is_raw UInt8, quarantine String, earlier String"
 )
-_MAPPED_COLUMNS = ", ".join([*(f"`{column.name}` {column.sql_type}" for column in COLUMNS.values()), "rest String"])
+_CARRIED: Mapping[str, str] = {
+    "index": "UInt64",
+    "id": "String",
+    "source": "LowCardinality(String)",
+    "format": "LowCardinality(String)",
+    "received_at": "DateTime64(6, 'UTC')",
+    "record": "String",
+    "is_raw": "UInt8",
+    "quarantine": "String",
+}
+"""What mappings only pass on."""
+
+_MAPPED: Mapping[str, str] = {
+    column.name: "String" if column.kind == "text" else column.sql_type
+    for column in COLUMNS.values()
+    if column.name not in {*_CARRIED, *DERIVED, "late", "drill"}
+}
+"""What mappings make."""
 
 
-def mapped_sql(landing: str, rows_sql: str) -> str:
-    """Puts rows into `_mapped`: those of `rows_sql`, a SELECT in brackets or a view, with the columns of `rows_of_sql`."""
-    columns = ", ".join(f"`{name}`" for name in (*COLUMNS, "rest"))
-    return f"INSERT INTO {landing}_mapped ({columns}) SELECT {columns} FROM {rows_sql}"
+def _typed(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"`{name}` {sql_type}" for name, sql_type in columns.items())
 
 
-def view_sql(view: str, rows_sql: str) -> str:
-    """Makes a view of what `rows_of_sql` says. Its columns are named, so that the engine need not work them out now."""
-    return f"CREATE VIEW IF NOT EXISTS {view} ({_MAPPED_COLUMNS}) AS {rows_sql}"
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A SELECT, and the columns it makes with their types."""
+
+    sql: str
+    columns: Mapping[str, str]
+
+    def view_sql(self, view: str) -> str:
+        """Makes a view of it. The types are named, so that the engine need not work them out now."""
+        return f"CREATE VIEW IF NOT EXISTS {view} ({_typed(self.columns)}) AS {self.sql}"
+
+    def insert_sql(self, table: str, rows_sql: str = "") -> str:
+        """Puts its rows into a table; `rows_sql`: a view of it."""
+        columns = ", ".join(f"`{name}`" for name in self.columns)
+        return f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {rows_sql or f'({self.sql})'}"
 
 
-def rows_of_sql(mapping: Mapped, landing: str, wanted: str) -> str:
-    """A SELECT of the rows of format `wanted` in `_staged`, as what the mapping makes of them.
-
-    Few levels: each is planned again for every block.
-    """
+def mapped(mapping: Mapped, landing: str, wanted: str) -> Made:
+    """The rows of format `wanted` in `_staged`, as what the mapping makes of them, for `_mapped`."""
     rows = f"(SELECT * FROM {landing}_staged WHERE format = '{wanted}')"
     if mapping.name != wanted:
         rows = f"(SELECT * REPLACE ('{mapping.name}' AS format) FROM {rows})"
-    kept = ("`index`", "id", "source", "format", "received_at", "record", "is_raw", "quarantine")
+    columns = {**_CARRIED, **{name: _MAPPED[name] for name in mapping.columns}}
+    return Made(mapping.select_sql(rows, [f"`{name}`" for name in _CARRIED]), columns)
+
+
+def finished(landing: str, filled: Collection[str]) -> Made:
+    """The rows of `_mapped` as those of `events`: what is made alike of all formats' rows, once for a block.
+
+    `filled`: the columns that some mapping of the block has made.
+    """
     values = {
         "id": "toUUIDOrZero(m.id)",
         "quarantine": "if(m.quarantine != '', m.quarantine, if(startsWith(m.record, '{\"$quarantine\"'), "
         "JSONExtractString(m.record, '$quarantine', 'reason'), ''))",
+        "time": "if(toUnixTimestamp64Micro(m.time) = 0, m.received_at, m.time)" if "time" in filled else "m.received_at",
     }
-    for name in ("index", "source", "format", "received_at"):
-        values[name] = f"m.`{name}`"
-    for column in COLUMNS.values():
-        if column.name in values or column.name == "late":
-            continue
-        if column.name not in mapping.columns:
-            values[column.name] = _default(column.kind)
-        elif column.kind == "text":  # a String already; the target makes it what it wants
-            values[column.name] = f"m.{column.name}"
-        else:
-            values[column.name] = f"CAST(m.{column.name}, '{_cast(column.sql_type)}')"
-    values["time"] = f"if(toUnixTimestamp64Micro({values['time']}) = 0, m.received_at, {values['time']})"
     values["late"] = f"dateDiff('second', {values['time']}, m.received_at) > {LATE_S}"
-    filled = {*mapping.columns, "id", "time"}
-    texts = {name: _of(sql, name, values[name]) if name in filled else "" for name, sql in RESTORED.items()}
+    if {"class_uid", "activity_id", "severity_id"} <= {*filled}:
+        values |= derived("m.class_uid", "m.activity_id", "m.severity_id")
+    for column in COLUMNS.values():
+        is_there = column.name in filled or column.name in _CARRIED
+        values.setdefault(column.name, f"m.`{column.name}`" if is_there else _default(column.kind))
+    texts = {
+        name: _of(sql, name, values[name]) if name in {*filled, "id", "time"} else "" for name, sql in RESTORED.items()
+    }
     values["rest"] = _rest_sql(texts)
-    made = ", ".join(f"{values[name]} AS `{name}`" for name in (*COLUMNS, "rest"))
-    return f"SELECT {made} FROM ({mapping.select_sql(rows, kept)}) AS m"
+    made = ", ".join(f"{values[name]} AS `{name}`" for name in _STORED)
+    return Made(f"SELECT {made} FROM {landing}_mapped AS m", _STORED)
+
+
+_STORED: Mapping[str, str] = {**{column.name: column.sql_type for column in COLUMNS.values()}, "rest": "String"}
 
 
 def _of(sql: str, name: str, value: str) -> str:
     """An expression over a column as one over the value that the column gets."""
     return re.sub(rf"\b{name}\b", lambda _: value, sql)
-
-
-def _cast(sql_type: str) -> str:
-    return sql_type.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def _default(kind: str) -> str:
@@ -288,9 +316,9 @@ def create_landing(engine: Engine, node: Node, prefix: str = "landing") -> str:
     `<start>_mapped` what their mappings make of them. The names hold a digest of the columns, so that two versions never
     mix.
     """
-    digest = hashlib.sha256(repr((_MAPPED_COLUMNS, _LANDING_COLUMNS)).encode()).hexdigest()[:12]
+    tables = {"auto": _LANDING_COLUMNS, "staged": _LANDING_COLUMNS, "mapped": _typed({**_CARRIED, **_MAPPED})}
+    digest = hashlib.sha256(repr(tables).encode()).hexdigest()[:12]
     landing = f"{prefix}_{digest}"
-    tables = {"auto": _LANDING_COLUMNS, "staged": _LANDING_COLUMNS, "mapped": _MAPPED_COLUMNS}
     present = {str(row[0]) for row in engine.query("SHOW TABLES", node=node).rows}
     if not {f"{landing}_{name}" for name in tables} <= present:
         drop_landing(engine, node, prefix)
@@ -302,19 +330,19 @@ def create_landing(engine: Engine, node: Node, prefix: str = "landing") -> str:
     return landing
 
 
-def gathered_sql(landing: str, table: str, *, with_places: bool = False) -> str:
+def gathered_sql(landing: str, table: str, rows_sql: str, *, with_places: bool = False) -> str:
     """Moves what a block became into `table`, all {n:UInt64} rows or none: a node that was started again has lost them.
 
-    `with_places`: rows whose mapping says no country get that of their address, from {addresses:Array(String)} and
-    {countries:Array(String)}.
+    `rows_sql`: the SELECT that `finished` says, in brackets, or a view of it. `with_places`: rows whose mapping says no
+    country get that of their address, from {addresses:Array(String)} and {countries:Array(String)}.
     """
-    columns = ", ".join([*(f"`{name}`" for name in COLUMNS), "rest"])
+    columns = ", ".join(f"`{name}`" for name in _STORED)
     chosen = columns
     if with_places:
         place = f"transform({_ADDRESS}, {{addresses:Array(String)}}, {{countries:Array(String)}}, '')"
         chosen = columns.replace("`src_country`", f"if(src_country = '', {place}, src_country) AS src_country")
     return (
-        f"INSERT INTO {table} ({columns}) SELECT {chosen} FROM {landing}_mapped "
+        f"INSERT INTO {table} ({columns}) SELECT {chosen} FROM {rows_sql} "
         f"WHERE throwIf((SELECT count() FROM {landing}_mapped) != {{n:UInt64}}, 'rows of a block were lost') = 0"
     )
 

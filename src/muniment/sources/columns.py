@@ -51,4 +51,4 @@ DERIVED: Final[dict[str, Kind]] = {
     "activity_name": "text",
     "severity": "text",
 }
-"""What follows from the numbers by the OCSF tables; the compiler adds them."""
+"""What follows from the numbers by the OCSF tables (`derived`)."""

@@ -13,7 +13,6 @@ import zlib
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from muniment.sources import ocsf_schema
 from muniment.sources.catalogue import Case, Entry
 from muniment.sources.columns import COLUMNS
 from muniment.sources.paths import Segment, TypeTree
@@ -25,16 +24,6 @@ from muniment.sources.words import type_sql
 
 __all__ = ["CompiledMapping", "compile_entry", "ip_sql", "paths_of", "values_of"]
 
-_SEVERITIES = {
-    0: "unknown",
-    1: "informational",
-    2: "low",
-    3: "medium",
-    4: "high",
-    5: "critical",
-    6: "fatal",
-    99: "other",
-}
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|`[^`]*`")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _GIVEN = ("record", "received_at", "source", EARLIER)
@@ -45,7 +34,7 @@ _NUMERIC_CALLS = ("class", "activity", "severity")
 
 @dataclass(frozen=True, slots=True)
 class CompiledMapping:
-    """One entry as SQL. `columns` names the step of every column of `columns.COLUMNS` and `DERIVED` that can be filled."""
+    """One entry as SQL. `columns` names the step of every column of `columns.COLUMNS` that can be filled."""
 
     name: str
     tuple_type: str
@@ -196,17 +185,7 @@ class _Compiler:
         return self.bind(f"_part_{zlib.crc32(sql.encode()):08x}", sql)
 
     def compile(self) -> dict[str, str]:
-        columns = {column: self.column(column) for column in COLUMNS}
-        class_uid, activity_id, severity_id = columns["class_uid"], columns["activity_id"], columns["severity_id"]
-        captions = {uid: one.caption for uid, one in ocsf_schema.classes().items()}
-        columns["class_name"] = self.bind("class_name", _by_number(class_uid, captions))
-        columns["category_uid"] = self.bind("category_uid", f"toUInt32(intDiv({class_uid}, 1000))")
-        is_derived = not any({"class_uid", "activity_id"} & {*case.sets} for case in self.rules.cases)
-        is_derived = is_derived and not {"class_uid", "activity_id"} & {*self.rules.fields}
-        type_uid = self._type() if is_derived else f"({class_uid} * 100 + {activity_id})"
-        columns["activity_name"] = self.bind("activity_name", _by_number(type_uid, _activities()))
-        columns["severity"] = self.bind("severity", _by_number(severity_id, _SEVERITIES))
-        return columns
+        return {column: self.column(column) for column in COLUMNS}
 
     def ref(self, name: str) -> str:
         """What to write for a value with a name: a step, or EMPTY for what cannot be there."""
@@ -364,15 +343,3 @@ def ip_sql(text: str) -> str:
         r"^\s*\[?\"?((?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f:]{2,39}(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3})?)(?:[\]\"%,:/ ]|$)"
     )
     return f"toIPv6OrDefault(extract({text}, {cut}))"
-
-
-def _by_number(sql: str, names: Mapping[int, str]) -> str:
-    return f"transform({sql}, {array(list(names))}, {array(list(names.values()))}, '')"
-
-
-def _activities() -> dict[int, str]:
-    return {
-        uid * 100 + number: caption
-        for uid, one in ocsf_schema.classes().items()
-        for number, caption in one.activities.items()
-    }

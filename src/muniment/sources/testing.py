@@ -18,6 +18,7 @@ from muniment.limits import RECORD_BYTES_MAX
 from muniment.sources.catalogue import Catalogue, Entry, Sample
 from muniment.sources.columns import COLUMNS, DERIVED
 from muniment.sources.compiler import CompiledMapping, compile_entry
+from muniment.sources.derived import derived
 from muniment.sources.ocsf import to_ocsf
 from muniment.sources.ocsf_schema import problems
 from muniment.sources.recognition import Recogniser
@@ -153,7 +154,9 @@ def map_records(
 
     `mapping`: one that does for these records, instead of the whole.
     """
-    sql = (mapping or compile_entry(entry)).select_sql(_rows(records, received_at, source, earlier))
+    made = (mapping or compile_entry(entry)).select_sql(_rows(records, received_at, source, earlier))
+    names = ", ".join(f"{sql} AS {name}" for name, sql in derived("class_uid", "activity_id", "severity_id").items())
+    sql = f"SELECT *, {names} FROM ({made})"
     result = client.query(sql, settings=_SETTINGS)
     return [
         {**_EMPTY} | {name: _plain(value) for name, value in zip(result.column_names, row, strict=True)}
