@@ -81,8 +81,8 @@ FLAT = PlainMapping(
     "Tuple(" + ", ".join(f"{name} String" for name in (*_TEXTS, "ip", "time", "class", "severity")) + ")",
     {name: f"t.{name}" for name in _TEXTS}
     | {
-        "src_ip": "toIPv6OrDefault(t.ip)",
-        "time": "parseDateTime64BestEffortOrZero(t.time, 6, 'UTC')",
+        "src_ip": "t.ip",
+        "time": "t.time",
         "class_uid": "toUInt32OrZero(t.class)",
         "activity_id": "toUInt32(0)",
         "severity_id": f"toUInt32({severity_sql('t.severity')})",

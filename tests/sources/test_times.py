@@ -46,7 +46,7 @@ NOT_TIMES = ["", "garbage", "0", "1", "2026", "20261123", "2026-02-30T00:00:00Z"
 
 def _read(client: Any, text: str, received: str = RECEIVED) -> str:
     moment = f"toDateTime64({quote(received)}, 6, 'UTC')"
-    sql = time_sql(["text"])
+    sql = time_sql(any_form="text")
     found = client.query(f"SELECT toString({sql}) FROM (SELECT {quote(text)} AS text, {moment} AS received_at)")
     return str(found.result_rows[0][0])
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from muniment.limits import LATE_S
 from muniment.search.columns import COLUMNS, RESTORED
-from muniment.sources.columns import DERIVED
-from muniment.sources.derived import derived
+from muniment.sources.columns import ANY_TIME, DERIVED
+from muniment.sources.finishing import finishing, ip_sql
 from muniment.sources.together import Together
 
 if TYPE_CHECKING:
@@ -213,11 +213,11 @@ _CARRIED: Mapping[str, str] = {
 """What mappings only pass on."""
 
 _MAPPED: Mapping[str, str] = {
-    column.name: "String" if column.kind == "text" else column.sql_type
+    column.name: column.sql_type if column.kind == "number" else "String"
     for column in COLUMNS.values()
     if column.name not in {*_CARRIED, *DERIVED, "late", "drill"}
-}
-"""What mappings make."""
+} | {ANY_TIME: "String"}
+"""What mappings make; `sources.finishing` says what times and addresses become of their texts."""
 
 
 def _typed(columns: Mapping[str, str]) -> str:
@@ -255,15 +255,15 @@ def finished(landing: str, filled: Collection[str]) -> Made:
 
     `filled`: the columns that some mapping of the block has made.
     """
-    values = {
-        "id": "toUUIDOrZero(m.id)",
-        "quarantine": "if(m.quarantine != '', m.quarantine, if(startsWith(m.record, '{\"$quarantine\"'), "
-        "JSONExtractString(m.record, '$quarantine', 'reason'), ''))",
-        "time": "if(toUnixTimestamp64Micro(m.time) = 0, m.received_at, m.time)" if "time" in filled else "m.received_at",
-    }
+    made = finishing(filled)
+    values = {name: f"m.made_{name}" for name in made}
+    values["id"] = "toUUIDOrZero(m.id)"
+    values["time"] = "if(toUnixTimestamp64Micro(m.made_time) = 0, m.received_at, m.made_time)"
     values["late"] = f"dateDiff('second', {values['time']}, m.received_at) > {LATE_S}"
-    if {"class_uid", "activity_id", "severity_id"} <= {*filled}:
-        values |= derived("m.class_uid", "m.activity_id", "m.severity_id")
+    values["quarantine"] = (
+        "if(m.quarantine != '', m.quarantine, if(startsWith(m.record, '{\"$quarantine\"'), "
+        "JSONExtractString(m.record, '$quarantine', 'reason'), ''))"
+    )
     for column in COLUMNS.values():
         is_there = column.name in filled or column.name in _CARRIED
         values.setdefault(column.name, f"m.`{column.name}`" if is_there else _default(column.kind))
@@ -271,8 +271,9 @@ def finished(landing: str, filled: Collection[str]) -> Made:
         name: _of(sql, name, values[name]) if name in {*filled, "id", "time"} else "" for name, sql in RESTORED.items()
     }
     values["rest"] = _rest_sql(texts)
-    made = ", ".join(f"{values[name]} AS `{name}`" for name in _STORED)
-    return Made(f"SELECT {made} FROM {landing}_mapped AS m", _STORED)
+    stored = ", ".join(f"{values[name]} AS `{name}`" for name in _STORED)
+    rows = ", ".join(["*", *(f"{sql} AS made_{name}" for name, sql in made.items())])
+    return Made(f"SELECT {stored} FROM (SELECT {rows} FROM {landing}_mapped) AS m", _STORED)
 
 
 _STORED: Mapping[str, str] = {**{column.name: column.sql_type for column in COLUMNS.values()}, "rest": "String"}
@@ -349,7 +350,8 @@ def gathered_sql(landing: str, table: str, rows_sql: str, *, with_places: bool =
 
 def unplaced_sql(landing: str) -> str:
     """The addresses in a block whose mapping says no country."""
-    return f"SELECT DISTINCT {_ADDRESS} FROM {landing}_mapped WHERE src_country = '' AND src_ip != toIPv6('::')"
+    rows = f"SELECT {ip_sql('m.src_ip')} AS src_ip FROM {landing}_mapped AS m WHERE m.src_country = '' AND m.src_ip != ''"
+    return f"SELECT DISTINCT {_ADDRESS} FROM ({rows}) WHERE src_ip != toIPv6('::')"
 
 
 _ADDRESS = "replaceOne(IPv6NumToString(src_ip), '::ffff:', '')"

@@ -14,15 +14,14 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from muniment.sources.catalogue import Case, Entry
-from muniment.sources.columns import COLUMNS
+from muniment.sources.columns import ANY_TIME, COLUMNS
 from muniment.sources.paths import Segment, TypeTree
 from muniment.sources.sql import EMPTY, array, first_filled, literal, quote, quote_name
-from muniment.sources.times import time_sql
 from muniment.sources.together import EARLIER
 from muniment.sources.values import Call, Condition, Const, Path, Ref, Scope, Test, Value, walk
 from muniment.sources.words import type_sql
 
-__all__ = ["CompiledMapping", "compile_entry", "ip_sql", "paths_of", "values_of"]
+__all__ = ["CompiledMapping", "compile_entry", "paths_of", "values_of"]
 
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|`[^`]*`")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -185,7 +184,10 @@ class _Compiler:
         return self.bind(f"_part_{zlib.crc32(sql.encode()):08x}", sql)
 
     def compile(self) -> dict[str, str]:
-        return {column: self.column(column) for column in COLUMNS}
+        made = {column: self.column(column) for column in COLUMNS}
+        if self.rules.is_any_time:
+            made[ANY_TIME] = self.bind(ANY_TIME, self.steps[made.pop("time")])
+        return made
 
     def ref(self, name: str) -> str:
         """What to write for a value with a name: a step, or EMPTY for what cannot be there."""
@@ -211,12 +213,8 @@ class _Compiler:
             return f"toUInt32({self._chosen(column, self._number_base(column), number=True)})"
         base = self.rules.fields[column].sql(self.scope) if column in self.rules.fields else EMPTY
         if column == "time":
-            values = [value.sql(self.scope) for value in self.rules.time]
-            values = [sql for sql in (self._chosen(column, EMPTY), *values) if sql != EMPTY]
-            return time_sql(values, bind=self.bind, is_any_form=self.rules.is_any_time)
+            return first_filled([self._chosen(column, EMPTY), *(value.sql(self.scope) for value in self.rules.time)])
         chosen = self._chosen(column, base)
-        if kind == "ip":
-            return "toIPv6('::')" if chosen == EMPTY else ip_sql(self.bind("_src_ip_text", chosen))
         if column == "src_country" and chosen != EMPTY:
             return f"upper({chosen})"
         if column == "outcome":
@@ -335,11 +333,3 @@ def _equals(case: Case) -> tuple[Value, tuple[str, ...]] | None:
         return None
     test = when.any_of[0][0]
     return (test.value, test.wanted) if test.kind == "in" and not test.negated else None
-
-
-def ip_sql(text: str) -> str:
-    """An IPv6 (v4 mapped) from a text: bare, with a port, in brackets, with a zone, or the first of a list; else ::."""
-    cut = quote(
-        r"^\s*\[?\"?((?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f:]{2,39}(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3})?)(?:[\]\"%,:/ ]|$)"
-    )
-    return f"toIPv6OrDefault(extract({text}, {cut}))"
