@@ -61,6 +61,15 @@ def test_what_is_no_time_is_the_time_of_receipt(client: Any, text: str) -> None:
     assert _read(client, text) == f"{RECEIVED}.000000"
 
 
+def test_a_block_may_have_times_of_both_kinds(client: Any) -> None:
+    rows = "SELECT arrayJoin([('Nov 23 06:36:01', ''), ('', 'Nov 23 06:36:01'), ('1700000000', ''), ('', '')]) AS row"
+    sql = time_sql(standard="row.1", any_form="row.2", received_at=f"toDateTime64({quote(RECEIVED)}, 6, 'UTC')")
+    found = [str(row[0]) for row in client.query(f"SELECT toString({sql}) FROM ({rows})").result_rows]
+    old = time_sql(standard="row.1", received_at=f"toDateTime64({quote(RECEIVED)}, 6, 'UTC')")
+    first = client.query(f"SELECT toString({old}) FROM ({rows})").result_rows[0][0]
+    assert found == [first, "2026-11-23 06:36:01.000000", "2023-11-14 22:13:20.000000", f"{RECEIVED}.000000"]
+
+
 def test_a_stamp_of_december_received_in_january_is_last_years(client: Any) -> None:
     assert _read(client, "Dec 31 23:59:59", "2027-01-01 00:00:03") == "2026-12-31 23:59:59.000000"
 

@@ -350,7 +350,9 @@ def gathered_sql(landing: str, table: str, rows_sql: str, *, with_places: bool =
 
 def unplaced_sql(landing: str) -> str:
     """The addresses in a block whose mapping says no country."""
-    rows = f"SELECT {ip_sql('m.src_ip')} AS src_ip FROM {landing}_mapped AS m WHERE m.src_country = '' AND m.src_ip != ''"
+    rows = (
+        f"SELECT {ip_sql('m.src_ip')} AS src_ip FROM {landing}_mapped AS m WHERE m.src_country = '' AND m.src_ip != ''"
+    )
     return f"SELECT DISTINCT {_ADDRESS} FROM ({rows}) WHERE src_ip != toIPv6('::')"
 
 
