@@ -76,6 +76,15 @@ def test_rows_are_the_same_alone_together_and_by_view(replica: Replica, catalogu
         assert together[k]["record"].encode() == text
 
 
+def test_content_names_the_same_formats_by_text_and_by_view(replica: Replica, catalogue: Catalogue) -> None:
+    names = ("okta", "web_access", "kubernetes", "aws_cloudtrail")
+    told = [("auto", sample.record) for name in names for sample in catalogue[name].samples[:3]]
+    by_text = _write(replica, 0, told)
+    by_view = _write(replica, 1_000, told)
+    assert by_view == by_text
+    assert {row["format"] for row in by_text} == {*names}
+
+
 def test_the_store_has_what_a_mapping_says(replica: Replica, catalogue: Catalogue) -> None:
     told = _samples(catalogue)
     rows = _write(replica, 0, told)

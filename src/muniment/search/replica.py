@@ -27,7 +27,6 @@ from muniment.search.schema import (
     create_landing,
     gathered_sql,
     migrate_node,
-    staged_sql,
     unplaced_sql,
 )
 
@@ -202,7 +201,7 @@ class Replica:
                 f"SELECT DISTINCT {recogniser.marks_sql} FROM {auto} WHERE format = '{wanted}'", node=self.node
             ).rows
             named = recogniser.sql(row[0] for row in sets)
-            self.engine.command(staged_sql(self._landing, wanted, named), node=self.node)
+            self._prepared.stage(wanted, named)
 
     def _map(self, name: str) -> Collection[str]:
         """Map the rows of a format; returns the columns that are made."""

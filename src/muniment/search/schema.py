@@ -4,9 +4,9 @@ Rules: the same statements run on chDB and on every ClickHouse node; a migration
 never edited after release; landing tables hold no more than the block that is on its way.
 
 A block lands in memory (`<start>_staged`), by way of `<start>_auto` when each row's format is still to be found. Each
-format's rows are mapped by one statement of their own, and what comes out is gathered (`<start>_mapped`), so that a block
-of many formats is one insert into `events`. A row's record is stored without what its columns already say (`columns.RESTORED`); the column `record` puts it together again
-on reading.
+format's rows are mapped by one statement of their own (`<start>_mapped`); then what is made alike of all of them is made
+once, in the one insert into `events` that a block is. A row's record is stored without what its columns already say
+(`columns.RESTORED`); the column `record` puts it together again on reading.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = [
     "migrate",
     "migrate_node",
     "record_sql",
-    "staged_sql",
+    "staged",
     "unplaced_sql",
     "words_sql",
 ]
@@ -196,11 +196,7 @@ def migrate_node(engine: Engine, node: Node) -> None:
         )
 
 
-_LANDING_COLUMNS = (
-    "`index` UInt64, id String, source LowCardinality(String), format LowCardinality(String), "
-    "received_at DateTime64(6, 'UTC'), record String, is_raw UInt8, quarantine String, earlier String"
-)
-_CARRIED: Mapping[str, str] = {
+_LANDING: Mapping[str, str] = {
     "index": "UInt64",
     "id": "String",
     "source": "LowCardinality(String)",
@@ -209,7 +205,9 @@ _CARRIED: Mapping[str, str] = {
     "record": "String",
     "is_raw": "UInt8",
     "quarantine": "String",
+    "earlier": "String",
 }
+_CARRIED: Mapping[str, str] = {name: sql_type for name, sql_type in _LANDING.items() if name != "earlier"}
 """What mappings only pass on."""
 
 _MAPPED: Mapping[str, str] = {
@@ -239,6 +237,13 @@ class Made:
         """Puts its rows into a table; `rows_sql`: a view of it."""
         columns = ", ".join(f"`{name}`" for name in self.columns)
         return f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {rows_sql or f'({self.sql})'}"
+
+
+def staged(landing: str, wanted: str, named_sql: str) -> Made:
+    """The rows of format `wanted` in `_auto`, each with the format that `named_sql` says, for `_staged`."""
+    values = {**{name: f"`{name}`" for name in _LANDING}, "format": f"{named_sql} AS format"}
+    rows = f"(SELECT * FROM {landing}_auto WHERE format = '{wanted}')"
+    return Made(f"SELECT {', '.join(values.values())} FROM {rows}", _LANDING)
 
 
 def mapped(mapping: Mapped, landing: str, wanted: str) -> Made:
@@ -317,7 +322,7 @@ def create_landing(engine: Engine, node: Node, prefix: str = "landing") -> str:
     `<start>_mapped` what their mappings make of them. The names hold a digest of the columns, so that two versions never
     mix.
     """
-    tables = {"auto": _LANDING_COLUMNS, "staged": _LANDING_COLUMNS, "mapped": _typed({**_CARRIED, **_MAPPED})}
+    tables = {"auto": _typed(_LANDING), "staged": _typed(_LANDING), "mapped": _typed({**_CARRIED, **_MAPPED})}
     digest = hashlib.sha256(repr(tables).encode()).hexdigest()[:12]
     landing = f"{prefix}_{digest}"
     present = {str(row[0]) for row in engine.query("SHOW TABLES", node=node).rows}
@@ -357,14 +362,6 @@ def unplaced_sql(landing: str) -> str:
 
 
 _ADDRESS = "replaceOne(IPv6NumToString(src_ip), '::ffff:', '')"
-
-
-def staged_sql(landing: str, wanted: str, named_sql: str) -> str:
-    """Moves the rows of format `wanted` from `_auto` to `_staged`, each with the format that `named_sql` says."""
-    return (
-        f"INSERT INTO {landing}_staged SELECT `index`, id, source, {named_sql} AS named, received_at, record, is_raw, "
-        f"quarantine, earlier FROM (SELECT * FROM {landing}_auto WHERE format = '{wanted}')"
-    )
 
 
 def drop_landing(engine: Engine, node: Node, prefix: str) -> None:

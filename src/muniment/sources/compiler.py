@@ -1,7 +1,8 @@
 """Catalogue entries to ClickHouse SQL: one typed extraction a batch, one expression a column. Pure.
 
-The expressions stand over five aliases: `record` (String, the clear JSON text), `received_at` (DateTime64), `source`,
-`earlier` (String, see `together`) and `t`, the one `JSONExtract(record, tuple_type)`. They run unchanged on an embedded and on a clustered ClickHouse.
+The expressions stand over four aliases: `record` (String, the clear JSON text), `source`, `earlier` (String, see
+`together`) and `t`, the one `JSONExtract(record, tuple_type)`. They run unchanged on an embedded and on a clustered
+ClickHouse. A time and an address stay the texts they are: what is made of them is the same for all entries (`finishing`).
 The same text for the same sub-expression matters: the engine computes equal expressions once, so the number of the
 case that holds and each pattern's groups cost one pass however many columns use them.
 """
@@ -25,7 +26,7 @@ __all__ = ["CompiledMapping", "compile_entry", "paths_of", "values_of"]
 
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|`[^`]*`")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_GIVEN = ("record", "received_at", "source", EARLIER)
+_GIVEN = ("record", "source", EARLIER)
 """What expressions may name besides steps."""
 
 _NUMERIC_CALLS = ("class", "activity", "severity")
@@ -45,7 +46,7 @@ class CompiledMapping:
     """The JSON text that is extracted from."""
 
     def select_sql(self, table_sql: str, passthrough: Sequence[str] = ()) -> str:
-        """A SELECT of `passthrough` and all columns from rows of (record, received_at, source, ...).
+        """A SELECT of `passthrough` and all columns from rows of (record, source, earlier, ...).
 
         The way to use a mapping: shared sub-expressions stand once, by name, so that the engine reads a few KiB of
         SQL for a batch. A step that uses others stands one SELECT above them, or the engine would put their whole text
@@ -92,7 +93,7 @@ def _levels(uses: Mapping[str, frozenset[str]]) -> dict[str, int]:
     """
     last = max(_depths(uses).values(), default=-1)
     levels: dict[str, int] = {}
-    for name in reversed(list(_depths(uses))):
+    for name in reversed(list(uses)):  # a step is written after those it names
         levels[name] = min((levels[user] for user, used in uses.items() if name in used), default=last + 1) - 1
     return levels
 
