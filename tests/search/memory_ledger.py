@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from muniment.event.ids import uuid7
 from muniment.search.blocks import Block
 from muniment.search.schema import MappingSet
+from muniment.sources.words import severity_sql
 
 START_NS = 1_790_000_000_000_000_000
 
@@ -72,17 +73,19 @@ class PlainMapping:
 
 _TEXTS = (
     "action", "outcome", "message", "actor_id", "actor_name", "actor_email", "user_agent", "session_id", "request_id",
-    "target_id", "target_name", "severity", "app", "reason", "src_country",
+    "target_id", "target_name", "app", "reason", "src_country",
 )  # fmt: skip
 
 FLAT = PlainMapping(
     "flat",
-    "Tuple(" + ", ".join(f"{name} String" for name in (*_TEXTS, "ip", "time", "class")) + ")",
+    "Tuple(" + ", ".join(f"{name} String" for name in (*_TEXTS, "ip", "time", "class", "severity")) + ")",
     {name: f"t.{name}" for name in _TEXTS}
     | {
-        "src_ip": "toIPv6OrDefault(t.ip)",
-        "time": "parseDateTime64BestEffortOrZero(t.time, 6, 'UTC')",
+        "src_ip": "t.ip",
+        "time": "t.time",
         "class_uid": "toUInt32OrZero(t.class)",
+        "activity_id": "toUInt32(0)",
+        "severity_id": f"toUInt32({severity_sql('t.severity')})",
     },
 )
 BRITTLE = PlainMapping("brittle", "Tuple(n String)", {"class_uid": "toUInt32(t.n)"})

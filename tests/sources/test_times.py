@@ -46,7 +46,7 @@ NOT_TIMES = ["", "garbage", "0", "1", "2026", "20261123", "2026-02-30T00:00:00Z"
 
 def _read(client: Any, text: str, received: str = RECEIVED) -> str:
     moment = f"toDateTime64({quote(received)}, 6, 'UTC')"
-    sql = time_sql(["text"])
+    sql = time_sql(any_form="text")
     found = client.query(f"SELECT toString({sql}) FROM (SELECT {quote(text)} AS text, {moment} AS received_at)")
     return str(found.result_rows[0][0])
 
@@ -59,6 +59,15 @@ def test_a_form_is_read(client: Any, text: str, moment: str) -> None:
 @pytest.mark.parametrize("text", NOT_TIMES)
 def test_what_is_no_time_is_the_time_of_receipt(client: Any, text: str) -> None:
     assert _read(client, text) == f"{RECEIVED}.000000"
+
+
+def test_a_block_may_have_times_of_both_kinds(client: Any) -> None:
+    rows = "SELECT arrayJoin([('Nov 23 06:36:01', ''), ('', 'Nov 23 06:36:01'), ('1700000000', ''), ('', '')]) AS row"
+    sql = time_sql(standard="row.1", any_form="row.2", received_at=f"toDateTime64({quote(RECEIVED)}, 6, 'UTC')")
+    found = [str(row[0]) for row in client.query(f"SELECT toString({sql}) FROM ({rows})").result_rows]
+    old = time_sql(standard="row.1", received_at=f"toDateTime64({quote(RECEIVED)}, 6, 'UTC')")
+    first = client.query(f"SELECT toString({old}) FROM ({rows})").result_rows[0][0]
+    assert found == [first, "2026-11-23 06:36:01.000000", "2023-11-14 22:13:20.000000", f"{RECEIVED}.000000"]
 
 
 def test_a_stamp_of_december_received_in_january_is_last_years(client: Any) -> None:

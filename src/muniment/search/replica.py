@@ -8,7 +8,7 @@ stored with the reason under `quarantine`; the stream goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ from muniment.errors import BusyError, StorageError
 from muniment.event.place import Place
 from muniment.search.blocks import Block, as_arrow
 from muniment.search.engine import Engine, Node
+from muniment.search.prepared import Prepared
 from muniment.search.schema import (
     UNMAPPED,
     Mapped,
@@ -25,9 +26,7 @@ from muniment.search.schema import (
     Unmapped,
     create_landing,
     gathered_sql,
-    mapped_sql,
     migrate_node,
-    staged_sql,
     unplaced_sql,
 )
 
@@ -65,12 +64,14 @@ class Replica:
         self._prefix = prefix
         self._locate = locate
         self._landing = ""
+        self._prepared = Prepared(engine, node, "")
         self._is_empty = False  # are the landing tables?
 
     def prepare(self) -> None:
         """Make tables and landing; raises StorageError when the node is away."""
         migrate_node(self.engine, self.node)
         self._landing, self._is_empty = create_landing(self.engine, self.node, self._prefix), False
+        self._prepared = Prepared(self.engine, self.node, self._landing)
         rows = self.engine.query(f"SELECT count(), max(`index`) FROM {self.table}", node=self.node).rows
         self.unsure_below = int(rows[0][1]) + 1 if rows[0][0] else 0
         self.is_up = True
@@ -161,8 +162,7 @@ class Replica:
                 reason = f"mapping failed: {str(error)[:200]}"
                 self._empty()
                 self._stage(as_arrow(part, lambda _: UNMAPPED, reason))
-                self._map(UNMAPPED)
-                self._gather(1)
+                self._gather(1, self._map(UNMAPPED))
             else:
                 middle = (start + end) // 2
                 self._insert(part.slice(start, middle))
@@ -183,9 +183,8 @@ class Replica:
         found = self.engine.query(
             f"SELECT DISTINCT format FROM {self._landing}_staged ORDER BY format", node=self.node
         ).rows
-        for (name,) in found:
-            self._map(str(name))
-        self._gather(rows.num_rows)
+        filled = frozenset[str]().union(*(self._map(str(name)) for (name,) in found))
+        self._gather(rows.num_rows, filled)
 
     def _stage(self, rows: pa.Table) -> None:
         self._is_empty = False
@@ -202,15 +201,18 @@ class Replica:
                 f"SELECT DISTINCT {recogniser.marks_sql} FROM {auto} WHERE format = '{wanted}'", node=self.node
             ).rows
             named = recogniser.sql(row[0] for row in sets)
-            self.engine.command(staged_sql(self._landing, wanted, named), node=self.node)
+            self._prepared.stage(wanted, named)
 
-    def _map(self, name: str) -> None:
-        self.engine.command(mapped_sql(self._mapping(name), self._landing, name), node=self.node)
+    def _map(self, name: str) -> Collection[str]:
+        """Map the rows of a format; returns the columns that are made."""
+        mapping = self._mapping(name)
+        self._prepared.map(mapping, name)
+        return mapping.columns.keys()
 
     def _mapping(self, name: str) -> Mapped:
         """The shortest mapping there is for the rows of a format."""
         if name == UNMAPPED:
-            return Unmapped()
+            return _UNMAPPED
         known = name if name in self.mappings.mappings else self.mappings.fallback
         narrows = self.mappings.narrows.get(known)
         if narrows is None:
@@ -222,12 +224,12 @@ class Replica:
         ).rows
         return narrows.mapping(found[0][0])
 
-    def _gather(self, count: int) -> None:
+    def _gather(self, count: int, filled: Collection[str]) -> None:
         places = self._places() if self._locate is not None else {}
         parameters: dict[str, object] = {"n": count}
         if places:
             parameters |= {"addresses": list(places), "countries": list(places.values())}
-        sql = gathered_sql(self._landing, self.table, with_places=bool(places))
+        sql = gathered_sql(self._landing, self.table, self._prepared.finished(filled), with_places=bool(places))
         self.engine.command(sql, parameters, node=self.node)
         self._empty()
 
@@ -248,6 +250,7 @@ class Replica:
         self._is_empty = True
 
 
+_UNMAPPED = Unmapped()
 _NOT_THE_DATA = (
     "Code: 241", "Code: 243", "Code: 252", "Code: 209", "Code: 210", "Code: 516", "Code: 60.", "Code: 81.", "Code: 999",
     "Code: 395",

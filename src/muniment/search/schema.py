@@ -4,21 +4,23 @@ Rules: the same statements run on chDB and on every ClickHouse node; a migration
 never edited after release; landing tables hold no more than the block that is on its way.
 
 A block lands in memory (`<start>_staged`), by way of `<start>_auto` when each row's format is still to be found. Each
-format's rows are mapped by one statement of their own, and what comes out is gathered (`<start>_mapped`), so that a block
-of many formats is one insert into `events`. A row's record is stored without what its columns already say (`columns.RESTORED`); the column `record` puts it together again
-on reading.
+format's rows are mapped by one statement of their own (`<start>_mapped`); then what is made alike of all of them is made
+once, in the one insert into `events` that a block is. A row's record is stored without what its columns already say
+(`columns.RESTORED`); the column `record` puts it together again on reading.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from muniment.limits import LATE_S
 from muniment.search.columns import COLUMNS, RESTORED
+from muniment.sources.columns import ANY_TIME, DERIVED
+from muniment.sources.finishing import finishing, ip_sql
 from muniment.sources.together import Together
 
 if TYPE_CHECKING:
@@ -26,18 +28,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNMAPPED",
+    "Made",
     "Mapped",
     "MappingSet",
     "Unmapped",
     "create_landing",
     "drop_landing",
     "events_sql",
+    "finished",
     "gathered_sql",
-    "mapped_sql",
+    "mapped",
     "migrate",
     "migrate_node",
     "record_sql",
-    "staged_sql",
+    "staged",
     "unplaced_sql",
     "words_sql",
 ]
@@ -192,57 +196,97 @@ def migrate_node(engine: Engine, node: Node) -> None:
         )
 
 
-_LANDING_COLUMNS = (
-    "`index` UInt64, id String, source LowCardinality(String), format LowCardinality(String), "
-    "received_at DateTime64(6, 'UTC'), record String, is_raw UInt8, quarantine String, earlier String"
-)
-_MAPPED_COLUMNS = ", ".join([*(f"`{column.name}` {column.sql_type}" for column in COLUMNS.values()), "rest String"])
+_LANDING: Mapping[str, str] = {
+    "index": "UInt64",
+    "id": "String",
+    "source": "LowCardinality(String)",
+    "format": "LowCardinality(String)",
+    "received_at": "DateTime64(6, 'UTC')",
+    "record": "String",
+    "is_raw": "UInt8",
+    "quarantine": "String",
+    "earlier": "String",
+}
+_CARRIED: Mapping[str, str] = {name: sql_type for name, sql_type in _LANDING.items() if name != "earlier"}
+"""What mappings only pass on."""
+
+_MAPPED: Mapping[str, str] = {
+    column.name: column.sql_type if column.kind == "number" else "String"
+    for column in COLUMNS.values()
+    if column.name not in {*_CARRIED, *DERIVED, "late", "drill"}
+} | {ANY_TIME: "String"}
+"""What mappings make; `sources.finishing` says what times and addresses become of their texts."""
 
 
-def mapped_sql(mapping: Mapped, landing: str, wanted: str) -> str:
-    """Moves the rows of format `wanted` from `_staged` to `_mapped`, as what the mapping makes of them.
+def _typed(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"`{name}` {sql_type}" for name, sql_type in columns.items())
 
-    Few levels: each is planned again for every block.
-    """
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A SELECT, and the columns it makes with their types."""
+
+    sql: str
+    columns: Mapping[str, str]
+
+    def view_sql(self, view: str) -> str:
+        """Makes a view of it. The types are named, so that the engine need not work them out now."""
+        return f"CREATE VIEW IF NOT EXISTS {view} ({_typed(self.columns)}) AS {self.sql}"
+
+    def insert_sql(self, table: str, rows_sql: str = "") -> str:
+        """Puts its rows into a table; `rows_sql`: a view of it."""
+        columns = ", ".join(f"`{name}`" for name in self.columns)
+        return f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {rows_sql or f'({self.sql})'}"
+
+
+def staged(landing: str, wanted: str, named_sql: str) -> Made:
+    """The rows of format `wanted` in `_auto`, each with the format that `named_sql` says, for `_staged`."""
+    values = {**{name: f"`{name}`" for name in _LANDING}, "format": f"{named_sql} AS format"}
+    rows = f"(SELECT * FROM {landing}_auto WHERE format = '{wanted}')"
+    return Made(f"SELECT {', '.join(values.values())} FROM {rows}", _LANDING)
+
+
+def mapped(mapping: Mapped, landing: str, wanted: str) -> Made:
+    """The rows of format `wanted` in `_staged`, as what the mapping makes of them, for `_mapped`."""
     rows = f"(SELECT * FROM {landing}_staged WHERE format = '{wanted}')"
     if mapping.name != wanted:
         rows = f"(SELECT * REPLACE ('{mapping.name}' AS format) FROM {rows})"
-    kept = ("`index`", "id", "source", "format", "received_at", "record", "is_raw", "quarantine")
-    values = {
-        "id": "toUUIDOrZero(m.id)",
-        "quarantine": "if(m.quarantine != '', m.quarantine, if(startsWith(m.record, '{\"$quarantine\"'), "
-        "JSONExtractString(m.record, '$quarantine', 'reason'), ''))",
-    }
-    for name in ("index", "source", "format", "received_at"):
-        values[name] = f"m.`{name}`"
-    for column in COLUMNS.values():
-        if column.name in values or column.name == "late":
-            continue
-        if column.name not in mapping.columns:
-            values[column.name] = _default(column.kind)
-        elif column.kind == "text":  # a String already; the target makes it what it wants
-            values[column.name] = f"m.{column.name}"
-        else:
-            values[column.name] = f"CAST(m.{column.name}, '{_cast(column.sql_type)}')"
-    values["time"] = f"if(toUnixTimestamp64Micro({values['time']}) = 0, m.received_at, {values['time']})"
+    columns = {**_CARRIED, **{name: _MAPPED[name] for name in mapping.columns}}
+    return Made(mapping.select_sql(rows, [f"`{name}`" for name in _CARRIED]), columns)
+
+
+def finished(landing: str, filled: Collection[str]) -> Made:
+    """The rows of `_mapped` as those of `events`: what is made alike of all formats' rows, once for a block.
+
+    `filled`: the columns that some mapping of the block has made.
+    """
+    made = finishing(filled)
+    values = {name: f"m.made_{name}" for name in made}
+    values["id"] = "toUUIDOrZero(m.id)"
+    values["time"] = "if(toUnixTimestamp64Micro(m.made_time) = 0, m.received_at, m.made_time)"
     values["late"] = f"dateDiff('second', {values['time']}, m.received_at) > {LATE_S}"
-    columns = ", ".join(f"`{name}`" for name in COLUMNS)
-    made = ", ".join(values[name] for name in COLUMNS)
-    filled = {*mapping.columns, "id", "time"}
-    texts = {name: _of(sql, name, values[name]) if name in filled else "" for name, sql in RESTORED.items()}
-    return (
-        f"INSERT INTO {landing}_mapped ({columns}, rest) SELECT {made}, {_rest_sql(texts)} "
-        f"FROM ({mapping.select_sql(rows, kept)}) AS m"
+    values["quarantine"] = (
+        "if(m.quarantine != '', m.quarantine, if(startsWith(m.record, '{\"$quarantine\"'), "
+        "JSONExtractString(m.record, '$quarantine', 'reason'), ''))"
     )
+    for column in COLUMNS.values():
+        is_there = column.name in filled or column.name in _CARRIED
+        values.setdefault(column.name, f"m.`{column.name}`" if is_there else _default(column.kind))
+    texts = {
+        name: _of(sql, name, values[name]) if name in {*filled, "id", "time"} else "" for name, sql in RESTORED.items()
+    }
+    values["rest"] = _rest_sql(texts)
+    stored = ", ".join(f"{values[name]} AS `{name}`" for name in _STORED)
+    rows = ", ".join(["*", *(f"{sql} AS made_{name}" for name, sql in made.items())])
+    return Made(f"SELECT {stored} FROM (SELECT {rows} FROM {landing}_mapped) AS m", _STORED)
+
+
+_STORED: Mapping[str, str] = {**{column.name: column.sql_type for column in COLUMNS.values()}, "rest": "String"}
 
 
 def _of(sql: str, name: str, value: str) -> str:
     """An expression over a column as one over the value that the column gets."""
     return re.sub(rf"\b{name}\b", lambda _: value, sql)
-
-
-def _cast(sql_type: str) -> str:
-    return sql_type.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def _default(kind: str) -> str:
@@ -278,52 +322,50 @@ def create_landing(engine: Engine, node: Node, prefix: str = "landing") -> str:
     `<start>_mapped` what their mappings make of them. The names hold a digest of the columns, so that two versions never
     mix.
     """
-    digest = hashlib.sha256(repr((_MAPPED_COLUMNS, _LANDING_COLUMNS)).encode()).hexdigest()[:12]
+    tables = {"auto": _typed(_LANDING), "staged": _typed(_LANDING), "mapped": _typed({**_CARRIED, **_MAPPED})}
+    digest = hashlib.sha256(repr(tables).encode()).hexdigest()[:12]
     landing = f"{prefix}_{digest}"
-    tables = {"auto": _LANDING_COLUMNS, "staged": _LANDING_COLUMNS, "mapped": _MAPPED_COLUMNS}
     present = {str(row[0]) for row in engine.query("SHOW TABLES", node=node).rows}
     if not {f"{landing}_{name}" for name in tables} <= present:
         drop_landing(engine, node, prefix)
         for name, columns in tables.items():
             engine.command(f"CREATE TABLE {landing}_{name} ({columns}) ENGINE = Memory", node=node)
+    for name in sorted(present):
+        if name.startswith(f"{landing}_") and name.endswith("_view"):  # of mappings that may not be in force any more
+            engine.command(f"DROP VIEW IF EXISTS {name} SYNC", node=node)
     return landing
 
 
-def gathered_sql(landing: str, table: str, *, with_places: bool = False) -> str:
+def gathered_sql(landing: str, table: str, rows_sql: str, *, with_places: bool = False) -> str:
     """Moves what a block became into `table`, all {n:UInt64} rows or none: a node that was started again has lost them.
 
-    `with_places`: rows whose mapping says no country get that of their address, from {addresses:Array(String)} and
-    {countries:Array(String)}.
+    `rows_sql`: the SELECT that `finished` says, in brackets, or a view of it. `with_places`: rows whose mapping says no
+    country get that of their address, from {addresses:Array(String)} and {countries:Array(String)}.
     """
-    columns = ", ".join([*(f"`{name}`" for name in COLUMNS), "rest"])
+    columns = ", ".join(f"`{name}`" for name in _STORED)
     chosen = columns
     if with_places:
         place = f"transform({_ADDRESS}, {{addresses:Array(String)}}, {{countries:Array(String)}}, '')"
         chosen = columns.replace("`src_country`", f"if(src_country = '', {place}, src_country) AS src_country")
     return (
-        f"INSERT INTO {table} ({columns}) SELECT {chosen} FROM {landing}_mapped "
+        f"INSERT INTO {table} ({columns}) SELECT {chosen} FROM {rows_sql} "
         f"WHERE throwIf((SELECT count() FROM {landing}_mapped) != {{n:UInt64}}, 'rows of a block were lost') = 0"
     )
 
 
 def unplaced_sql(landing: str) -> str:
     """The addresses in a block whose mapping says no country."""
-    return f"SELECT DISTINCT {_ADDRESS} FROM {landing}_mapped WHERE src_country = '' AND src_ip != toIPv6('::')"
+    rows = (
+        f"SELECT {ip_sql('m.src_ip')} AS src_ip FROM {landing}_mapped AS m WHERE m.src_country = '' AND m.src_ip != ''"
+    )
+    return f"SELECT DISTINCT {_ADDRESS} FROM ({rows}) WHERE src_ip != toIPv6('::')"
 
 
 _ADDRESS = "replaceOne(IPv6NumToString(src_ip), '::ffff:', '')"
 
 
-def staged_sql(landing: str, wanted: str, named_sql: str) -> str:
-    """Moves the rows of format `wanted` from `_auto` to `_staged`, each with the format that `named_sql` says."""
-    return (
-        f"INSERT INTO {landing}_staged SELECT `index`, id, source, {named_sql} AS named, received_at, record, is_raw, "
-        f"quarantine, earlier FROM (SELECT * FROM {landing}_auto WHERE format = '{wanted}')"
-    )
-
-
 def drop_landing(engine: Engine, node: Node, prefix: str) -> None:
-    """Remove the landing tables of any version. Views first (older versions had some), so that none reads a missing table."""
+    """Remove the landing tables of any version. Views first (a mapping's, or older versions'), so that none reads a missing table."""
     present = sorted(str(row[0]) for row in engine.query("SHOW TABLES", node=node).rows)
     for name in sorted(present, key=lambda name: not name.endswith("_view")):
         if name.startswith(f"{prefix}_"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-__all__ = ["COLUMNS", "DERIVED", "Kind"]
+__all__ = ["ANY_TIME", "COLUMNS", "DERIVED", "Kind"]
 
 Kind = Literal["text", "number", "ip", "time"]
 
@@ -51,4 +51,7 @@ DERIVED: Final[dict[str, Kind]] = {
     "activity_name": "text",
     "severity": "text",
 }
-"""What follows from the numbers by the OCSF tables; the compiler adds them."""
+"""What follows from the numbers by the OCSF tables (`finishing`)."""
+
+ANY_TIME: Final = "any_time"
+"""What a mapping makes in the place of `time` when old forms of a time are to be read, too."""

@@ -1,7 +1,8 @@
 """Catalogue entries to ClickHouse SQL: one typed extraction a batch, one expression a column. Pure.
 
-The expressions stand over five aliases: `record` (String, the clear JSON text), `received_at` (DateTime64), `source`,
-`earlier` (String, see `together`) and `t`, the one `JSONExtract(record, tuple_type)`. They run unchanged on an embedded and on a clustered ClickHouse.
+The expressions stand over four aliases: `record` (String, the clear JSON text), `source`, `earlier` (String, see
+`together`) and `t`, the one `JSONExtract(record, tuple_type)`. They run unchanged on an embedded and on a clustered
+ClickHouse. A time and an address stay the texts they are: what is made of them is the same for all entries (`finishing`).
 The same text for the same sub-expression matters: the engine computes equal expressions once, so the number of the
 case that holds and each pattern's groups cost one pass however many columns use them.
 """
@@ -13,31 +14,19 @@ import zlib
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from muniment.sources import ocsf_schema
 from muniment.sources.catalogue import Case, Entry
-from muniment.sources.columns import COLUMNS
+from muniment.sources.columns import ANY_TIME, COLUMNS
 from muniment.sources.paths import Segment, TypeTree
 from muniment.sources.sql import EMPTY, array, first_filled, literal, quote, quote_name
-from muniment.sources.times import time_sql
 from muniment.sources.together import EARLIER
 from muniment.sources.values import Call, Condition, Const, Path, Ref, Scope, Test, Value, walk
 from muniment.sources.words import type_sql
 
-__all__ = ["CompiledMapping", "compile_entry", "ip_sql", "paths_of", "values_of"]
+__all__ = ["CompiledMapping", "compile_entry", "paths_of", "values_of"]
 
-_SEVERITIES = {
-    0: "unknown",
-    1: "informational",
-    2: "low",
-    3: "medium",
-    4: "high",
-    5: "critical",
-    6: "fatal",
-    99: "other",
-}
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|`[^`]*`")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_GIVEN = ("record", "received_at", "source", EARLIER)
+_GIVEN = ("record", "source", EARLIER)
 """What expressions may name besides steps."""
 
 _NUMERIC_CALLS = ("class", "activity", "severity")
@@ -45,7 +34,7 @@ _NUMERIC_CALLS = ("class", "activity", "severity")
 
 @dataclass(frozen=True, slots=True)
 class CompiledMapping:
-    """One entry as SQL. `columns` names the step of every column of `columns.COLUMNS` and `DERIVED` that can be filled."""
+    """One entry as SQL. `columns` names the step of every column of `columns.COLUMNS` that can be filled."""
 
     name: str
     tuple_type: str
@@ -57,7 +46,7 @@ class CompiledMapping:
     """The JSON text that is extracted from."""
 
     def select_sql(self, table_sql: str, passthrough: Sequence[str] = ()) -> str:
-        """A SELECT of `passthrough` and all columns from rows of (record, received_at, source, ...).
+        """A SELECT of `passthrough` and all columns from rows of (record, source, earlier, ...).
 
         The way to use a mapping: shared sub-expressions stand once, by name, so that the engine reads a few KiB of
         SQL for a batch. A step that uses others stands one SELECT above them, or the engine would put their whole text
@@ -97,11 +86,24 @@ def _used(steps: Mapping[str, str], columns: Collection[str]) -> dict[str, str]:
 
 
 def _levels(uses: Mapping[str, frozenset[str]]) -> dict[str, int]:
-    """How many SELECTs below it each step needs: one more than the deepest step it names."""
+    """In which SELECT each step stands, from 0, the innermost: as far out as those that name it allow.
+
+    What reads only a little of the record is made where it is asked for, and not handed on from below: the record's
+    tuple is one column, what is read from it are dozens.
+    """
+    last = max(_depths(uses).values(), default=-1)
     levels: dict[str, int] = {}
-    for name, used in uses.items():
-        levels[name] = max((levels[other] + 1 for other in used if other in levels), default=0)
+    for name in reversed(list(uses)):  # a step is written after those it names
+        levels[name] = min((levels[user] for user, used in uses.items() if name in used), default=last + 1) - 1
     return levels
+
+
+def _depths(uses: Mapping[str, frozenset[str]]) -> dict[str, int]:
+    """How many SELECTs below it each step needs: one more than the deepest step it names."""
+    depths: dict[str, int] = {}
+    for name, used in uses.items():
+        depths[name] = max((depths[other] + 1 for other in used if other in depths), default=0)
+    return depths
 
 
 def compile_entry(entry: Entry, absent: Set[str] = frozenset()) -> CompiledMapping:
@@ -183,17 +185,10 @@ class _Compiler:
         return self.bind(f"_part_{zlib.crc32(sql.encode()):08x}", sql)
 
     def compile(self) -> dict[str, str]:
-        columns = {column: self.column(column) for column in COLUMNS}
-        class_uid, activity_id, severity_id = columns["class_uid"], columns["activity_id"], columns["severity_id"]
-        captions = {uid: one.caption for uid, one in ocsf_schema.classes().items()}
-        columns["class_name"] = self.bind("class_name", _by_number(class_uid, captions))
-        columns["category_uid"] = self.bind("category_uid", f"toUInt32(intDiv({class_uid}, 1000))")
-        is_derived = not any({"class_uid", "activity_id"} & {*case.sets} for case in self.rules.cases)
-        is_derived = is_derived and not {"class_uid", "activity_id"} & {*self.rules.fields}
-        type_uid = self._type() if is_derived else f"({class_uid} * 100 + {activity_id})"
-        columns["activity_name"] = self.bind("activity_name", _by_number(type_uid, _activities()))
-        columns["severity"] = self.bind("severity", _by_number(severity_id, _SEVERITIES))
-        return columns
+        made = {column: self.column(column) for column in COLUMNS}
+        if self.rules.is_any_time:
+            made[ANY_TIME] = self.bind(ANY_TIME, self.steps[made.pop("time")])
+        return made
 
     def ref(self, name: str) -> str:
         """What to write for a value with a name: a step, or EMPTY for what cannot be there."""
@@ -219,12 +214,8 @@ class _Compiler:
             return f"toUInt32({self._chosen(column, self._number_base(column), number=True)})"
         base = self.rules.fields[column].sql(self.scope) if column in self.rules.fields else EMPTY
         if column == "time":
-            values = [value.sql(self.scope) for value in self.rules.time]
-            values = [sql for sql in (self._chosen(column, EMPTY), *values) if sql != EMPTY]
-            return time_sql(values, bind=self.bind, is_any_form=self.rules.is_any_time)
+            return first_filled([self._chosen(column, EMPTY), *(value.sql(self.scope) for value in self.rules.time)])
         chosen = self._chosen(column, base)
-        if kind == "ip":
-            return "toIPv6('::')" if chosen == EMPTY else ip_sql(self.bind("_src_ip_text", chosen))
         if column == "src_country" and chosen != EMPTY:
             return f"upper({chosen})"
         if column == "outcome":
@@ -343,23 +334,3 @@ def _equals(case: Case) -> tuple[Value, tuple[str, ...]] | None:
         return None
     test = when.any_of[0][0]
     return (test.value, test.wanted) if test.kind == "in" and not test.negated else None
-
-
-def ip_sql(text: str) -> str:
-    """An IPv6 (v4 mapped) from a text: bare, with a port, in brackets, with a zone, or the first of a list; else ::."""
-    cut = quote(
-        r"^\s*\[?\"?((?:[0-9]{1,3}\.){3}[0-9]{1,3}|[0-9A-Fa-f:]{2,39}(?:(?:[0-9]{1,3}\.){3}[0-9]{1,3})?)(?:[\]\"%,:/ ]|$)"
-    )
-    return f"toIPv6OrDefault(extract({text}, {cut}))"
-
-
-def _by_number(sql: str, names: Mapping[int, str]) -> str:
-    return f"transform({sql}, {array(list(names))}, {array(list(names.values()))}, '')"
-
-
-def _activities() -> dict[int, str]:
-    return {
-        uid * 100 + number: caption
-        for uid, one in ocsf_schema.classes().items()
-        for number, caption in one.activities.items()
-    }

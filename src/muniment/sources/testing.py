@@ -18,6 +18,7 @@ from muniment.limits import RECORD_BYTES_MAX
 from muniment.sources.catalogue import Catalogue, Entry, Sample
 from muniment.sources.columns import COLUMNS, DERIVED
 from muniment.sources.compiler import CompiledMapping, compile_entry
+from muniment.sources.finishing import finishing
 from muniment.sources.ocsf import to_ocsf
 from muniment.sources.ocsf_schema import problems
 from muniment.sources.recognition import Recogniser
@@ -153,11 +154,15 @@ def map_records(
 
     `mapping`: one that does for these records, instead of the whole.
     """
-    sql = (mapping or compile_entry(entry)).select_sql(_rows(records, received_at, source, earlier))
-    result = client.query(sql, settings=_SETTINGS)
+    whole = mapping or compile_entry(entry)
+    rows = whole.select_sql(_rows(records, received_at, source, earlier), ["received_at"])
+    made = finishing(whole.columns)
+    named = ", ".join(f"{sql} AS made_{name}" for name, sql in made.items())
+    result = client.query(f"SELECT *, {named} FROM ({rows})", settings=_SETTINGS)
+    found = [dict(zip(result.column_names, map(_plain, row), strict=True)) for row in result.result_rows]
     return [
-        {**_EMPTY} | {name: _plain(value) for name, value in zip(result.column_names, row, strict=True)}
-        for row in result.result_rows
+        {name: row.get(f"made_{name}" if name in made else name, empty) for name, empty in _EMPTY.items()}
+        for row in found
     ]
 
 

@@ -13,9 +13,7 @@ offset to most people (`_ZONES`). A stamp without an offset is UTC. What cannot 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-from muniment.sources.sql import array, first_filled, quote
+from muniment.sources.sql import EMPTY, array, quote
 
 __all__ = ["moment_sql", "time_sql"]
 
@@ -37,38 +35,32 @@ _COMMA = r"([0-9]),([0-9]+)"
 _MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"
 
 
-def time_sql(
-    values: Sequence[str],
-    received_at: str = "received_at",
-    bind: Callable[[str, str], str] = lambda name, sql: sql,
-    *,
-    is_any_form: bool = True,
-) -> str:
-    """A DateTime64(6, 'UTC') expression over String expressions, the first non-empty one deciding.
+def time_sql(standard: str = EMPTY, any_form: str = EMPTY, received_at: str = "received_at") -> str:
+    """A DateTime64(6, 'UTC') expression over two String expressions, of which one is filled.
 
-    Without `is_any_form` only what current systems write is read (RFC 3339, Unix time): the engine analyses the
-    expression for every batch, and the full one costs some 20 ms of it.
-    `bind(name, sql)` may give a sub-expression a name, and returns what to write for it.
+    Of `standard` only what current systems write is read (RFC 3339, Unix time), of `any_form` all that is named above.
     """
     received = f"toDateTime64({received_at}, 6, 'UTC')"
-    if not values:
-        return received
-    text = bind("_time_text", first_filled(values))
-    plain = bind("_time_plain", _rewritten(text, received, bind) if is_any_form else _guarded(text))
-    return f"ifNull(parseDateTime64BestEffortOrNull({plain}, 6, 'UTC'), {received})"
+    if any_form == EMPTY:
+        plain = _guarded(standard)
+    elif standard == EMPTY:
+        plain = _rewritten(any_form, received)
+    else:
+        plain = f"if({any_form} = '', {_guarded(standard)}, {_rewritten(any_form, received)})"
+    return received if plain == EMPTY else f"ifNull(parseDateTime64BestEffortOrNull({plain}, 6, 'UTC'), {received})"
 
 
 def _guarded(text: str) -> str:
-    return f"if(match({text}, {quote(_NO_TIME)}), '', {text})"
+    return EMPTY if text == EMPTY else f"if(match({text}, {quote(_NO_TIME)}), '', {text})"
 
 
-def _rewritten(text: str, received: str, bind: Callable[[str, str], str]) -> str:
+def _rewritten(text: str, received: str) -> str:
     """The text in a form that the engine's one parser reads."""
     dotted, slashed, none = quote(r"\1.\2"), quote(r"\1/\2/\3 "), quote("")
     zone = f"extract(upper({text}), {quote(_ZONE)})"
-    offset = bind("_time_offset", f"transform({zone}, {array(list(_ZONES))}, {array(list(_ZONES.values()))}, '')")
+    offset = f"transform({zone}, {array(list(_ZONES))}, {array(list(_ZONES.values()))}, '')"
     plain = (
-        f"multiIf(match({text}, {quote(_RFC3164)}), {_with_year(text, received, bind)}, "
+        f"multiIf(match({text}, {quote(_RFC3164)}), {_with_year(text, received)}, "
         f"match({text}, {quote(_NO_TIME)}), '', "
         f"match({text}, {quote(_SLASHED)}), replaceRegexpOne({text}, {quote(_SLASHED)}, {slashed}), "
         f"replaceRegexpOne({text}, {quote(_COMMA)}, {dotted}))"
@@ -76,7 +68,7 @@ def _rewritten(text: str, received: str, bind: Callable[[str, str], str]) -> str
     return f"upper(if({offset} = '', {plain}, concat(replaceRegexpOne({plain}, '(?i){_ZONE}', {none}), {offset})))"
 
 
-def _with_year(text: str, received: str, bind: Callable[[str, str], str]) -> str:
+def _with_year(text: str, received: str) -> str:
     """RFC 3164's stamp with the year that puts it nearest before `received`.
 
     Sent on 31 December and received on 1 January, it belongs to the year before; from a clock that is ahead over
@@ -85,7 +77,7 @@ def _with_year(text: str, received: str, bind: Callable[[str, str], str]) -> str
     month = f"intDiv(position('{_MONTHS}', lower(extract({text}, '(...) +[0-9]'))) + 2, 3)"
     day = f"toInt32OrZero(extract({text}, '... +([0-9]+)'))"
     here = f"toMonth({received}) * 31 + toDayOfMonth({received})"
-    ahead = bind("_time_ahead", f"{month} * 31 + {day} - ({here})")
+    ahead = f"({month} * 31 + {day} - ({here}))"
     year = f"toYear({received}) + multiIf({ahead} > {_AHEAD_DAYS}, -1, {ahead} < -369, 1, 0)"
     return f"replaceRegexpOne({text}, {quote(_STAMP)}, concat({_JOIN[0]}, toString({year}), {_JOIN[1]}))"
 
