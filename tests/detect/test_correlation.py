@@ -116,6 +116,27 @@ def test_what_more_events_can_undo_is_decided_at_the_end_of_the_window() -> None
     assert [f.group for f in run(rule, events, 90)] == [(("who", "y"),)]
 
 
+def test_two_operators_are_a_range_which_is_decided_at_the_end() -> None:
+    rule = correlation("type: event_count\nrules: [a]\ngroup-by: [who]\ntimespan: 1m\ncondition: {lte: 3, gt: 1}")
+    assert (rule.operator, rule.count, rule.also) == ("gt", 1, (("lte", 3),))
+    events = [("a", n, who, "") for who, count in (("x", 1), ("y", 2), ("z", 3), ("w", 4)) for n in range(count)]
+    assert not run(rule, events, 30)
+    assert {f.group[0][1] for f in run(rule, events, 90)} == {"y", "z"}
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["{gt: 1, lte: many}", "{gt: 1, lt: .inf}", "{gt: 1, lt: true}", "{}", "{gte: 5, field: n, percentile: 300}"],
+)
+def test_a_condition_that_is_none_is_refused(condition: str) -> None:
+    text = (
+        f"title: C\nname: c\ncorrelation: {{type: value_percentile, rules: [a], timespan: 1m, condition: {condition}}}"
+    )
+    loaded = load_rules([("a.yml", BASE.format(name="a")), ("c.yml", text)])
+    assert [each.file for each in loaded.refused] == ["c.yml"]
+    assert "condition" in loaded.refused[0].reason
+
+
 def test_absence_of_a_rule_is_decided_at_the_end() -> None:
     rule = correlation("type: temporal\ntimespan: 1m\ngroup-by: [who]\ncondition: a and not b")
     events = [("a", 0, "x", ""), ("b", 5, "x", ""), ("a", 0, "y", "")]

@@ -73,6 +73,8 @@ class Correlation:
     fields: tuple[str, ...] = ()
     operator: str = "gte"
     count: float = 1
+    also: tuple[tuple[str, float], ...] = ()
+    """Further operators and numbers: of a range, the other end."""
     percentile: int = 0
     presence: Presence | None = None
     is_silent: bool = False
@@ -101,7 +103,13 @@ class Correlation:
         """Can a later event of the window undo the condition?"""
         if self.presence is not None:
             return _has_not(self.presence)
-        return self.operator not in {"gt", "gte"}
+        return not {"gt", "gte"}.issuperset((self.operator, *(operator for operator, _ in self.also)))
+
+    def is_met(self, number: float) -> bool:
+        """Does a number satisfy the condition?"""
+        if not _compare(self.operator, number, self.count):
+            return False
+        return not self.also or all(_compare(operator, number, wanted) for operator, wanted in self.also)
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -191,3 +199,18 @@ def _named(presence: Presence) -> set[str]:
             return _named(part)
         case All(parts) | Some(parts):
             return set[str]().union(*map(_named, parts))
+
+
+def _compare(operator: str, found: float, wanted: float) -> bool:
+    match operator:
+        case "gt":
+            return found > wanted
+        case "gte":
+            return found >= wanted
+        case "lt":
+            return found < wanted
+        case "lte":
+            return found <= wanted
+        case "eq":
+            return found == wanted
+    return found != wanted

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -11,7 +12,10 @@ import yaml
 from muniment.errors import RejectedError
 from muniment.sources.nesting import FAST_LOADER, check_nesting
 
-__all__ = ["TWICE", "documents", "lines_of", "spelled"]
+__all__ = ["RANGE", "TWICE", "documents", "lines_of", "spelled"]
+
+RANGE: Final = "muniment_range"
+"""The attribute that holds what a correlation asks for beside the one operator that the parser takes."""
 
 TWICE: Final = "stands twice"
 """How the reason ends where a key does."""
@@ -33,6 +37,7 @@ _OF_TEXT: Final = frozenset(
 )
 """Modifiers of texts; the parser refuses a number behind them."""
 
+_OPERATORS: Final = ("gte", "gt", "lte", "lt", "eq", "neq")
 _OF_NUMBERS: Final = frozenset({"lt", "lte", "gt", "gte"})
 _EXACT_MAX: Final = 2**53
 """Up to here the parser keeps a number as it is; behind it the nearest one that a double can hold."""
@@ -76,7 +81,29 @@ def spelled(document: Any) -> Any:
         return None
     if not isinstance(document, dict):
         raise RejectedError(f"a rule has title, logsource and detection; this is {_shown(document)}")
-    return {key: _part(key, value) for key, value in document.items()}
+    made = {key: _part(key, value) for key, value in document.items() if key != RANGE}
+    more = _operators(document)[1:]
+    if more:
+        made["correlation"] = {**made["correlation"], "condition": _without(made["correlation"]["condition"], more)}
+        made[RANGE] = {each: _bound(document["correlation"]["condition"][each]) for each in more}
+    return made
+
+
+def _operators(document: Mapping[Any, Any]) -> list[str]:
+    """The operators in the condition of a correlation, lower bounds first; two of them are a range."""
+    correlation = document.get("correlation")
+    condition = correlation.get("condition") if isinstance(correlation, dict) else None
+    return [each for each in _OPERATORS if each in condition] if isinstance(condition, dict) else []
+
+
+def _without(condition: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: value for name, value in condition.items() if name not in names}
+
+
+def _bound(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise RejectedError(f"correlation.condition: {_shown(value)} is no number")
+    return value
 
 
 def _part(key: Any, value: Any) -> Any:

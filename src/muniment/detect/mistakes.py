@@ -34,7 +34,7 @@ _FIXES: Final = (
     ("stands twice", "put both tests into one key, as a list, or into two selections"),
     (
         "exactly one condition item",
-        "write one of gt, gte, lt, lte, eq, neq and a number; a range takes two correlations",
+        "write gt, gte, lt, lte, eq or neq and a number, or two of them for a range",
     ),
     ("must have a log source", "add a line such as: logsource: {product: muniment}"),
     ("timespan", "write a number and s, m, h, d, w, M or y, such as 5m"),

@@ -83,7 +83,7 @@ from muniment.detect.condition import (
 )
 from muniment.detect.correlation import All as AllPresent
 from muniment.detect.correlation import Correlation, Has, Not, Presence, Some
-from muniment.detect.documents import TWICE, documents
+from muniment.detect.documents import RANGE, TWICE, documents
 from muniment.detect.mistakes import YAML_FIX, fix_of, place_of
 from muniment.detect.parsing import parsed_documents, said
 from muniment.detect.rule import Loaded, LogSource, Refused, Rule
@@ -312,9 +312,12 @@ def _correlation(parsed: SigmaCorrelationRule, file: str, known: Mapping[str, st
     else:
         names = [each.reference for each in parsed.rules or ()]
         fields = condition.fieldref or ()
+        if condition.percentile is not None and not 0 <= condition.percentile <= 100:
+            raise RejectedError(f"correlation.condition.percentile: 0 to 100, not {condition.percentile}", field=file)
         more = {
             "operator": condition.op.name.lower(),
             "count": condition.count,
+            "also": tuple(parsed.custom_attributes.get(RANGE, {}).items()),
             "fields": (fields,) if isinstance(fields, str) else tuple(fields),
             "percentile": condition.percentile if condition.percentile is not None else 50,
         }

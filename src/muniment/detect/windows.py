@@ -127,7 +127,7 @@ class Correlator:
                 if entry[2] not in group.rules:
                     group.rules += (entry[2],)
             n = len(group.rules)
-        return not _compare(self.correlation.operator, n, self.correlation.count)
+        return not self.correlation.is_met(n)
 
     def _group(self, key: tuple[str, ...]) -> _Group:
         group = self._groups.pop(key, None)
@@ -215,13 +215,13 @@ class Correlator:
         """The condition for the window that ends with the last entry; kept up to date where counting again would cost."""
         c = self.correlation
         if c.kind == "event_count":
-            return _compare(c.operator, len(group.entries) - self._window_start(group, len(group.entries) - 1), c.count)
+            return c.is_met(len(group.entries) - self._window_start(group, len(group.entries) - 1))
         if c.kind == "value_count":
-            return _compare(c.operator, len(self._counted(group)), c.count)
+            return c.is_met(len(self._counted(group)))
         if c.presence is None and c.kind in {"temporal", "temporal_ordered"}:
             present = len(self._counted(group))
-            if c.kind == "temporal" or not _compare(c.operator, present, c.count):  # in order there are no more of them
-                return _compare(c.operator, present, c.count)
+            if c.kind == "temporal" or not c.is_met(present):  # in order there are no more of them
+                return c.is_met(present)
         return self._holds(group.entries[self._window_start(group, len(group.entries) - 1) :])
 
     def _counted(self, group: _Group) -> Mapping[tuple[str, ...], int]:
@@ -251,11 +251,11 @@ class Correlator:
         if c.kind in {"temporal", "temporal_ordered"}:
             return _holds_in_time(c, window)
         if c.kind == "event_count":
-            return _compare(c.operator, len(window), c.count)
+            return c.is_met(len(window))
         if c.kind == "value_count":
-            return _compare(c.operator, len({entry[3] for entry in window}), c.count)
+            return c.is_met(len({entry[3] for entry in window}))
         numbers = [number for entry in window if (number := _number(entry[3][0])) is not None]
-        return bool(numbers) and _compare(c.operator, _measure(c, numbers), c.count)
+        return bool(numbers) and c.is_met(_measure(c, numbers))
 
     def _firing(self, key: tuple[str, ...], window: Sequence[Entry], *, is_more: bool = False) -> Firing:
         group = tuple(zip(self.correlation.group_by, key, strict=True))
@@ -280,21 +280,6 @@ def _extend(group: _Group, new: list[Entry]) -> None:
     if not is_behind:
         group.entries.sort()
     group.is_counted = False
-
-
-def _compare(operator: str, found: float, wanted: float) -> bool:
-    match operator:
-        case "gt":
-            return found > wanted
-        case "gte":
-            return found >= wanted
-        case "lt":
-            return found < wanted
-        case "lte":
-            return found <= wanted
-        case "eq":
-            return found == wanted
-    return found != wanted
 
 
 def _number(text: str) -> float | None:
@@ -325,8 +310,8 @@ def _holds_in_time(c: Correlation, window: Sequence[Entry]) -> bool:
         wanted = [rule for rule in c.rules if rule in present and rule not in denied(c.presence)]
         return c.kind == "temporal" or _longest(wanted, window) == len(wanted)
     if c.kind == "temporal":
-        return _compare(c.operator, len(present), c.count)
-    return _compare(c.operator, _longest(c.rules, window), c.count)
+        return c.is_met(len(present))
+    return c.is_met(_longest(c.rules, window))
 
 
 def _longest(wanted: Sequence[str], window: Sequence[Entry]) -> int:
