@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "config",
     },
     "web": {"event", "merkle", "ledger", "sources", "search", "access", "evidence"},
-    "cli": {"event", "merkle", "ledger", "evidence", "sources", "drills", "detect"},
+    "cli": {"event", "wire", "merkle", "ledger", "evidence", "sources", "drills", "detect"},
     "config": set(),
 }
 WIRED_BY_APP = {"app", "__main__"}

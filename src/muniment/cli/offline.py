@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
@@ -36,29 +37,31 @@ def verify_folder(folder: Path, as_json: bool) -> None:
         console.print(key_values(list(report.summary().items())))
 
 
+def _records(file: Path) -> list[bytes]:
+    from muniment.wire.lines import records_of_file
+
+    try:
+        return records_of_file(file.read_bytes())
+    except OSError as error:
+        raise RejectedError(f"cannot read it: {error.strerror}", field=str(file)) from error
+
+
 def draft_entry(file: Path, name: str) -> None:
     """Print a draft of a catalogue entry for the events of a file, which has been read back and is valid."""
     from muniment.sources.catalogue import read_entry
     from muniment.sources.draft import draft
 
-    try:
-        records = [line for line in file.read_bytes().split(b"\n") if line.strip()]
-    except OSError as error:
-        raise RejectedError(f"cannot read it: {error.strerror}", field=str(file)) from error
-    text = draft(name, records)
+    text = draft(name, _records(file))
     read_entry(text, f"{name}.yaml")
     console.out(text, end="", highlight=False)
 
 
 def explain_file(file: Path, format: str, as_json: bool, entry: Path | None = None) -> None:
-    """What each line of a file becomes, with `entry` known too; lines of one event learn from those above them."""
+    """What each line of a file becomes, as if it came in now, with `entry` known too; lines of one event learn from those above."""
     from muniment.sources.catalogue import Catalogue, load, read_entry
     from muniment.sources.testing import Recollection, explain, local_client
 
-    try:
-        lines = [line for line in file.read_bytes().split(b"\n") if line.strip()]
-    except OSError as error:
-        raise RejectedError(f"cannot read it: {error.strerror}", field=str(file)) from error
+    lines = _records(file)
     catalogue = load()
     if entry is not None:
         try:
@@ -68,7 +71,10 @@ def explain_file(file: Path, format: str, as_json: bool, entry: Path | None = No
         catalogue = Catalogue({**catalogue, own.name: own})
     with local_client() as client:
         said = Recollection(catalogue).of(lines)
-        for found in explain(catalogue, lines, client, entry="" if format == "auto" else format, earlier=said):
+        now = datetime.now(UTC).isoformat()
+        for found in explain(
+            catalogue, lines, client, entry="" if format == "auto" else format, received_at=now, earlier=said
+        ):
             row = {name: value for name, value in found.columns.items() if value not in ("", 0, "::")}
             if as_json:
                 print_json({"entry": found.entry, "columns": row, "ocsf": found.ocsf, "problems": list(found.problems)})

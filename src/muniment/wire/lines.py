@@ -1,0 +1,42 @@
+"""The records that a file of samples stands for: what the doors would make of its lines. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+import orjson
+
+from muniment.errors import RejectedError
+from muniment.wire.jsonl import split_body, unmark
+from muniment.wire.syslog import origin_suffix, syslog_record
+
+__all__ = ["records_of_file"]
+
+_SYSLOG: Final = re.compile(rb"<[0-9]{1,3}>|[A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)? \S+ \S")
+"""How a line of syslog begins, with its priority or as a daemon writes it into a file (RFC 3164, 4.1)."""
+
+
+def records_of_file(data: bytes) -> list[bytes]:
+    """JSON objects as they are, one a line, in an array or one after another; a line of syslog as its door reads it; another
+    line as those who ship files send it, in `message`.
+
+    >>> records_of_file(b'{"a": 1}\\n203.0.113.7 - - GET /\\n')
+    [b'{"a": 1}', b'{"message":"203.0.113.7 - - GET /"}']
+    """
+    try:
+        text = unmark(data)
+    except RejectedError:  # nothing, or UTF-16: the lines show it
+        text = data
+    pieces: Sequence[bytes] = split_body(text) if text[:1] in {b"{", b"["} else text.split(b"\n")
+    suffix = origin_suffix(transport="file")
+    return [_record(piece, suffix) for piece in pieces if piece.strip()]
+
+
+def _record(line: bytes, suffix: bytes) -> bytes:
+    if line.lstrip()[:1] == b"{":
+        return line
+    if _SYSLOG.match(line):
+        return syslog_record(line, suffix)[0]
+    return orjson.dumps({"message": line.decode("utf-8", "replace").rstrip("\r")})
