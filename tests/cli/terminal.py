@@ -6,7 +6,7 @@ import fcntl
 import os
 import pty
 import re
-import select
+import selectors
 import signal
 import struct
 import sys
@@ -45,8 +45,10 @@ def at_terminal(
     fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     os.write(go, b"x")
     out, deadline, is_pressed = b"", time.monotonic() + seconds, False
+    shown = selectors.DefaultSelector()  # select() takes no descriptor above 1,023
+    shown.register(screen, selectors.EVENT_READ)
     while time.monotonic() < deadline:
-        if select.select([screen], [], [], 0.2)[0]:
+        if shown.select(0.2):
             try:
                 piece = os.read(screen, 65_536)
             except OSError:  # Linux says so when the last writer is gone
@@ -60,6 +62,7 @@ def at_terminal(
     else:
         os.kill(pid, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    shown.close()
     for each in (screen, ready, go):
         os.close(each)
     raw = out.decode("utf-8")
