@@ -73,7 +73,7 @@ async def serving(ledger: Ledger, *listeners: ListenerSettings) -> AsyncIterator
     try:
         yield server
     finally:
-        await server.stop(deadline_s=5)
+        await server.stop(deadline_s=30)
 
 
 async def until(is_true: Callable[[], object], seconds: float = 10.0) -> None:

@@ -170,14 +170,14 @@ async def test_rsyslog_over_tls_with_a_client_certificate(tmp_path: Path, driver
     async with run_rsyslog(tmp_path, config):
         async with serving(ledger, listener):
             write_lines(tmp_path / "input.log", 0, 2_000)
-            await until(lambda: len(numbered(ledger)) > 200, 20)
+            await until(lambda: len(numbered(ledger)) > 200, 60)
             if driver == "ossl":  # see the module's docstring: no restart promise with this driver
                 write_lines(tmp_path / "input.log", 2_000, 3_000)
-                await until(lambda: len(numbered(ledger)) == 3_000, 20)
+                await until(lambda: len(numbered(ledger)) == 3_000, 60)
         if driver == "gtls":
             write_lines(tmp_path / "input.log", 2_000, 3_000)
             async with serving(ledger, listener):
-                await until(lambda: len(numbered(ledger)) == 3_000, 20)
+                await until(lambda: len(numbered(ledger)) == 3_000, 60)
     assert set(numbered(ledger)) == set(range(3_000))
     assert ledger.sources == {"shop"}
     assert {record["tls_subject"] for record in ledger.records} == {"CN=shop-host,O=Acme"}
