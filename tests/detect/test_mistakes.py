@@ -153,3 +153,23 @@ def test_rules_below_one_global_part_have_ids_of_their_own() -> None:
     )
     keys = [rule.key for rule in load_rules([("shop.yml", text)]).rules]
     assert keys == ["11111111-2222-4333-8444-555555555503", "11111111-2222-4333-8444-555555555503.2"]
+
+
+def test_a_rule_that_repeats_another_is_kept_beside_a_broken_one() -> None:
+    text = """title: First
+id: 11111111-2222-4333-8444-555555555601
+logsource: {product: muniment}
+detection: {s: {action: a}, condition: s}
+---
+action: repeat
+title: Second
+id: 11111111-2222-4333-8444-555555555602
+detection: {s: {action: b}}
+---
+title: Broken
+logsource: {product: muniment}
+detection: {s: {action: c}, condition: 7}
+"""
+    found = load_rules([("r.yml", text)])
+    assert [rule.title for rule in found.rules] == ["First", "Second"]
+    assert [each.title for each in found.refused] == ["Broken"]

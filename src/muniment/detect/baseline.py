@@ -9,7 +9,7 @@ from typing import Any
 from muniment.detect.behaviour import Behaviour, Learned
 from muniment.detect.candidates import Candidates
 from muniment.detect.correlation import Correlation
-from muniment.detect.reading import ACTOR, DEVICE, device_of
+from muniment.detect.reading import ACTOR, ACTOR_SQL, DEVICE, device_of
 from muniment.detect.rule import Rule
 from muniment.search.columns import COLUMNS
 
@@ -17,7 +17,7 @@ __all__ = ["Aggregate", "aggregate"]
 
 _MARK = "\x01"
 _SPECIAL: Mapping[str, str] = {
-    ACTOR: "multiIf(actor_id != '', toString(actor_id), actor_name != '', toString(actor_name), toString(actor_email))",
+    ACTOR: ACTOR_SQL,
     DEVICE: "multiIf(device_id != '', toString(device_id), device_name != '', toString(device_name), "
     "user_agent != '', concat('\\x01', toString(user_agent)), '')",
     "src_ip": "if(src_ip = toIPv6('::'), '', replaceOne(IPv6NumToString(src_ip), '::ffff:', ''))",

@@ -27,20 +27,23 @@ def parsed_documents(given: Sequence[Any], text: str) -> Parsed:
     try:
         taken = _taken(given)
         return Parsed(list(taken.rules), list(taken.filters), [])
-    except Exception:
+    except Exception:  # some document's; which one, and why, is found and told below
         found = Parsed([], [], [])
     shared: list[Any] = []
+    before: list[Any] = []  # the rule that `action: repeat` goes on from, with the repeats since
     for each, line in zip(given, lines_of(text, given), strict=True):
-        if isinstance(each, dict) and each.get("action") in {"global", "reset", "repeat"}:
-            shared = [each] if each["action"] == "global" else []
+        action = each.get("action") if isinstance(each, dict) else None
+        if action in {"global", "reset"}:
+            shared, before = [each] if action == "global" else [], []
             continue
+        before = [*before, each] if action == "repeat" else [each]
         try:
-            taken = _taken([*shared, each])
+            taken = _taken([*shared, *before])
         except Exception as error:
             title = str(each.get("title") or "") if isinstance(each, dict) else ""
             found.refused.append((title, said(error), 0 if title else line))
         else:
-            found.rules.extend(taken.rules)
+            found.rules.extend(taken.rules[-1:])
             found.filters.extend(taken.filters)
     return found
 

@@ -28,6 +28,7 @@ from muniment.sources.useragent import describe
 
 __all__ = [
     "ACTOR",
+    "ACTOR_SQL",
     "DEVICE",
     "ENTITIES",
     "RECORD",
@@ -72,7 +73,7 @@ ENTITIES: Final = frozenset(
 )  # fmt: skip
 """Columns an alert is told from."""
 
-_ACTOR_SQL: Final = (
+ACTOR_SQL: Final = (
     "multiIf(actor_id != '', toString(actor_id), actor_name != '', toString(actor_name), toString(actor_email))"
 )
 _ADDRESS_SQL: Final = "replaceOne(IPv6NumToString(events.src_ip), '::ffff:', '')"
@@ -221,7 +222,8 @@ class Batch(Sequence[Row]):
 
     def has_texts(self, names: Iterable[str]) -> bool:
         """Were these read as columns (`Wanted`)?"""
-        return all(name == DEVICE or self._column_of(name) in self._columns for name in names)
+        parts = (part for name in names for part in (_DEVICE_COLUMNS if name == DEVICE else (name,)))
+        return all(self._column_of(part) in self._columns for part in parts)
 
     def texts(self, name: str) -> Sequence[str]:
         """A column as texts; '' where an event says nothing."""
@@ -415,7 +417,7 @@ def _selecting(names: frozenset[str], fed: frozenset[str], with_records: int) ->
     return (
         "SELECT `index`, toUnixTimestamp64Micro(time) AS time_us, "
         f"sipHash64Keyed(({{k0:UInt64}}, {{k1:UInt64}}), {hashed}) AS shape, {shape}, "
-        f"formatRowNoNewline('JSONEachRow', {', '.join([*shown, f'{_ACTOR_SQL} AS actor'])}) AS text, {record} AS whole{_fed_sql(fed)} FROM events"
+        f"formatRowNoNewline('JSONEachRow', {', '.join([*shown, f'{ACTOR_SQL} AS actor'])}) AS text, {record} AS whole{_fed_sql(fed)} FROM events"
     )
 
 
@@ -430,6 +432,6 @@ def _selecting_columns(fed: frozenset[str]) -> str:
 
 def _fed_sql(fed: frozenset[str]) -> str:
     """Columns for correlations, but for those of the shape."""
-    special = {ACTOR: _ACTOR_SQL, "src_ip": _ADDRESS_SQL}
+    special = {ACTOR: ACTOR_SQL, "src_ip": _ADDRESS_SQL}
     names = sorted(fed.difference(SHAPE, (DEVICE,)))
     return "".join(f", {special.get(name, f'toString(`{name}`)')} AS `{_FED}{name}`" for name in names)
