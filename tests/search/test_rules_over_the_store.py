@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, cast
 
 from memory_ledger import MAPPINGS, START_NS, MemoryLedger, record
@@ -245,6 +246,48 @@ def test_rules_about_linux_processes_and_files_meet_the_records_of_auditd_that_s
         (1, "own"),
         (5, "cron"),
     ]
+
+
+_CLOUD = """
+title: A user is made
+name: made
+logsource: {product: aws, service: cloudtrail}
+detection:
+  a: {eventName: CreateUser, userIdentity.userName|contains: ann}
+  condition: a
+---
+title: A field of the record
+name: deep
+logsource: {product: muniment}
+detection:
+  a: {action: user.create, record.requestParameters.userName: bob}
+  condition: a
+"""
+
+
+def test_rules_see_what_an_envelope_carries(engine: Engine) -> None:
+    event = {
+        "eventVersion": "1.08", "eventSource": "iam.amazonaws.com", "eventName": "CreateUser", "awsRegion": "eu-1",
+        "userIdentity": {"type": "IAMUser", "userName": "anna"}, "requestParameters": {"userName": "bob"},
+        "eventTime": "2026-09-21T10:00:00Z", "sourceIPAddress": "203.0.113.7", "eventID": "e", "requestID": "r",
+    }  # fmt: skip
+    ledger, catalogue = MemoryLedger(), load()
+    projector = Projector(engine, ledger, None, mapping_set(catalogue), lambda source: AUTO)
+    ledger.append(
+        [
+            record(syslog={"hostname": "h", "app": "p", "message": json.dumps(event)}),
+            record(event=event, sourcetype="aws"),
+            record(log=json.dumps(event | {"userIdentity": {"userName": "eve"}}), stream="stdout"),
+        ]
+    )
+    projector.recover()
+    entry = catalogue["aws_cloudtrail"]
+    formats = {entry.name: (kind_of_entry(entry.sigma), taxonomy_of(entry.sigma))}
+    ready = Ready(load_rules([("rules.yml", _CLOUD)]).rules, (), formats)
+    for is_lazy in (True, False):
+        rows = ready.wanted.read(engine, "`index` >= {a:UInt64}", {"a": 0}, "ORDER BY `index`", is_lazy=is_lazy)
+        found = [(row.index, rule.name) for row, rule in ready.matches(rows, engine)]
+        assert sorted(found) == [(0, "deep"), (0, "made"), (1, "deep"), (1, "made"), (2, "deep")]
 
 
 def test_what_feeds_a_windows_rule_is_read_from_the_newest_records_once(engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,7 +14,9 @@ from memory_ledger import MAPPINGS, MemoryLedger, record
 
 from muniment.errors import StorageError, VerificationError
 from muniment.search.engine import Engine
+from muniment.search.mappings import AUTO, mapping_set
 from muniment.search.projector import Projector
+from muniment.sources.catalogue import load
 
 
 def _indexes(engine: Engine) -> list[int]:
@@ -194,3 +197,33 @@ def test_a_repair_that_fails_on_the_way_is_finished_and_never_hides_what_is_miss
     _until(lambda: projector.horizon().pending == 0)
     projector.close()
     assert _indexes(engine) == list(range(30))
+
+
+def test_what_an_envelope_carries_is_mapped_and_the_record_stays_as_it_came(engine: Engine) -> None:
+    event = '{"action": "user.delete", "actor": {"id": "anna"}, "occurred_at": "2026-09-21T10:00:00Z"}'
+    records = [
+        record(syslog={"hostname": "h1", "app": "p", "message": event, "timestamp": "Sep 21 09:00:00"}, raw=event),
+        record(log=f"{event}\n", stream="stdout", kubernetes={"host": "h2", "container_name": "c"}),
+        record(event=json.loads(event), host="h3"),
+        record(message="no envelope", host="h4"),
+        record(
+            loki={"line": '{"message": "says nothing of when"}', "ts": "1790000000000000000", "stream": {"app": "l"}}
+        ),
+        b'{"message":"raw \x01 control \x1e bytes {","log":"{\\"a\\":1}","stream":"x"}',
+    ]
+    ledger = MemoryLedger()
+    ledger.append(records[:3], source="syslog")
+    ledger.append(records[3:])
+    formats = {"syslog": "syslog"}
+    Projector(engine, ledger, None, mapping_set(load()), lambda source: formats.get(source, AUTO)).recover()
+    stored = engine.query(
+        "SELECT hex(record), format, actor_id, dst_host, app, toString(time) FROM events ORDER BY `index`"
+    ).rows
+    assert [bytes.fromhex(row[0]) for row in stored] == records
+    assert [tuple(row[1:]) for row in stored[:3]] == [
+        ("muniment", "anna", "h1", "p", "2026-09-21 10:00:00.000000"),
+        ("muniment", "anna", "h2", "c", "2026-09-21 10:00:00.000000"),
+        ("muniment", "anna", "h3", "", "2026-09-21 10:00:00.000000"),
+    ]
+    assert [row[3] for row in stored[3:5]] == ["h4", ""]
+    assert list(stored[4][4:]) == ["l", "2026-09-21 14:13:20.000000"]

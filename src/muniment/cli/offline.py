@@ -48,10 +48,11 @@ def _records(file: Path) -> list[bytes]:
 
 def draft_entry(file: Path, name: str) -> None:
     """Print a draft of a catalogue entry for the events of a file, which has been read back and is valid."""
+    from muniment.envelope import inside
     from muniment.sources.catalogue import read_entry
     from muniment.sources.draft import draft
 
-    text = draft(name, _records(file))
+    text = draft(name, [inside(record) for record in _records(file)])
     read_entry(text, f"{name}.yaml")
     console.out(text, end="", highlight=False)
 

@@ -16,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
+import re2
 
 from muniment.detect.condition import fields_of
 from muniment.detect.correlation import Correlation
 from muniment.detect.logsources import PRODUCT, Kind, Taxonomy
 from muniment.detect.rule import Rule
 from muniment.detect.shapes import SHAPE
+from muniment.envelope import ENVELOPES, opened_last
 from muniment.limits import DETECT_SHAPES_MAX
 from muniment.search.columns import COLUMNS
 from muniment.sources.useragent import describe
@@ -80,6 +82,7 @@ _ADDRESS_SQL: Final = "replaceOne(IPv6NumToString(events.src_ip), '::ffff:', '')
 _DEVICE_COLUMNS: Final = ("device_id", "device_name", "user_agent")
 _FED: Final = "fed_"
 """Before the names of columns that are read for correlations."""
+_ENVELOPES: Final[Any] = re2.compile(ENVELOPES.encode())
 _NEVER: Final = {"index", "id", "received_at", "late", "quarantine"}
 
 
@@ -201,7 +204,7 @@ class Batch(Sequence[Row]):
                 shape["class_name"],
             )
             record = self._records[place]
-            row = Row((*known, self._texts[place], record.decode("utf-8", "replace") if record else ""), shape)
+            row = Row((*known, self._texts[place], _as_read(record) if record else ""), shape)
             self._rows[place] = row
         return row
 
@@ -265,7 +268,7 @@ class Batch(Sequence[Row]):
         if wanted:
             sql = "SELECT `index`, record FROM events WHERE `index` IN {wanted:Array(UInt64)}"
             for index, record in store.query(sql, {"wanted": sorted(wanted)}).rows:
-                wanted[int(index)].record = str(record)
+                wanted[int(index)].record = _as_read(str(record).encode())
 
 
 def _strings(column: pa.ChunkedArray) -> Sequence[str]:
@@ -405,6 +408,11 @@ _PLAIN_JSON: Final = {"output_format_json_escape_forward_slashes": 0}
 
 
 @lru_cache(maxsize=64)
+def _as_read(record: bytes) -> str:
+    """A record as rules see it: what it carries beside what it says itself."""
+    return (opened_last(record) if _ENVELOPES.search(record) else record).decode("utf-8", "replace")
+
+
 def _selecting(names: frozenset[str], fed: frozenset[str], with_records: int) -> str:
     shown = [
         f"{_ADDRESS_SQL} AS src_ip" if name == "src_ip" else f"`{name}`"

@@ -82,13 +82,14 @@ class PersonalText:
 
 @dataclass(frozen=True, slots=True)
 class SealPlan:
-    """All personal places of one source."""
+    """All personal places of one source. `opens`: they are looked for inside of envelopes, too (see `muniment.envelope`)."""
 
     fields: tuple[PersonalField, ...] = ()
     texts: tuple[PersonalText, ...] = ()
+    opens: bool = False
 
     @classmethod
-    def compile(cls, rows: Iterable[Mapping[str, str]]) -> SealPlan:
+    def compile(cls, rows: Iterable[Mapping[str, str]], *, opens: bool = False) -> SealPlan:
         """From rows of the catalogue: {path, kind, subject} or {text, pattern, kind, subject}."""
         fields: list[PersonalField] = []
         texts: list[PersonalText] = []
@@ -105,25 +106,28 @@ class SealPlan:
                 texts.append(_text(row, kind))
             else:
                 raise RejectedError("a personal field has a path, or a text and a pattern")
-        return cls(tuple(fields), tuple(texts))
+        return cls(tuple(fields), tuple(texts), opens)
 
     def to_bytes(self) -> bytes:
         """For another process; `from_bytes` reads it."""
         texts = [(t.path, t.pattern.pattern, t.kind, t.value, t.subject, t.spelling) for t in self.texts]
-        return msgspec.msgpack.encode(([(f.path, f.kind, f.subject) for f in self.fields], texts))
+        return msgspec.msgpack.encode(([(f.path, f.kind, f.subject) for f in self.fields], texts, self.opens))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> SealPlan:
         """The plan another process has."""
-        fields, texts = msgspec.msgpack.decode(data, type=_Wire)
+        fields, texts, opens = msgspec.msgpack.decode(data, type=_Wire)
         return cls(
             tuple(PersonalField(path, kind, subject) for path, kind, subject in fields),
             tuple(PersonalText(path, _pattern(text), kind, *rest) for path, text, kind, *rest in texts),
+            opens,
         )
 
 
 _Path = tuple[Step, ...]
-_Wire = tuple[list[tuple[_Path, str, _Path | None]], list[tuple[_Path, str, str, int | str, int | str | None, str]]]
+_Wire = tuple[
+    list[tuple[_Path, str, _Path | None]], list[tuple[_Path, str, str, int | str, int | str | None, str]], bool
+]
 
 
 def _pattern(text: str) -> Any:

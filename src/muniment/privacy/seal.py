@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 import re2
 
+from muniment.envelope import ENVELOPES, Payload, payload
 from muniment.errors import RejectedError
 from muniment.limits import SEAL_MENTION_CHARS_MIN, SEAL_PATTERNS_AT_ONCE_MIN, SEAL_PATTERNS_BYTES_MAX
 from muniment.privacy.places import Reader, Spans, has_twins, spans
@@ -34,7 +35,9 @@ _NUMBERS = re.compile(rb'\$sealed"?\s*:\s*(\d{1,18})')
 _PLACEHOLDER = re.compile(rb'\{"\$sealed":(\d+)\}|\{\$sealed:(\d+)\}')
 _PLAIN = re.compile(rb'"[A-Za-z0-9][^"\\]*"')
 _BECAME_KEY = re.compile(rb"\}\s*:")
+_SAYS_SOMETHING = re.compile(rb"[0-9A-Za-z\x80-\xff]")
 _WORD = re.compile(rb"[A-Za-z_]+")
+_ENVELOPES = re2.compile(ENVELOPES.encode())
 _KEY_FOLLOWS = re.compile(rb'"\s*:')
 
 
@@ -106,6 +109,7 @@ class Sealer:
         for number, text in enumerate(plan.texts):
             at[places[text.path]].append(number)
         self._found_by = [(place, Patterns(numbers, plan.texts)) for place, numbers in at.items()]
+        self._opens = plan.opens
 
     def seal(self, record: bytes) -> tuple[bytes, Groups]:
         """The record with placeholders, and what was taken out. Unchanged when nothing personal is in it.
@@ -113,7 +117,8 @@ class Sealer:
         Raises:
             RejectedError: not one JSON object in UTF-8.
         """
-        if (plain := self._plain.seal(record)) is not None:
+        inside = payload(record) if self._opens and _ENVELOPES.search(record) is not None else None
+        if inside is None and (plain := self._plain.seal(record)) is not None:
             return plain
         found = self._reader.read(record)
         if has_twins(record, self._names):
@@ -135,14 +140,53 @@ class Sealer:
             if token not in values or not values[token].is_found_in_text:
                 values[token] = _Value(token, values[token].owner if token in values else owner, True)
                 is_plain = False
-        if not values and not odd:
+        whole = [(span, owner) for place, owner in odd.items() for span in spans(record, self._paths[place])]
+        if inside is not None:
+            for value in self._in_payload(inside):
+                if value.raw not in values or value.is_found_in_text:
+                    values[value.raw] = value
+                    is_plain = False
+            if not inside.is_escaped:
+                whole += self._odd_in(inside.body, record)
+        if not values and not whole:
             return record, {}
-        if is_plain and not odd:
+        if is_plain and not whole:
             sealed = _replace(record, values)
             if sealed is not None:
                 return sealed
-        whole = [(span, owner) for place, owner in odd.items() for span in spans(record, self._paths[place])]
         return _splice(record, list(values.values()), whole)
+
+    def _in_payload(self, inside: Payload) -> Iterator[_Value]:
+        """What is personal in a payload, as it is written in the record around it."""
+        found = self._reader.read(inside.body)
+        for _, place, subject in sorted(field for at in found for field in self._fields.get(at, ())):
+            for raw in found[place]:
+                is_string = raw[0] == 0x22
+                if raw == b'""' or (raw[0] in b"{[" and place in self._outer) or not (is_string or inside.is_escaped):
+                    continue
+                owner = self._owner(found, subject, raw)
+                if not inside.is_escaped:
+                    yield _Value(raw, owner)
+                    continue
+                # A short one only as a whole value: with the quotes around it, which are characters here.
+                text = raw[1:-1] if is_string and len(raw) >= SEAL_MENTION_CHARS_MIN + 2 else raw
+                if is_string or len(text) >= SEAL_MENTION_CHARS_MIN:
+                    yield _Value(msgspec.json.encode(text.decode()), owner, True)
+        for token, owner in self._in_texts(found):
+            for text in _spellings(token) if inside.is_escaped else ():
+                yield _Value(msgspec.json.encode(text.decode()), owner, True)
+            if not inside.is_escaped:
+                yield _Value(token, owner, True)
+
+    def _odd_in(self, body: bytes, record: bytes) -> Iterator[tuple[tuple[int, int], str]]:
+        """(place in the record, owner) of the values of a payload, an object of the record, that are no strings."""
+        found, offset = self._reader.read(body), record.find(body)
+        for at, raws in found.items():
+            for _, place, subject in self._fields.get(at, ()):
+                if raws[0][0] == 0x22 or (raws[0][0] in b"{[" and place in self._outer):
+                    continue
+                owner = self._owner(found, subject, raws[0])
+                yield from (((a + offset, b + offset), owner) for a, b in spans(body, self._paths[place]))
 
     def _in_texts(self, found: Mapping[int, Sequence[bytes]]) -> Iterator[tuple[bytes, str]]:
         """(JSON token, owner) of what patterns find in strings, in the order of the plan."""
@@ -159,7 +203,7 @@ class Sealer:
             pattern, group, subject, spelled = self._texts[number]
             for match in pattern.finditer(text):  # of bytes: the engine's offsets need not be counted in characters
                 found_value = match.group(group)
-                if found_value:
+                if found_value and _SAYS_SOMETHING.search(found_value):
                     value = found_value.decode()
                     owner = match.group(subject) if subject is not None else None
                     yield msgspec.json.encode(value), owner.decode() if owner else spelled(value)

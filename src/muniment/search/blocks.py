@@ -5,16 +5,19 @@ A block's records are clear text: what the writer had in hand, or what the keys 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from muniment.envelope import ENVELOPES, opened
 from muniment.limits import PROJECTOR_BLOCK_BYTES_MAX, PROJECTOR_BLOCK_EVENTS_MAX
+from muniment.search.mappings import AUTO, OWN
 
-__all__ = ["Block", "LedgerReader", "Unsealer", "as_arrow", "cut", "join", "ledger_blocks"]
+__all__ = ["Block", "LedgerReader", "Unsealer", "as_arrow", "cut", "join", "ledger_blocks", "with_opened"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,7 @@ def as_arrow(block: Block, format_of: Callable[[str], str], quarantine: str = ""
             ),
             "received_at": pa.array(times).cast(pa.timestamp("us", "UTC")),
             "record": records,
+            "added": pa.array(np.zeros(n, np.uint32)),
             "is_raw": _has_control_bytes(records, n),
             "earlier": pa.array(block.earlier if block.earlier is not None else [""] * n, pa.string()),
             "quarantine": pa.array([quarantine] * n, pa.string()),
@@ -154,6 +158,28 @@ def as_arrow(block: Block, format_of: Callable[[str], str], quarantine: str = ""
     )
 
 
+def with_opened(rows: pa.Table, by_content: Container[str]) -> pa.Table:
+    """Rows of a landing table, each envelope's payload in front of it; the same table where none is one.
+
+    What is inside may be of any kind: rows of formats that are found `by_content` are of format `auto` then.
+    """
+    if pc.unique(rows.column("format")).to_pylist() == [OWN]:
+        return rows
+    found = np.flatnonzero(pc.match_substring_regex(rows.column("record"), ENVELOPES).to_numpy())
+    records, added, formats = (rows.column(name).to_pylist() if len(found) else [] for name in _OPENED)
+    for k in found.tolist():
+        records[k], added[k] = opened(records[k])
+        if added[k] and formats[k] in by_content and AUTO in by_content:
+            formats[k] = AUTO
+    if not any(added):
+        return rows
+    for name, values in zip(_OPENED, (records, added, formats), strict=True):
+        field = rows.schema.field(name)
+        rows = rows.set_column(rows.schema.get_field_index(name), field, pa.array(values, field.type))
+    return rows
+
+
+_OPENED = ("record", "added", "format")
 _CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\r")
 
 

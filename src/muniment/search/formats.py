@@ -21,6 +21,7 @@ from typing import Any, Final
 import orjson
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from muniment.envelope import inside
 from muniment.errors import RejectedError, StorageError
 from muniment.search.engine import Engine
 from muniment.search.mappings import mapping_set
@@ -51,7 +52,7 @@ _GROUPED: Final = f"""
 SELECT lower(hex(sipHash64(source, format, reason, keys, program))) AS id, source, format, reason, keys, program, `index`,
     received_at, record
 FROM (
-    SELECT source, format, splitByChar(':', quarantine)[1] AS reason, if(format = 'syslog', app, '') AS program,
+    SELECT source, format, splitByChar(':', quarantine)[1] AS reason, if(format = 'syslog' OR startsWith(record, '{{"syslog"'), app, '') AS program,
         arrayStringConcat(arraySort(JSONExtractKeys(record)), ' ') AS keys, `index`, received_at, record
     FROM (
         SELECT source, format, quarantine, app, `index`, received_at, record FROM events
@@ -176,7 +177,7 @@ class Formats:
             f"SELECT `index`, record FROM ({_GROUPED}) WHERE id = {{id:String}} ORDER BY `index` DESC LIMIT {_SAMPLES}",
             {"id": group},
         ).rows
-        return [(int(index), str(record).encode()) for index, record in rows]
+        return [(int(index), inside(str(record).encode())) for index, record in rows]
 
     def _free_name(self, group: Group) -> str:
         wanted = _UNNAMED.sub("_", (group.program or group.source).lower()).strip("_")[:48] or "source"

@@ -12,10 +12,13 @@ from muniment.sources.narrowing import Narrowing
 from muniment.sources.recognition import Recogniser
 from muniment.sources.together import Together
 
-__all__ = ["AUTO", "mapping_set"]
+__all__ = ["AUTO", "OWN", "mapping_set"]
 
 AUTO = "auto"
 """The format of a source whose events are recognised one by one."""
+
+OWN: Final = "muniment"
+"""The format of our own, which is nobody's envelope."""
 
 _KEYS_MIN: Final = 60
 """A mapping of fewer keys is as good whole: to look for them costs what it saves."""

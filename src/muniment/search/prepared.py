@@ -22,7 +22,7 @@ __all__ = ["Prepared"]
 _KEPT: Final = 512
 """Statements of a node; a catalogue has some two hundred entries, a long one may stand in several forms."""
 
-_Key = tuple[int, str] | tuple[str, str] | frozenset[str]
+_Key = tuple[int, str] | tuple[str, str] | tuple[bool, frozenset[str]]
 
 
 @dataclass(slots=True)
@@ -54,10 +54,10 @@ class Prepared:
         known = self._asked(key, lambda: _Known(mapped(mapping, self._landing, wanted), mapping))
         self._command(known.made.insert_sql(f"{self._landing}_mapped", known.view))
 
-    def finished(self, filled: Collection[str]) -> str:
+    def finished(self, filled: Collection[str], has_envelopes: bool) -> str:
         """The rows of `_mapped` as those of `events`, when mappings have made the columns `filled`: a view, or a SELECT."""
-        key = frozenset(filled)
-        known = self._asked(key, lambda: _Known(finished(self._landing, key)))
+        key = (has_envelopes, frozenset(filled))
+        known = self._asked(key, lambda: _Known(finished(self._landing, filled, has_envelopes=has_envelopes)))
         return known.view or f"({known.made.sql})"
 
     def _asked(self, key: _Key, make: Callable[[], _Known]) -> _Known:

@@ -8,7 +8,7 @@ stored with the reason under `quarantine`; the stream goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from muniment.errors import BusyError, StorageError
 from muniment.event.place import Place
-from muniment.search.blocks import Block, as_arrow
+from muniment.search.blocks import Block, as_arrow, with_opened
 from muniment.search.engine import Engine, Node
 from muniment.search.prepared import Prepared
 from muniment.search.schema import (
@@ -171,7 +171,8 @@ class Replica:
     def _send(self, block: Block) -> None:
         """Each format's rows through its mapping, then all of them in one insert."""
         self._empty()
-        rows = as_arrow(block, lambda source: self.mappings.format_of(self._source_format(source)))
+        came = as_arrow(block, lambda source: self.mappings.format_of(self._source_format(source)))
+        rows = with_opened(came, self.mappings.recognise)
         formats = rows.column("format")
         by_content = [name for name in pc.unique(formats).to_pylist() if name in self.mappings.recognise]
         is_auto = pc.is_in(formats, pa.array(by_content, pa.string()))
@@ -179,23 +180,23 @@ class Replica:
             self._stage(rows)
         else:
             self._stage(rows.filter(pc.invert(is_auto)))
-            self._recognise(rows.filter(is_auto), by_content)
+            self._recognise(rows.filter(is_auto))
         found = self.engine.query(
             f"SELECT DISTINCT format FROM {self._landing}_staged ORDER BY format", node=self.node
         ).rows
         filled = frozenset[str]().union(*(self._map(str(name)) for (name,) in found))
-        self._gather(rows.num_rows, filled)
+        self._gather(rows.num_rows, filled, has_envelopes=rows is not came)
 
     def _stage(self, rows: pa.Table) -> None:
         self._is_empty = False
         if rows.num_rows:
             self.engine.insert(self.node, f"{self._landing}_staged", rows)
 
-    def _recognise(self, rows: pa.Table, by_content: Sequence[str]) -> None:
+    def _recognise(self, rows: pa.Table) -> None:
         """Rows whose format their content names: the marks of all, then the few conditions that those leave open."""
         auto = f"{self._landing}_auto"
         self.engine.insert(self.node, auto, rows)
-        for wanted in by_content:
+        for wanted in pc.unique(rows.column("format")).to_pylist():
             recogniser = self.mappings.recognise[wanted]
             sets = self.engine.query(
                 f"SELECT DISTINCT {recogniser.marks_sql} FROM {auto} WHERE format = '{wanted}'", node=self.node
@@ -224,12 +225,14 @@ class Replica:
         ).rows
         return narrows.mapping(found[0][0])
 
-    def _gather(self, count: int, filled: Collection[str]) -> None:
+    def _gather(self, count: int, filled: Collection[str], *, has_envelopes: bool = False) -> None:
         places = self._places() if self._locate is not None else {}
         parameters: dict[str, object] = {"n": count}
         if places:
             parameters |= {"addresses": list(places), "countries": list(places.values())}
-        sql = gathered_sql(self._landing, self.table, self._prepared.finished(filled), with_places=bool(places))
+        sql = gathered_sql(
+            self._landing, self.table, self._prepared.finished(filled, has_envelopes), with_places=bool(places)
+        )
         self.engine.command(sql, parameters, node=self.node)
         self._empty()
 

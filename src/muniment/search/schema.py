@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from muniment.limits import LATE_S
 from muniment.search.columns import COLUMNS, RESTORED
 from muniment.sources.columns import ANY_TIME, DERIVED
-from muniment.sources.finishing import finishing, ip_sql
+from muniment.sources.finishing import OUTSIDE_COLUMNS, finishing, ip_sql, with_outside
 from muniment.sources.together import Together
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ __all__ = [
     "words_sql",
 ]
 
+_AS_IT_CAME = "if(m.added > 0, concat('{', substring(m.record, m.added + 2)), m.record)"
 _RAW_MARK = "\\x1f"  # first byte of a rest that is the whole record, because it has control bytes itself
 _MIN_CHARS = 6
 _PART = "\\x1e"  # between the texts in which free words are looked for; no query can contain it
@@ -98,20 +99,20 @@ def _marker(number: int) -> str:
     return f"\\x{number + 1:02x}" if number < 8 else f"\\x{number + 6:02x}"  # skips TAB, LF and CR
 
 
-def _rest_sql(texts: Mapping[str, str]) -> str:
-    """The record without the texts of its columns `RESTORED`, '' for one that no row has. Exact for any bytes: see `record_sql`.
+def _rest_sql(texts: Mapping[str, str], record: str) -> str:
+    """`record` without the texts of its columns `RESTORED`, '' for one that no row has. Exact for any bytes: see `record_sql`.
 
     replaceAll(x, v, m) is undone by replaceAll(.., m, v) whenever x is free of m; a record that has any of the
     markers (`is_raw`, found by the projector) is kept whole, behind `_RAW_MARK`.
     """
-    sql = "m.record"
+    sql = record
     for number, name in enumerate(RESTORED):
         if not (text := texts[name]):
             continue
         quoted = f"concat('\"', {text}, '\"')"
         wanted = f"if(length({text}) >= {_MIN_CHARS}, {quoted}, '{_RAW_MARK}')"
         sql = f"replaceAll({sql}, {wanted}, '{_marker(number)}')"
-    return f"if(m.is_raw, concat('{_RAW_MARK}', m.record), {sql})"
+    return f"if(m.is_raw, concat('{_RAW_MARK}', {record}), {sql})"
 
 
 def record_sql() -> str:
@@ -203,10 +204,13 @@ _LANDING: Mapping[str, str] = {
     "format": "LowCardinality(String)",
     "received_at": "DateTime64(6, 'UTC')",
     "record": "String",
+    "added": "UInt32",
     "is_raw": "UInt8",
     "quarantine": "String",
     "earlier": "String",
 }
+"""`record`: as it came, or with what it carries in front (`envelope.opened`), which are `added` bytes more."""
+
 _CARRIED: Mapping[str, str] = {name: sql_type for name, sql_type in _LANDING.items() if name != "earlier"}
 """What mappings only pass on."""
 
@@ -255,11 +259,16 @@ def mapped(mapping: Mapped, landing: str, wanted: str) -> Made:
     return Made(mapping.select_sql(rows, [f"`{name}`" for name in _CARRIED]), columns)
 
 
-def finished(landing: str, filled: Collection[str]) -> Made:
+def finished(landing: str, filled: Collection[str], *, has_envelopes: bool = False) -> Made:
     """The rows of `_mapped` as those of `events`: what is made alike of all formats' rows, once for a block.
 
-    `filled`: the columns that some mapping of the block has made.
+    `filled`: the columns that some mapping of the block has made. `has_envelopes`: some row has `added` bytes; what a mapping
+    does not say of host, program and time, the envelope may.
     """
+    came = f"{landing}_mapped"
+    if has_envelopes:
+        came = with_outside(came, _MAPPED, "added > 0")
+        filled = {*filled, *OUTSIDE_COLUMNS}
     made = finishing(filled)
     values = {name: f"m.made_{name}" for name in made}
     values["id"] = "toUUIDOrZero(m.id)"
@@ -275,10 +284,10 @@ def finished(landing: str, filled: Collection[str]) -> Made:
     texts = {
         name: _of(sql, name, values[name]) if name in {*filled, "id", "time"} else "" for name, sql in RESTORED.items()
     }
-    values["rest"] = _rest_sql(texts)
+    values["rest"] = _rest_sql(texts, _AS_IT_CAME if has_envelopes else "m.record")
     stored = ", ".join(f"{values[name]} AS `{name}`" for name in _STORED)
     rows = ", ".join(["*", *(f"{sql} AS made_{name}" for name, sql in made.items())])
-    return Made(f"SELECT {stored} FROM (SELECT {rows} FROM {landing}_mapped) AS m", _STORED)
+    return Made(f"SELECT {stored} FROM (SELECT {rows} FROM {came}) AS m", _STORED)
 
 
 _STORED: Mapping[str, str] = {**{column.name: column.sql_type for column in COLUMNS.values()}, "rest": "String"}

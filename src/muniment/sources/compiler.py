@@ -147,7 +147,7 @@ def _unwrapped_sql(keys: Sequence[str]) -> str:
     inner = f"JSONExtract(record, {quote(f'Tuple({kinds})')})"
     texts = f"[{', '.join(f'tupleElement(w, {quote(key)})' for key in keys)}]"
     objects = rf"arrayFilter(x -> match(x, '^\\s*\\{{\\s*\"') AND isValidJSON(x), {texts})"
-    bodies = "arrayMap(x -> substring(trimBoth(x), 2, length(trimBoth(x)) - 2), o)"
+    bodies = r"arrayMap(x -> extract(x, '(?s)\\{(.*)\\}'), o)"
     whole = f"concat(substring(record, 1, length(trimRight(record)) - 1), ',', arrayStringConcat({bodies}, ','), '}}')"
     chosen = f"arrayElement(arrayMap(o -> if(empty(o), record, {whole}), [{objects}]), 1)"
     return f"arrayElement(arrayMap(w -> {chosen}, [{inner}]), 1)"

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
+from muniment.envelope import OUTSIDE
 from muniment.sources import ocsf_schema
 from muniment.sources.columns import ANY_TIME
 from muniment.sources.sql import EMPTY, array, quote
 from muniment.sources.times import time_sql
 
-__all__ = ["finishing", "ip_sql"]
+__all__ = ["OUTSIDE_COLUMNS", "finishing", "ip_sql", "with_outside"]
 
 _SEVERITIES: Final = {
     0: "unknown",
@@ -39,6 +40,27 @@ def finishing(filled: Collection[str]) -> dict[str, str]:
     if {*filled} >= _NUMBERS:
         made |= _names()
     return made
+
+
+def with_outside(rows: str, filled: Collection[str], is_opened: str) -> str:
+    """`rows`, which have the columns `filled` and `record`, with what an envelope says (`muniment.envelope`) where a mapping says nothing.
+
+    `is_opened`: over a row, whether its record was an envelope. The rows have all columns of `OUTSIDE_COLUMNS` then.
+    """
+    said = {name: f"JSONExtractString(record, '{OUTSIDE}', '{key}')" for name, key in OUTSIDE_COLUMNS.items()}
+    times = [name for name in ("time", ANY_TIME) if name in filled]
+    replaced, added = [], []
+    for name, sql in said.items():
+        is_empty = [f"{each} = ''" for each in (times if name == ANY_TIME else [name] if name in filled else [])]
+        own = name if name in filled else EMPTY
+        value = f"if({' AND '.join([is_opened, *is_empty])}, {sql}, {own}) AS {name}"
+        (replaced if name in filled else added).append(value)
+    chosen = ["*" + (f" REPLACE ({', '.join(replaced)})" if replaced else ""), *added]
+    return f"(SELECT {', '.join(chosen)} FROM {rows})"
+
+
+OUTSIDE_COLUMNS: Final = {"dst_host": "host", "app": "app", ANY_TIME: "time"}
+"""The columns that an envelope may fill, and what it calls them."""
 
 
 def ip_sql(text: str) -> str:

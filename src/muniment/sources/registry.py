@@ -24,6 +24,7 @@ from muniment.sources.people import without_covered
 __all__ = ["AUTO", "SOURCE_ID", "Counters", "Privacy", "SourceInfo", "SourceRegistry"]
 
 AUTO: Final = "auto"
+_OWN: Final = "muniment"
 SOURCE_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 Privacy = Literal["clear", "sealed"]
 _TITLE_CHARS_MAX = 200
@@ -207,8 +208,14 @@ class SourceRegistry:
         format = info.format if info else AUTO
         plan = self._plans.get(format)
         if plan is None:
-            plan = self._plans[format] = SealPlan.compile(self.personal(format))
+            whole = AUTO if self._is_by_content(format) else format
+            plan = self._plans.get(whole) or SealPlan.compile(self.personal(whole), opens=whole != _OWN)
+            self._plans |= {whole: plan, format: plan}
         return plan
+
+    def _is_by_content(self, format: str) -> bool:
+        """Any system's records may be inside of those of the format."""
+        return format == AUTO or any(entry.inside == format for entry in self._catalogue.values())
 
     def personal(self, format: str) -> list[dict[str, str]]:
         """The personal rows of a format, and of all that may be found by content under it.
@@ -216,11 +223,8 @@ class SourceRegistry:
         Of several entries that name a place the one that is recognised first says whose it is: the reader for everything
         comes last. What mappings read people by comes after all that is named.
         """
-        entries = [
-            entry
-            for name, entry in self._catalogue.items()
-            if format in (AUTO, name) or self._catalogue[name].inside == format
-        ]
+        is_by_content = self._is_by_content(format)
+        entries = [entry for name, entry in self._catalogue.items() if name == format or is_by_content]
         rows: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
         entries.sort(key=lambda entry: entry.rank)
         named = [row for entry in entries for row in entry.personal]

@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from muniment.envelope import OUTSIDE, opened
 from muniment.limits import RECORD_BYTES_MAX
 from muniment.sources.catalogue import Catalogue, Entry, Sample
 from muniment.sources.columns import COLUMNS, DERIVED
 from muniment.sources.compiler import CompiledMapping, compile_entry
-from muniment.sources.finishing import finishing
+from muniment.sources.finishing import OUTSIDE_COLUMNS, finishing, with_outside
 from muniment.sources.ocsf import to_ocsf
 from muniment.sources.ocsf_schema import problems
 from muniment.sources.recognition import Recogniser
@@ -103,6 +104,7 @@ def explain(
     """Records through recognition (or the named entry) and mapping, in their order; `earlier` is what `Recollection` says
     of each. Many at once: a mapping is planned once for all records it reads.
     """
+    came, records = records, [opened(record)[0] for record in records]
     said = earlier or [""] * len(records)
     for start, end in _chunks(records):
         part = list(records[start:end])
@@ -116,7 +118,7 @@ def explain(
                 received_at=received_at, source=source, earlier=[said[start + k] for k in places],
             )  # fmt: skip
             columns |= zip(places, found, strict=True)
-        for k, record in enumerate(part):
+        for k, record in enumerate(came[start:end]):
             read = catalogue[chosen[k]]
             known = {
                 "source": source,
@@ -155,10 +157,14 @@ def map_records(
     `mapping`: one that does for these records, instead of the whole.
     """
     whole = mapping or compile_entry(entry)
-    rows = whole.select_sql(_rows(records, received_at, source, earlier), ["received_at"])
-    made = finishing(whole.columns)
+    rows = f"({whole.select_sql(_rows(records, received_at, source, earlier), ['received_at', 'record'])})"
+    filled = {*whole.columns}
+    if any(f'"{OUTSIDE}":'.encode() in record for record in records):
+        rows = with_outside(rows, filled, f"position(record, '\"{OUTSIDE}\":') > 0")
+        filled |= OUTSIDE_COLUMNS.keys()
+    made = finishing(filled)
     named = ", ".join(f"{sql} AS made_{name}" for name, sql in made.items())
-    result = client.query(f"SELECT *, {named} FROM ({rows})", settings=_SETTINGS)
+    result = client.query(f"SELECT *, {named} FROM {rows}", settings=_SETTINGS)
     found = [dict(zip(result.column_names, map(_plain, row), strict=True)) for row in result.result_rows]
     return [
         {name: row.get(f"made_{name}" if name in made else name, empty) for name, empty in _EMPTY.items()}

@@ -1,0 +1,246 @@
+"""The event inside what carried it: a record is often the envelope of a shipper, with the event in it as an object or as text.
+
+A line of syslog that is JSON, a container's line in `log`, an event collector's `event`, a CloudEvent's `data`, the body
+of an OpenTelemetry log record, a line of Loki: whoever reads a record by its content reads what is inside as if it had been
+sent by itself. `payload` finds it; `opened` is the record with the payload's members in front of its own, from which the
+record as it came can be cut again. Pure. The record that the ledger keeps is never changed.
+
+What may be inside is decided by the form of the envelope, not by the payload, and a payload may not say what only we
+say of a record (`_OURS`), such as the host that a line of syslog came from. Stops at one level: an envelope
+inside an envelope stays closed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+__all__ = ["ENVELOPES", "OUTSIDE", "Payload", "inside", "opened", "opened_last", "payload"]
+
+ENVELOPES: Final = (
+    r"\"\{|\"@cee|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"event\"|\"stream\"| stdout | stderr "
+)
+"""An RE2 pattern that stands in every record with a payload, and in few others."""
+
+OUTSIDE: Final = "$outside"
+"""The key under which `opened` says what the envelope knows: `host`, `app` and `time`, as texts."""
+
+_OURS: Final = frozenset(("syslog", "peer", "tls_subject", "$quarantine", "$raw", "$raw_b64", OUTSIDE))
+_COLLECTOR: Final = frozenset(("time", "host", "source", "sourcetype", "index", "event", "fields"))
+_TEXTS: Final = (
+    "message", "log", "msg", "line", "@message", "MESSAGE", "body", "textPayload", "_raw", "short_message", "full_message",
+)  # fmt: skip
+_CARRIERS: Final = frozenset(("syslog", "otel", "loki", "specversion", "detail-type"))
+_SHIPPERS: Final = frozenset(
+    ("@timestamp", "@version", "time", "timestamp", "ts", "date", "_time", "host", "hostname", "source", "source_type", "sourcetype", "index",
+     "agent", "beat", "ecs", "event", "fields", "tags", "type", "input", "log", "level", "severity", "file", "path", "offset",
+     "stream", "logtag", "docker", "container", "container_name", "kubernetes", "cloud", "labels", "metadata", "service",
+     "logger", "id", *_TEXTS)
+)  # fmt: skip
+"""What shippers write around an event; an outer key beside these that is inside, too, belongs to an event of its own."""
+_COOKIE: Final = re.compile(r"\s*(?:@cee:|\S+ (?:stdout|stderr) [FP] )\s*")
+_CONTAINER: Final = re.compile(r"\S+ (?:stdout|stderr) [FP] ")
+_BARE: Final = re.compile(r"(?<=[:,\[{ ])\{\$sealed:(\d+)\}(?=\s*[,:}\]])")
+_Place = tuple[str, ...]
+_HOSTS: Final[tuple[_Place, ...]] = (
+    ("syslog", "hostname"), ("otel", "resource", "host.name"), ("_HOSTNAME",), ("host",), ("host", "name"),
+    ("hostname",), ("kubernetes", "host"), ("kubernetes", "node_name"), ("kubernetes", "node", "name"),
+    ("loki", "stream", "host"), ("loki", "stream", "hostname"), ("loki", "stream", "instance"), ("agent", "hostname"),
+)  # fmt: skip
+_APPS: Final[tuple[_Place, ...]] = (
+    ("syslog", "app"), ("otel", "resource", "service.name"), ("SYSLOG_IDENTIFIER",), ("service", "name"),
+    ("kubernetes", "container_name"), ("kubernetes", "container", "name"), ("container_name",), ("container", "name"),
+    ("loki", "stream", "app"), ("loki", "stream", "service_name"), ("loki", "stream", "container"), ("loki", "stream", "job"),
+)  # fmt: skip
+_MOMENTS: Final[tuple[_Place, ...]] = (
+    ("syslog", "timestamp"), ("otel", "timeUnixNano"), ("otel", "observedTimeUnixNano"), ("loki", "ts"), ("@timestamp",), ("time",),
+    ("timestamp",), ("_time",), ("__REALTIME_TIMESTAMP",),
+)  # fmt: skip
+_TIMES: Final = frozenset(("@timestamp", "time", "timestamp", "_time"))
+_TIMES_BELOW: Final = ("timestamp", "timeUnixNano", "observedTimeUnixNano", "ts")
+_KNOWING: Final = frozenset(place[0] for place in (*_HOSTS, *_APPS, *_MOMENTS))
+_OUTSIDE: Final = (("host", _HOSTS), ("app", _APPS), ("time", _MOMENTS))
+_NOTHING: Final = msgspec.Raw(b'""')
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """`body`: the text of one JSON object, not empty; of a plain line, `{"message": line}`. `is_escaped`: what is in its
+    strings stands in the record within a string, so it is escaped once more there. `place`: where it stood.
+    """
+
+    body: bytes
+    is_escaped: bool
+    place: str
+
+
+def payload(record: bytes) -> Payload | None:
+    """What is inside a record, a valid JSON object; None where it is no envelope, or closed.
+
+    >>> payload(b'{"log":"{\\\\"user\\\\":\\\\"anna\\\\"}\\\\n","stream":"stdout"}')
+    Payload(body=b'{"user":"anna"}', is_escaped=True, place='log')
+    """
+    try:
+        return _payload(_MEMBERS.decode(record))
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _payload(outer: Mapping[str, msgspec.Raw]) -> Payload | None:
+    value, is_line, place = _value(outer)
+    if not value:
+        return None
+    if value[:1] == b"{":
+        return _allowed(Payload(value, False, place), outer)
+    if value[:1] != b'"':
+        return None
+    text: str = orjson.loads(value)
+    if cookie := _COOKIE.match(text):
+        is_line = is_line or not cookie.group().lstrip().startswith("@cee:")
+        text = text[cookie.end() :]
+    text = text.strip()
+    if text[:1] == "{" and text[-1:] == "}":
+        return _allowed(Payload(body, True, place), outer) if (body := _good(text)) is not None else None
+    return Payload(orjson.dumps({"message": text}), False, place) if is_line and text else None
+
+
+def inside(record: bytes) -> bytes:
+    """The text of the payload, of a record that is no envelope the record: what an entry is drafted from."""
+    found = payload(record)
+    return record if found is None else found.body
+
+
+def opened(record: bytes) -> tuple[bytes, int]:
+    r"""The record with its payload's members first, and how many bytes were put behind the first brace; 0: it is no envelope.
+
+    For readers to whom the first of two equal keys counts; the text that was opened and the envelope's times count as gone. `b"{" + text[1 + n:]`
+    is the record as it came.
+
+    >>> opened(b'{"log":"{\\"a\\":1}","stream":"stdout"}')
+    (b'{"a":1,"log":"","$outside":{},"log":"{\\"a\\":1}","stream":"stdout"}', 29)
+    """
+    added = _added(record)
+    return (b"{%b,%b" % (added, record[1:]), len(added) + 1) if added else (record, 0)
+
+
+def opened_last(record: bytes) -> bytes:
+    """The record with its payload's members behind its own: for readers to whom the last of two equal keys counts."""
+    added = _added(record)
+    return b"%b,%b}" % (record.rstrip()[:-1], added) if added else record
+
+
+def _added(record: bytes) -> bytes:
+    """The members of the payload, and what the envelope says of it; b'' without one."""
+    try:
+        outer = _MEMBERS.decode(record)
+    except (msgspec.DecodeError, RecursionError):
+        return b""
+    found = _payload(outer)
+    if found is None or record[:1] != b"{":
+        return b""
+    own = _MEMBERS.decode(found.body)
+    known = {key: orjson.loads(bytes(outer[key])) for key in _KNOWING & outer.keys()}
+    outside = {name: text for name, places in _OUTSIDE if (text := _first(known, places))}
+    gone = {
+        **(_without(outer, found.place) if found.is_escaped else {}),
+        **dict.fromkeys(_TIMES & outer.keys(), b'""'),
+    }
+    members = [found.body.strip()[1:-1].strip()]
+    members += [b'"%b":%b' % (key.encode(), rest) for key, rest in gone.items() if key not in own]
+    return b",".join((*members, b'"%b":%b' % (OUTSIDE.encode(), orjson.dumps(outside))))
+
+
+def _without(outer: Mapping[str, msgspec.Raw], place: str) -> dict[str, bytes]:
+    """The member of the envelope that the payload was at, without it and the envelope's own time."""
+    key, _, below = place.partition(".")
+    if not below:
+        return {key: b'""'}
+    around = _MEMBERS.decode(outer[key])
+    return {key: msgspec.json.encode(around | dict.fromkeys({below, *_TIMES_BELOW} & around.keys(), _NOTHING))}
+
+
+def _value(outer: Mapping[str, msgspec.Raw]) -> tuple[bytes, bool, str]:
+    """The JSON text of what may be inside, b'' for nothing; whether it is an event although it is no JSON; its key."""
+    if "syslog" in outer:
+        return _below(outer["syslog"], "message"), False, "syslog.message"
+    if "otel" in outer:
+        return _below(outer["otel"], "body"), _says_only_where(_below(outer["otel"], "attributes")), "otel.body"
+    if "loki" in outer:
+        return _below(outer["loki"], "line"), True, "loki.line"
+    if "specversion" in outer:
+        return bytes(outer.get("data", b"")), False, "data"
+    if "detail-type" in outer:
+        return bytes(outer.get("detail", b"")), False, "detail"
+    if "event" in outer and outer.keys() <= _COLLECTOR:
+        return bytes(outer["event"]), True, "event"
+    for key in _TEXTS:
+        value = bytes(outer.get(key, b""))
+        if value[:1] == b'"' and (b"{" in value[:80] or b" std" in value[:80]):
+            return value, key == "log" and "stream" in outer, key
+    return bytes(outer.get("log", b"")) if "stream" in outer else b"", True, "log"
+
+
+def _says_only_where(attributes: bytes) -> bool:
+    """Attributes of a log record that tell its file alone (`log.file.path`): else the record is an event, its body a sentence."""
+    return attributes[:1] != b"{" or all(name.startswith("log.") for name in _MEMBERS.decode(attributes))
+
+
+def _below(raw: msgspec.Raw, key: str) -> bytes:
+    try:
+        return bytes(_MEMBERS.decode(raw).get(key, b""))
+    except msgspec.ValidationError:  # no object
+        return b""
+
+
+def _good(text: str) -> bytes | None:
+    """A text as one JSON object, no key twice; values that were sealed or erased in it are texts."""
+    if _is_good(text):
+        return text.encode()
+    quoted = _BARE.sub(r'"{$sealed:\1}"', text)
+    return quoted.encode() if quoted != text and _is_good(quoted) else None
+
+
+def _is_good(text: str) -> bool:
+    try:
+        document = orjson.loads(text)
+        if type(document) is not dict:
+            return False
+        written, body = orjson.dumps(document), text.encode()  # what survives it has no key twice
+        if written != body and written != body.replace(b'": ', b'":').replace(b", ", b","):
+            json.loads(text, object_pairs_hook=_once, parse_int=str, parse_float=str)
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return True
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise ValueError("a key stands twice")
+
+
+def _allowed(found: Payload, outer: Mapping[str, msgspec.Raw]) -> Payload | None:
+    """What is inside, unless it says what is ours to say, or what an envelope that is an event itself says."""
+    members = _MEMBERS.decode(found.body).keys()
+    is_event = _CARRIERS.isdisjoint(outer) and not outer.keys() & members <= _SHIPPERS
+    return found if members and _OURS.isdisjoint(members) and not is_event else None
+
+
+def _first(known: Mapping[str, Any], places: tuple[_Place, ...]) -> str:
+    for place in places:
+        if place[0] not in known:
+            continue
+        value: Any = known
+        for key in place:
+            value = value.get(key) if type(value) is dict else None
+        if type(value) is str and value:
+            return value
+        if type(value) in {int, float} and places is _MOMENTS:
+            return str(value)
+    return ""

@@ -1,0 +1,175 @@
+"""What a shipper carries is read, and sealed, as if it had come by itself: every JSON sample and line of the catalogue, in every envelope."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from muniment.envelope import payload
+from muniment.privacy.plan import SealPlan
+from muniment.privacy.seal import Sealer, unseal
+from muniment.sources.catalogue import Catalogue, load
+from muniment.sources.testing import Explained, explain
+from muniment.wire.syslog import origin_suffix, syslog_record
+
+Wrap = Callable[[str], bytes]
+_PEER = origin_suffix(transport="udp", peer="10.0.0.1")
+
+
+def _dumped(wrap: Callable[[str], Mapping[str, Any]]) -> Wrap:
+    return lambda text: json.dumps(wrap(text)).encode()
+
+
+_SYSLOG: dict[str, Wrap] = {
+    "syslog": lambda text: syslog_record(f"<134>Nov 23 06:36:01 h1 prog[1]: {text}".encode(), _PEER)[0],
+    "syslog, with a cookie": lambda text: syslog_record(
+        f"<134>1 2026-11-23T06:36:01Z h1 prog 1 - - @cee: {text}".encode(), _PEER
+    )[0],
+    "a file shipper": _dumped(
+        lambda text: {
+            "@timestamp": "2026-11-23T06:36:05Z",
+            "message": text,
+            "log": {"offset": 1},
+            "agent": {"type": "x"},
+        }
+    ),
+    "an event collector": _dumped(lambda text: {"time": 1795415761, "host": "h3", "event": json.loads(text)}),
+}
+_ANY: dict[str, Wrap] = {
+    "a container": _dumped(lambda text: {"log": f"{text}\n", "stream": "stdout", "time": "2026-11-23T06:36:05Z"}),
+    "a container runtime": _dumped(lambda text: {"message": f"2026-11-23T06:36:05.1Z stdout F {text}"}),
+    "an event collector, text": _dumped(lambda text: {"time": "1795415761", "sourcetype": "x", "event": text}),
+    "OpenTelemetry": _dumped(
+        lambda text: {"otel": {"body": text, "attributes": {"log.file.name": "x"}, "resource": {"service.name": "svc"}}}
+    ),
+    "Loki": _dumped(lambda text: {"loki": {"line": text, "ts": "1795415761000000000", "stream": {"job": "x"}}}),
+}
+_COLUMNS = (
+    "action",
+    "class_uid",
+    "outcome",
+    "actor_name",
+    "actor_id",
+    "actor_email",
+    "src_ip",
+    "target_id",
+    "severity_id",
+)
+
+
+def _objects() -> list[str]:
+    found = []
+    for entry in load().values():
+        for sample in entry.samples:
+            document = json.loads(sample.record)
+            is_line = isinstance(document.get("message"), str) and len(document) <= 3
+            if not sample.earlier and "syslog" not in document and not payload(sample.record) and not is_line:
+                found.append(sample.record.decode().strip())
+    return found
+
+
+def _lines() -> list[str]:
+    messages = [
+        json.loads(sample.record) for entry in load().values() for sample in entry.samples if not sample.earlier
+    ]
+    return [
+        each["message"].strip()
+        for each in messages
+        if each.keys() <= {"message", "host"} and isinstance(each["message"], str) and each["message"].strip()[0] != "{"
+    ]
+
+
+OBJECTS, LINES = _objects(), _lines()
+
+
+@pytest.fixture(scope="module")
+def objects_alone(catalogue: Catalogue, client: Any) -> list[Explained]:
+    return list(explain(catalogue, [text.encode() for text in OBJECTS], client))
+
+
+@pytest.fixture(scope="module")
+def lines_alone(catalogue: Catalogue, client: Any) -> list[Explained]:
+    return list(explain(catalogue, [json.dumps({"message": text}).encode() for text in LINES], client))
+
+
+def _told(found: Explained, alone: Explained) -> tuple[object, ...]:
+    """What is to be alike; the time where the event has one."""
+    has_time = alone.columns["time"] != "2026-11-23T12:00:00.000000Z"
+    return found.entry, *(found.columns[name] for name in _COLUMNS), found.columns["time"] if has_time else ""
+
+
+@pytest.mark.parametrize("name", [*_SYSLOG, *_ANY])
+def test_an_object_is_read_as_if_it_had_come_alone(
+    name: str, catalogue: Catalogue, client: Any, objects_alone: list[Explained]
+) -> None:
+    assert len(OBJECTS) > 300
+    wrap = (_SYSLOG | _ANY)[name]
+    inside = explain(catalogue, [wrap(text) for text in OBJECTS], client)
+    for text, alone, found in zip(OBJECTS, objects_alone, inside, strict=True):
+        assert _told(found, alone) == _told(alone, alone), text
+        assert not found.problems
+
+
+@pytest.mark.parametrize("name", _ANY)
+def test_a_line_is_read_as_if_a_file_shipper_had_sent_it(
+    name: str, catalogue: Catalogue, client: Any, lines_alone: list[Explained]
+) -> None:
+    assert len(LINES) > 60
+    inside = explain(catalogue, [_ANY[name](text) for text in LINES], client)
+    for text, alone, found in zip(LINES, lines_alone, inside, strict=True):
+        assert _told(found, alone) == _told(alone, alone), text
+
+
+def test_host_program_and_time_are_the_envelopes_where_the_event_names_none(catalogue: Catalogue, client: Any) -> None:
+    record = _SYSLOG["syslog"]('{"user": "anna", "action": "invoice.pay"}')
+    (found,) = explain(catalogue, [record], client)
+    assert [found.columns[name] for name in ("dst_host", "app", "action", "actor_name", "time")] == [
+        "h1", "prog", "invoice.pay", "anna", "2026-11-23T06:36:01.000000Z",
+    ]  # fmt: skip
+
+
+_ROWS = {json.dumps(row, sort_keys=True): row for e in load().values() for row in (*e.personal, *e.people)}.values()
+_SEALER = Sealer(SealPlan.compile(_ROWS, opens=True))
+
+
+@pytest.mark.parametrize("name", [*_SYSLOG, *_ANY])
+def test_who_is_hidden_alone_is_hidden_in_every_envelope(name: str) -> None:
+    wrap = (_SYSLOG | _ANY)[name]
+    for text in OBJECTS:
+        _, alone = _SEALER.seal(text.encode())
+        sealed, groups = _SEALER.seal(record := wrap(text))
+        taken = {str(k).encode(): raw for group in groups.values() for k, raw in group.items()}
+        assert unseal(sealed, taken) == record
+        values = {raw[1:-1].decode() for group in alone.values() for raw in group.values() if raw[:1] == b'"'}
+        left = json.dumps(json.loads(sealed), ensure_ascii=False)
+        for value in values:
+            if len(value) >= 6 and "\\" not in value:
+                assert f'"{value}"' not in left.replace('\\"', '"'), text
+
+
+def test_short_names_numbers_and_escapes_in_a_text_are_hidden_too() -> None:
+    document = {
+        "user": {"name": "Bo", "email": "bö.mül@example.com", "id": 4711234},
+        "userName": 'Ann "Q" Müller',
+        "n": "Bo",
+    }
+    for text in (json.dumps(document), json.dumps(document, ensure_ascii=False), json.dumps(document, indent=1)):
+        for wrap in _ANY.values():
+            sealed, groups = _SEALER.seal(record := wrap(text))
+            taken = {str(k).encode(): raw for group in groups.values() for k, raw in group.items()}
+            assert unseal(sealed, taken) == record
+            left = json.dumps(json.loads(sealed), ensure_ascii=False)
+            assert not [value for value in ("Bo", "example", "ller") if value in left], left
+            inside = payload(sealed)
+            assert inside is not None, sealed
+            assert json.loads(inside.body)["user"]["name"].startswith("{$sealed:")
+
+
+def test_a_person_has_one_owner_alone_and_inside() -> None:
+    text = '{"user": {"email": "Anna@example.com", "name": "Anna Schmidt"}, "action": "x.y"}'
+    _, alone = _SEALER.seal(text.encode())
+    for name, wrap in (_SYSLOG | _ANY).items():
+        assert alone.keys() <= _SEALER.seal(wrap(text))[1].keys(), name

@@ -1,0 +1,144 @@
+"""What is inside of an envelope is found, and the envelope is never changed."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from muniment.envelope import ENVELOPES, OUTSIDE, opened, opened_last, payload
+
+_EVENT = {"eventName": "CreateUser", "user": {"email": "anna@example.com"}}
+_LINE = "Failed password for anna from 203.0.113.7 port 22 ssh2"
+
+
+def _text(document: object) -> bytes:
+    return json.dumps(document).encode()
+
+
+_INSIDE: dict[str, Any] = {
+    "syslog": lambda text: {"syslog": {"hostname": "h", "app": "p", "message": text}, "raw": f"<14>{text}"},
+    "syslog, with a cookie": lambda text: {"syslog": {"hostname": "h", "app": "p", "message": f"@cee: {text}"}},
+    "a file shipper": lambda text: {"@timestamp": "2026-11-23T06:36:01Z", "message": text, "host": {"name": "h"}},
+    "a container": lambda text: {"log": f"{text}\n", "stream": "stderr", "kubernetes": {"host": "h"}},
+    "a container runtime": lambda text: {"message": f"2026-11-23T06:36:01.1Z stdout F {text}", "host": "h"},
+    "an event collector": lambda text: {"event": text, "host": "h", "sourcetype": "x"},
+    "OpenTelemetry": lambda text: {"otel": {"body": text, "attributes": {}, "resource": {"host.name": "h"}}},
+    "Loki": lambda text: {"loki": {"line": text, "ts": "1", "stream": {"host": "h"}}},
+    "a CloudEvent": lambda text: {"specversion": "1.0", "data": text, "host": "h"},
+    "the journal": lambda text: {"MESSAGE": text, "_HOSTNAME": "h"},
+}
+
+
+@pytest.mark.parametrize("inside", _INSIDE.values(), ids=_INSIDE)
+def test_an_event_in_a_text_is_read_as_if_it_were_alone(inside: Any) -> None:
+    record = _text(inside(json.dumps(_EVENT)))
+    found = payload(record)
+    assert found is not None
+    assert found.is_escaped
+    assert json.loads(found.body) == _EVENT
+    assert re.search(ENVELOPES, record.decode())
+    first = json.loads(opened(record)[0], object_pairs_hook=lambda pairs: dict(reversed(pairs)))
+    last = json.loads(opened_last(record))
+    assert first | _EVENT == first == last
+    assert first[OUTSIDE]["host"] == "h"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"event": _EVENT, "host": "h"},
+        {"otel": {"body": _EVENT, "attributes": {"a": 1}}},
+        {"specversion": "1.0", "data": _EVENT},
+        {"detail-type": "x", "detail": _EVENT, "time": "2026-11-23T06:36:01Z"},
+    ],
+)
+def test_an_event_that_is_an_object_is_taken_as_it_stands(record: dict[str, Any]) -> None:
+    found = payload(_text(record))
+    assert found is not None
+    assert (json.loads(found.body), found.is_escaped) == (_EVENT, False)
+
+
+@pytest.mark.parametrize("name", ["a container", "a container runtime", "an event collector", "OpenTelemetry", "Loki"])
+def test_a_line_of_text_is_read_as_a_message(name: str) -> None:
+    found = payload(_text(_INSIDE[name](_LINE)))
+    assert found is not None
+    assert json.loads(found.body) == {"message": _LINE}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"message": _LINE},
+        {"syslog": {"message": _LINE}},
+        {"otel": {"body": _LINE, "attributes": {"event.name": "user.login"}}},
+        {"message": "{}"},
+        {"message": '{"a": 1, "a": 2}'},
+        {"message": '{"a": NaN}'},
+        {"message": '{"a": 1'},
+        {"message": '["a", {"b": 1}]'},
+        {"syslog": {"hostname": "h", "message": '{"syslog": {"hostname": "forged"}}'}},
+        {"syslog": {"message": json.dumps({"peer": "203.0.113.7"})}},
+        {"event": {"$quarantine": {"reason": "forged"}}},
+        {"action": "user.delete", "actor": {"id": "a"}, "message": '{"action": "user.read"}'},
+        {"syslog": "x"},
+        {"otel": None},
+        {"event": 7},
+    ],
+)
+def test_what_is_no_event_or_claims_too_much_stays_closed(record: dict[str, Any]) -> None:
+    text = _text(record)
+    assert payload(text) is None
+    assert opened(text) == (text, 0)
+    assert opened_last(text) == text
+
+
+def test_what_was_sealed_inside_can_still_be_read() -> None:
+    body = '{"id":{$sealed:1},"ids":[{$sealed:2}, {$sealed:3}],"name":"{$sealed:4}"}'
+    found = payload(_text({"message": body}))
+    assert found is not None
+    assert json.loads(found.body) == {"id": "{$sealed:1}", "ids": ["{$sealed:2}", "{$sealed:3}"], "name": "{$sealed:4}"}
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["a", "message", "log", "event", "host", "syslog", "data", "time", "b c", 'q"']),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+_DOCUMENTS = st.dictionaries(
+    st.sampled_from(
+        ["message", "log", "event", "syslog", "otel", "loki", "data", "specversion", "stream", "host", "action"]
+    ),
+    _JSON | _JSON.map(json.dumps) | st.builds(lambda value: {"message": json.dumps(value), "body": value}, _JSON),
+    max_size=5,
+)
+
+
+@settings(deadline=None)
+@given(_DOCUMENTS, st.booleans())
+def test_any_record_can_be_had_back_and_stays_json(document: dict[str, Any], is_compact: bool) -> None:
+    record = json.dumps(document, separators=(",", ":") if is_compact else None).encode()
+    text, added = opened(record)
+    assert b"{" + text[1 + added :] == record
+    assert type(json.loads(text)) is dict
+    assert type(json.loads(opened_last(record))) is dict
+    if added:
+        assert re.search(ENVELOPES, record.decode())
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=60))
+def test_bytes_that_are_no_record_are_left_alone(data: bytes) -> None:
+    text, added = opened(data)
+    assert b"{" * bool(added) + text[bool(added) + added :] == data
