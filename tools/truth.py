@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from muniment.envelope import opened
 from muniment.sources.catalogue import Catalogue, load
 from muniment.sources.testing import Recollection, local_client, map_records, recognise
 from muniment.wire.syslog import syslog_record
@@ -41,7 +42,7 @@ class Reader:
         found: list[tuple[str, Row]] = []
         said = Recollection(self._catalogue).of(records)
         for start in range(0, len(records), 400):
-            part = list(records[start : start + 400])
+            part = [opened(record)[0] for record in records[start : start + 400]]
             names = recognise(self._catalogue, part, self._client)
             columns: list[Row] = [{} for _ in part]
             for name in sorted(set(names)):

@@ -49,7 +49,8 @@ def with_outside(rows: str, filled: Collection[str], is_opened: str) -> str:
     """
     said = {name: f"JSONExtractString(record, '{OUTSIDE}', '{key}')" for name, key in OUTSIDE_COLUMNS.items()}
     times = [name for name in ("time", ANY_TIME) if name in filled]
-    replaced, added = [], []
+    replaced: list[str] = []
+    added: list[str] = []
     for name, sql in said.items():
         is_empty = [f"{each} = ''" for each in (times if name == ANY_TIME else [name] if name in filled else [])]
         own = name if name in filled else EMPTY
