@@ -21,10 +21,12 @@ from typing import Any, Final
 import msgspec
 import orjson
 
+from muniment.windows_xml import as_object
+
 __all__ = ["ENVELOPES", "OUTSIDE", "Payload", "inside", "opened", "opened_last", "payload"]
 
 ENVELOPES: Final = (
-    r"\"\{|\"@cee|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"event\"|\"stream\"| stdout | stderr "
+    r"\"\{|\"@cee|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"event\"|\"stream\"| stdout | stderr |<Event[ >]"
 )
 """An RE2 pattern that stands in every record with a payload, and in few others."""
 
@@ -73,12 +75,13 @@ _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 @dataclass(frozen=True, slots=True)
 class Payload:
     """`body`: the text of one JSON object, not empty; of a plain line, `{"message": line}`. `is_escaped`: what is in its
-    strings stands in the record within a string, so it is escaped once more there. `place`: where it stood.
+    strings stands in the record within a string, so it is escaped once more there. `place`: where it stood. `is_rewritten`: the record has its values within one string, in another form than JSON.
     """
 
     body: bytes
     is_escaped: bool
     place: str
+    is_rewritten: bool = False
 
 
 def payload(record: bytes) -> Payload | None:
@@ -106,6 +109,8 @@ def _payload(outer: Mapping[str, msgspec.Raw]) -> Payload | None:
         is_line = is_line or not cookie.group().lstrip().startswith("@cee:")
         text = text[cookie.end() :]
     text = text.strip()
+    if text[:6] == "<Event" and (event := as_object(text)) is not None:
+        return Payload(orjson.dumps(event), False, place, is_rewritten=True)
     if text[:1] == "{" and text[-1:] == "}":
         return _allowed(Payload(body, True, place), outer) if (body := _good(text)) is not None else None
     return Payload(orjson.dumps({"message": text}), False, place) if is_line and text else None
@@ -149,7 +154,7 @@ def _added(record: bytes) -> bytes:
     known = {key: orjson.loads(bytes(outer[key])) for key in _KNOWING & outer.keys()}
     outside = {name: text for name, places in _OUTSIDE if (text := _first(known, places))}
     gone = {
-        **(_without(outer, found.place) if found.is_escaped else {}),
+        **(_without(outer, found.place) if found.is_escaped or found.is_rewritten else {}),
         **dict.fromkeys(_TIMES & outer.keys(), b'""'),
     }
     members = [found.body.strip()[1:-1].strip()]
@@ -182,7 +187,7 @@ def _value(outer: Mapping[str, msgspec.Raw]) -> tuple[bytes, bool, str]:
         return bytes(outer["event"]), True, "event"
     for key in _TEXTS:
         value = bytes(outer.get(key, b""))
-        if value[:1] == b'"' and (b"{" in value[:80] or b" std" in value[:80]):
+        if value[:1] == b'"' and (b"{" in value[:80] or b" std" in value[:80] or b"<Event" in value[:8]):
             return value, key == "log" and "stream" in outer, key
     return bytes(outer.get("log", b"")) if "stream" in outer else b"", True, "log"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -173,3 +174,82 @@ def test_a_person_has_one_owner_alone_and_inside() -> None:
     _, alone = _SEALER.seal(text.encode())
     for name, wrap in (_SYSLOG | _ANY).items():
         assert alone.keys() <= _SEALER.seal(wrap(text))[1].keys(), name
+
+
+# --- Windows events as XML ----------------------------------------------------------------------------------------------
+
+
+def _as_xml(document: Mapping[str, Any]) -> str:
+    """The event that an EVTX tool made JSON of, as Windows renders it."""
+    root = ElementTree.Element("Event", xmlns="http://schemas.microsoft.com/win/2004/08/events/event")
+    for name, value in document["Event"].items():
+        if name == "EventData":
+            data = ElementTree.SubElement(root, name)
+            for key, text in (value or {}).items():
+                if isinstance(text, dict):
+                    for one in text["#text"] if isinstance(text["#text"], list) else [text["#text"]]:
+                        ElementTree.SubElement(data, "Data").text = str(one)
+                else:
+                    ElementTree.SubElement(data, "Data", Name=key).text = str(text)
+        elif name != "#attributes":
+            _add(root, name, value)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _add(parent: ElementTree.Element, name: str, value: Any) -> None:
+    child = ElementTree.SubElement(parent, name)
+    if isinstance(value, dict):
+        for key, text in value.get("#attributes", {}).items():
+            child.set(key, str(text))
+        child.text = str(value["#text"]) if "#text" in value else None
+        for key, inner in value.items():
+            if key[0] != "#":
+                _add(child, key, inner)
+    elif value is not None:
+        child.text = str(value)
+
+
+_EVENTS = [text for text in OBJECTS if text.startswith('{"Event":{"#attributes"')]
+
+
+@pytest.mark.parametrize("name", ["syslog", "a file shipper", *_ANY])
+def test_a_windows_event_as_xml_is_read_as_the_event(
+    name: str, catalogue: Catalogue, client: Any, objects_alone: list[Explained]
+) -> None:
+    assert len(_EVENTS) > 2
+    wrap = (_SYSLOG | _ANY)[name]
+    alone = {text: objects_alone[OBJECTS.index(text)] for text in _EVENTS}
+    inside = explain(catalogue, [wrap(_as_xml(json.loads(text))) for text in _EVENTS], client)
+    for text, found in zip(_EVENTS, inside, strict=True):
+        assert _told(found, alone[text]) == _told(alone[text], alone[text]), text
+
+
+def test_people_in_xml_are_hidden_as_it_spells_them() -> None:
+    event = {
+        "System": {"EventID": 4625, "Channel": "Security"},
+        "EventData": {"TargetUserName": "Bo & Co", "IpAddress": "203.0.113.7"},
+    }
+    for wrap in (_SYSLOG["syslog"], _SYSLOG["a file shipper"], *_ANY.values()):
+        sealed, groups = _SEALER.seal(record := wrap(_as_xml({"Event": event})))
+        taken = {str(k).encode(): raw for group in groups.values() for k, raw in group.items()}
+        assert unseal(sealed, taken) == record
+        assert b"Bo &" not in sealed
+        assert b"203.0.113.7" not in sealed
+        inside = payload(sealed)
+        assert inside is not None
+        assert b"{$sealed:" in inside.body
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<Event><System>",
+        "<Event>no system</Event>",
+        "<Events><Event/></Events>",
+        '<!DOCTYPE a [<!ENTITY b "c">]><Event><System>&b;</System></Event>',
+        '<Event><System><Provider Name="Linux-Sysmon"/></System></Event>',
+    ],
+)
+def test_xml_that_is_no_windows_event_stays_text(text: str) -> None:
+    found = payload(json.dumps({"message": text}).encode())
+    assert found is None

@@ -12,6 +12,7 @@ Stops at: other spellings of a person than the value itself (a nickname, another
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections import defaultdict
@@ -165,6 +166,9 @@ class Sealer:
                 if raw == b'""' or (raw[0] in b"{[" and place in self._outer) or not (is_string or inside.is_escaped):
                     continue
                 owner = self._owner(found, subject, raw)
+                if inside.is_rewritten:
+                    yield from (_Value(text, owner, True) for text in _in_markup(raw) if _SAYS_SOMETHING.search(text))
+                    continue
                 if not inside.is_escaped:
                     yield _Value(raw, owner)
                     continue
@@ -239,6 +243,12 @@ def unseal(record: bytes, values: Mapping[bytes, bytes]) -> bytes:
         return raw if whole else raw[1:-1]
 
     return _PLACEHOLDER.sub(restored, record)
+
+
+def _in_markup(raw: bytes) -> set[bytes]:
+    """A string as it may be written in XML."""
+    text = str(msgspec.json.decode(raw))
+    return {msgspec.json.encode(html.escape(text, quote=quoted)) for quoted in (True, False)} | {raw}
 
 
 def _as_text(raw: bytes) -> str:
