@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from muniment.errors import RejectedError
 from muniment.web.backend import Viewer
+from muniment.web.refused import Refused, refused
 from muniment.web.site import Site, redirect
 from muniment.web.times import ago, clock_text, span_text
 
@@ -166,6 +167,7 @@ class NoticesView:
     source: str
     actions: tuple[ChannelRow, ...] = ()
     tested: Tested | None = None
+    refused: Refused | None = None
 
 
 def _hid(quiet: Quiet, now: int) -> str:
@@ -191,6 +193,9 @@ class NoticePages:
 
     async def page(self, request: Request, viewer: Viewer) -> Response:
         """Channels, routes, letters and silences."""
+        return await self._page(request, viewer)
+
+    async def _page(self, request: Request, viewer: Viewer, told: Refused | None = None, status: int = 200) -> Response:
         found, quiet = await self._backend.notices(viewer), await self._backend.silences(viewer)
         now = self._site.backend.now_ns()
         letters = [self._letter(request, each, now) for each in found.notifications[:_SHOWN]]
@@ -221,36 +226,49 @@ class NoticePages:
                 for each in found.actions
             ),
             _tested(request.query_params.get("tested", ""), found),
+            told,
         )
         shell = self._site.shell(request, "Who is told", "alerts", json_url="/api/v1/notifications")
-        return self._site.render("notices.html", shell, view)
+        return self._site.render("notices.html", shell, view, status)
 
     async def silence(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Add a silence."""
         hours = fields.get("hours", "")
-        await self._backend.silence(
-            viewer, source=fields.get("source", ""), reason=fields.get("reason", ""),
-            hours=int(hours) if hours.isdecimal() and len(hours) < 5 else 0, severity_max=fields.get("severity_max", "high"),
-        )  # fmt: skip
+        try:
+            await self._backend.silence(
+                viewer, source=fields.get("source", ""), reason=fields.get("reason", ""),
+                hours=int(hours) if hours.isdecimal() and len(hours) < 5 else 0, severity_max=fields.get("severity_max", "high"),
+            )  # fmt: skip
+        except RejectedError as error:
+            return await self._page(request, viewer, refused("silence", error, fields), error.status)
         return redirect("/notices#silences")
 
     async def end(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
-        """End a silence."""
+        """End a silence; one that is over says so where the silences are."""
         number = fields.get("number", "")
-        if not number.isdecimal() or len(number) > 12:
-            raise RejectedError("there is no such silence", field="number", status=404)
-        await self._backend.end_silence(viewer, int(number))
+        try:
+            if not number.isdecimal() or len(number) > 12:
+                raise RejectedError("there is no such silence", status=404)
+            await self._backend.end_silence(viewer, int(number))
+        except RejectedError as error:
+            return await self._page(request, viewer, _whole("end", error, fields), error.status)
         return redirect("/notices#silences")
 
     async def revive(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Send a dead letter again."""
-        await self._backend.revive(viewer, fields.get("notice", "")[:64], fields.get("channel", "")[:64])
+        try:
+            await self._backend.revive(viewer, fields.get("notice", "")[:64], fields.get("channel", "")[:64])
+        except RejectedError as error:
+            return await self._page(request, viewer, _whole("again", error, fields), error.status)
         return redirect("/notices")
 
     async def test(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Send a test; the page then says what became of it."""
         channel = fields.get("channel", "")[:64]
-        await self._backend.test(viewer, channel)
+        try:
+            await self._backend.test(viewer, channel)
+        except RejectedError as error:
+            return await self._page(request, viewer, _whole("test", error, fields), error.status)
         return redirect(f"/notices?tested={quote(channel, safe='')}")
 
     def _letter(self, request: Request, each: Delivery, now: int) -> LetterRow:
@@ -271,6 +289,11 @@ class NoticePages:
         elif not url and not each.notice_id.startswith(("test_", "summary_")):
             url = f"/orders/{each.notice_id}"
         return LetterRow(each, url, ago(at, now), clock_text(at, self._site.look(request).zone), words)
+
+
+def _whole(form: str, error: RejectedError, fields: dict[str, str]) -> Refused:
+    """A form of one button: what was refused is about it as a whole."""
+    return refused(form, RejectedError(error.reason), fields)
 
 
 def _channel(name: str, found: Notices, now: int, idle: str = "") -> ChannelRow:
