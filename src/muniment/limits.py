@@ -321,6 +321,9 @@ DETECT_LATENESS_S: Final = 3_600
 DETECT_WARM_UP_EVENTS_MAX: Final = 500_000
 """Matches of base rules read again at a start, newest first; 20 s of work."""
 
+TRIAL_EVENTS_MAX: Final = 100_000
+"""Events of one trial of `muniment rules test`; a rule that needs more to be tried is tried over history."""
+
 CORRELATION_GROUPS_MAX: Final = 100_000
 """Combinations of values one correlation watches (addresses of a botnet, all accounts); 100 MB with ten matches each."""
 
