@@ -206,8 +206,9 @@ def _run_trials(paths: Sequence[Path], loaded: Loaded, as_json: bool) -> None:
         for path in paths
         for f in (sorted(path.rglob("*.events.yml")) if path.is_dir() else [path.with_suffix(".events.yml")])
     ]
-    rows, broken = [], []
-    names = {each.name or each.title for each in (*loaded.rules, *loaded.correlations)}
+    rows: list[dict[str, Any]] = []
+    broken: list[dict[str, str]] = []
+    names = {r.name or r.title for r in loaded.rules} | {c.name or c.title for c in loaded.correlations}
     for file in filter(Path.exists, files):
         try:
             trials = read_trials(_read(file).decode("utf-8", "replace"), str(file))
