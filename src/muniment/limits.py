@@ -319,7 +319,16 @@ DETECT_LATENESS_S: Final = 3_600
 """How late an event may come and still be put into the windows it belongs to; shippers are seldom away for longer."""
 
 DETECT_WARM_UP_EVENTS_MAX: Final = 500_000
-"""Matches of base rules read again at a start, newest first; 20 s of work."""
+"""Matches of each base rule read again at a start or for a back-test, newest first; 20 s of work."""
+
+DETECT_HISTORY_PART_EVENTS: Final = 100_000
+"""So many matches of history are in memory at once, some 100 MB; all of seven busy rules at once were 900 MB."""
+
+DETECT_HISTORY_STEP: Final = 8_192
+"""Matches of history are counted by so many records of the ledger, to see where a part ends; a granule of the store."""
+
+TRIAL_EVENTS_MAX: Final = 100_000
+"""Events of one trial of `muniment rules test`; a rule that needs more to be tried is tried over history."""
 
 CORRELATION_GROUPS_MAX: Final = 100_000
 """Combinations of values one correlation watches (addresses of a botnet, all accounts); 100 MB with ten matches each."""

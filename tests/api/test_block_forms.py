@@ -68,8 +68,8 @@ def test_a_range_typed_as_an_address_is_previewed_as_a_range(ana: httpx.Client) 
     ("more", "words"),
     [
         ({"reason": "   "}, "say why: the next reader will ask"),
-        ({"reason": ""}, "fill it in"),
-        ({"hours": "0"}, "Expected `int` &gt;= 1"),
+        ({"reason": ""}, "Reason: fill it in"),
+        ({"hours": "0"}, "a number of 1 or more"),
         ({"preview": "1.x"}, "look at the preview of exactly this block first"),
     ],
 )
@@ -176,8 +176,14 @@ def test_an_event_leads_to_the_pages_of_its_address_and_its_account(server: Live
     assert "/entities/" not in server.session("rea", "reader").get(f"/events/{index}").text
 
 
+def test_an_empty_form_names_its_field_and_says_it_there(ana: httpx.Client) -> None:
+    page = ana.get("/blocks/new", params={"kind": "address", "v": " "}).text
+    form = page.split('<form method="get" action="/blocks/new"')[1].split("</form>")[0]
+    assert '<p class="wrong" id="refused" role="alert">Address, range, account or key: fill it in</p>' in form
+    assert page.count('id="refused"') == 1
+
+
 def test_a_form_that_is_refused_says_that_nothing_was_changed(ana: httpx.Client) -> None:
-    csrf = {"csrf": ana.headers["x-csrf-token"]}
-    answer = ana.post("/alerts/states", data=csrf | {"pick.1": "x", "state": "resolved", "back": "/alerts"})
+    answer = ana.post("/saved", data={"csrf": ana.headers["x-csrf-token"], "q": "x" * 5_000})
     assert answer.status_code == 400
     assert "Nothing was changed. Go back, mend it and send it again." in answer.text

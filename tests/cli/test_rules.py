@@ -83,3 +83,16 @@ def test_what_is_no_event_is_named(tmp_path: Path) -> None:
     assert "cannot read it" in _run("check", str(tmp_path / "nothing.yml")).stderr
     (tmp_path / "empty").mkdir()
     assert "no rule file" in _run("check", str(tmp_path / "empty")).stderr
+
+
+def test_a_broken_trial_file_is_named_and_stops_no_other(tmp_path: Path) -> None:
+    (tmp_path / "shop.yml").write_text(RULE)
+    (tmp_path / "a.events.yml").write_text("- name: one\n  finds: []\n  events:\n    - {actoin: x}\n")
+    (tmp_path / "b.events.yml").write_text("- name: two\n  finds: [no_such]\n  events:\n    - {action: x}\n")
+    done = _run("test", str(tmp_path))
+    assert done.returncode == 2, done.stdout
+    assert f"{tmp_path}/a.events.yml:4:8" in done.stdout
+    assert "there is no column 'actoin' in an event; did you mean action?" in done.stdout
+    assert "b.events.yml:1  two" in done.stdout
+    assert "missed no_such; no rule that runs is called no_such" in done.stdout
+    assert "trials: 1, wrong: 1" in done.stdout

@@ -55,13 +55,35 @@ def test_every_rule_says_what_to_do_and_what_it_is_tagged_with() -> None:
             assert any(tag.startswith("iso27001.") for tag in rule.tags), rule.title
 
 
+GOOD = "- name: one\n  finds: []\n  events:\n    - {action: user.login}\n"
+
+
 @pytest.mark.parametrize(
-    ("text", "words"),
-    [("a: [", "expected"), ("x: 1", "list"), ("- {name: n}", "events"), ("- {name: n, finds: [], events: [{oops: 1}]}", "no column 'oops'")],
+    ("text", "where", "words"),
+    [
+        ("- name: [one\n", "2:1", "not YAML: "),
+        ("x: 1", "1:1", "expected a list of trials"),
+        ("", "1:1", "expected a list of trials"),
+        ("- {name: n}", "1:3", "finds is missing"),
+        ("- just words", "1:3", "a trial is a mapping of name, finds, events, places"),
+        (GOOD + GOOD.replace("finds:", "find:"), "6:3", "there is no key 'find' in a trial; did you mean finds?"),
+        (GOOD.replace("[]", "mass_export"), "2:10", "finds is a list of names of rules"),
+        (GOOD.replace("{action: user.login}", "user.login"), "4:7", "an event is a mapping"),
+        (GOOD.replace("action:", "actoin:"), "4:8", "there is no column 'actoin' in an event; did you mean action?"),
+        (GOOD.replace("user.login", "x, action: y"), "4:19", "'action' stands twice"),
+        (GOOD.replace("{action", "{repeat: many, action"), "4:16", "repeat is a whole number from 0, got 'many'"),
+        (GOOD.replace("{action", "{repeat: 1000000000, action"), "4:16", "at most 100,000 events"),
+        (GOOD.replace("{action", "{varying: actr_id, action"), "4:17", "did you mean actor_id?"),
+        (GOOD.replace("user.login", "!what x"), "4:16", "quote what is a text"),
+        (GOOD + "  places: {192.0.2.1: {contry: CH}}\n", "5:24", "there is no key 'contry' in a place; did you mean country?"),
+        (GOOD + "  places: {192.0.2.1: {city: Bern}}\n", "5:23", "a place has a country"),
+    ],
 )  # fmt: skip
-def test_a_trial_file_that_is_wrong_says_where(text: str, words: str) -> None:
-    with pytest.raises(RejectedError, match=words):
+def test_a_trial_file_that_is_wrong_says_where_and_how_to_mend_it(text: str, where: str, words: str) -> None:
+    with pytest.raises(RejectedError) as caught:
         read_trials(text, "x.events.yml")
+    assert caught.value.field == f"x.events.yml:{where}", caught.value
+    assert words in caught.value.reason
 
 
 def test_the_folder_is_complete() -> None:

@@ -107,7 +107,9 @@ def test_disjoint_elements_refuse_exactly_what_the_blocks_say(ranges: list[tuple
 @pytest.mark.parametrize(
     ("kind", "value", "words"),
     [
-        ("address", "127.0.0.1", "no host"), ("address", "not", "not an IP"), ("range", "10.0.0.0/8", "wider than /16"),
+        ("address", "127.0.0.1", "no host"), ("address", "255.255.255.255", "no host"), ("range", "0.0.0.0/16", "no host"),
+        ("range", "255.255.0.0/16", "no host"), ("address", "::ffff:240.0.0.1", "no host"),
+        ("address", "not", "not an IP"), ("range", "10.0.0.0/8", "wider than /16"),
         ("range", "::/0", "every IPv4"), ("range", "2001::/31", "wider than /32"),
         ("account", "a\u202eb", "visible"), ("account", "a\u2028b", "visible"), ("account", "a\nb", "visible"), ("account", "", "1 to"), ("person", "x", "must be one"),
     ],

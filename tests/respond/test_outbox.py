@@ -334,3 +334,43 @@ def test_what_is_held_is_not_forgotten_and_an_erased_person_is_not_in_the_summar
 
     assert outbox.gather("chat", LONG, summary) == 2
     assert [each.id for each in told[0]] == ["s1", "s2"]
+
+
+def test_what_waits_for_a_channel_that_is_gone_dies_at_the_start_and_goes_on_when_it_is_back(engine: sa.Engine) -> None:
+    before = Outbox(engine, {"mail": Receiver(), "chat": Receiver()}, at_most={"chat": 1})
+    for n in range(3):
+        before.put(notice(f"n{n}"), ["mail", "chat"], n)
+    assert {(e.channel, e.state) for e in before.entries()} == {
+        ("mail", "pending"),
+        ("chat", "pending"),
+        ("chat", "held"),
+    }
+    without = Outbox(engine, {"chat": Receiver()}, at_most={"chat": 1})
+    died, resumed = without.settle(10)
+    assert ({(each.notice_id, each.channel, each.state) for each in died}, resumed) == (
+        {(f"n{n}", "mail", "dead") for n in range(3)}, {},
+    )  # fmt: skip
+    assert without.counts() == {"dead": 3, "pending": 1, "held": 2}
+    assert {(e.ended_at, e.remark) for e in without.entries("dead")} == {(10, "the channel is no longer configured")}
+    with pytest.raises(RejectedError, match="put it back into the file"):
+        without.revive("n0", "mail", 11)
+    without.discard("n0", "mail", 12)
+    with pytest.raises(RejectedError, match="no such dead letter"):
+        without.discard("n0", "mail", 12)
+    mail = Receiver()
+    again = Outbox(engine, {"mail": mail, "chat": Receiver()}, at_most={"chat": 1})
+    assert again.settle(20) == ([], {"mail": 2})
+    again.deliver_due(20, "mail")
+    assert [each.id for each in mail.taken] == ["n1", "n2"]
+    assert again.counts() == {"delivered": 2, "discarded": 1, "pending": 1, "held": 2}
+    neither = Outbox(engine, {})
+    assert {each.notice_id for each in neither.settle(30)[0]} == {"n0", "n1", "n2"}
+    assert neither.counts() == {"dead": 3, "delivered": 2, "discarded": 1}
+
+
+def test_a_letter_that_died_of_itself_does_not_go_on_at_a_start(engine: sa.Engine) -> None:
+    outbox = Outbox(engine, {"mail": Receiver(DeliveryError("410", is_permanent=True))})
+    outbox.put(notice(), ["mail"], 0)
+    outbox.deliver_due(0)
+    assert Outbox(engine, {"mail": Receiver()}).settle(1) == ([], {})
+    assert outbox.counts() == {"dead": 1}

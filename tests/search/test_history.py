@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from memory_ledger import MAPPINGS, START_NS, MemoryLedger, record
 
+from muniment.detect import history as history_module
 from muniment.detect.correlation import Firing
 from muniment.detect.correlators import Part
 from muniment.detect.evaluate import Ready
@@ -69,6 +72,15 @@ def _came_in(engine: Engine, loaded: Loaded, start: int, ready: Ready) -> list[F
     return ready.fed_all(Part(rows, rule, places) for rule, places in ready.found(rows, engine))
 
 
+@pytest.fixture(params=["whole", "in parts"])
+def parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """History as one part, and in many."""
+    if request.param == "in parts":
+        monkeypatch.setattr(history_module, "DETECT_HISTORY_PART_EVENTS", 7)
+        monkeypatch.setattr(history_module, "DETECT_HISTORY_STEP", 3)
+
+
+@pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize("name", sorted(_CORRELATIONS))
 def test_a_back_test_of_a_correlation_finds_what_would_have_been_found(engine: Engine, name: str) -> None:
     size = _fill(engine)
@@ -82,6 +94,7 @@ def test_a_back_test_of_a_correlation_finds_what_would_have_been_found(engine: E
     assert (found.hits, sorted(found.indexes)) == (len(expected), sorted(expected))
 
 
+@pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize("name", sorted(_CORRELATIONS))
 def test_after_a_restart_correlations_know_what_came_before(engine: Engine, name: str) -> None:
     size = _fill(engine)
@@ -92,3 +105,26 @@ def test_after_a_restart_correlations_know_what_came_before(engine: Engine, name
     history.warm_up(again, START_NS // 1_000, size - 1)
     assert [f.indexes for f in _came_in(engine, loaded, size - 1, again)] == expected
     assert again.correlators["it"].n_groups == through.correlators["it"].n_groups
+
+
+def _text(at_ns: int) -> str:
+    return datetime.fromtimestamp(at_ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_a_window_that_was_over_before_a_restart_is_not_told_again(engine: Engine) -> None:
+    """Conditions that are decided when the window is over: what was decided before is not decided once more."""
+    minute_ns = 60 * 10**9
+    ledger = MemoryLedger()
+    for n, minute in enumerate((0, 66, 114)):
+        at = _text(START_NS + minute * minute_ns)
+        ledger.append([record(action="data.export", app=f"app{n}", message=str(n), time=at)])
+    Projector(engine, ledger, None, MAPPINGS).recover()
+    loaded = _loaded("silence")
+    through, again = (Ready(loaded.rules, loaded.correlations, {}) for _ in range(2))
+    _came_in(engine, loaded, 0, through)
+    before = [firing.indexes for firing in through.advanced((START_NS + 114 * minute_ns) // 1_000)]
+    assert before == [(0,)]
+    history = History(engine, {each.key: each for each in (*loaded.rules, *loaded.correlations)}.__getitem__, {})
+    history.warm_up(again, (START_NS + 116 * minute_ns) // 1_000, ledger.size)
+    later = (START_NS + 240 * minute_ns) // 1_000
+    assert [f.indexes for f in again.advanced(later)] == [f.indexes for f in through.advanced(later)] == [(1,), (2,)]

@@ -1,8 +1,10 @@
-"""Mistakes in a catalogue file are named file:line; the language does what its page says."""
+"""Mistakes in a catalogue file are named file:line:column; the language does what its page says."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from muniment.errors import RejectedError
 from muniment.sources.catalogue import Catalogue, load_over, read_entry
+from muniment.sources.located import as_plain, of_plain, read_yaml
 from muniment.sources.testing import Recollection, map_records, recognise
 
 HEAD = """\
@@ -70,8 +73,30 @@ def test_a_mistake_is_named_with_its_line(name: str) -> None:
     text, line, words = MISTAKES[name]
     with pytest.raises(RejectedError) as caught:
         _entry(text)
-    assert caught.value.field == f"demo.yaml:{line}"
+    assert re.fullmatch(rf"demo\.yaml:{line}:[1-9][0-9]*", caught.value.field), caught.value
     assert words in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("personal:\n  - {path: a, kind: shoe}\n", "9:5"),
+        ("sigma:\n  product: x\n  fields: {a: [1]}\n", "10:12"),
+        ("titel: x\n", "8:1"),
+    ],
+)
+def test_a_mistake_is_named_with_its_column(text: str, place: str) -> None:
+    with pytest.raises(RejectedError) as caught:
+        _entry(text)
+    assert caught.value.field == f"demo.yaml:{place}", caught.value
+
+
+def test_what_is_kept_of_a_file_knows_its_places(tmp_path: Path) -> None:
+    read = read_yaml("a: {b: [1, {c: 2}]}\n", "demo.yaml")
+    again = of_plain(json.loads(json.dumps(as_plain(read))))
+    assert again == read
+    assert f"{again['a']['b'][1].lines['c']}" == "1:13"
+    assert f"{again['a']['b'].lines[1]}" == "1:12"
 
 
 def test_broken_yaml_is_named_with_its_line() -> None:

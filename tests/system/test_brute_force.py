@@ -121,6 +121,8 @@ def test_from_a_real_brute_force_to_a_refusal_in_four_clicks(
             network.run(str(TOOLS["nginx"]), "-c", str(tmp_path / "nginx.conf"), "-s", "reload")
             within(10, lambda: network.get(ATTACKER) == "403", "nginx lets the attacker in")
             assert network.get(BYSTANDER) == "200"
+        for held in (f'"other", {answer.headers["etag"]}', "*"):
+            assert enforcer.get("/feeds/nginx.conf", headers={"If-None-Match": held}).status_code == 304
         unchanged = enforcer.get("/feeds/nginx.conf", headers={"If-None-Match": answer.headers["etag"]})
         assert (unchanged.status_code, unchanged.content) == (304, b"")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -21,10 +21,12 @@ from muniment.respond.silences import Hidden
 
 __all__ = ["Noticing", "ReviveBody", "SilenceBody", "TestBody", "notice_operations"]
 
+_LISTED: Final = 500
+
 
 class NotificationAnswer(msgspec.Struct, frozen=True):
     """One notification to one channel. `state`: pending, delivered, dead; held until it is told in a summary, gathered when it
-    was. Times in ns, 0: not yet.
+    was; discarded by somebody. Times in ns, 0: not yet.
     """
 
     notice_id: str
@@ -56,10 +58,13 @@ class ActionAnswer(msgspec.Struct, frozen=True):
 
 
 class NotificationListAnswer(msgspec.Struct, frozen=True):
+    """The newest of each state, the newest first; `by_state` counts all there are."""
+
     channels: list[str]
     routes: list[RouteAnswer]
     notifications: list[NotificationAnswer]
     actions: list[ActionAnswer] = []
+    by_state: dict[str, int] = {}
 
 
 class ReviveBody(msgspec.Struct, frozen=True):
@@ -112,7 +117,9 @@ def notice_operations(services: Services) -> list[Operation]:
         Operation("GET", "/api/v1/notifications", "notifications", "What was sent to whom, and what could not be", "alerts",
                   n.notifications, answer=NotificationListAnswer, tag="response"),
         Operation("POST", "/api/v1/notifications/revive", "notification_revive", "Try a dead letter again", "rules", n.revive,
-                  body=ReviveBody, answer=NotificationListAnswer, tag="response", refusals=frozenset({404})),
+                  body=ReviveBody, answer=NotificationListAnswer, tag="response", refusals=frozenset({404, 409})),
+        Operation("POST", "/api/v1/notifications/discard", "notification_discard", "Nobody wants a dead letter any more", "rules",
+                  n.discard, body=ReviveBody, answer=NotificationListAnswer, tag="response", refusals=frozenset({404})),
         Operation("POST", "/api/v1/notifications/test", "notification_test", "Send a test to one channel and wait for its answer",
                   "rules", n.test, body=TestBody, answer=TestAnswer, tag="response", refusals=frozenset({404})),
         Operation("GET", "/api/v1/silences", "silences", "What nobody is told of, why and until when", "alerts", n.silences,
@@ -131,7 +138,15 @@ class Noticing:
         self._s = services
 
     async def notifications(self, call: Call[Any, Any]) -> NotificationListAnswer:
-        entries = await self._s.blocking(self._s.outbox.entries)
+        # Of each state by itself: a dead letter must not vanish behind a thousand that were delivered since.
+        outbox = self._s.outbox
+        by_state = await self._s.blocking(outbox.counts)
+        entries = [
+            each
+            for state in by_state
+            for each in await self._s.blocking(lambda state=state: outbox.entries(state, _LISTED))  # type: ignore[misc]
+        ]
+        entries.sort(key=lambda each: -each.put_at)
         found = [NotificationAnswer(**{name: getattr(e, name) for name in type(e).__slots__}) for e in entries]
         await self._s.recorder.note(call, "notify.list", "ledger", self._s.ledger.origin, results=len(found))
         routes = [
@@ -141,12 +156,18 @@ class Noticing:
             for each in self._s.notice_routes
         ]
         actions = [ActionAnswer(name, list(types)) for name, types in self._s.actions.items()]
-        return NotificationListAnswer(list(self._s.channels), routes, found, actions)
+        return NotificationListAnswer(list(self._s.channels), routes, found, actions, by_state)
 
     async def revive(self, call: Call[Empty, ReviveBody]) -> NotificationListAnswer:
         b, now = call.body, self._s.clock()
         await self._s.blocking(lambda: self._s.outbox.revive(b.notice_id, b.channel, now))
         await self._s.recorder.note(call, "notify.revive", "channel", b.channel, notice=b.notice_id)
+        return await self.notifications(call)
+
+    async def discard(self, call: Call[Empty, ReviveBody]) -> NotificationListAnswer:
+        b, now = call.body, self._s.clock()
+        await self._s.blocking(lambda: self._s.outbox.discard(b.notice_id, b.channel, now))
+        await self._s.recorder.note(call, "notify.discard", "channel", b.channel, notice=b.notice_id)
         return await self.notifications(call)
 
     async def test(self, call: Call[Empty, TestBody]) -> TestAnswer:

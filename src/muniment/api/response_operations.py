@@ -422,7 +422,8 @@ class Responding:
         tag = etag(name, blocks)
         headers = HEADERS | {"ETag": tag, "Cache-Control": "no-cache"}
         self._s.blocks.note_fetch(name, call.identity.name, now)
-        if tag in call.headers.get("if-none-match", ""):
+        held = call.headers.get("if-none-match", "")
+        if tag in held or held.strip() == "*":
             return Response(None, 304, headers)
         await self._s.recorder.note(call, "feed.fetch", "feed", name, results=len(blocks))
         return Response(rendered(name, blocks, now), 200, headers, feed.media_type)

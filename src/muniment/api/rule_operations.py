@@ -291,9 +291,8 @@ class Ruling:
         try:
             made = self._s.rules.exempt(b.rule, b.query, b.reason, call.identity.id, now + b.days * 86_400 * 10**9)
         except RejectedError as error:
-            raise RejectedError(
-                error.reason, field=error.field or "query", column=error.column, status=error.status
-            ) from None
+            field = "query" if error.field in {"", "q"} else error.field
+            raise RejectedError(error.reason, field=field, column=error.column, status=error.status) from None
         await self._s.recorder.note(call, "rule.exempt", "rule", b.rule or "all", b.reason, query=b.query, days=b.days)
         return _exception(made, now)
 

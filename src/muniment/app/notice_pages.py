@@ -38,5 +38,9 @@ class NoticePagesBackend:
         body = checked({"notice_id": notice_id, "channel": channel}, ReviveBody)
         await self._noticing.revive(self._pages.call("rules", body=body))
 
+    async def discard(self, viewer: Viewer, notice_id: str, channel: str) -> None:
+        body = checked({"notice_id": notice_id, "channel": channel}, ReviveBody)
+        await self._noticing.discard(self._pages.call("rules", body=body))
+
     async def test(self, viewer: Viewer, channel: str) -> None:
         await self._noticing.test(self._pages.call("rules", body=checked({"channel": channel}, TestBody)))

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -29,6 +30,8 @@ __all__ = ["Notifier"]
 
 _log = logging.getLogger("muniment.notify")
 _EVERY_S: Final = 1.0
+_OF_ALERTS: Final = ("alert_", "summary_", "test_")
+"""How the ids of notices begin; other letters are orders, of which each is a record of its own."""
 _KEPT_NS: Final = 30 * 86_400 * 10**9
 _FORGET_EVERY_NS: Final = 3_600 * 10**9
 _CLOSE_S: Final = 2.0
@@ -62,7 +65,8 @@ class Notifier:
         ]
 
     def start(self) -> None:
-        """Begin to deliver."""
+        """Begin to deliver; what waits for channels that were taken out of the file is told as not deliverable."""
+        self._settle()
         for thread in self._threads:
             thread.start()
 
@@ -108,6 +112,19 @@ class Notifier:
                 self.outbox.put(notice, routing.channels, now)  # no channel: it is on the page, and nobody is told
             except AuditError as error:
                 self._told("notify.fail", {"alert": alert.uid, "reason": str(error)})
+
+    def _settle(self) -> None:
+        died, resumed = self.outbox.settle(self._now_ns())
+        gone: Counter[str] = Counter()
+        for each in died:
+            if each.notice_id.startswith(_OF_ALERTS):
+                gone[each.channel] += 1
+            else:
+                self._answered(each)
+        for channel, n in gone.items():
+            self._told("notify.deliver", {"channel": channel, "dead": n, "reason": died[0].remark})
+        for channel, n in resumed.items():
+            self._told("notify.resume", {"channel": channel, "letters": n})
 
     def _run(self, name: str) -> None:
         """One receiver's deliveries; each has a thread, so that one that hangs keeps nobody waiting."""

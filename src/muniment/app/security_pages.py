@@ -194,4 +194,8 @@ def _in_words(text: str) -> str:
         return "fill it in"
     if found := re.search(r"`str` of length <= (\d+)", text):
         return f"longer than {found[1]} characters"
+    if found := re.search(r"`int` ([<>])= (-?\d+)", text):
+        return f"a number of {found[2]} or {'more' if found[1] == '>' else 'less'}"
+    if found := re.search(r"Invalid enum value '(.*)'", text):
+        return f"{found[1]!r} is none of those to choose from"
     return text

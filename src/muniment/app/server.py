@@ -205,6 +205,7 @@ class Server:
         self.pipeline = Pipeline(self.protector, self.ledger, self.projector)
         self.pipeline.start()
         self._closing.callback(self.pipeline.close)
+        self.upkeep = Upkeep(self)
         self._open_detection()
         self.intake = Intake(self.pipeline, self.registry)
         self.recorder = Recorder(self.intake, self.clock)
@@ -212,7 +213,6 @@ class Server:
         self._closing.callback(self.readers.shutdown, wait=False, cancel_futures=True)
         self.jobs = Jobs(self.clock)
         self.status = Status(self)
-        self.upkeep = Upkeep(self)
         try:
             self.upkeep.remember()
         except AuditError as error:  # counters are for people; the store being away must not keep the doors shut
@@ -251,7 +251,10 @@ class Server:
         since = self.clock() - _RESUMED_NS
         for each in self.orders.of([]):
             if each.state == "sent" and each.asked_at > since:
-                self.notifier.order(each.order())
+                try:
+                    self.notifier.order(each.order())
+                except AuditError as error:  # a full outbox must not keep the doors shut
+                    self.upkeep.notice("order.fail", {"order": each.id, "reason": str(error)})
 
     def _forget_person(self, identifier: str, source: str) -> dict[str, int]:
         """An erased person leaves the tables beside the ledger, by every name the store knows; called before it forgets them."""
@@ -419,6 +422,7 @@ class Server:
             stack.callback(upkeep.cancel)
             await self.recorder.record("server.start", SYSTEM, targets=[{"type": "ledger", "id": self.ledger.origin}])
             yield
+            await self.upkeep.write_rest()
             await self.recorder.record("server.stop", SYSTEM, targets=[{"type": "ledger", "id": self.ledger.origin}])
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -47,7 +48,7 @@ class Upkeep:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._noticed: list[tuple[str, dict[str, object]]] = []
+        self._noticed: deque[tuple[str, dict[str, object]]] = deque()
         self.last_verified: Verified | None = None
         self._bytes = (0.0, 0)
         self._size = 0
@@ -111,17 +112,30 @@ class Upkeep:
                 )
             )
 
+    async def write_rest(self) -> None:
+        """Before a stop: what was noticed since the last time becomes records, too."""
+        try:
+            while self._noticed:
+                await self._write_down()
+        except AuditError as error:
+            _log.error("%d things that were noticed are not recorded: %s", len(self._noticed), error)
+
     async def _write_down(self) -> None:
-        noticed, self._noticed = self._noticed[:500], self._noticed[500:]
+        # One by one: other threads add to it meanwhile. What could not be written stands first the next time.
+        noticed = [self._noticed.popleft() for _ in range(min(500, len(self._noticed)))]
         if not noticed:
             return
         now = self._server.clock()
-        await self._server.recorder.record_raw(
-            [
-                own_event(action, now, actor=_ACTOR, outcome=_outcome(action, found), metadata=found)
-                for action, found in noticed
-            ]
-        )
+        try:
+            await self._server.recorder.record_raw(
+                [
+                    own_event(action, now, actor=_ACTOR, outcome=_outcome(action, found), metadata=found)
+                    for action, found in noticed
+                ]
+            )
+        except AuditError:
+            self._noticed.extendleft(reversed(noticed))
+            raise
 
     async def _end_blocks(self) -> None:
         """Blocks whose time is over; feeds left them out at the moment itself. What ended long ago is forgotten."""
@@ -250,7 +264,7 @@ def _outcome(action: str, found: Mapping[str, object]) -> str:
     """What is noticed is mostly trouble; what was delivered is not."""
     if action == "notify.deliver":
         return "failure" if {"failed", "dead"} & set(found) else "success"
-    return "success" if action in {"order.answer", "order.drop", "notify.gather"} else "failure"
+    return "success" if action in {"order.answer", "order.drop", "notify.gather", "notify.resume"} else "failure"
 
 
 def _from_record(text: str) -> Verified:

@@ -337,7 +337,7 @@ def _said(order: dict[str, Any]) -> str:
 
 @notices_app.command("list")
 def notices_list(
-    state: Annotated[str, typer.Option(help="pending, dead or delivered; empty: all.")] = "",
+    state: Annotated[str, typer.Option(help="pending, held, dead, delivered, gathered or discarded; empty: all.")] = "",
     server: Server = "",
     data: Data = "",
     as_json: AsJson = False,
@@ -347,7 +347,7 @@ def notices_list(
     if as_json:
         print_json(answer)
         return
-    if not answer["channels"]:
+    if not answer["channels"] and not answer["notifications"]:
         raise RejectedError("names no channels; nobody is told outside of the pages", field="notify")
     print_table(
         ("put", "channel", "state", "tries", "said", "notice"),
@@ -364,6 +364,13 @@ def notices_again(notice: str, channel: str, server: Server = "", data: Data = "
     """Try a dead letter again."""
     _connect(server, data).post("/api/v1/notifications/revive", {"notice_id": notice, "channel": channel})
     console.print("it is on its way again")
+
+
+@notices_app.command("discard")
+def notices_discard(notice: str, channel: str, server: Server = "", data: Data = "") -> None:
+    """Discard a dead letter: nobody wants it any more."""
+    _connect(server, data).post("/api/v1/notifications/discard", {"notice_id": notice, "channel": channel})
+    console.print("it is discarded")
 
 
 @notices_app.command("test")

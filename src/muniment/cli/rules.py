@@ -206,27 +206,51 @@ def _run_trials(paths: Sequence[Path], loaded: Loaded, as_json: bool) -> None:
         for path in paths
         for f in (sorted(path.rglob("*.events.yml")) if path.is_dir() else [path.with_suffix(".events.yml")])
     ]
-    rows = []
+    rows: list[dict[str, Any]] = []
+    broken: list[dict[str, str]] = []
+    names = {r.name or r.title for r in loaded.rules} | {c.name or c.title for c in loaded.correlations}
     for file in filter(Path.exists, files):
-        for trial in read_trials(_read(file).decode("utf-8", "replace"), str(file)):
+        try:
+            trials = read_trials(_read(file).decode("utf-8", "replace"), str(file))
+        except RejectedError as error:  # the trials of other files run all the same
+            broken.append({"where": error.field, "reason": error.reason})
+            continue
+        for trial in trials:
             found = found_by(loaded, trial)
-            rows.append({"file": file.name, "trial": trial.name, "is_right": found == trial.finds,
-                         "missed": sorted(trial.finds - found), "too_much": sorted(found - trial.finds)})  # fmt: skip
-    if not rows:
+            rows.append({"file": file.name, "line": trial.line, "trial": trial.name, "is_right": found == trial.finds,
+                         "missed": sorted(trial.finds - found), "too_much": sorted(found - trial.finds),
+                         "unknown": sorted(trial.finds - names)})  # fmt: skip
+    if not rows and not broken:
         raise RejectedError("no trial (*.events.yml) stands beside the rules", field=", ".join(map(str, paths)))
     wrong = [row for row in rows if not row["is_right"]]
     if as_json:
-        print_json({"trials": rows, "wrong": len(wrong), "rules": len(loaded.rules) + len(loaded.correlations)})
+        n_rules = len(loaded.rules) + len(loaded.correlations)
+        print_json({"trials": rows, "wrong": len(wrong), "rules": n_rules, "broken": broken})
     else:
+        for each in broken:
+            words = Text.assemble((inert(each["where"]), "bold"), "\n  ", (inert(each["reason"]), "red"))
+            console.print(words, soft_wrap=True)
         for row in wrong:
-            missed, more = ", ".join(row["missed"]), ", ".join(row["too_much"])  # type: ignore[arg-type]
-            said = "; ".join(filter(None, (missed and f"missed {missed}", more and f"found also {more}")))
-            console.print(Text.assemble((f"{row['file']}  {inert(str(row['trial']))}", "bold"), "\n  ", (said, "red")))
+            console.print(_difference(row), soft_wrap=True)
         console.print(
             f"trials: {len(rows):,}, wrong: {len(wrong):,}, rules: {len(loaded.rules) + len(loaded.correlations):,}"
         )
+    if broken:
+        raise typer.Exit(2)
     if wrong:
         raise typer.Exit(10)
+
+
+def _difference(row: dict[str, Any]) -> Text:
+    """What a trial found otherwise than it says."""
+    parts = {name: inert(", ".join(row[name])) for name in ("missed", "too_much", "unknown")}
+    said = [
+        parts["missed"] and f"missed {parts['missed']}",
+        parts["too_much"] and f"found also {parts['too_much']}",
+        parts["unknown"] and f"no rule that runs is called {parts['unknown']}",
+    ]
+    where = f"{row['file']}:{row['line']}  {inert(str(row['trial']))}"
+    return Text.assemble((where, "bold"), "\n  ", ("; ".join(filter(None, said)), "red"))
 
 
 def _load(paths: Sequence[Path]) -> Loaded:

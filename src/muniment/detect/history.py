@@ -7,22 +7,28 @@ rules as if they came in now.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from muniment.detect.alerts import SOURCE
 from muniment.detect.baseline import aggregate
 from muniment.detect.behaviour import BehaviourCorrelator, Surroundings
 from muniment.detect.candidates import Candidates, candidates
-from muniment.detect.correlation import Correlation
+from muniment.detect.correlation import Correlation, Firing
 from muniment.detect.correlators import Part
 from muniment.detect.evaluate import Ready
 from muniment.detect.logsources import PRODUCT
 from muniment.detect.match import compiled
 from muniment.detect.reading import Formats, Store
 from muniment.detect.rule import Rule
-from muniment.limits import BACKTEST_HITS_MAX, DETECT_LATENESS_S, DETECT_WARM_UP_EVENTS_MAX
+from muniment.limits import (
+    BACKTEST_HITS_MAX,
+    DETECT_HISTORY_PART_EVENTS,
+    DETECT_HISTORY_STEP,
+    DETECT_LATENESS_S,
+    DETECT_WARM_UP_EVENTS_MAX,
+)
 
 __all__ = ["BackTest", "History"]
 
@@ -91,13 +97,17 @@ class History:
                 span_s = correlation.behaviour.history_us // 1_000_000
             for each in self._needed(correlation):
                 reach_s[each.key] = max(reach_s.get(each.key, 0), span_s)
-        parts: list[Part] = []
-        for key, seconds in reach_s.items():
-            rule = ready.by_key.get(key)
-            if isinstance(rule, Rule):
-                span = _Range(below, now_us - (seconds + DETECT_LATENESS_S) * 1_000_000, None)
-                parts.append(self._found(rule, span, ready.correlations))
-        ready.fed_all(parts, among)
+        spans = [
+            (rule, _Range(below, now_us - (seconds + DETECT_LATENESS_S) * 1_000_000, None))
+            for key, seconds in reach_s.items()
+            if isinstance(rule := ready.by_key.get(key), Rule)
+        ]
+        newest = 0
+        for parts in self._in_parts(spans, ready.correlations):
+            ready.fed_all(parts, among)
+            newest = max(newest, _newest(parts))
+            for _ in ready.advanced(min(newest, now_us)):
+                pass  # it was told before the restart
 
     def _heard_for(self, ready: Ready, correlation: Correlation) -> int:
         """How many seconds back other rules look for what it finds."""
@@ -134,12 +144,13 @@ class History:
         exact = self._candidates(rule)
         if exact.is_exact:
             return self._counted(exact, span, began)
-        found = self._found(rule, span).matches
-        days = Counter(map(_day, found.times_us))
-        indexes = tuple(found.indexes[-BACKTEST_HITS_MAX:])
-        return BackTest(
-            len(found.indexes), indexes, dict(days), len(found.indexes), (time.perf_counter() - began) * 1_000
-        )
+        days: Counter[str] = Counter()
+        newest: deque[int] = deque(maxlen=BACKTEST_HITS_MAX)
+        for (part,) in self._in_parts([(rule, span)]):
+            days.update(map(_day, part.matches.times_us))
+            newest.extend(part.matches.indexes)
+        n = days.total()
+        return BackTest(n, tuple(newest), dict(days), n, (time.perf_counter() - began) * 1_000)
 
     def _candidates(self, rule: Rule) -> Candidates:
         formats = tuple(
@@ -149,15 +160,37 @@ class History:
         )
         return candidates(rule, formats or ("",))
 
-    def _found(self, rule: Rule, span: _Range, correlations: Sequence[Correlation] = ()) -> Part:
-        """Events of a rule, from the newest candidates, in the order of the ledger, with what the correlations read of them."""
-        wanted = self._candidates(rule)
+    def _in_parts(
+        self, spans: Sequence[tuple[Rule, _Range]], correlations: Sequence[Correlation] = ()
+    ) -> Iterator[list[Part]]:
+        """Events of rules, from the newest candidates, in the order of the ledger, with what the correlations read of them: as
+        they came in, so many at once as memory bears.
+        """
+        past = [_Past(self._store, rule, self._candidates(rule), span) for rule, span in spans]
+        readers = [self._reader(each.rule, correlations) for each in past]
+        ahead: Counter[int] = Counter()
+        for each in past:
+            ahead.update(each.ahead)
+        for first, last in _stretches(ahead):
+            found = [
+                self._found(each, reader, first, last, correlations)
+                for each, reader in zip(past, readers, strict=True)
+                if any(first <= step <= last for step in each.ahead)
+            ]
+            yield found
+
+    def _reader(self, rule: Rule, correlations: Sequence[Correlation]) -> Ready:
         about = [each for each in correlations if rule.key in each.rules]
-        ready = Ready((rule,), about, self._formats, around=self._around)
-        is_sure = wanted.is_exact and rule.logsource.product == PRODUCT
-        condition, parameters = span.condition()
-        rows = ready.wanted.read_newest(
-            self._store, f"{condition} AND ({wanted.sql})", {**parameters, **wanted.parameters}, DETECT_WARM_UP_EVENTS_MAX,
+        return Ready((rule,), about, self._formats, around=self._around)
+
+    def _found(self, past: _Past, ready: Ready, first: int, last: int, correlations: Sequence[Correlation]) -> Part:
+        """Events of a rule in the steps of the ledger from `first` to `last`."""
+        rule = past.rule
+        about = [each for each in correlations if rule.key in each.rules]
+        is_sure = past.candidates.is_exact and rule.logsource.product == PRODUCT
+        condition, parameters = past.condition(first, last)
+        rows = ready.wanted.read_history(
+            self._store, condition, parameters,
             has_only_columns=is_sure and bool(about) and all(ready.reads_columns(each, rule) for each in about),
         )  # fmt: skip
         places: Sequence[int] = range(len(rows))
@@ -191,13 +224,20 @@ class History:
         for each in correlations:
             if each.behaviour is not None and span.since_us is not None:
                 self._learn(ready, each, span.since_us, below=span.below)
-        parts = [self._found(rule, span, correlations) for rule in rules]
-        firings = ready.fed_all(parts)
-        newest = max((us for part in parts for us in part.matches.times_us), default=0)
+        begun: list[Firing] = []
+        newest = n_found = 0
+
+        def fired(firings: Iterable[Firing]) -> None:
+            begun.extend(each for each in firings if not each.is_more and each.correlation.key == correlation.key)
+
+        for parts in self._in_parts([(rule, span) for rule in rules], correlations):
+            if newest:
+                fired(ready.advanced(newest))
+            fired(ready.fed_all(parts))
+            newest = max(newest, _newest(parts))
+            n_found += sum(len(part.matches.indexes) for part in parts)
         longest = max(each.timespan_s for each in ready.correlations)
-        firings += ready.advanced(newest + (longest + 1) * 1_000_000)
-        n_found = sum(len(part.matches.indexes) for part in parts)
-        begun = [firing for firing in firings if not firing.is_more and firing.correlation.key == correlation.key]
+        fired(ready.advanced(newest + (longest + 1) * 1_000_000))
         days = Counter(_day(firing.last_us) for firing in begun)
         indexes = tuple(firing.indexes[-1] for firing in begun[-BACKTEST_HITS_MAX:])
         return BackTest(len(begun), indexes, dict(days), n_found, (time.perf_counter() - began) * 1_000)
@@ -209,6 +249,58 @@ class History:
         for name in rule.rules:
             below += [each for each in self._needed(self._rule_of(name)) if each not in below]
         return [*below, rule]
+
+
+class _Past:
+    """The candidates of one rule in a range: `ahead` says how many there are in each step of the ledger, newest first kept."""
+
+    def __init__(self, store: Store, rule: Rule, candidates: Candidates, span: _Range) -> None:
+        self.rule, self.candidates = rule, candidates
+        condition, parameters = span.condition()
+        self._where = f"{condition} AND ({candidates.sql})"
+        self._parameters = {**parameters, **candidates.parameters}
+        rows = store.query(
+            f"SELECT intDiv(`index`, {DETECT_HISTORY_STEP}) AS step, count() FROM events WHERE {self._where} "
+            "GROUP BY step ORDER BY step DESC",
+            self._parameters,
+        ).rows
+        self.ahead: dict[int, int] = {}
+        left = DETECT_WARM_UP_EVENTS_MAX
+        for step, n in rows:
+            if left <= 0:
+                break
+            self.ahead[int(step)] = int(n)
+            left -= int(n)
+
+    def condition(self, first: int, last: int) -> tuple[str, dict[str, object]]:
+        """Those in the steps from `first` to `last`; none that are older than the newest that count."""
+        parameters = {
+            **self._parameters, "first": max(first, min(self.ahead)) * DETECT_HISTORY_STEP,
+            "end": (last + 1) * DETECT_HISTORY_STEP,
+        }  # fmt: skip
+        return f"`index` >= {{first:UInt64}} AND `index` < {{end:UInt64}} AND {self._where}", parameters
+
+
+def _stretches(ahead: Mapping[int, int]) -> Iterator[tuple[int, int]]:
+    """Steps of the ledger put together until they hold DETECT_HISTORY_PART_EVENTS.
+
+    >>> list(_stretches({7: 60_000, 3: 30_000, 9: 50_000, 4: 10_000}))
+    [(3, 7), (9, 9)]
+    """
+    steps: list[int] = []
+    held = 0
+    for step in sorted(ahead):
+        if steps and held + ahead[step] > DETECT_HISTORY_PART_EVENTS:
+            yield steps[0], steps[-1]
+            steps, held = [], 0
+        steps.append(step)
+        held += ahead[step]
+    if steps:
+        yield steps[0], steps[-1]
+
+
+def _newest(parts: Iterable[Part]) -> int:
+    return max((max(part.matches.times_us) for part in parts if part.matches.times_us), default=0)
 
 
 def _day(time_us: int) -> str:

@@ -331,21 +331,15 @@ class Wanted:
         selecting = _selecting(self._columns, self._fed, with_records)
         return self._batch(store, f"{selecting} WHERE {condition} {tail}", parameters, formats)
 
-    def read_newest(
-        self, store: Store, condition: str, parameters: Mapping[str, object], limit: int, *, has_only_columns: bool
+    def read_history(
+        self, store: Store, condition: str, parameters: Mapping[str, object], *, has_only_columns: bool
     ) -> Batch:
-        """The newest `limit` events that satisfy a condition, in the order of the ledger, with records. `has_only_columns`:
-        nothing but what correlations read of them.
+        """Events that satisfy a condition, in the order of the ledger, with records. `has_only_columns`: nothing but what
+        correlations read of them.
         """
-        count, oldest = store.query(f"SELECT count(), min(`index`) FROM events WHERE {condition}", parameters).rows[0]
-        if int(count) > limit:
-            newest = f"SELECT `index` FROM events WHERE {condition} ORDER BY `index` DESC LIMIT {limit}"
-            oldest = store.query(f"SELECT min(`index`) FROM ({newest})", parameters).rows[0][0]
-        parameters = {**parameters, "oldest": int(oldest)}
-        where = f"`index` >= {{oldest:UInt64}} AND ({condition})"
         if not has_only_columns:
-            return self.read(store, where, parameters, "ORDER BY `index`")
-        return self._batch(store, f"{_selecting_columns(self._fed)} WHERE {where}", parameters, ())
+            return self.read(store, condition, parameters, "ORDER BY `index`")
+        return self._batch(store, f"{_selecting_columns(self._fed)} WHERE {condition}", parameters, ())
 
     def _batch(self, store: Store, sql: str, parameters: Mapping[str, object], formats: Iterable[str]) -> Batch:
         given = {**parameters, "formats": sorted(formats), "k0": _KEY[0], "k1": _KEY[1]}

@@ -209,13 +209,14 @@ class RuleBook:
         return next(each for each in self.exemptions() if each.number == key[0])
 
     def end_exemption(self, number: int) -> Exemption:
-        """An exception ends now; it stays in the list."""
-        found = next((each for each in self.exemptions() if each.number == number), None)
+        """An exception ends now; it stays in the list. Raises RejectedError with status 404 when there is none that goes on."""
+        now = self._now_ns()
+        found = next((each for each in self.exemptions() if each.number == number and each.expires_at > now), None)
         if found is None:
-            raise RejectedError("there is no such exception", field="number", status=404)
+            raise RejectedError("there is no such exception that goes on", field="number", status=404)
         with self._lock, self._database.begin() as connection:
             ended = sa.update(_EXEMPTIONS).where(_EXEMPTIONS.c.number == number)
-            connection.execute(ended.values(expires_at=min(found.expires_at, self._now_ns())))
+            connection.execute(ended.values(expires_at=now))
         with self._lock:
             self._renew()
         return found

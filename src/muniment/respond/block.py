@@ -21,6 +21,8 @@ Kind = Literal["address", "range", "account", "key"]
 KINDS: Final = ("address", "range", "account", "key")
 Network = IPv4Network | IPv6Network
 _UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_NO_HOSTS: Final = (IPv4Network("0.0.0.0/8"), IPv4Network("240.0.0.0/4"))
+"""This network, and what is reserved with the broadcast address (RFC 6890)."""
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 
 
@@ -112,7 +114,8 @@ def _address(text: str) -> IPv4Address | IPv6Address:
         raise RejectedError(f"{text[:64]!r} is not an IP address", field="value") from None
     mapped = getattr(address, "ipv4_mapped", None)
     found: IPv4Address | IPv6Address = mapped if mapped is not None else address
-    if found.is_unspecified or found.is_multicast or found.is_loopback or found.is_link_local:
+    is_none = found.is_unspecified or found.is_multicast or found.is_loopback or found.is_link_local
+    if is_none or any(found in network for network in _NO_HOSTS):
         raise RejectedError(f"{found} is no host on a network", field="value")
     return found
 

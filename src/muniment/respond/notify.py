@@ -3,8 +3,10 @@
 - One row per (notice id, channel): putting the same notice in twice sends it once.
 - An attempt is counted and its successor scheduled *before* the receiver is called. Killed in between, we try again
   later: a receiver may see a notice twice, with the same id, and never none.
-- After the last attempt, or when trying again cannot help, the row is a dead letter with the last error, kept until
-  somebody revives or forgets it. Nothing is dropped in silence.
+- After the last attempt, or when trying again cannot help, the row is a dead letter with the last error, until somebody
+  revives or discards it. Nothing is dropped in silence.
+- What waits for a channel that is no longer configured is dead from the start on that finds it so; it goes on by itself when
+  the channel is there again.
 - No transaction is open while a receiver is called.
 - What was delivered keeps its row and loses its words: an order names a person, and nobody needs it any more.
 - A channel for people hears of so many notices in a while at once; what is more is held, and goes out as one summary when
@@ -54,6 +56,8 @@ _DELIVERED: Final = "delivered"
 _DEAD: Final = "dead"
 _HELD: Final = "held"
 _GATHERED: Final = "gathered"
+_DISCARDED: Final = "discarded"
+_GONE: Final = "the channel is no longer configured"
 
 _TABLE = sa.Table(
     "outbox",
@@ -74,7 +78,7 @@ _TABLE = sa.Table(
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One notification to one channel. `state` pending, delivered or dead; held until it is told with others, gathered when it
-    was. `ended_at` 0 while pending or held; `remark` is the last error, or what the receiver said beside taking it.
+    was; discarded: nobody wants it any more. `ended_at` 0 while pending or held; `remark` is the last error, or what the receiver said beside taking it.
     """
 
     notice_id: str
@@ -260,6 +264,32 @@ class Outbox:
             found = connection.execute(waiting.where(_TABLE.c.channel == channel) if channel else waiting).scalar_one()
         return None if found is None else int(found)
 
+    def settle(self, now_ns: int) -> tuple[list[Outcome], dict[str, int]]:
+        """What waits for channels that are gone becomes dead letters, and those of channels that came back go on.
+
+        Returns the letters that died, and how many go on by channel. Once at a start: channels do not change while we run.
+        """
+        with self._transaction() as connection:
+            waiting = _TABLE.c.state.in_((_PENDING, _HELD)) & _TABLE.c.channel.not_in(self.names)
+            columns = (_TABLE.c.notice_id, _TABLE.c.channel, _TABLE.c.attempts)
+            died = connection.execute(sa.select(*columns).where(waiting)).all()
+            connection.execute(_TABLE.update().where(waiting).values(state=_DEAD, ended_at=now_ns, remark=_GONE))
+            back = (
+                (_TABLE.c.state == _DEAD) & (_TABLE.c.remark == _GONE) & (_TABLE.c.notice != "")
+                & _TABLE.c.channel.in_(self.names)
+            )  # fmt: skip
+            counted = sa.select(_TABLE.c.channel, sa.func.count()).where(back).group_by(_TABLE.c.channel)
+            found = {str(channel): int(n) for channel, n in connection.execute(counted)}
+            going = {"state": _PENDING, "attempts": 0, "next_at": now_ns, "ended_at": 0, "remark": ""}
+            connection.execute(_TABLE.update().where(back).values(**going))
+        return [Outcome(row.notice_id, row.channel, _DEAD, row.attempts, _GONE) for row in died], found
+
+    def counts(self) -> dict[str, int]:
+        """How many entries there are of each state."""
+        counted = sa.select(_TABLE.c.state, sa.func.count()).group_by(_TABLE.c.state)
+        with self._transaction() as connection:
+            return {str(state): int(n) for state, n in connection.execute(counted)}
+
     def entries(self, state: str = "", limit: int = 1_000, ids: Iterable[str] | None = None) -> list[Entry]:
         """The newest entries, of one state or of all, of some notices or of all."""
         query = sa.select(*(_TABLE.c[name] for name in Entry.__slots__))
@@ -277,8 +307,13 @@ class Outbox:
         """Try a dead letter again from the start.
 
         Raises:
-            RejectedError: there is no such dead letter.
+            RejectedError: there is no such dead letter, or nobody delivers to its channel.
         """
+        if channel not in self.names and self._is_dead(notice_id, channel):
+            reason = (
+                f"{channel!r} is no longer configured: put it back into the file of `notify`, or discard the letter"
+            )
+            raise RejectedError(reason, field="channel", status=409)
         with self._transaction() as connection:
             changed = connection.execute(
                 _TABLE.update()
@@ -290,6 +325,17 @@ class Outbox:
             )  # fmt: skip
         if changed.rowcount != 1:
             raise RejectedError("there is no such dead letter", field="notice_id", status=404)
+
+    def discard(self, notice_id: str, channel: str, now_ns: int) -> None:
+        """Nobody wants a dead letter any more: its words are deleted. Raises RejectedError when there is no such one."""
+        this = (_TABLE.c.notice_id == notice_id) & (_TABLE.c.channel == channel) & (_TABLE.c.state == _DEAD)
+        with self._transaction() as connection:
+            ended = connection.execute(_TABLE.update().where(this).values(state=_DISCARDED, ended_at=now_ns, notice=""))
+        if ended.rowcount != 1:
+            raise RejectedError("there is no such dead letter", field="notice_id", status=404)
+
+    def _is_dead(self, notice_id: str, channel: str) -> bool:
+        return any(each.channel == channel and each.state == _DEAD for each in self.entries(ids=[notice_id]))
 
     def give_up(self, notice_id: str, channel: str, now_ns: int) -> None:
         """What still waits is dead: nobody needs it any more. What was delivered meanwhile stays so."""
@@ -383,7 +429,7 @@ class Outbox:
     def _deliver(self, row: _Row, now_ns: int) -> str:
         channel, performer = self._channels.get(row.channel), self._performers.get(row.channel)
         if channel is None and performer is None:
-            raise DeliveryError("the channel is no longer configured", is_permanent=True)
+            raise DeliveryError(_GONE, is_permanent=True)
         try:
             order = read_order(json.loads(row.notice)) if performer is not None else None
             notice = read_notice(row.notice) if channel is not None else None

@@ -91,7 +91,7 @@ def _condition(kind: Kind, value: str) -> tuple[str, dict[str, object]]:
         ends = {"low": f"{mapped}{network.network_address}", "high": f"{mapped}{network.broadcast_address}"}
         return "src_ip BETWEEN {low:IPv6} AND {high:IPv6}", dict(ends)
     if kind == "key":
-        return "session_id = {value:String}", {"value": value}
+        return "(session_id = {value:String} OR actor_id = {value:String})", {"value": value}
     spelt = (
         f"lowerUTF8(normalizeUTF8NFKC({name})) = {{value:String}}" for name in ("actor_id", "actor_name", "actor_email")
     )
@@ -156,7 +156,8 @@ def seen_with(engine: Engine, kind: Kind, value: str, now_ns: int, keys: Sequenc
     names = ", ".join(f"lowerUTF8(normalizeUTF8NFKC({name}))" for name in ("actor_id", "actor_name", "actor_email"))
     addresses, accounts, sessions = engine.query(
         f"SELECT groupUniqArray({limit})({_LISTED['origins']}), groupUniqArrayArray({limit})([{names}]), "
-        f"groupUniqArrayIf({limit})(toString(session_id), session_id IN {{keys:Array(String)}}) FROM events "
+        f"groupUniqArrayArray({limit})(arrayFilter(key -> has({{keys:Array(String)}}, key), "
+        "[toString(session_id), toString(actor_id)])) FROM events "
         f"WHERE {condition} AND {_ABOUT_US} AND time >= fromUnixTimestamp64Micro({{since:Int64}}, 'UTC')",
         {**parameters, "since": since, "keys": list(keys)},
     ).rows[0]

@@ -97,8 +97,10 @@ class Silence:
     def __post_init__(self) -> None:
         if not self.by.strip() or not self.reason.strip():
             raise RejectedError("a silence has somebody who wants it and a reason", field="reason")
-        if not self.sources or self.severity_max not in SEVERITIES:
-            raise RejectedError("a silence names sources and a severity", field="sources")
+        if not self.sources or not all(each.strip() for each in self.sources):
+            raise RejectedError("name a rule's title, or * for every rule", field="source")
+        if self.severity_max not in SEVERITIES:
+            raise RejectedError(f"expected one of {', '.join(SEVERITIES)}", field="severity_max")
         if not 0 < self.until_ns - self.from_ns <= SILENCE_SECONDS_MAX * 1_000_000_000:
             raise RejectedError(f"a silence ends within {SILENCE_SECONDS_MAX // 86_400} days", field="until_ns")
 
@@ -134,4 +136,10 @@ def route(notice: Notice, routes: Sequence[Route], silences: Iterable[Silence], 
 
 
 def _is_of(source: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatch.fnmatchcase(source.casefold(), pattern.casefold()) for pattern in patterns)
+    """Only `*` stands for something else: a title may have brackets in it.
+
+    >>> _is_of("Login [beta]", ["login [beta]"]), _is_of("Login b", ["login [beta]"])
+    (True, False)
+    """
+    known = source.strip().casefold()
+    return any(fnmatch.fnmatchcase(known, pattern.strip().casefold().replace("[", "[[]")) for pattern in patterns)

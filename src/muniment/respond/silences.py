@@ -51,6 +51,7 @@ class Silences:
 
     def add(self, source: str, until_ns: int, by: str, reason: str, severity_max: Severity, now_ns: int) -> Silence:
         """Keep quiet about `source` (a rule's title, with `*`) from now on. Raises RejectedError."""
+        source, reason = source.strip(), reason.strip()
         made = Silence("0", (source,), now_ns, until_ns, by, reason, severity_max)
         values = {
             "source": source, "from_ns": now_ns, "until_ns": until_ns, "by": by, "reason": reason,

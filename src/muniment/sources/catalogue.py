@@ -2,7 +2,7 @@
 
 A file says what the system is, how its events are recognised, timed and mapped to typed columns (the language is in
 `values`), which of its fields are personal, and holds real samples with the columns they must give. Everything is
-checked at loading; a mistake is named file:line. Compiling to SQL is the compiler's, running the samples the tests'.
+checked at loading; a mistake is named file:line:column. Compiling to SQL is the compiler's, running the samples the tests'.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def _read_files(texts: Mapping[str, bytes]) -> dict[str, Entry]:
 
 
 def load_over(shipped: Catalogue, folder: FilePath) -> tuple[Catalogue, tuple[str, ...]]:
-    """`shipped` with an operator's own entries over it, and what is wrong with those that were left out, file and line."""
+    """`shipped` with an operator's own entries over it, and what is wrong with those that were left out, file, line and column."""
     entries, problems = dict(shipped), []
     for path in sorted(folder.glob("*.yaml")):
         if path.exists() and not path.is_file():  # a folder; who opens a pipe waits for its writer
@@ -211,7 +211,7 @@ def load_over(shipped: Catalogue, folder: FilePath) -> tuple[Catalogue, tuple[st
 
 
 def read_entry(text: str, file: str) -> Entry:
-    """One file's entry. Raises RejectedError whose `field` is file:line."""
+    """One file's entry. Raises RejectedError whose `field` is file:line:column."""
     return _Reader(file).entry(filled(read_yaml(text, file), file, _fragments()))
 
 

@@ -80,6 +80,7 @@ def _notice_routes(site: Site, pages: NoticePages) -> list[Route]:
     return [
         Route("/notices", site.page(pages.page)),
         Route("/notices/again", site.form(pages.revive), methods=["POST"]),
+        Route("/notices/discard", site.form(pages.discard), methods=["POST"]),
         Route("/notices/test", site.form(pages.test), methods=["POST"]),
         Route("/notices/silences", site.form(pages.silence), methods=["POST"]),
         Route("/notices/silences/end", site.form(pages.end), methods=["POST"]),

@@ -160,7 +160,8 @@ def entity_query(kind: str, value: str) -> str:
     """What finds its events."""
     if kind in {"address", "range"}:
         return f"ip:{quoted(value)} -source:muniment.alerts"
-    return f"{'session_id' if kind == 'key' else 'actor'}:{quoted(value)} -source:muniment.alerts"
+    own = f"(session_id:{quoted(value)} OR actor_id:{quoted(value)})" if kind == "key" else f"actor:{quoted(value)}"
+    return f"{own} -source:muniment.alerts"
 
 
 def event_clock(us: int, zone: tzinfo) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,6 +25,7 @@ from muniment.web.chart import Chart, chart
 from muniment.web.fields import ROW_COLUMNS
 from muniment.web.order_pages import OrderRow, new_order_url, order_rows
 from muniment.web.query_text import quoted
+from muniment.web.refused import Refused, refused
 from muniment.web.rows import Row, rows
 from muniment.web.security import Alert, CountedRule, Evaluated, Risk, SecurityBackend, Step, Technique
 from muniment.web.site import Site, redirect
@@ -108,6 +109,8 @@ class AlertsView:
     done: str
     back: str
     risks: tuple[tuple[Named, Risk], ...] = ()
+    refused: Refused | None = None
+    picked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,7 @@ class AlertView:
     may_handle: bool
     endings: tuple[OrderRow, ...]
     ends: tuple[Named, ...]
+    refused: Refused | None = None
 
 
 class AlertPages:
@@ -148,7 +152,12 @@ class AlertPages:
 
     async def alerts(self, request: Request, viewer: Viewer) -> Response:
         """What rules found."""
-        wanted = Filter.of(request.query_params)
+        return await self._alerts(request, viewer, request.query_params)
+
+    async def _alerts(
+        self, request: Request, viewer: Viewer, params: Mapping[str, str], told: Refused | None = None, status: int = 200,
+    ) -> Response:  # fmt: skip
+        wanted = Filter.of(params)
         found = await self._backend.alerts(
             viewer, state="" if wanted.state == "all" else wanted.state, level=wanted.level, rule=wanted.rule,
             entity=wanted.entity, source=wanted.source, assignee=wanted.assignee, q=wanted.q, sort=wanted.sort,
@@ -158,7 +167,7 @@ class AlertPages:
         cards = [card(alert, now, look.zone) for alert in found.alerts]
         cards = cards if wanted.group == "none" else folded(cards)
         cards = by_rule(cards) if wanted.group == "rule" else cards
-        first = _number(request.query_params.get("from", ""), len(cards) - 1)
+        first = _number(params.get("from", ""), len(cards) - 1)
         page = cards[first : first + PAGE_CARDS]
         risky = await self._backend.risk(viewer, entity="", limit=5)
         counts = found.by_state
@@ -177,7 +186,7 @@ class AlertPages:
             earlier=_page_url(wanted, max(0, first - PAGE_CARDS)) if first else "",
             later=_page_url(wanted, first + PAGE_CARDS) if first + PAGE_CARDS < len(cards) else "",
             left_out=found.total - len(found.alerts), evaluated=found.evaluated, seen=seen(found.evaluated, look.zone),
-            done=_done(request.query_params), back=wanted.url(),
+            done=_done(params), back=_page_url(wanted, first), refused=told, picked=frozenset(_picked(told.typed if told else {})),
             risks=tuple(
                 (Named(each.value, entity_url(_RISK_KINDS.get(each.kind, ""), each.value)), each) for each in risky.entities
             ),
@@ -187,21 +196,28 @@ class AlertPages:
             "source": wanted.source, "entity": wanted.entity, "assignee": wanted.assignee, "q": wanted.q, "sort": wanted.sort,
         }  # fmt: skip
         shell = self._site.shell(request, "Alerts", "alerts", json_url=url("/api/v1/alerts", **asked))
-        return self._site.render("alerts.html", shell, view)
+        return self._site.render("alerts.html", shell, view, status)
 
     async def set_states(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Take up, or be done with, what was picked."""
-        uids = [uid for name, value in fields.items() if name.startswith("pick.") for uid in value.split()]
-        if not uids:
-            raise RejectedError("nothing is picked: tick the alerts it is about", field="pick")
-        state = fields.get("state", "")
-        n = await self._backend.set_states(viewer, uids, state, fields.get("reason", ""))
-        back = fields.get("back", "/alerts")
+        uids, state, back = _picked(fields), fields.get("state", ""), fields.get("back", "/alerts")
         path = back if back.startswith("/alerts") and "\\" not in back else "/alerts"
+        try:
+            if not uids:
+                raise RejectedError("nothing is ticked: tick the alerts it is about", field="pick")
+            n = await self._backend.set_states(viewer, uids, state, fields.get("reason", ""))
+        except RejectedError as error:
+            params = dict(parse_qsl(path.partition("?")[2]))
+            return await self._alerts(request, viewer, params, refused("states", error, fields), error.status)
         return redirect(f"{path}{'&' if '?' in path else '?'}done={n}.{quote(state)}")
 
     async def alert(self, request: Request, viewer: Viewer) -> Response:
         """One alert with its events."""
+        return await self._alert(request, viewer)
+
+    async def _alert(
+        self, request: Request, viewer: Viewer, told: Refused | None = None, status: int = 200
+    ) -> Response:
         alert = await self._backend.alert(viewer, request.path_params["uid"])
         look, now = self._site.look(request), self._site.backend.now_ns()
         near = alert.evidence[-_EVIDENCE_ROWS:]
@@ -241,11 +257,12 @@ class AlertPages:
             rule_url=rule_url(alert.rule_id), is_mine=alert.assignee == viewer.id, may_handle="alerts" in viewer.permissions,
             endings=order_rows(endings[:5], now, look.zone),
             ends=tuple(Named(each, new_order_url(each, alert.uid)) for each in accounts if may_end),
+            refused=told,
         )  # fmt: skip
         shell = self._site.shell(
             request, alert.title, "alerts", json_url=f"/api/v1/alerts/{alert.uid}", horizon=page.horizon
         )
-        return self._site.render("alert.html", shell, view)
+        return self._site.render("alert.html", shell, view, status)
 
     async def _chart(self, viewer: Viewer, alert: Alert, zone: tzinfo) -> Chart | None:
         """Everything from there around the alert, by outcome: what came before and after says as much as the burst."""
@@ -263,7 +280,12 @@ class AlertPages:
     async def set_state(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Take an alert up, or be done with it."""
         uid = request.path_params["uid"]
-        await self._backend.set_state(viewer, uid, fields.get("state", ""), fields.get("reason", ""))
+        try:
+            await self._backend.set_state(viewer, uid, fields.get("state", ""), fields.get("reason", ""))
+        except RejectedError as error:
+            if error.status == 404:
+                raise
+            return await self._alert(request, viewer, refused("state", error, fields), error.status)
         return redirect(f"/alerts/{quote(uid)}")
 
     async def assign(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
@@ -275,8 +297,18 @@ class AlertPages:
     async def comment(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Write something to it."""
         uid = request.path_params["uid"]
-        await self._backend.comment(viewer, uid, fields.get("text", ""))
+        try:
+            await self._backend.comment(viewer, uid, fields.get("text", ""))
+        except RejectedError as error:
+            if error.status == 404:
+                raise
+            return await self._alert(request, viewer, refused("comment", error, fields), error.status)
         return redirect(f"/alerts/{quote(uid)}#steps")
+
+
+def _picked(fields: Mapping[str, str]) -> list[str]:
+    """The alerts that were ticked."""
+    return [uid for name, value in fields.items() if name.startswith("pick.") for uid in value.split()]
 
 
 def _number(text: str, most: int) -> int:

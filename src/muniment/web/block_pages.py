@@ -5,7 +5,7 @@ A block is only to be had from the page that shows what it would have hit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from urllib.parse import quote
@@ -19,6 +19,7 @@ from muniment.web.alert_cards import Named, entity_query, entity_url, event_cloc
 from muniment.web.alert_words import facts
 from muniment.web.backend import Viewer
 from muniment.web.block_words import BlockLine, block_lines, state_of, state_words
+from muniment.web.refused import Refused, refused
 from muniment.web.security import Alert, Allowed, Block, Entity, Fetch, SecurityBackend
 from muniment.web.site import Site, redirect
 from muniment.web.times import absolute, ago, clock_text, span_text
@@ -26,16 +27,6 @@ from muniment.web.times import absolute, ago, clock_text, span_text
 __all__ = ["BlockPages"]
 
 _HOURS = ((1, "1 hour"), (24, "24 hours"), (168, "7 days"), (720, "30 days"))
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """What was refused of a form, so that it can be mended where it was typed: the field, why, and what stood there."""
-
-    form: str
-    field: str
-    words: str
-    typed: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +103,17 @@ class BlockPages:
         try:
             return await self._preview(request, viewer, _meant(kind, value), value, alert)
         except RejectedError as error:
-            words = _with_advice(error, kind, value)
-            return await self._blocks(
-                request, viewer, Refused("block", "v", words, {"kind": kind, "v": value}), error.status
-            )
+            told = RejectedError(_with_advice(error, kind, value), status=error.status)
+            typed = {"kind": kind, "v": value}
+            return await self._blocks(request, viewer, refused("block", told, typed, "v"), error.status)
 
     async def _preview(
-        self, request: Request, viewer: Viewer, kind: str, value: str, alert_id: str, refused: Refused | None = None,
+        self, request: Request, viewer: Viewer, kind: str, value: str, alert_id: str, told: Refused | None = None,
         status: int = 200,
     ) -> Response:  # fmt: skip
         found = await self._backend.preview(viewer, kind, value)
-        look, reason = self._site.look(request), refused.typed.get("reason", "") if refused else ""
-        if alert_id and not refused:
+        look, reason = self._site.look(request), told.was("block", "reason") if told else ""
+        if alert_id and not told:
             alert = await self._backend.alert(viewer, alert_id)
             reason = f"{alert.title}: {', '.join(facts(alert))}"
         lines = block_lines(found.blocks, found.kind, found.value, self._site.backend.now_ns(), look.zone)
@@ -131,7 +121,7 @@ class BlockPages:
             found, found.kind, reason, alert_id, _HOURS, event_clock(found.first_us, look.zone),
             event_clock(found.last_success_us, look.zone), entity_url(found.kind, found.value, alert_id),
             _people(found), found.kind == "account" and self._backend.ends_sessions(),
-            next((line for line in lines if line.is_open and line.is_own), None), refused,
+            next((line for line in lines if line.is_open and line.is_own), None), told,
         )  # fmt: skip
         return self._site.render(
             "block_preview.html", self._site.shell(request, f"Block {found.value}?", "blocks"), view, status
@@ -148,8 +138,8 @@ class BlockPages:
                 end_sessions=fields.get("end_sessions") == "1",
             )  # fmt: skip
         except RejectedError as error:
-            refused = Refused("block", error.field, error.reason, fields)
-            return await self._preview(request, viewer, kind, value, fields.get("alert", ""), refused, error.status)
+            told = refused("block", error, fields)
+            return await self._preview(request, viewer, kind, value, fields.get("alert", ""), told, error.status)
         return redirect(f"/blocks/{made.id}")
 
     async def one_block(self, request: Request, viewer: Viewer) -> Response:
@@ -157,7 +147,7 @@ class BlockPages:
         return await self._one_block(request, viewer)
 
     async def _one_block(
-        self, request: Request, viewer: Viewer, refused: Refused | None = None, status: int = 200
+        self, request: Request, viewer: Viewer, told: Refused | None = None, status: int = 200
     ) -> Response:
         block = await self._backend.one_block(viewer, request.path_params["id"])
         look, now = self._site.look(request), self._site.backend.now_ns()
@@ -182,7 +172,7 @@ class BlockPages:
             may_approve, entity_url(block.kind, block.value),
             Address(entity_query(block.kind, block.value), absolute(block.active_at or block.asked_at, now)).url(),
             Address(entity_query(block.kind, block.value), "30d").url(), alert,
-            hits, _people(hits) if hits else (), refused,
+            hits, _people(hits) if hits else (), told,
         )  # fmt: skip
         is_open = block.state in {"active", "asked"}
         shell = self._site.shell(
@@ -190,7 +180,7 @@ class BlockPages:
             f"Block of {block.value}",
             "blocks",
             json_url=f"/api/v1/blocks/{block.id}",
-            refresh_s=10 if is_open and hits is None else 0,  # who reads and types is not interrupted
+            refresh_s=10 if is_open and hits is None and told is None else 0,  # who reads and types is not interrupted
         )
         return self._site.render("block.html", shell, view, status)
 
@@ -199,7 +189,7 @@ class BlockPages:
         return await self._blocks(request, viewer)
 
     async def _blocks(
-        self, request: Request, viewer: Viewer, refused: Refused | None = None, status: int = 200
+        self, request: Request, viewer: Viewer, told: Refused | None = None, status: int = 200
     ) -> Response:
         found, allowed = await self._backend.blocks(viewer), await self._backend.allowed(viewer)
         now = self._site.backend.now_ns()
@@ -215,7 +205,7 @@ class BlockPages:
             of(["active"]), of(["asked"]), of(["undone", "expired"])[:50], tuple(allowed),
             tuple(self._backend.feeds().items()),
             tuple((each, ago(each.at, now)) for each in sorted(found.fetches, key=lambda each: -each.at)[:12]),
-            "block" in viewer.permissions, refused,
+            "block" in viewer.permissions, told,
         )  # fmt: skip
         shell = self._site.shell(request, "Blocks", "blocks", json_url="/api/v1/blocks")
         return self._site.render("blocks.html", shell, view, status)
@@ -227,14 +217,17 @@ class BlockPages:
         except RejectedError as error:
             if error.status == 404:
                 raise
-            return await self._one_block(
-                request, viewer, Refused("approve", error.field, error.reason, fields), error.status
-            )
+            return await self._one_block(request, viewer, refused("approve", error, fields), error.status)
         return redirect(f"/blocks/{quote(request.path_params['id'])}")
 
     async def undo(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """End a block."""
-        await self._backend.undo(viewer, request.path_params["id"])
+        try:
+            await self._backend.undo(viewer, request.path_params["id"])
+        except RejectedError as error:
+            if error.status == 404:
+                raise
+            return await self._one_block(request, viewer, refused("approve", error, fields), error.status)
         return redirect(f"/blocks/{quote(request.path_params['id'])}")
 
     async def allow(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
@@ -242,14 +235,16 @@ class BlockPages:
         try:
             await self._backend.allow(viewer, fields.get("network", ""), fields.get("title", ""))
         except RejectedError as error:
-            return await self._blocks(
-                request, viewer, Refused("allow", error.field, error.reason, fields), error.status
-            )
+            return await self._blocks(request, viewer, refused("allow", error, fields), error.status)
         return redirect("/blocks#allowed")
 
     async def disallow(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Take a network off the allow-list."""
-        await self._backend.disallow(viewer, fields.get("network", ""))
+        try:
+            await self._backend.disallow(viewer, fields.get("network", ""))
+        except RejectedError as error:
+            told = refused("disallow", RejectedError(error.reason), fields)
+            return await self._blocks(request, viewer, told, error.status)
         return redirect("/blocks#allowed")
 
 

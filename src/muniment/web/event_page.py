@@ -30,7 +30,11 @@ __all__ = ["EventPages"]
 _AROUND_NS = 300 * 10**9
 _NEAR_FIELDS = ("request_id", "session_id", "actor_id", "src_ip")
 _NEAR_WORDS = {"request_id": "request", "session_id": "session", "actor_id": "actor", "src_ip": "IP address"}
-_ENTITIES = {"src_ip": "address"} | dict.fromkeys(("actor_id", "actor_name", "actor_email"), "account")
+_ENTITIES = (
+    {"src_ip": "address"} | dict.fromkeys(("actor_id", "actor_name", "actor_email"), "account") | {"session_id": "key"}
+)
+_KEY_CHARS_MIN = 8
+"""What a session is called by is often the key it used (CloudTrail, GitHub); shorter ones are numbers of processes."""
 _SUMMARY = (
     ("Who", ("actor_name", "actor_email", "actor_id", "on_behalf_of")),
     ("What", ("action", "activity_name")),
@@ -243,6 +247,8 @@ class EventPages:
         back = address.url()
         here = f"/events/{event.index}{address.url('')}"
         around = absolute(max(0, at - _AROUND_NS), at + _AROUND_NS)
+        if (session := known.get("session_id")) is not None:
+            known["session_id"] = _led("session_id", session, may_look)
         return EventView(
             index=event.index,
             event_id=str(c.get("id", "")),
@@ -300,8 +306,10 @@ def _field_row(name: str, columns: Mapping[str, object], look: Look) -> FieldRow
 
 
 def _led(name: str, found: FieldRow, may_look: bool) -> FieldRow:
-    """With the page of the address or account it names: what else it did, and whether it is blocked."""
+    """With the page of the address, account or key it names: what else it did, and whether it is blocked."""
     kind = _ENTITIES.get(name, "")
+    if kind == "key" and len(found.text) < _KEY_CHARS_MIN:
+        return found
     return replace(found, about=entity_url(kind, found.text)) if may_look and kind else found
 
 

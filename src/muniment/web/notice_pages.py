@@ -5,8 +5,8 @@ A dead letter is never only counted: it says what the channel answered and can b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import quote
 
@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from muniment.errors import RejectedError
 from muniment.web.backend import Viewer
+from muniment.web.refused import Refused, refused
 from muniment.web.site import Site, redirect
 from muniment.web.times import ago, clock_text, span_text
 
@@ -26,7 +27,7 @@ _ENDED_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One notice on its way to one channel. `state`: pending, held, gathered, delivered, dead; times UTC ns, 0: not yet."""
+    """One notice on its way to one channel. `state`: pending, held, gathered, delivered, dead, discarded; times UTC ns, 0: not yet."""
 
     notice_id: str
     channel: str
@@ -66,6 +67,7 @@ class Notices:
     routes: tuple[NoticeRoute, ...]
     notifications: tuple[Delivery, ...]
     actions: tuple[NoticeAction, ...] = ()
+    by_state: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,10 @@ class NoticesBackend(Protocol):
         """Try a dead letter again."""
         ...
 
+    async def discard(self, viewer: Viewer, notice_id: str, channel: str) -> None:
+        """Nobody wants a dead letter any more."""
+        ...
+
     async def test(self, viewer: Viewer, channel: str) -> None:
         """Send a test to a channel and wait for its answer, which the list of deliveries then has."""
         ...
@@ -124,13 +130,14 @@ class ChannelRow:
 
 @dataclass(frozen=True, slots=True)
 class LetterRow:
-    """A notice that waits, is dead, or went out."""
+    """A notice that waits, is dead, or went out; `can_go`: its channel is there."""
 
     letter: Delivery
     alert: str
     when: str
     clock: str
     words: str
+    can_go: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +171,11 @@ class NoticesView:
     ended: tuple[QuietRow, ...]
     may_change: bool
     source: str
+    n_dead: int
+    n_waiting: int
     actions: tuple[ChannelRow, ...] = ()
     tested: Tested | None = None
+    refused: Refused | None = None
 
 
 def _hid(quiet: Quiet, now: int) -> str:
@@ -191,19 +201,22 @@ class NoticePages:
 
     async def page(self, request: Request, viewer: Viewer) -> Response:
         """Channels, routes, letters and silences."""
+        return await self._page(request, viewer)
+
+    async def _page(self, request: Request, viewer: Viewer, told: Refused | None = None, status: int = 200) -> Response:
         found, quiet = await self._backend.notices(viewer), await self._backend.silences(viewer)
         now = self._site.backend.now_ns()
-        letters = [self._letter(request, each, now) for each in found.notifications[:_SHOWN]]
 
         def by_state(*states: str) -> tuple[LetterRow, ...]:
-            return tuple(each for each in letters if each.letter.state in states)
+            own = [each for each in found.notifications if each.state in states]
+            return tuple(self._letter(request, each, now, found) for each in own[:_SHOWN])
 
         view = NoticesView(
             tuple(_channel(name, found, now) for name in found.channels),
             found.routes,
             by_state("dead"),
             by_state("pending", "held"),
-            by_state("delivered", "gathered"),
+            by_state("delivered", "gathered", "discarded"),
             tuple(
                 QuietRow(each, f"{span_text(each.until_ns - now)} left", _hid(each, now))
                 for each in quiet
@@ -216,47 +229,72 @@ class NoticePages:
             )[:_ENDED_SHOWN],
             "rules" in viewer.permissions,
             request.query_params.get("source", "")[:200],
+            found.by_state.get("dead", 0),
+            found.by_state.get("pending", 0) + found.by_state.get("held", 0),
             tuple(
                 replace(_channel(each.name, found, now, "nothing asked yet"), routes=each.types)
                 for each in found.actions
             ),
             _tested(request.query_params.get("tested", ""), found),
+            told,
         )
         shell = self._site.shell(request, "Who is told", "alerts", json_url="/api/v1/notifications")
-        return self._site.render("notices.html", shell, view)
+        return self._site.render("notices.html", shell, view, status)
 
     async def silence(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Add a silence."""
         hours = fields.get("hours", "")
-        await self._backend.silence(
-            viewer, source=fields.get("source", ""), reason=fields.get("reason", ""),
-            hours=int(hours) if hours.isdecimal() and len(hours) < 5 else 0, severity_max=fields.get("severity_max", "high"),
-        )  # fmt: skip
+        try:
+            await self._backend.silence(
+                viewer, source=fields.get("source", ""), reason=fields.get("reason", ""),
+                hours=int(hours) if hours.isdecimal() and len(hours) < 5 else 0, severity_max=fields.get("severity_max", "high"),
+            )  # fmt: skip
+        except RejectedError as error:
+            return await self._page(request, viewer, refused("silence", error, fields), error.status)
         return redirect("/notices#silences")
 
     async def end(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
-        """End a silence."""
+        """End a silence; one that is over says so where the silences are."""
         number = fields.get("number", "")
-        if not number.isdecimal() or len(number) > 12:
-            raise RejectedError("there is no such silence", field="number", status=404)
-        await self._backend.end_silence(viewer, int(number))
+        try:
+            if not number.isdecimal() or len(number) > 12:
+                raise RejectedError("there is no such silence", status=404)
+            await self._backend.end_silence(viewer, int(number))
+        except RejectedError as error:
+            return await self._page(request, viewer, _whole("end", error, fields), error.status)
         return redirect("/notices#silences")
 
     async def revive(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Send a dead letter again."""
-        await self._backend.revive(viewer, fields.get("notice", "")[:64], fields.get("channel", "")[:64])
+        try:
+            await self._backend.revive(viewer, fields.get("notice", "")[:64], fields.get("channel", "")[:64])
+        except RejectedError as error:
+            return await self._page(request, viewer, _whole("again", error, fields), error.status)
+        return redirect("/notices")
+
+    async def discard(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
+        """Nobody wants a dead letter any more."""
+        try:
+            await self._backend.discard(viewer, fields.get("notice", "")[:64], fields.get("channel", "")[:64])
+        except RejectedError as error:
+            return await self._page(request, viewer, _whole("again", error, fields), error.status)
         return redirect("/notices")
 
     async def test(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Send a test; the page then says what became of it."""
         channel = fields.get("channel", "")[:64]
-        await self._backend.test(viewer, channel)
+        try:
+            await self._backend.test(viewer, channel)
+        except RejectedError as error:
+            return await self._page(request, viewer, _whole("test", error, fields), error.status)
         return redirect(f"/notices?tested={quote(channel, safe='')}")
 
-    def _letter(self, request: Request, each: Delivery, now: int) -> LetterRow:
+    def _letter(self, request: Request, each: Delivery, now: int, found: Notices) -> LetterRow:
         alert = each.notice_id.removeprefix("alert_")
+        can_go = each.channel in (*found.channels, *(action.name for action in found.actions))
         words = {
-            "dead": f"given up after {each.attempts} {'try' if each.attempts == 1 else 'tries'}",
+            "dead": _given_up(each, can_go),
+            "discarded": "discarded",
             "pending": f"tried {each.attempts} times, next {_until(each.next_at, now)}"
             if each.attempts
             else "about to go",
@@ -270,7 +308,13 @@ class NoticePages:
             url = f"/blocks/{each.notice_id.split('_')[1]}"
         elif not url and not each.notice_id.startswith(("test_", "summary_")):
             url = f"/orders/{each.notice_id}"
-        return LetterRow(each, url, ago(at, now), clock_text(at, self._site.look(request).zone), words)
+        clock = clock_text(at, self._site.look(request).zone)
+        return LetterRow(each, url, ago(at, now), clock, words, can_go)
+
+
+def _whole(form: str, error: RejectedError, fields: dict[str, str]) -> Refused:
+    """A form of one button: what was refused is about it as a whole."""
+    return refused(form, RejectedError(error.reason), fields)
 
 
 def _channel(name: str, found: Notices, now: int, idle: str = "") -> ChannelRow:
@@ -286,6 +330,14 @@ def _channel(name: str, found: Notices, now: int, idle: str = "") -> ChannelRow:
         return ChannelRow(name, "fresh", f"last sent {ago(ended[-1].ended_at, now)}", "", routes)
     idle = idle or ("nothing sent yet" if routes else "no route leads to it")
     return ChannelRow(name, "never", idle, "", routes)
+
+
+def _given_up(letter: Delivery, can_go: bool) -> str:
+    if not can_go:
+        return "nobody delivers it: it goes on when its channel is in the file again"
+    if not letter.attempts:
+        return "given up"
+    return f"given up after {letter.attempts} {'try' if letter.attempts == 1 else 'tries'}"
 
 
 def _until(at: int, now: int) -> str:

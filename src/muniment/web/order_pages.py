@@ -15,8 +15,9 @@ from urllib.parse import quote, urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from muniment.errors import DeniedError
+from muniment.errors import DeniedError, RejectedError
 from muniment.web.backend import Viewer
+from muniment.web.refused import Refused, refused
 from muniment.web.site import Site, redirect
 from muniment.web.times import clock_text, span_text
 
@@ -97,6 +98,7 @@ class NewOrderView:
     back: str
     is_possible: bool
     before: tuple[OrderRow, ...]
+    refused: Refused | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,23 +139,34 @@ class OrderPages:
         if "block" not in viewer.permissions:
             raise DeniedError("ending sessions needs the permission 'block'", permission="block")
         params = request.query_params
-        account, alert = params.get("account", "").strip()[:_ACCOUNT_CHARS_MAX], params.get("alert", "")[:64]
+        return await self._new(
+            request, viewer, params.get("account", ""), params.get("alert", ""), params.get("reason", "")
+        )
+
+    async def _new(
+        self, request: Request, viewer: Viewer, account: str, alert: str, reason: str, told: Refused | None = None,
+        status: int = 200,
+    ) -> Response:  # fmt: skip
+        account, alert = account.strip()[:_ACCOUNT_CHARS_MAX], alert[:64]
         found = await self._backend.orders(viewer, [account] if account else ())
         look, now = self._site.look(request), self._site.backend.now_ns()
         back = f"/alerts/{quote(alert)}" if alert else _account_url(account)
         view = NewOrderView(
-            account, alert, params.get("reason", "")[:1000], back, found.is_possible,
-            order_rows(found.orders[:5], now, look.zone) if account else (),
+            account, alert, reason[:1000], back, found.is_possible,
+            order_rows(found.orders[:5], now, look.zone) if account else (), told,
         )  # fmt: skip
-        return self._site.render(
-            "order_new.html", self._site.shell(request, f"End {account}'s sessions?", "blocks"), view
-        )
+        shell = self._site.shell(request, f"End {account}'s sessions?", "blocks")
+        return self._site.render("order_new.html", shell, view, status)
 
     async def ask(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Ask for it."""
-        made = await self._backend.end_sessions(
-            viewer, fields.get("account", ""), fields.get("reason", ""), fields.get("alert", "")
-        )
+        account, alert, reason = (fields.get(name, "") for name in ("account", "alert", "reason"))
+        try:
+            made = await self._backend.end_sessions(viewer, account, reason, alert)
+        except RejectedError as error:
+            return await self._new(
+                request, viewer, account, alert, reason, refused("order", error, fields), error.status
+            )
         return redirect(f"/orders/{made.id}")
 
     async def order(self, request: Request, viewer: Viewer) -> Response:

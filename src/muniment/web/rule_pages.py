@@ -20,6 +20,8 @@ from muniment.web.alert_words import control_words, paragraphs
 from muniment.web.backend import Viewer, Wanted
 from muniment.web.fields import ROW_COLUMNS
 from muniment.web.query_text import quoted
+from muniment.web.refused import Refused as RefusedForm
+from muniment.web.refused import refused
 from muniment.web.rows import Row, rows, time_ns
 from muniment.web.security import (
     BackTest,
@@ -132,6 +134,7 @@ class RuleView:
     may_change: bool
     problem: str
     seen: str
+    refused: RefusedForm | None = None
 
 
 class RulePages:
@@ -187,7 +190,11 @@ class RulePages:
 
     async def rule(self, request: Request, viewer: Viewer) -> Response:
         """One rule; with `since` its back-test."""
-        key = request.query_params.get("rule", "")
+        return await self._rule(request, viewer, request.query_params.get("rule", ""))
+
+    async def _rule(
+        self, request: Request, viewer: Viewer, key: str, told: RefusedForm | None = None, status: int = 200
+    ) -> Response:
         one = await self._backend.rule(viewer, key)
         rule = one.rule
         since = request.query_params.get("since", "")
@@ -210,9 +217,10 @@ class RulePages:
             rows=await self._rows(viewer, request, tested), exemptions=tuple((each, _until(each.expires_at, now)) for each in exemptions),
             history=await self._history(viewer, key), start=since or "-90d",
             may_change="rules" in viewer.permissions, problem=problem, seen=seen(evaluated, look.zone),
+            refused=told,
         )  # fmt: skip
         shell = self._site.shell(request, rule.title, "rules", json_url=url("/api/v1/rules/one", rule=key))
-        return self._site.render("rule.html", shell, view)
+        return self._site.render("rule.html", shell, view, status)
 
     async def _rows(self, viewer: Viewer, request: Request, tested: BackTest | None) -> tuple[Row, ...]:
         """The newest hits of a back-test, as events."""
@@ -241,25 +249,36 @@ class RulePages:
 
     async def switch(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Run a rule, or do not."""
-        await self._backend.switch(viewer, fields.get("rule", ""), fields.get("on") == "1", fields.get("reason", ""))
-        return redirect(rule_url(fields.get("rule", "")))
+        rule = fields.get("rule", "")
+        try:
+            await self._backend.switch(viewer, rule, fields.get("on") == "1", fields.get("reason", ""))
+        except RejectedError as error:
+            return await self._rule(request, viewer, rule, refused("switch", error, fields), error.status)
+        return redirect(rule_url(rule))
 
     async def exempt(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Let a rule overlook some events."""
-        days = fields.get("days", "30")
-        await self._backend.exempt(
-            viewer, fields.get("rule", ""), fields.get("query", ""), fields.get("reason", ""),
-            int(days) if days.isdecimal() and len(days) < 5 else 0,
-        )  # fmt: skip
-        return redirect(rule_url(fields.get("rule", "")))
+        rule, days = fields.get("rule", ""), fields.get("days", "30").strip()
+        try:
+            await self._backend.exempt(
+                viewer, rule, fields.get("query", ""), fields.get("reason", ""),
+                int(days) if days.isdecimal() and len(days) < 5 else 0,
+            )  # fmt: skip
+        except RejectedError as error:
+            return await self._rule(request, viewer, rule, refused("exempt", error, fields), error.status)
+        return redirect(rule_url(rule))
 
     async def end_exemption(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
-        """End an exception."""
-        number = fields.get("number", "")
-        if not number.isdecimal() or len(number) > 12:
-            raise RejectedError("there is no such exception", field="number", status=404)
-        await self._backend.end_exemption(viewer, int(number))
-        return redirect(rule_url(fields.get("rule", "")))
+        """End an exception; one that is over says so where the exceptions are."""
+        rule, number = fields.get("rule", ""), fields.get("number", "")
+        try:
+            if not number.isdecimal() or len(number) > 12:
+                raise RejectedError("there is no such exception", status=404)
+            await self._backend.end_exemption(viewer, int(number))
+        except RejectedError as error:
+            told = refused("end", RejectedError(error.reason), fields)
+            return await self._rule(request, viewer, rule, told, error.status)
+        return redirect(rule_url(rule))
 
 
 def _holds(rule: Rule, words: Sequence[str]) -> bool:

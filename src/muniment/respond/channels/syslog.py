@@ -30,6 +30,7 @@ _Done = TypeVar("_Done")
 _FACILITY: Final = 13
 """Log audit (RFC 5424, table 1)."""
 
+_UNHEARD: Final = "sent; over UDP nobody says whether it arrived"
 _LEVEL: Final[dict[Severity, int]] = {"informational": 6, "low": 5, "medium": 4, "high": 3, "critical": 2}
 _CEF_LEVEL: Final[dict[Severity, int]] = {"informational": 1, "low": 3, "medium": 5, "high": 8, "critical": 10}
 _CEF_KEYS: Final = {
@@ -74,8 +75,8 @@ class Syslog:
         try:
             if self._transport == "udp":
                 self._send_datagram(message)
-            else:
-                self._send_stream(message)
+                return _UNHEARD
+            self._send_stream(message)
         except ssl.SSLCertVerificationError as error:
             raise DeliveryError(f"{self._host}: the certificate is refused: {error.verify_message}") from error
         except (OSError, ValueError) as error:
