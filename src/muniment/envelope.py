@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from muniment.windows_xml import as_object
+from muniment.windows_event import of_receiver, of_xml
 
 __all__ = ["ENVELOPES", "OUTSIDE", "Payload", "inside", "opened", "opened_last", "payload"]
 
@@ -88,7 +88,7 @@ def payload(record: bytes) -> Payload | None:
     """What is inside a record, a valid JSON object; None where it is no envelope, or closed.
 
     >>> payload(b'{"log":"{\\\\"user\\\\":\\\\"anna\\\\"}\\\\n","stream":"stdout"}')
-    Payload(body=b'{"user":"anna"}', is_escaped=True, place='log')
+    Payload(body=b'{"user":"anna"}', is_escaped=True, place='log', is_rewritten=False)
     """
     try:
         return _payload(_MEMBERS.decode(record))
@@ -101,6 +101,8 @@ def _payload(outer: Mapping[str, msgspec.Raw]) -> Payload | None:
     if not value:
         return None
     if value[:1] == b"{":
+        if "otel" in outer and b'"event_id"' in value and (event := of_receiver(orjson.loads(value))) is not None:
+            return Payload(orjson.dumps(event), False, place)
         return _allowed(Payload(value, False, place), outer)
     if value[:1] != b'"':
         return None
@@ -109,7 +111,7 @@ def _payload(outer: Mapping[str, msgspec.Raw]) -> Payload | None:
         is_line = is_line or not cookie.group().lstrip().startswith("@cee:")
         text = text[cookie.end() :]
     text = text.strip()
-    if text[:6] == "<Event" and (event := as_object(text)) is not None:
+    if text[:6] == "<Event" and (event := of_xml(text)) is not None:
         return Payload(orjson.dumps(event), False, place, is_rewritten=True)
     if text[:1] == "{" and text[-1:] == "}":
         return _allowed(Payload(body, True, place), outer) if (body := _good(text)) is not None else None

@@ -240,6 +240,34 @@ def test_people_in_xml_are_hidden_as_it_spells_them() -> None:
         assert b"{$sealed:" in inside.body
 
 
+def _of_receiver(document: Mapping[str, Any], is_listed: bool) -> bytes:
+    system, data = document["Event"]["System"], document["Event"]["EventData"]
+    number = system["EventID"]
+    body = {
+        "channel": system["Channel"], "computer": system["Computer"], "record_id": system["EventRecordID"],
+        "event_id": {"id": number["#text"] if isinstance(number, dict) else number, "qualifiers": 0},
+        "provider": {"name": system["Provider"]["#attributes"]["Name"]}, "keywords": system["Keywords"],
+        "system_time": system["TimeCreated"]["#attributes"]["SystemTime"], "level": system["Level"],
+        "event_data": {"data": [{name: value} for name, value in data.items()]} if is_listed else data,
+    }  # fmt: skip
+    return json.dumps(
+        {"otel": {"body": body, "attributes": {}, "resource": {}, "timeUnixNano": "1795415761000000000"}}
+    ).encode()
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_a_windows_event_of_a_receiver_is_read_as_the_event(
+    is_listed: bool, catalogue: Catalogue, client: Any, objects_alone: list[Explained]
+) -> None:
+    inside = explain(catalogue, [_of_receiver(json.loads(text), is_listed) for text in _EVENTS], client)
+    for text, found in zip(_EVENTS, inside, strict=True):
+        alone = objects_alone[OBJECTS.index(text)]
+        assert _told(found, alone) == _told(alone, alone), text
+        sealed, groups = _SEALER.seal(record := _of_receiver(json.loads(text), is_listed))
+        assert unseal(sealed, {str(k).encode(): raw for group in groups.values() for k, raw in group.items()}) == record
+        assert groups.keys() == _SEALER.seal(text.encode())[1].keys()
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -185,6 +185,8 @@ class Sealer:
     def _odd_in(self, body: bytes, record: bytes) -> Iterator[tuple[tuple[int, int], str]]:
         """(place in the record, owner) of the values of a payload, an object of the record, that are no strings."""
         found, offset = self._reader.read(body), record.find(body)
+        if offset < 0:  # put together from the record's values, of which the strings are found by themselves
+            return
         for at, raws in found.items():
             for _, place, subject in self._fields.get(at, ()):
                 if raws[0][0] == 0x22 or (raws[0][0] in b"{[" and place in self._outer):
