@@ -21,13 +21,11 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from muniment.windows_event import of_receiver, of_xml
+from muniment.windows_event import of_receiver, of_text, of_xml
 
 __all__ = ["ENVELOPES", "OUTSIDE", "Payload", "inside", "opened", "opened_last", "payload"]
 
-ENVELOPES: Final = (
-    r"\"\{|\"@cee|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"event\"|\"stream\"| stdout | stderr |<Event[ >]"
-)
+ENVELOPES: Final = r"\"\{|\"@cee|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"event\"|\"stream\"| stdout | stderr |<Event[ >]|MSWinEventLog|EventCode="
 """An RE2 pattern that stands in every record with a payload, and in few others."""
 
 OUTSIDE: Final = "$outside"
@@ -46,6 +44,7 @@ _SHIPPERS: Final = frozenset(
      "logger", "id", *_TEXTS)
 )  # fmt: skip
 """What shippers write around an event; an outer key beside these that is inside, too, belongs to an event of its own."""
+_WINDOWS: Final = re.compile(rb"MSWinEventLog|EventCode=")
 _COOKIE: Final = re.compile(r"\s*(?:@cee:|\S+ (?:stdout|stderr) [FP] )\s*")
 _CONTAINER: Final = re.compile(r"\S+ (?:stdout|stderr) [FP] ")
 _BARE: Final = re.compile(r"(?<=[:,\[{ ])\{\$sealed:(\d+)\}(?=\s*[,:}\]])")
@@ -107,11 +106,13 @@ def _payload(outer: Mapping[str, msgspec.Raw]) -> Payload | None:
     if value[:1] != b'"':
         return None
     text: str = orjson.loads(value)
+    is_windows = _WINDOWS.search(value) is not None
     if cookie := _COOKIE.match(text):
         is_line = is_line or not cookie.group().lstrip().startswith("@cee:")
         text = text[cookie.end() :]
     text = text.strip()
-    if text[:6] == "<Event" and (event := of_xml(text)) is not None:
+    event = of_xml(text) if text[:6] == "<Event" else of_text(text) if is_windows else None
+    if event is not None:
         return Payload(orjson.dumps(event), False, place, is_rewritten=True)
     if text[:1] == "{" and text[-1:] == "}":
         return _allowed(Payload(body, True, place), outer) if (body := _good(text)) is not None else None
@@ -189,7 +190,9 @@ def _value(outer: Mapping[str, msgspec.Raw]) -> tuple[bytes, bool, str]:
         return bytes(outer["event"]), True, "event"
     for key in _TEXTS:
         value = bytes(outer.get(key, b""))
-        if value[:1] == b'"' and (b"{" in value[:80] or b" std" in value[:80] or b"<Event" in value[:8]):
+        if value[:1] == b'"' and (
+            b"{" in value[:80] or b" std" in value[:80] or b"<Event" in value[:8] or _WINDOWS.search(value)
+        ):
             return value, key == "log" and "stream" in outer, key
     return bytes(outer.get("log", b"")) if "stream" in outer else b"", True, "log"
 

@@ -1,18 +1,20 @@
 """Events of the Windows event log in the forms that collectors make of them, as the object that EVTX tools make.
 
 Pure. The form is that of `evtx_dump`: attributes below `#attributes`, an element's text beside them as `#text`, the named
-`Data` of `EventData` by name. Two others become it: XML as Windows renders it (`of_xml`), and the body of OpenTelemetry's
-receiver (`of_receiver`). Stops at the values: they stay as they are. XML with a document type or entities of its own is
+`Data` of `EventData` by name. Others become it: XML as Windows renders it (`of_xml`), the body of OpenTelemetry's
+receiver (`of_receiver`), and the two forms whose fields stand in the English sentences of the event: Snare's line and the
+text of Splunk's forwarder (`of_text`). Stops at the values: they stay as they are. XML with a document type or entities of its own is
 refused, so nothing in it grows when it is read.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 from xml.etree import ElementTree
 
-__all__ = ["of_receiver", "of_xml"]
+__all__ = ["of_receiver", "of_text", "of_xml"]
 
 _SYSTEM: Final = {
     "computer": "Computer", "record_id": "EventRecordID", "level": "Level", "task": "Task", "opcode": "Opcode",
@@ -20,6 +22,108 @@ _SYSTEM: Final = {
 }  # fmt: skip
 _OTHERS: Final = "Linux-Sysmon"
 """Writes the same form, and is another system's log with an entry of its own."""
+
+
+_SNARE: Final = re.compile(r"(?:^|\s)MSWinEventLog(?:\t|#011)[0-9](?:\t|#011)")
+_SNARE_PARTS: Final = (
+    "LogName", "_", "_", "EventCode", "SourceName", "_", "_", "Keywords", "ComputerName", "TaskCategory",
+)  # fmt: skip
+_FORWARDER: Final = re.compile(r"(?:^|\n)LogName=[^\n]+\n(?:[A-Za-z]+=[^\n]*\n)*?EventCode=[0-9]+\n")
+_OTHER: Final = (
+    "Account For Which Logon Failed", "New Logon", "Account Whose Credentials Were Used", "New Account", "Account Information",
+    "Account That Was Locked Out", "Target Account", "User Account", "Computer Account That Was Changed",
+)  # fmt: skip
+_SECTIONS: Final = frozenset(
+    (
+        "Subject", *_OTHER, "Member", "Group", "New Group", "Deleted Group", "Failure Information", "Process Information", "Network Information",
+        "Logon Information", "Service Information", "Additional Information", "Detailed Authentication Information",
+        "Object", "Changed Attributes", "Attributes", "Target Server", "Access Request Information", "Creator Subject",
+        "Target Subject", "Task Information", "Share Information", "Privileges", "Certificate Information",
+    )
+)  # fmt: skip
+_NAMES: Final[Mapping[tuple[str, str], str]] = {
+    **{
+        (who, label): f"{prefix}{name}"
+        for prefix, whose in (("Subject", ("Subject", "Creator Subject")), ("Target", (*_OTHER, "Target Subject")))
+        for who in whose
+        for label, name in (
+            ("Security ID", "UserSid"),
+            ("Account Name", "UserName"),
+            ("Account Domain", "DomainName"),
+            ("Logon ID", "LogonId"),
+            ("Supplied Realm Name", "DomainName"),
+            ("User ID", "Sid"),
+        )
+    },
+    **{
+        (group, label): name
+        for group in ("Group", "New Group", "Deleted Group")
+        for label, name in (
+            ("Security ID", "TargetSid"),
+            ("Group Name", "TargetUserName"),
+            ("Account Name", "TargetUserName"),
+            ("Group Domain", "TargetDomainName"),
+            ("Account Domain", "TargetDomainName"),
+        )
+    },
+    ("Target Account", "Security ID"): "TargetSid",
+    ("New Account", "Security ID"): "TargetSid",
+    ("Member", "Security ID"): "MemberSid",
+    ("Member", "Account Name"): "MemberName",
+    ("", "Logon Type"): "LogonType",
+    ("", "Failure Reason"): "FailureReason",
+    ("", "Status"): "Status",
+    ("", "Sub Status"): "SubStatus",
+    ("", "Failure Code"): "Status",
+    ("", "Result Code"): "Status",
+    ("", "Error Code"): "Status",
+    ("", "Workstation Name"): "WorkstationName",
+    ("", "Source Workstation"): "Workstation",
+    ("", "Caller Computer Name"): "TargetDomainName",
+    ("", "Logon Account"): "TargetUserName",
+    ("", "Source Network Address"): "IpAddress",
+    ("", "Client Address"): "IpAddress",
+    ("", "Network Address"): "IpAddress",
+    ("", "Source Address"): "IpAddress",
+    ("", "Source Port"): "IpPort",
+    ("", "Client Port"): "IpPort",
+    ("", "Caller Process Name"): "ProcessName",
+    ("", "Process Name"): "ProcessName",
+    ("", "Process ID"): "ProcessId",
+    ("", "Caller Process ID"): "ProcessId",
+    ("", "New Process Name"): "NewProcessName",
+    ("", "New Process ID"): "NewProcessId",
+    ("", "Creator Process Name"): "ParentProcessName",
+    ("", "Creator Process ID"): "ProcessId",
+    ("", "Process Command Line"): "CommandLine",
+    ("", "Token Elevation Type"): "TokenElevationType",
+    ("", "Logon Process"): "LogonProcessName",
+    ("", "Authentication Package"): "AuthenticationPackageName",
+    ("", "Service Name"): "ServiceName",
+    ("", "Service File Name"): "ImagePath",
+    ("", "Service Type"): "ServiceType",
+    ("", "Service Start Type"): "StartType",
+    ("", "Service Account"): "AccountName",
+    ("", "Ticket Options"): "TicketOptions",
+    ("", "Ticket Encryption Type"): "TicketEncryptionType",
+    ("", "Pre-Authentication Type"): "PreAuthType",
+    ("", "Object Name"): "ObjectName",
+    ("", "Object Type"): "ObjectType",
+    ("", "Object Server"): "ObjectServer",
+    ("", "Accesses"): "AccessList",
+    ("", "Share Name"): "ShareName",
+    ("", "Relative Target Name"): "RelativeTargetName",
+    ("", "Task Name"): "TaskName",
+    ("", "Task Content"): "TaskContent",
+    ("", "Target Server Name"): "TargetServerName",
+    ("", "Privileges"): "PrivilegeList",
+    ("", "SAM Account Name"): "SamAccountName",
+}
+_LABEL: Final = re.compile(
+    r"(?:(?<=\s\s)|(?<=[\t\n])|^)[ ]?(?P<label>"
+    + "|".join(sorted(map(re.escape, {*_SECTIONS, *(label for _, label in _NAMES)}), key=len, reverse=True))
+    + r"):(?=[ \t]*(?P<value>[^\t\r\n]*?)(?:\s\s|[\t\r\n]|$))"
+)
 
 
 def of_receiver(body: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -43,6 +147,54 @@ def of_receiver(body: Mapping[str, Any]) -> dict[str, Any] | None:
     if isinstance(said := body.get("message"), str):
         event["RenderingInfo"] = {"Message": said}
     return {"Event": {name: value for name, value in event.items() if value}}
+
+
+def of_text(text: str) -> dict[str, Any] | None:
+    """`{"Event": {...}}` of a line of Snare, or of the lines of Splunk's forwarder; None for what is neither.
+
+    >>> line = "MSWinEventLog\\t1\\tSecurity\\t7\\tMon Nov 23 06:36:01 2026\\t4625\\tp\\tanna\\tUser\\tFailure Audit\\tpc\\tLogon\\t\\tx"
+    >>> of_text(line)["Event"]["System"]["EventID"]
+    '4625'
+    """
+    if at := _SNARE.search(text):
+        parts = text[at.end() :].replace("#011", "\t").split("\t")
+        if len(parts) < 11 or not parts[3].isdigit():
+            return None
+        said = dict(zip(_SNARE_PARTS, parts, strict=False))
+        message = "\t".join(parts[10:])
+    elif _FORWARDER.search(text):
+        head, _, message = text.partition("\nMessage=")
+        said = dict(line.split("=", 1) for line in head.splitlines() if "=" in line)
+    else:
+        return None
+    system: dict[str, Any] = {
+        "Channel": said.get("LogName"), "EventID": said.get("EventCode"), "Computer": said.get("ComputerName"),
+        "Provider": {"#attributes": {"Name": said.get("SourceName")}}, "Keywords": said.get("Keywords"),
+        "Task": said.get("TaskCategory"),
+    }  # fmt: skip
+    return {
+        "Event": {
+            "System": system,
+            "EventData": _fields(message),
+            "RenderingInfo": {"Message": message.split("  ")[0].strip()},
+        }
+    }
+
+
+def _fields(message: str) -> dict[str, str]:
+    """What stands behind the labels of an event's sentences, by the names that the event itself has for it."""
+    found: dict[str, str] = {}
+    section = ""
+    for match in _LABEL.finditer(message):
+        label, value = match["label"], match["value"].strip()
+        if label in _SECTIONS:
+            section = label
+        if not value or _LABEL.match(f"{value}:") or _LABEL.match(value):
+            continue
+        name = _NAMES.get((section, label)) or _NAMES.get(("", label))
+        if name and value != "-":
+            found.setdefault(name, value)
+    return found
 
 
 def of_xml(text: str) -> dict[str, Any] | None:

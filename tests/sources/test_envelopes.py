@@ -281,3 +281,53 @@ def test_a_windows_event_of_a_receiver_is_read_as_the_event(
 def test_xml_that_is_no_windows_event_stays_text(text: str) -> None:
     found = payload(json.dumps({"message": text}).encode())
     assert found is None
+
+
+_SNARE = (
+    "MSWinEventLog\t1\tSecurity\t3027\tMon Nov 23 06:36:01 2026\t4625\tMicrosoft-Windows-Security-Auditing\tCORP\\anna\tN/A\t"
+    "Failure Audit\tdc1.corp\tLogon\t\tAn account failed to log on.    Subject:   Security ID:  S-1-0-0   Account Name:  -   "
+    "Logon ID:  0x0    Logon Type:   3    Account For Which Logon Failed:   Security ID:  S-1-0-0   Account Name:  anna   "
+    "Account Domain:  CORP    Failure Information:   Failure Reason:  Unknown user name or bad password.   Status:   0xC000006D   "
+    "Network Information:   Workstation Name: WS1   Source Network Address: 203.0.113.7   Source Port:  0\t3026"
+)
+_FORWARDED = (
+    "11/23/2026 06:36:01 AM\nLogName=Security\nEventCode=4625\nEventType=0\nComputerName=dc1.corp\n"
+    "SourceName=Microsoft Windows security auditing.\nKeywords=Audit Failure\nTaskCategory=Logon\n"
+    "Message=An account failed to log on.\n\nSubject:\n\tSecurity ID:\t\tS-1-0-0\n\tAccount Name:\t\t-\n\nLogon Type:\t\t\t3\n\n"
+    "Account For Which Logon Failed:\n\tSecurity ID:\t\tS-1-0-0\n\tAccount Name:\t\tanna\n\tAccount Domain:\t\tCORP\n\n"
+    "Network Information:\n\tWorkstation Name:\tWS1\n\tSource Network Address:\t203.0.113.7\n\tSource Port:\t\t\n"
+)
+_IN_WORDS = {
+    "Snare": _SYSLOG["syslog"](_SNARE),
+    "Snare behind rsyslog": _SYSLOG["syslog"](_SNARE.replace("\t", "#011")),
+    "Splunk's forwarder": json.dumps({"event": _FORWARDED, "time": 1795415761, "host": "dc1"}).encode(),
+    "a file": json.dumps({"message": _FORWARDED}).encode(),
+}
+
+
+@pytest.mark.parametrize("record", _IN_WORDS.values(), ids=_IN_WORDS)
+def test_a_windows_event_in_words_is_read_as_the_event(record: bytes, catalogue: Catalogue, client: Any) -> None:
+    (found,) = explain(catalogue, [record], client)
+    assert found.entry == "windows"
+    wanted = {
+        "action": "user.login",
+        "outcome": "failure",
+        "actor_name": "anna",
+        "src_ip": "203.0.113.7",
+        "dst_host": "dc1.corp",
+    }
+    assert {name: found.columns[name] for name in wanted} == wanted
+    inside = payload(record)
+    assert inside is not None
+    data = json.loads(inside.body)["Event"]["EventData"]
+    assert (data["WorkstationName"], data["LogonType"], data["TargetDomainName"]) == ("WS1", "3", "CORP")
+    assert "SubjectUserName" not in data
+    sealed, groups = _SEALER.seal(record)
+    assert unseal(sealed, {str(k).encode(): raw for group in groups.values() for k, raw in group.items()}) == record
+    assert b"203.0.113.7" not in sealed
+    assert b"anna" not in sealed
+
+
+def test_what_only_looks_like_a_windows_event_in_words_stays_text() -> None:
+    for text in ("MSWinEventLog\t1\tSecurity", "the LogName=x EventCode=7", "EventCode=1\nLogName=x\n"):
+        assert payload(json.dumps({"message": text}).encode()) is None
