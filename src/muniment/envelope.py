@@ -116,7 +116,7 @@ def _payload(outer: Mapping[str, msgspec.Raw]) -> Payload | None:
         return Payload(orjson.dumps(event), False, place, is_rewritten=True)
     if text[:1] == "{" and text[-1:] == "}":
         return _allowed(Payload(body, True, place), outer) if (body := _good(text)) is not None else None
-    return Payload(orjson.dumps({"message": text}), False, place) if is_line and text else None
+    return Payload(orjson.dumps({"message": text}), False, place, is_rewritten=True) if is_line and text else None
 
 
 def inside(record: bytes) -> bytes:

@@ -96,7 +96,7 @@ def test_from_unknown_to_known(server: LiveServer) -> None:
     path = f"/api/v1/formats/{group['id']}/try"
     wrong = server.client.post(path, json={"text": ENTRY.replace("{outcome: verdict}", "{outcom: verdict}")})
     assert wrong.status_code == 400
-    assert wrong.json()["error"]["field"] == "entry.yaml:18"
+    assert wrong.json()["error"]["field"] == "entry.yaml:18:3"
     tried = server.client.post(path, json={"text": ENTRY}).json()["preview"]
     assert {(each["columns"]["action"], each["columns"]["outcome"]) for each in tried} == {
         ("opened.drawer", "success"), ("opened.drawer", "failure")

@@ -207,8 +207,8 @@ def test_trailing_bytes_change_nothing_but_the_message(text: str) -> None:
 )
 def test_the_longest_message_takes_milliseconds_and_fits_a_record(head: bytes, unit: bytes) -> None:
     data = (head + unit * SYSLOG_MESSAGE_BYTES_MAX)[:SYSLOG_MESSAGE_BYTES_MAX]
-    start = time.process_time()
+    start = time.thread_time()  # an embedded engine of other tests works on in this process
     record, _ = syslog_record(data, SUFFIX)
-    assert time.process_time() - start < 0.25
+    assert time.thread_time() - start < 0.25
     assert len(record) <= RECORD_BYTES_MAX
     assert _raw(json.loads(record)) == data
