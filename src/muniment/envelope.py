@@ -60,6 +60,7 @@ _APPS: Final[tuple[_Place, ...]] = (
     ("loki", "stream", "app"), ("loki", "stream", "service_name"), ("loki", "stream", "container"), ("loki", "stream", "job"),
 )  # fmt: skip
 _MOMENTS: Final[tuple[_Place, ...]] = (
+    ("syslog", "sd", "fields@274489", "t"),  # Splunk's relay: when it took the event in
     ("syslog", "timestamp"), ("otel", "timeUnixNano"), ("otel", "observedTimeUnixNano"), ("loki", "ts"), ("@timestamp",), ("time",),
     ("timestamp",), ("_time",), ("__REALTIME_TIMESTAMP",),
 )  # fmt: skip
