@@ -137,6 +137,21 @@ def test_any_record_can_be_had_back_and_stays_json(document: dict[str, Any], is_
         assert re.search(ENVELOPES, record.decode())
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        b'{"log":"\\ud800 {","stream":"x"}',
+        b'{"log":"{\\"a\\":1}","stream":"x","host":"\\ud800"}',
+        b'{"otel":{"body":{"event_id":{"id":"\\ud800"},"provider":{},"channel":"x"}}}',
+        b'{"message":"<Event>\\u0000</Event>"}',
+    ],
+)
+def test_texts_that_are_no_unicode_stop_nobody(record: bytes) -> None:
+    assert payload(record) is None or record.count(b"host")
+    assert opened(record) == (record, 0)
+    assert opened_last(record) == record
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_bytes_that_are_no_record_are_left_alone(data: bytes) -> None:

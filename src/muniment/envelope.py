@@ -69,6 +69,8 @@ _TIMES_BELOW: Final = ("timestamp", "timeUnixNano", "observedTimeUnixNano", "ts"
 _KNOWING: Final = frozenset(place[0] for place in (*_HOSTS, *_APPS, *_MOMENTS))
 _OUTSIDE: Final = (("host", _HOSTS), ("app", _APPS), ("time", _MOMENTS))
 _NOTHING: Final = msgspec.Raw(b'""')
+_UNREADABLE: Final = (msgspec.DecodeError, ValueError, RecursionError)
+"""No JSON, or texts that are no Unicode (a lone surrogate): such a record is nobody's envelope."""
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -92,7 +94,7 @@ def payload(record: bytes) -> Payload | None:
     """
     try:
         return _payload(_MEMBERS.decode(record))
-    except (msgspec.DecodeError, RecursionError):
+    except _UNREADABLE:
         return None
 
 
@@ -148,11 +150,14 @@ def opened_last(record: bytes) -> bytes:
 def _added(record: bytes) -> bytes:
     """The members of the payload, and what the envelope says of it; b'' without one."""
     try:
-        outer = _MEMBERS.decode(record)
-    except (msgspec.DecodeError, RecursionError):
+        return _members(_MEMBERS.decode(record)) if record[:1] == b"{" else b""
+    except _UNREADABLE:
         return b""
+
+
+def _members(outer: Mapping[str, msgspec.Raw]) -> bytes:
     found = _payload(outer)
-    if found is None or record[:1] != b"{":
+    if found is None:
         return b""
     own = _MEMBERS.decode(found.body)
     known = {key: orjson.loads(bytes(outer[key])) for key in _KNOWING & outer.keys()}

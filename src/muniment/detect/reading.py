@@ -401,12 +401,12 @@ _PLAIN_JSON: Final = {"output_format_json_escape_forward_slashes": 0}
 """A literal text must stand in the JSON as it is."""
 
 
-@lru_cache(maxsize=64)
 def _as_read(record: bytes) -> str:
     """A record as rules see it: what it carries beside what it says itself."""
     return (opened_last(record) if _ENVELOPES.search(record) else record).decode("utf-8", "replace")
 
 
+@lru_cache(maxsize=64)
 def _selecting(names: frozenset[str], fed: frozenset[str], with_records: int) -> str:
     shown = [
         f"{_ADDRESS_SQL} AS src_ip" if name == "src_ip" else f"`{name}`"
