@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from muniment.envelope import opened
 from muniment.errors import RejectedError
 from muniment.sources.catalogue import Catalogue, load_over, read_entry
 from muniment.sources.located import as_plain, of_plain, read_yaml
@@ -213,7 +214,8 @@ def test_any_record_becomes_a_row(client: Any, catalogue: Catalogue) -> None:
 
 def test_a_batch_of_all_samples_is_recognised_at_once(client: Any, catalogue: Catalogue) -> None:
     pairs = [(entry.name, sample.record) for entry in catalogue.values() for sample in entry.samples]
-    assert recognise(catalogue, [record for _, record in pairs], client) == [name for name, _ in pairs]
+    records = [opened(record)[0] for _, record in pairs]
+    assert recognise(catalogue, records, client) == [name for name, _ in pairs]
 
 
 def test_within_syslog_only_what_is_found_in_it_is_recognised(client: Any, catalogue: Catalogue) -> None:
