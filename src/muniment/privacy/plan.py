@@ -82,14 +82,19 @@ class PersonalText:
 
 @dataclass(frozen=True, slots=True)
 class SealPlan:
-    """All personal places of one source. `opens`: they are looked for inside of envelopes, too (see `muniment.envelope`)."""
+    """All personal places of one source. `opens`: they are looked for inside of envelopes, too (see `muniment.envelope`).
+    `has_addresses`: mail addresses are personal wherever they stand (see `addresses`).
+    """
 
     fields: tuple[PersonalField, ...] = ()
     texts: tuple[PersonalText, ...] = ()
     opens: bool = False
+    has_addresses: bool = False
 
     @classmethod
-    def compile(cls, rows: Iterable[Mapping[str, str]], *, opens: bool = False) -> SealPlan:
+    def compile(
+        cls, rows: Iterable[Mapping[str, str]], *, opens: bool = False, has_addresses: bool = False
+    ) -> SealPlan:
         """From rows of the catalogue: {path, kind, subject} or {text, pattern, kind, subject}."""
         fields: list[PersonalField] = []
         texts: list[PersonalText] = []
@@ -106,27 +111,29 @@ class SealPlan:
                 texts.append(_text(row, kind))
             else:
                 raise RejectedError("a personal field has a path, or a text and a pattern")
-        return cls(tuple(fields), tuple(texts), opens)
+        return cls(tuple(fields), tuple(texts), opens, has_addresses)
 
     def to_bytes(self) -> bytes:
         """For another process; `from_bytes` reads it."""
         texts = [(t.path, t.pattern.pattern, t.kind, t.value, t.subject, t.spelling) for t in self.texts]
-        return msgspec.msgpack.encode(([(f.path, f.kind, f.subject) for f in self.fields], texts, self.opens))
+        fields = [(f.path, f.kind, f.subject) for f in self.fields]
+        return msgspec.msgpack.encode((fields, texts, self.opens, self.has_addresses))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> SealPlan:
         """The plan another process has."""
-        fields, texts, opens = msgspec.msgpack.decode(data, type=_Wire)
+        fields, texts, opens, has_addresses = msgspec.msgpack.decode(data, type=_Wire)
         return cls(
             tuple(PersonalField(path, kind, subject) for path, kind, subject in fields),
             tuple(PersonalText(path, _pattern(text), kind, *rest) for path, text, kind, *rest in texts),
             opens,
+            has_addresses,
         )
 
 
 _Path = tuple[Step, ...]
 _Wire = tuple[
-    list[tuple[_Path, str, _Path | None]], list[tuple[_Path, str, str, int | str, int | str | None, str]], bool
+    list[tuple[_Path, str, _Path | None]], list[tuple[_Path, str, str, int | str, int | str | None, str]], bool, bool
 ]
 
 

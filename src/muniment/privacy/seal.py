@@ -26,6 +26,7 @@ import re2
 from muniment.envelope import ENVELOPES, Payload, payload
 from muniment.errors import RejectedError
 from muniment.limits import SEAL_MENTION_CHARS_MIN, SEAL_PATTERNS_AT_ONCE_MIN, SEAL_PATTERNS_BYTES_MAX
+from muniment.privacy.addresses import addresses
 from muniment.privacy.places import Reader, Spans, has_twins, spans
 from muniment.privacy.plain import Groups, PlainSealer
 from muniment.privacy.plan import PersonalText, SealPlan, Step
@@ -39,6 +40,7 @@ _BECAME_KEY = re.compile(rb"\}\s*:")
 _SAYS_SOMETHING = re.compile(rb"[0-9A-Za-z\x80-\xff]")
 _WORD = re.compile(rb"[A-Za-z_]+")
 _ENVELOPES = re2.compile(ENVELOPES.encode())
+_ESCAPE = re.compile(rb"(?:[\\\x01](?:[bfnrt]|u[0-9a-fA-F]{4})|%[0-9a-fA-F]{2})\Z")  # \x01: in a text inside a text
 _KEY_FOLLOWS = re.compile(rb'"\s*:')
 
 
@@ -111,6 +113,7 @@ class Sealer:
             at[places[text.path]].append(number)
         self._found_by = [(place, Patterns(numbers, plan.texts)) for place, numbers in at.items()]
         self._opens = plan.opens
+        self._has_addresses = plan.has_addresses
 
     def seal(self, record: bytes) -> tuple[bytes, Groups]:
         """The record with placeholders, and what was taken out. Unchanged when nothing personal is in it.
@@ -119,7 +122,7 @@ class Sealer:
             RejectedError: not one JSON object in UTF-8.
         """
         inside = payload(record) if self._opens and _ENVELOPES.search(record) is not None else None
-        if inside is None and (plain := self._plain.seal(record)) is not None:
+        if inside is None and (plain := self._plain.seal(record)) is not None and not self._has_address(plain[0]):
             return plain
         found = self._reader.read(record)
         if has_twins(record, self._names):
@@ -149,6 +152,11 @@ class Sealer:
                     is_plain = False
             if not inside.is_escaped:
                 whole += self._odd_in(inside.body, record)
+        for spelled, owner in addresses(record) if self._has_addresses else ():
+            token = b'"%b"' % spelled
+            if token not in values:
+                values[token] = _Value(token, owner, True)
+                is_plain = is_plain and token in record and _PLAIN.fullmatch(token) is not None
         if not values and not whole:
             return record, {}
         if is_plain and not whole:
@@ -156,6 +164,9 @@ class Sealer:
             if sealed is not None:
                 return sealed
         return _splice(record, list(values.values()), whole)
+
+    def _has_address(self, record: bytes) -> bool:
+        return self._has_addresses and next(addresses(record), None) is not None
 
     def _in_payload(self, inside: Payload) -> Iterator[_Value]:
         """What is personal in a payload, as it is written in the record around it."""
@@ -363,14 +374,28 @@ def _is_token(masked: bytes, start: int, end: int) -> bool:
     if masked[start - 1] == 0x5C:
         return False  # the letter belongs to the escape, as in `\\n`
     escape = masked.rfind(b"\\u", max(0, start - 6), start)
-    if escape >= 0:
-        if escape + 6 > start:
-            return False
-        if escape + 6 == start:
-            return not _in_word(masked[end])
-    if _in_word(masked[start]) and _in_word(masked[start - 1]) and masked[start - 2] != 0x5C:
+    if escape >= 0 and escape + 6 > start:
         return False
-    return not (_in_word(masked[end - 1]) and _in_word(masked[end]))
+    if (
+        _in_word(masked[start])
+        and _ends_in_word(masked, start)
+        and not _ESCAPE.search(masked, max(0, start - 7), start)
+    ):
+        return False
+    return not (_in_word(masked[end - 1]) and _begins_in_word(masked, end))
+
+
+def _ends_in_word(masked: bytes, end: int) -> bool:
+    """Is the character before `end` one of a word?"""
+    if masked[end - 1] < 128:
+        return _in_word(masked[end - 1])
+    return masked[max(0, end - 4) : end].decode(errors="ignore")[-1:].isalnum()
+
+
+def _begins_in_word(masked: bytes, start: int) -> bool:
+    if masked[start] < 128:
+        return _in_word(masked[start])
+    return masked[start : start + 4].decode(errors="ignore")[:1].isalnum()
 
 
 def _in_word(byte: int) -> bool:

@@ -209,7 +209,9 @@ class SourceRegistry:
         plan = self._plans.get(format)
         if plan is None:
             whole = AUTO if self._is_by_content(format) else format
-            plan = self._plans.get(whole) or SealPlan.compile(self.personal(whole), opens=whole != _OWN)
+            plan = self._plans.get(whole) or SealPlan.compile(
+                self.personal(whole), opens=whole != _OWN, has_addresses=True
+            )
             self._plans |= {whole: plan, format: plan}
         return plan
 
