@@ -18,7 +18,7 @@ from tests.faults.disk import SimulatedDisk
 
 @pytest.mark.parametrize("share", range(4))
 def test_power_cuts_at_every_call_lose_nothing_acknowledged(share: int) -> None:
-    assert power_cuts(5_000, first_seed=share * 1_000) == 5_000
+    assert power_cuts(2_000, first_seed=share * 1_000) == 2_000
 
 
 @pytest.mark.parametrize("share", range(3))
