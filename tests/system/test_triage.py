@@ -86,6 +86,23 @@ def test_an_alert_is_taken_up_with_its_history_and_chart(server: LiveServer, pag
     assert server.get(f"/api/v1/events/{record['index']}")["ocsf"]["class_uid"] == 2004
 
 
+def test_an_alert_leads_straight_to_the_preview_and_says_when_it_is_blocked(server: LiveServer, page: Any) -> None:
+    uid = server.get("/api/v1/alerts", entity=OTHER)["alerts"][0]["uid"]
+    page.goto(f"{server.url}/alerts/{uid}")
+    page.click(f"a.button:has-text('Preview block of {OTHER}')")
+    page.wait_for_load_state()
+    assert "It would have hit nobody" in page.inner_text("main")
+    assert server.session("rita", "reader").get(f"/alerts/{uid}").text.count("Preview block") == 0
+    page.click('button:has-text("Block 24 h")')
+    page.wait_for_load_state()
+    page.goto(f"{server.url}/alerts/{uid}")
+    assert page.locator("text=Preview block").count() == 0
+    assert f"{OTHER} is blocked" in page.inner_text("main").replace("\n", " ")
+    block = next(each for each in server.get("/api/v1/blocks")["blocks"] if each["value"] == OTHER)
+    assert block["alert"] == uid
+    server.client.post(f"/api/v1/blocks/{block['id']}/undo", json={"reason": "the test is over"})
+
+
 def test_what_is_picked_by_keyboard_is_closed_together_with_a_reason(server: LiveServer, page: Any) -> None:
     page.goto(f"{server.url}/alerts?entity={OTHER}&group=none")
     n = page.locator(".alert-card").count()

@@ -35,6 +35,7 @@ __all__ = ["AlertPages"]
 
 _EVIDENCE_ROWS = 12
 _ENDABLE = 5
+_BLOCKABLE = 3
 _BUCKETS = 48
 _VALUES = 12
 _RISK_KINDS = {"actor": "account", "address": "address"}
@@ -140,6 +141,7 @@ class AlertView:
     may_handle: bool
     endings: tuple[OrderRow, ...]
     ends: tuple[Named, ...]
+    previews: tuple[Named, ...]
     refused: Refused | None = None
 
 
@@ -240,7 +242,10 @@ class AlertPages:
         cards = folded([card(each, now, look.zone) for each in related.values()])
         accounts = alert.values.get("actors", [])[:_ENDABLE]
         endings = (await self._backend.orders(viewer, accounts)).orders if accounts else ()
-        may_end = "block" in viewer.permissions and self._backend.ends_sessions()
+        may_block = "block" in viewer.permissions
+        may_end = may_block and self._backend.ends_sessions()
+        is_blocked = [line for line in blocks if line.is_open]
+        free = [each for each in addresses if not covering(is_blocked, "address", each)] if may_block else []
         let_in = alert.admitted
         view = AlertView(
             card=card(alert, now, look.zone), groups=_groups(alert),
@@ -257,6 +262,9 @@ class AlertPages:
             rule_url=rule_url(alert.rule_id), is_mine=alert.assignee == viewer.id, may_handle="alerts" in viewer.permissions,
             endings=order_rows(endings[:5], now, look.zone),
             ends=tuple(Named(each, new_order_url(each, alert.uid)) for each in accounts if may_end),
+            previews=tuple(
+                Named(each, url("/blocks/new", kind="address", v=each, alert=alert.uid)) for each in free[:_BLOCKABLE]
+            ),
             refused=told,
         )  # fmt: skip
         shell = self._site.shell(
