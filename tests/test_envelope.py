@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muniment.envelope import ENVELOPES, OUTSIDE, opened, opened_last, payload
+from muniment.envelope import ENVELOPES, OUTSIDE, Payload, opened, opened_last, payloads
 
 _EVENT = {"eventName": "CreateUser", "user": {"email": "anna@example.com"}}
 _LINE = "Failed password for anna from 203.0.113.7 port 22 ssh2"
@@ -18,6 +18,10 @@ _LINE = "Failed password for anna from 203.0.113.7 port 22 ssh2"
 
 def _text(document: object) -> bytes:
     return json.dumps(document).encode()
+
+
+def _innermost(record: bytes) -> Payload | None:
+    return (payloads(record) or [None])[-1]
 
 
 _INSIDE: dict[str, Any] = {
@@ -30,6 +34,12 @@ _INSIDE: dict[str, Any] = {
     "OpenTelemetry": lambda text: {"otel": {"body": text, "attributes": {}, "resource": {"host.name": "h"}}},
     "Loki": lambda text: {"loki": {"line": text, "ts": "1", "stream": {"host": "h"}}},
     "a CloudEvent": lambda text: {"specversion": "1.0", "data": text, "host": "h"},
+    "a notification": lambda text: {
+        "Type": "Notification",
+        "TopicArn": "arn:aws:sns:eu-1:1:t",
+        "Message": text,
+        "host": "h",
+    },
     "the journal": lambda text: {"MESSAGE": text, "_HOSTNAME": "h"},
 }
 
@@ -37,15 +47,72 @@ _INSIDE: dict[str, Any] = {
 @pytest.mark.parametrize("inside", _INSIDE.values(), ids=_INSIDE)
 def test_an_event_in_a_text_is_read_as_if_it_were_alone(inside: Any) -> None:
     record = _text(inside(json.dumps(_EVENT)))
-    found = payload(record)
+    found = _innermost(record)
     assert found is not None
-    assert found.is_escaped
+    assert found.escapes == 1
     assert json.loads(found.body) == _EVENT
     assert re.search(ENVELOPES, record.decode())
     first = json.loads(opened(record)[0], object_pairs_hook=lambda pairs: dict(reversed(pairs)))
     last = json.loads(opened_last(record))
     assert first | _EVENT == first == last
     assert first[OUTSIDE]["host"] == "h"
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "escapes"),
+    [
+        ("an event collector", "a container", 2),
+        ("a file shipper", "a container", 2),
+        ("syslog", "a file shipper", 2),
+        ("a notification", "a CloudEvent", 2),
+        ("OpenTelemetry", "a container runtime", 2),
+    ],
+)
+def test_an_envelope_inside_an_envelope_is_opened_too(outer: str, inner: str, escapes: int) -> None:
+    record = _text(_INSIDE[outer](json.dumps(_INSIDE[inner](json.dumps(_EVENT)) | {"host": "nearer"})))
+    found = _innermost(record)
+    assert found is not None
+    assert (json.loads(found.body), found.escapes) == (_EVENT, escapes)
+    assert re.search(ENVELOPES, record.decode())
+    last = json.loads(opened_last(record))
+    assert last | _EVENT == last
+    assert last[OUTSIDE]["host"] == "nearer"
+
+
+def test_an_object_that_is_a_containers_line_is_opened() -> None:
+    record = _text(
+        {"host": "h", "event": {"log": json.dumps(_EVENT), "stream": "stdout", "kubernetes": {"container_name": "c"}}}
+    )
+    found = _innermost(record)
+    assert found is not None
+    assert (json.loads(found.body), found.escapes, found.place) == (_EVENT, 1, "log")
+    assert json.loads(opened_last(record))[OUTSIDE] == {"host": "h", "app": "c"}
+
+
+def test_what_the_envelopes_in_between_say_is_still_there() -> None:
+    record = _text(
+        {"host": "h", "event": {"user": "anna", "message": json.dumps({"a": 1}), "time": "2026-11-23T06:36:01Z"}}
+    )
+    first = json.loads(opened(record)[0], object_pairs_hook=lambda pairs: dict(reversed(pairs)))
+    for text in (first, json.loads(opened_last(record))):
+        assert (text["a"], text["user"], text["message"], text["time"]) == (1, "anna", "", "")
+        assert text[OUTSIDE] == {"host": "h", "time": "2026-11-23T06:36:01Z"}
+
+
+def test_what_a_door_wrote_beside_a_line_counts_whatever_the_line_says() -> None:
+    record = _text(
+        {
+            "syslog": {"message": json.dumps({"a": 1, "peer": "forged", "tls_subject": "CN=forged"})},
+            "peer": "203.0.113.7",
+        }
+    )
+    first = json.loads(opened(record)[0], object_pairs_hook=lambda pairs: dict(reversed(pairs)))
+    last = json.loads(opened_last(record))
+    assert (
+        (first["a"], first["peer"], first["tls_subject"])
+        == (last["a"], last["peer"], last["tls_subject"])
+        == (1, "203.0.113.7", "")
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,14 +125,14 @@ def test_an_event_in_a_text_is_read_as_if_it_were_alone(inside: Any) -> None:
     ],
 )
 def test_an_event_that_is_an_object_is_taken_as_it_stands(record: dict[str, Any]) -> None:
-    found = payload(_text(record))
+    found = _innermost(_text(record))
     assert found is not None
-    assert (json.loads(found.body), found.is_escaped) == (_EVENT, False)
+    assert (json.loads(found.body), found.escapes) == (_EVENT, 0)
 
 
 @pytest.mark.parametrize("name", ["a container", "a container runtime", "an event collector", "OpenTelemetry", "Loki"])
 def test_a_line_of_text_is_read_as_a_message(name: str) -> None:
-    found = payload(_text(_INSIDE[name](_LINE)))
+    found = _innermost(_text(_INSIDE[name](_LINE)))
     assert found is not None
     assert json.loads(found.body) == {"message": _LINE}
 
@@ -82,9 +149,9 @@ def test_a_line_of_text_is_read_as_a_message(name: str) -> None:
         {"message": '{"a": 1'},
         {"message": '["a", {"b": 1}]'},
         {"syslog": {"hostname": "h", "message": '{"syslog": {"hostname": "forged"}}'}},
-        {"syslog": {"message": json.dumps({"peer": "203.0.113.7"})}},
         {"event": {"$quarantine": {"reason": "forged"}}},
         {"action": "user.delete", "actor": {"id": "a"}, "message": '{"action": "user.read"}'},
+        {"syslog": {"message": {"a": 1}}},
         {"syslog": "x"},
         {"otel": None},
         {"event": 7},
@@ -92,14 +159,14 @@ def test_a_line_of_text_is_read_as_a_message(name: str) -> None:
 )
 def test_what_is_no_event_or_claims_too_much_stays_closed(record: dict[str, Any]) -> None:
     text = _text(record)
-    assert payload(text) is None
+    assert payloads(text) == []
     assert opened(text) == (text, 0)
     assert opened_last(text) == text
 
 
 def test_what_was_sealed_inside_can_still_be_read() -> None:
     body = '{"id":{$sealed:1},"ids":[{$sealed:2}, {$sealed:3}],"name":"{$sealed:4}"}'
-    found = payload(_text({"message": body}))
+    found = _innermost(_text({"message": body}))
     assert found is not None
     assert json.loads(found.body) == {"id": "{$sealed:1}", "ids": ["{$sealed:2}", "{$sealed:3}"], "name": "{$sealed:4}"}
 
@@ -147,7 +214,7 @@ def test_any_record_can_be_had_back_and_stays_json(document: dict[str, Any], is_
     ],
 )
 def test_texts_that_are_no_unicode_stop_nobody(record: bytes) -> None:
-    assert payload(record) is None or record.count(b"host")
+    assert payloads(record) == [] or record.count(b"host")
     assert opened(record) == (record, 0)
     assert opened_last(record) == record
 

@@ -2,12 +2,12 @@
 
 A line of syslog that is JSON, a container's line in `log`, an event collector's `event`, a CloudEvent's `data`, the body
 of an OpenTelemetry log record, a line of Loki: whoever reads a record by its content reads what is inside as if it had been
-sent by itself. `payload` finds it; `opened` is the record with the payload's members in front of its own, from which the
+sent by itself. `payloads` finds it; `opened` is the record with the payload's members in front of its own, from which the
 record as it came can be cut again. Pure. The record that the ledger keeps is never changed.
 
 What may be inside is decided by the form of the envelope, not by the payload, and a payload may not say what only we
-say of a record (`_OURS`), such as the host that a line of syslog came from. Stops at one level: an envelope
-inside an envelope stays closed.
+say of a record (`_OURS`), such as the host that a line of syslog came from. An envelope inside an envelope is opened, too, as a
+collector's event that is a container's line; stops at `_LEVELS_MAX`.
 """
 
 from __future__ import annotations
@@ -23,20 +23,23 @@ import orjson
 
 from muniment.windows_event import of_receiver, of_text, of_xml
 
-__all__ = ["ENVELOPES", "OUTSIDE", "Payload", "inside", "opened", "opened_last", "payload"]
+__all__ = ["ENVELOPES", "OUTSIDE", "Payload", "inside", "opened", "opened_last", "payloads"]
 
-ENVELOPES: Final = r"\"\{|\"@cee|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"event\"|\"stream\"| stdout | stderr |<Event[ >]|MSWinEventLog|EventCode="
+ENVELOPES: Final = r"\"\{|\"@cee|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"event\"|\"stream\"|\"TopicArn\"| stdout | stderr |<Event[ >]|MSWinEventLog|EventCode="
 """An RE2 pattern that stands in every record with a payload, and in few others."""
 
 OUTSIDE: Final = "$outside"
 """The key under which `opened` says what the envelope knows: `host`, `app` and `time`, as texts."""
 
-_OURS: Final = frozenset(("syslog", "peer", "tls_subject", "$quarantine", "$raw", "$raw_b64", OUTSIDE))
+_LEVELS_MAX: Final = 3
+_OURS: Final = frozenset(("syslog", "$quarantine", "$raw", "$raw_b64", OUTSIDE))
+_OURS_OF_SYSLOG: Final = frozenset(("peer", "tls_subject"))
+"""What the door writes beside a line: a payload that has such keys is opened, and what the door wrote counts."""
 _COLLECTOR: Final = frozenset(("time", "host", "source", "sourcetype", "index", "event", "fields"))
 _TEXTS: Final = (
     "message", "log", "msg", "line", "@message", "MESSAGE", "body", "textPayload", "_raw", "short_message", "full_message",
 )  # fmt: skip
-_CARRIERS: Final = frozenset(("syslog", "otel", "loki", "specversion", "detail-type"))
+_CARRIERS: Final = frozenset(("syslog", "otel", "loki", "specversion", "detail-type", "TopicArn"))
 _SHIPPERS: Final = frozenset(
     ("@timestamp", "@version", "time", "timestamp", "ts", "date", "_time", "host", "hostname", "source", "source_type", "sourcetype", "index",
      "agent", "beat", "ecs", "event", "fields", "tags", "type", "input", "log", "level", "severity", "file", "path", "offset",
@@ -76,36 +79,51 @@ _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """`body`: the text of one JSON object, not empty; of a plain line, `{"message": line}`. `is_escaped`: what is in its
-    strings stands in the record within a string, so it is escaped once more there. `place`: where it stood. `is_rewritten`: the record has its values within one string, in another form than JSON.
+    """`body`: the text of one JSON object, not empty; of a plain line, `{"message": line}`. `escapes`: in how many strings of the
+    record it stands, so that what is in its own strings is escaped so many times more there. `place`: where the record has it.
+    `is_rewritten`: the record has its values within one string, in another form than JSON.
     """
 
     body: bytes
-    is_escaped: bool
+    escapes: int
     place: str
     is_rewritten: bool = False
 
 
-def payload(record: bytes) -> Payload | None:
-    """What is inside a record, a valid JSON object; None where it is no envelope, or closed.
+def payloads(record: bytes) -> list[Payload]:
+    """What is inside a record, valid JSON objects, each in the one before; none where it is no envelope, or closed.
 
-    >>> payload(b'{"log":"{\\\\"user\\\\":\\\\"anna\\\\"}\\\\n","stream":"stdout"}')
-    Payload(body=b'{"user":"anna"}', is_escaped=True, place='log', is_rewritten=False)
+    >>> payloads(b'{"log":"{\\\\"user\\\\":\\\\"anna\\\\"}\\\\n","stream":"stdout"}')
+    [Payload(body=b'{"user":"anna"}', escapes=1, place='log', is_rewritten=False)]
     """
     try:
-        return _payload(_MEMBERS.decode(record))
+        return [found for _, found in _levels(_MEMBERS.decode(record))]
     except _UNREADABLE:
-        return None
+        return []
+
+
+def _levels(outer: Mapping[str, msgspec.Raw]) -> list[tuple[Mapping[str, msgspec.Raw], Payload]]:
+    """Each envelope by its members, and what is inside of it; `escapes` counts from the record."""
+    levels: list[tuple[Mapping[str, msgspec.Raw], Payload]] = []
+    escapes = 0
+    while len(levels) < _LEVELS_MAX and (found := _payload(outer)) is not None:
+        escapes += found.escapes
+        levels.append((outer, Payload(found.body, escapes, found.place, found.is_rewritten)))
+        if found.is_rewritten:
+            break
+        outer = _MEMBERS.decode(found.body)
+    return levels
 
 
 def _payload(outer: Mapping[str, msgspec.Raw]) -> Payload | None:
+    """What is inside of one envelope."""
     value, is_line, place = _value(outer)
     if not value:
         return None
     if value[:1] == b"{":
         if "otel" in outer and b'"event_id"' in value and (event := of_receiver(orjson.loads(value))) is not None:
-            return Payload(orjson.dumps(event), False, place)
-        return _allowed(Payload(value, False, place), outer)
+            return Payload(orjson.dumps(event), 0, place)
+        return _allowed(Payload(value, 0, place), outer)
     if value[:1] != b'"':
         return None
     text: str = orjson.loads(value)
@@ -116,16 +134,16 @@ def _payload(outer: Mapping[str, msgspec.Raw]) -> Payload | None:
     text = text.strip()
     event = of_xml(text) if text[:6] == "<Event" else of_text(text) if is_windows else None
     if event is not None:
-        return Payload(orjson.dumps(event), False, place, is_rewritten=True)
+        return Payload(orjson.dumps(event), 0, place, is_rewritten=True)
     if text[:1] == "{" and text[-1:] == "}":
-        return _allowed(Payload(body, True, place), outer) if (body := _good(text)) is not None else None
-    return Payload(orjson.dumps({"message": text}), False, place, is_rewritten=True) if is_line and text else None
+        return _allowed(Payload(body, 1, place), outer) if (body := _good(text)) is not None else None
+    return Payload(orjson.dumps({"message": text}), 0, place, is_rewritten=True) if is_line and text else None
 
 
 def inside(record: bytes) -> bytes:
-    """The text of the payload, of a record that is no envelope the record: what an entry is drafted from."""
-    found = payload(record)
-    return record if found is None else found.body
+    """The text of the innermost payload, of a record that is no envelope the record: what an entry is drafted from."""
+    found = payloads(record)
+    return found[-1].body if found else record
 
 
 def opened(record: bytes) -> tuple[bytes, int]:
@@ -156,40 +174,60 @@ def _added(record: bytes) -> bytes:
 
 
 def _members(outer: Mapping[str, msgspec.Raw]) -> bytes:
-    found = _payload(outer)
-    if found is None:
+    levels = _levels(outer)
+    if not levels:
         return b""
-    own = _MEMBERS.decode(found.body)
-    known = {key: orjson.loads(bytes(outer[key])) for key in _KNOWING & outer.keys()}
-    outside = {name: text for name, places in _OUTSIDE if (text := _first(known, places))}
-    gone = {
-        **(_without(outer, found.place) if found.is_escaped or found.is_rewritten else {}),
-        **dict.fromkeys(_TIMES & outer.keys(), b'""'),
+    outside: dict[str, str] = {}
+    for envelope, _ in levels:  # who is nearer to the event knows better
+        known = {key: orjson.loads(bytes(envelope[key])) for key in _KNOWING & envelope.keys()}
+        outside |= {name: text for name, places in _OUTSIDE if (text := _first(known, places))}
+    body = levels[0][1].body
+    if len(levels) > 1:
+        within: dict[str, msgspec.Raw | bytes] = {}
+        for envelope, found in levels[1:]:
+            within |= {**envelope, **_gone(envelope, found)}
+        body = msgspec.json.encode(within | _MEMBERS.decode(levels[-1][1].body))
+    own = _MEMBERS.decode(body)
+    gone = _gone(outer, levels[0][1], is_text=len(levels) > 1)
+    ours = _OURS_OF_SYSLOG & own.keys() if "syslog" in outer else ()
+    doors = [b'"%b":%b' % (key.encode(), bytes(outer.get(key, _NOTHING))) for key in sorted(ours)]
+    members = [*doors, body.strip()[1:-1].strip()]
+    members += [b'"%b":%b' % (key.encode(), bytes(rest)) for key, rest in gone.items() if key not in own]
+    return b",".join((*members, b'"%b":%b' % (OUTSIDE.encode(), orjson.dumps(outside)), *doors))
+
+
+def _gone(envelope: Mapping[str, msgspec.Raw], found: Payload, *, is_text: bool = False) -> dict[str, msgspec.Raw]:
+    """The members of an envelope that say nothing once it is opened: the text that was, and its own times."""
+    is_text = is_text or bool(found.escapes) or found.is_rewritten
+    return {
+        **(_without(envelope, found.place) if is_text else {}),
+        **dict.fromkeys(_TIMES & envelope.keys(), _NOTHING),
     }
-    members = [found.body.strip()[1:-1].strip()]
-    members += [b'"%b":%b' % (key.encode(), rest) for key, rest in gone.items() if key not in own]
-    return b",".join((*members, b'"%b":%b' % (OUTSIDE.encode(), orjson.dumps(outside))))
 
 
-def _without(outer: Mapping[str, msgspec.Raw], place: str) -> dict[str, bytes]:
+def _without(outer: Mapping[str, msgspec.Raw], place: str) -> dict[str, msgspec.Raw]:
     """The member of the envelope that the payload was at, without it and the envelope's own time."""
     key, _, below = place.partition(".")
     if not below:
-        return {key: b'""'}
+        return {key: _NOTHING}
     around = _MEMBERS.decode(outer[key])
-    return {key: msgspec.json.encode(around | dict.fromkeys({below, *_TIMES_BELOW} & around.keys(), _NOTHING))}
+    changed = around | dict.fromkeys({below, *_TIMES_BELOW} & around.keys(), _NOTHING)
+    return {key: msgspec.Raw(msgspec.json.encode(changed))}
 
 
 def _value(outer: Mapping[str, msgspec.Raw]) -> tuple[bytes, bool, str]:
     """The JSON text of what may be inside, b'' for nothing; whether it is an event although it is no JSON; its key."""
     if "syslog" in outer:
-        return _below(outer["syslog"], "message"), False, "syslog.message"
+        value = _below(outer["syslog"], "message")
+        return value if value[:1] == b'"' else b"", False, "syslog.message"
     if "otel" in outer:
         return _below(outer["otel"], "body"), _says_only_where(_below(outer["otel"], "attributes")), "otel.body"
     if "loki" in outer:
         return _below(outer["loki"], "line"), True, "loki.line"
     if "specversion" in outer:
         return bytes(outer.get("data", b"")), False, "data"
+    if "TopicArn" in outer:
+        return bytes(outer.get("Message", b"")), False, "Message"
     if "detail-type" in outer:
         return bytes(outer.get("detail", b"")), False, "detail"
     if "event" in outer and outer.keys() <= _COLLECTOR:

@@ -9,12 +9,17 @@ from xml.etree import ElementTree
 
 import pytest
 
-from muniment.envelope import payload
+from muniment.envelope import Payload, payloads
 from muniment.privacy.plan import SealPlan
 from muniment.privacy.seal import Sealer, unseal
 from muniment.sources.catalogue import Catalogue, load
 from muniment.sources.testing import Explained, explain
 from muniment.wire.syslog import origin_suffix, syslog_record
+
+
+def _innermost(record: bytes) -> Payload | None:
+    return (payloads(record) or [None])[-1]
+
 
 Wrap = Callable[[str], bytes]
 _PEER = origin_suffix(transport="udp", peer="10.0.0.1")
@@ -67,7 +72,7 @@ def _objects() -> list[str]:
         for sample in entry.samples:
             document = json.loads(sample.record)
             is_line = isinstance(document.get("message"), str) and len(document) <= 3
-            if not sample.earlier and "syslog" not in document and not payload(sample.record) and not is_line:
+            if not sample.earlier and "syslog" not in document and _innermost(sample.record) is None and not is_line:
                 found.append(sample.record.decode().strip())
     return found
 
@@ -177,7 +182,7 @@ def test_short_names_numbers_and_escapes_in_a_text_are_hidden_too() -> None:
             assert unseal(sealed, taken) == record
             left = json.dumps(json.loads(sealed), ensure_ascii=False)
             assert not [value for value in ("Bo", "example", "ller") if value in left], left
-            inside = payload(sealed)
+            inside = _innermost(sealed)
             assert inside is not None, sealed
             assert json.loads(inside.body)["user"]["name"].startswith("{$sealed:")
 
@@ -248,7 +253,7 @@ def test_people_in_xml_are_hidden_as_it_spells_them() -> None:
         assert unseal(sealed, taken) == record
         assert b"Bo &" not in sealed
         assert b"203.0.113.7" not in sealed
-        inside = payload(sealed)
+        inside = _innermost(sealed)
         assert inside is not None
         assert b"{$sealed:" in inside.body
 
@@ -292,7 +297,7 @@ def test_a_windows_event_of_a_receiver_is_read_as_the_event(
     ],
 )
 def test_xml_that_is_no_windows_event_stays_text(text: str) -> None:
-    found = payload(json.dumps({"message": text}).encode())
+    found = _innermost(json.dumps({"message": text}).encode())
     assert found is None
 
 
@@ -330,7 +335,7 @@ def test_a_windows_event_in_words_is_read_as_the_event(record: bytes, catalogue:
         "dst_host": "dc1.corp",
     }
     assert {name: found.columns[name] for name in wanted} == wanted
-    inside = payload(record)
+    inside = _innermost(record)
     assert inside is not None
     data = json.loads(inside.body)["Event"]["EventData"]
     assert (data["WorkstationName"], data["LogonType"], data["TargetDomainName"]) == ("WS1", "3", "CORP")
@@ -343,4 +348,4 @@ def test_a_windows_event_in_words_is_read_as_the_event(record: bytes, catalogue:
 
 def test_what_only_looks_like_a_windows_event_in_words_stays_text() -> None:
     for text in ("MSWinEventLog\t1\tSecurity", "the LogName=x EventCode=7", "EventCode=1\nLogName=x\n"):
-        assert payload(json.dumps({"message": text}).encode()) is None
+        assert payloads(json.dumps({"message": text}).encode()) == []

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 import re2
 
-from muniment.envelope import ENVELOPES, Payload, payload
+from muniment.envelope import ENVELOPES, Payload, payloads
 from muniment.errors import RejectedError
 from muniment.limits import SEAL_MENTION_CHARS_MIN, SEAL_PATTERNS_AT_ONCE_MIN, SEAL_PATTERNS_BYTES_MAX
 from muniment.privacy.addresses import addresses
@@ -121,8 +121,8 @@ class Sealer:
         Raises:
             RejectedError: not one JSON object in UTF-8.
         """
-        inside = payload(record) if self._opens and _ENVELOPES.search(record) is not None else None
-        if inside is None and (plain := self._plain.seal(record)) is not None and not self._has_address(plain[0]):
+        insides = payloads(record) if self._opens and _ENVELOPES.search(record) is not None else []
+        if not insides and (plain := self._plain.seal(record)) is not None and not self._has_address(plain[0]):
             return plain
         found = self._reader.read(record)
         if has_twins(record, self._names):
@@ -145,12 +145,12 @@ class Sealer:
                 values[token] = _Value(token, values[token].owner if token in values else owner, True)
                 is_plain = False
         whole = [(span, owner) for place, owner in odd.items() for span in spans(record, self._paths[place])]
-        if inside is not None:
+        for inside in insides:
             for value in self._in_payload(inside):
                 if value.raw not in values or value.is_found_in_text:
                     values[value.raw] = value
                     is_plain = False
-            if not inside.is_escaped:
+            if not inside.escapes:
                 whole += self._odd_in(inside.body, record)
         for spelled, owner in addresses(record) if self._has_addresses else ():
             token = b'"%b"' % spelled
@@ -174,23 +174,26 @@ class Sealer:
         for _, place, subject in sorted(field for at in found for field in self._fields.get(at, ())):
             for raw in found[place]:
                 is_string = raw[0] == 0x22
-                if raw == b'""' or (raw[0] in b"{[" and place in self._outer) or not (is_string or inside.is_escaped):
+                if raw == b'""' or (raw[0] in b"{[" and place in self._outer) or not (is_string or inside.escapes):
                     continue
                 owner = self._owner(found, subject, raw)
                 if inside.is_rewritten:
-                    yield from (_Value(text, owner, True) for text in _in_markup(raw) if _SAYS_SOMETHING.search(text))
+                    found_in = [text for text in _in_markup(raw) if _SAYS_SOMETHING.search(text)]
+                    yield from (
+                        _Value(t, owner, True) for text in found_in for t in _within(text[1:-1], inside.escapes)
+                    )
                     continue
-                if not inside.is_escaped:
+                if not inside.escapes:
                     yield _Value(raw, owner)
                     continue
                 # A short one only as a whole value: with the quotes around it, which are characters here.
                 text = raw[1:-1] if is_string and len(raw) >= SEAL_MENTION_CHARS_MIN + 2 else raw
                 if is_string or len(text) >= SEAL_MENTION_CHARS_MIN:
-                    yield _Value(msgspec.json.encode(text.decode()), owner, True)
+                    yield from (_Value(token, owner, True) for token in _within(text, inside.escapes))
         for token, owner in self._in_texts(found):
-            for text in _spellings(token) if inside.is_escaped else ():
-                yield _Value(msgspec.json.encode(text.decode()), owner, True)
-            if not inside.is_escaped:
+            for text in _spellings(token) if inside.escapes else ():
+                yield from (_Value(each, owner, True) for each in _within(text, inside.escapes))
+            if not inside.escapes:
                 yield _Value(token, owner, True)
 
     def _odd_in(self, body: bytes, record: bytes) -> Iterator[tuple[tuple[int, int], str]]:
@@ -256,6 +259,14 @@ def unseal(record: bytes, values: Mapping[bytes, bytes]) -> bytes:
         return raw if whole else raw[1:-1]
 
     return _PLACEHOLDER.sub(restored, record)
+
+
+def _within(text: bytes, times: int) -> list[bytes]:
+    """A text of a payload as tokens of the record that it stands in so many strings of, however each of them is spelled."""
+    tokens = [b'"%b"' % text] if not times else [msgspec.json.encode(text.decode())]
+    for _ in range(times - 1):
+        tokens = [msgspec.json.encode(each.decode()) for token in tokens for each in _spellings(token)]
+    return tokens
 
 
 def _in_markup(raw: bytes) -> set[bytes]:

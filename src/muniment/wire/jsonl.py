@@ -1,4 +1,4 @@
-"""JSON bodies to records: one object, an array, NDJSON, or objects written one after the other.
+"""JSON bodies to records: one object, an array, NDJSON, objects written one after the other, or a vendor's list (`listing`).
 
 Pure; the body decides, not the Content-Type. Every event keeps its bytes as sent. The verdict on a text is the same
 behind every door (RFC 8259, and I-JSON where RFC 8259 leaves it open), because two readers of one sealed record must
@@ -28,6 +28,7 @@ import orjson
 
 from muniment.errors import RejectedError
 from muniment.limits import JSON_DEPTH_MAX, RECORD_BYTES_MAX
+from muniment.wire.listing import listed
 from muniment.wire.records import Records, producer_id
 
 __all__ = ["check_texts", "decode_body", "good_objects", "parse_text", "split_body", "split_objects", "unmark"]
@@ -118,14 +119,17 @@ def _take(found: Records, elements: Sequence[bytes], door: str) -> str | None:
                 first_reason = first_reason or error.reason
                 found.quarantine(text, error.reason, door=door)
                 continue
-            found.add(text, producer_id(document.get("id")), _counter(document.get("sq")), door=door)
+            if pieces := listed(document, text):
+                first_reason = _take(found, pieces, door) or first_reason
+            else:
+                found.add(text, producer_id(document.get("id")), _counter(document.get("sq")), door=door)
     return first_reason
 
 
 def _fast(chunk: Sequence[bytes]) -> tuple[list[str | None], list[int | None]] | None:
-    """Ids and counters of a chunk in which every line is a plain good event; None: look at each line."""
+    """Ids and counters of a chunk in which every line is one plain good event; None: look at each line."""
     documents = good_objects(chunk)
-    if documents is None:
+    if documents is None or any(map(listed, documents, chunk)):
         return None
     ids = [document.get("id") for document in documents]
     sqs = [document.get("sq") for document in documents]

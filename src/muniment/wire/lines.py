@@ -9,7 +9,8 @@ from typing import Final
 import orjson
 
 from muniment.errors import RejectedError
-from muniment.wire.jsonl import split_body, unmark
+from muniment.wire.jsonl import parse_text, split_body, unmark
+from muniment.wire.listing import listed
 from muniment.wire.syslog import origin_suffix, syslog_record
 
 __all__ = ["records_of_file"]
@@ -31,7 +32,17 @@ def records_of_file(data: bytes) -> list[bytes]:
         text = data
     pieces: Sequence[bytes] = split_body(text) if text[:1] in {b"{", b"["} else text.split(b"\n")
     suffix = origin_suffix(transport="file")
-    return [_record(piece, suffix) for piece in pieces if piece.strip()]
+    return [_record(each, suffix) for piece in pieces if piece.strip() for each in (_listed(piece) or [piece])]
+
+
+def _listed(piece: bytes) -> list[bytes]:
+    """The events of a vendor's list; what is no good JSON is none."""
+    if piece.lstrip()[:1] != b"{":
+        return []
+    try:
+        return listed(parse_text(piece.strip()), piece.strip())
+    except RejectedError:
+        return []
 
 
 def _record(line: bytes, suffix: bytes) -> bytes:

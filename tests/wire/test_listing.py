@@ -1,0 +1,81 @@
+"""A vendor's delivery is taken apart into its events; an event that holds a list stays one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from muniment.limits import RECORD_BYTES_MAX
+from muniment.wire.jsonl import decode_body
+from muniment.wire.lines import records_of_file
+
+_EVENTS = [{"id": "e1", "action": "user.login"}, {"id": "e2", "action": "user.logout", "targets": [{"id": "t"}]}]
+
+
+def _taken(body: bytes) -> list[bytes]:
+    return decode_body(body, door="http").records
+
+
+@pytest.mark.parametrize(
+    "delivery",
+    [
+        {"Records": _EVENTS},
+        {"kind": "admin#reports#activities", "etag": '"x"', "items": _EVENTS, "nextPageToken": "A"},
+        {
+            "@odata.context": "https://graph.example/$metadata#auditLogs",
+            "@odata.nextLink": "https://x",
+            "value": _EVENTS,
+        },
+        {"ok": True, "entries": _EVENTS, "response_metadata": {"next_cursor": ""}},
+        {"cursor": "c", "has_more": False, "items": _EVENTS},
+        {"data": _EVENTS, "links": {"next": None}, "meta": {"total": 2}},
+        {"_links": {"self": {"href": "x"}}, "records": _EVENTS, "total-count": 2},
+    ],
+)
+def test_the_events_of_a_page_are_events(delivery: dict[str, Any]) -> None:
+    for text in (json.dumps(delivery), json.dumps(delivery, indent=2), json.dumps(delivery, separators=(",", ":"))):
+        found = decode_body(text.encode(), door="http")
+        assert [json.loads(record) for record in found.records] == _EVENTS
+        assert found.ids == ["e1", "e2"]
+        assert all(record in text.encode() for record in found.records)  # as they were sent
+        assert records_of_file(text.encode()) == found.records
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"action": "order.create", "items": [{"sku": 1}]},
+        {"user": "anna", "records": [{"a": 1}]},
+        {"records": []},
+        {"records": [1, 2]},
+        {"records": [{"a": 1}, "text"]},
+        {"records": [{"a": 1}], "events": [{"b": 1}]},
+        {"records": {"a": 1}},
+        {"changes": [{"a": 1}]},
+        {"status": "failed", "message": "no such user", "data": [{"field": "x"}]},
+    ],
+)
+def test_an_event_that_holds_a_list_is_one(event: dict[str, Any]) -> None:
+    text = json.dumps(event).encode()
+    assert _taken(text) == [text]
+    assert records_of_file(text) == [text]
+
+
+def test_lines_may_be_deliveries_and_events() -> None:
+    lines = [{"a": 1}, {"records": _EVENTS}, {"b": 2}, {"value": [{"records": [{"deep": 1}]}]}]
+    taken = _taken("\n".join(map(json.dumps, lines)).encode())
+    assert [json.loads(record) for record in taken] == [{"a": 1}, *_EVENTS, {"b": 2}, {"deep": 1}]
+
+
+def test_a_bad_event_of_a_delivery_is_refused_with_it() -> None:
+    found = decode_body(b'{"a":1}\n{"records":[{"x":1,"x":2},{"b":1}]}', door="http")
+    assert found.records[0] == b'{"a":1}'
+    assert found.n_quarantined == 1  # two readers would see two things in it, so it is kept as it came
+
+
+def test_a_delivery_larger_than_a_record_is_taken() -> None:
+    events = [{"id": f"big{n}", "pad": "x" * 1_000} for n in range(RECORD_BYTES_MAX // 1_000 + 50)]
+    found = decode_body(json.dumps({"Records": events}).encode(), door="http")
+    assert (found.n_items, found.n_quarantined) == (len(events), 0)
