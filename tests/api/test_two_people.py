@@ -90,10 +90,14 @@ def test_a_key_of_nobodys_asks_and_never_agrees(live_server: LiveServer, ana: ht
         block = _asked(live_server, nobodys, "198.18.40.12")
     path = f"/api/v1/blocks/{block['id']}"
     assert block["asked_person"] == ""
-    assert "so two people must agree" in ana.get(f"/blocks/{block['id']}").text
+    page = ana.get(f"/blocks/{block['id']}").text
+    assert "Waits for two people" in page
+    assert "so two people must agree" in page
+    assert "Agree, as the first of two" in page
     first = ana.post(f"{path}/approve").json()
     assert (first["state"], first["asked_person"], first["approved_by"]) == ("asked", "two.ana", "two.ana")
     assert ana.post(f"{path}/approve").status_code == 403
+    assert "Agree: block it" in bob.get(f"/blocks/{block['id']}").text
     assert bob.post(f"{path}/approve").json()["state"] == "active"
 
 

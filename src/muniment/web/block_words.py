@@ -39,7 +39,7 @@ def state_words(block: Block, now_ns: int) -> str:
         case "active":
             return f"Blocked, {_left(block, now_ns)} left"
         case "asked":
-            return "Waits for a second person"
+            return "Waits for a second person" if block.asked_person else "Waits for two people"
         case "undone":
             return f"Undone by {block.ended_by}"
     return "Over"
