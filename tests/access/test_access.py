@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from muniment.access.database import open_database
-from muniment.access.erasures import Erasures
+from muniment.access.erasures import Erasure, Erasures
 from muniment.access.keys import KeyRing
 from muniment.access.policy import MACHINE, PERMISSIONS, ROLES, Identity, require
 from muniment.access.sessions import LINK_LIFETIME_NS, Doorkeeper
@@ -185,11 +185,21 @@ def test_a_database_of_before_keys_had_owners_is_read_on(engine: sa.Engine) -> N
 
 
 def test_two_who_agree_at_once_to_what_nobody_asked_are_first_and_second(engine: sa.Engine) -> None:
-    erasures = Erasures(engine)
-    for _ in range(20):
-        number = erasures.ask("x", "", "because", "key:0", 7, person="").number
-        with ThreadPoolExecutor(2) as pool:
-            for each in [pool.submit(erasures.approve, number, who, person=who) for who in ("anna", "bob")]:
-                each.result()
-        found = erasures.get(number)
-        assert {found.asked_person, found.approved_by} == {"anna", "bob"}
+    """Both have looked before either has agreed."""
+    both = threading.Barrier(2)
+    looks = iter(range(10))
+
+    class Slow(Erasures):
+        def get(self, number: int) -> Erasure:
+            found = super().get(number)
+            if next(looks) < 2:
+                both.wait(10)
+            return found
+
+    number = Erasures(engine).ask("x", "", "because", "key:0", 7, person="").number
+    erasures = Slow(engine)
+    with ThreadPoolExecutor(2) as pool:
+        for each in [pool.submit(erasures.approve, number, who, person=who) for who in ("anna", "bob")]:
+            each.result()
+    found = erasures.get(number)
+    assert {found.asked_person, found.approved_by} == {"anna", "bob"}

@@ -388,7 +388,7 @@ class Responding:
         asked = self._s.blocks.get(str(call.path["id"]))
         who = call.identity
         if asked.is_asked(now):
-            check_second(asked.asked_person, who.person, "block")
+            check_second(asked.asked_person, who.person, "block")  # first: who cannot agree is not asked for numbers
             self._refuse_own(call, asked.kind, asked.value, "id")
             found = await self._s.blocking(lambda: hits(self._s.engine, asked.kind, asked.value, now, ()))
             _refuse_unseen(found, call.body.accounts)
