@@ -36,9 +36,9 @@ class LiveServer(RunningServer):
         """The address of a door, as the status says it."""
         return str(self.get("/api/v1/status")["doors"][name][0])
 
-    def reader(self, scope: str = "", role: str = "reader") -> httpx.Client:
-        """A client with a reading key of its own."""
-        body = {"name": f"reader of {scope or 'everything'}", "role": role, "scope": scope}
+    def reader(self, scope: str = "", role: str = "reader", owner: str = "") -> httpx.Client:
+        """A client with a reading key of its own, which is `owner`'s, else nobody's."""
+        body = {"name": f"reader of {scope or 'everything'}", "role": role, "scope": scope, "owner": owner}
         answer = self.client.post("/api/v1/keys", json=body)
         answer.raise_for_status()
         headers = {"Authorization": f"Bearer {answer.json()['key']}"}

@@ -2,16 +2,19 @@
 
 import contextlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from muniment.access.database import open_database
+from muniment.access.erasures import Erasure, Erasures
 from muniment.access.keys import KeyRing
-from muniment.access.policy import PERMISSIONS, ROLES, Identity, require
+from muniment.access.policy import MACHINE, PERMISSIONS, ROLES, Identity, require
 from muniment.access.sessions import LINK_LIFETIME_NS, Doorkeeper
 from muniment.errors import ConfigError, DeniedError, RejectedError
+from muniment.four_eyes import check_second, is_enough
 
 HOUR = 3_600_000_000_000
 
@@ -132,3 +135,71 @@ def test_transactions_of_two_threads_do_not_run_into_each_other(engine: sa.Engin
     with engine.connect() as connection:
         assert sorted(connection.execute(sa.select(table.c.id)).scalars()) == sorted(kept)
     assert len(kept) > 600
+
+
+def test_a_person_is_the_account_of_a_session_and_the_owner_of_a_key(engine: sa.Engine) -> None:
+    ring = KeyRing(engine)
+    owned, text = ring.create("script", "administrator", 5, owner="anna")
+    assert owned.owner == "anna"
+    for opened in (ring, KeyRing(engine)):
+        assert opened.identify(text).person == "anna"
+    assert Identity("anna", "Anna", "administrator").person == "anna"
+    assert ring.identify(ring.create("nobody's", "administrator", 6)[1]).person == ""
+    assert ring.identify(ring.create("the machine's", "administrator", 7, owner=MACHINE)[1]).person == ""
+
+
+def test_nobody_in_particular_is_no_second_person_and_one_person_is_not_two() -> None:
+    for first, second, words in (
+        ("anna", "anna", "anna asked for this"),
+        ("anna", "", "belongs to nobody"),
+        ("", "", "belongs to nobody"),
+    ):
+        with pytest.raises(DeniedError, match=words) as caught:
+            check_second(first, second, "block")
+        assert caught.value.permission == "block"
+    check_second("anna", "bob", "block")
+    check_second("", "bob", "block")
+    assert (is_enough("anna"), is_enough("")) == (True, False)
+
+
+def test_a_database_of_before_keys_had_owners_is_read_on(engine: sa.Engine) -> None:
+    """Keys of then belong to nobody; requests made in a session are that account's, those of a key nobody's."""
+    new = KeyRing(engine)
+    _, text = new.create("old", "administrator", 5, owner="anna")
+    erasures = Erasures(engine)
+    numbers = [
+        erasures.ask(f"person-{by}", "", "because", by, 7, person="anna").number for by in ("anna", "key:0123456789ab")
+    ]
+    Doorkeeper(engine, HOUR).new_link("anna", "Anna", "administrator", 0)
+    with engine.begin() as connection:
+        for table, column in (("api_keys", "owner"), ("erasures", "asked_person"), ("people", "left_at")):
+            connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
+    for _ in range(2):
+        ring, read = KeyRing(engine), Erasures(engine)
+        assert ring.identify(text).person == ""
+        assert [read.get(number).asked_person for number in numbers] == ["anna", ""]
+        assert [each.left_at for each in Doorkeeper(engine, HOUR).people()] == [0]
+    with pytest.raises(DeniedError, match="belongs to nobody"):
+        read.approve(numbers[0], ring.identify(text).id, person=ring.identify(text).person)
+    assert read.approve(numbers[0], "bob", person="bob").approved_by == "bob"
+
+
+def test_two_who_agree_at_once_to_what_nobody_asked_are_first_and_second(engine: sa.Engine) -> None:
+    """Both have looked before either has agreed."""
+    both = threading.Barrier(2)
+    looks = iter(range(10))
+
+    class Slow(Erasures):
+        def get(self, number: int) -> Erasure:
+            found = super().get(number)
+            if next(looks) < 2:
+                both.wait(10)
+            return found
+
+    number = Erasures(engine).ask("x", "", "because", "key:0", 7, person="").number
+    erasures = Slow(engine)
+    with ThreadPoolExecutor(2) as pool:
+        for each in [pool.submit(erasures.approve, number, who, person=who) for who in ("anna", "bob")]:
+            each.result()
+    found = erasures.get(number)
+    assert {found.asked_person, found.approved_by} == {"anna", "bob"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -187,3 +188,46 @@ def test_a_form_that_is_refused_says_that_nothing_was_changed(ana: httpx.Client)
     answer = ana.post("/saved", data={"csrf": ana.headers["x-csrf-token"], "q": "x" * 5_000})
     assert answer.status_code == 400
     assert "Nothing was changed. Go back, mend it and send it again." in answer.text
+
+
+NO_ALERT = "there is no such alert; leave it empty, or take the id of one"
+
+
+def test_a_block_for_an_alert_that_does_not_exist_is_refused_at_its_field(
+    server: LiveServer, ana: httpx.Client
+) -> None:
+    form = _form(ana, "address", "203.0.113.90", alert="00000000-0000-0000-0000-000000000000")
+    refused = ana.post("/api/v1/blocks", json={k: v for k, v in form.items() if k not in {"csrf", "hours"}})
+    assert refused.status_code == 400
+    assert (refused.json()["error"]["field"], refused.json()["error"]["reason"]) == ("alert", NO_ALERT)
+    page = ana.post("/blocks", data=form)
+    assert page.status_code == 400
+    assert f"Alert: {NO_ALERT}" in page.text
+    assert 'name="alert" value=""' in page.text  # so that the form that came back can be sent
+    assert 'maxlength="1000" value="because"' in page.text
+    assert not [b for b in server.get("/api/v1/blocks")["blocks"] if b["value"] == "203.0.113.90"]
+
+
+def test_a_form_that_is_sent_twice_makes_one_block_and_leads_to_it_twice(server: LiveServer, ana: httpx.Client) -> None:
+    form = _form(ana, "address", "203.0.113.91")
+    with ThreadPoolExecutor(2) as pool:  # a double click: both are under way at once
+        answers = list(pool.map(lambda _: ana.post("/blocks", data=form, follow_redirects=False), range(2)))
+    answers.append(ana.post("/blocks", data=form, follow_redirects=False))
+    assert [each.status_code for each in answers] == [303, 303, 303]
+    (made,) = [b for b in server.get("/api/v1/blocks")["blocks"] if b["value"] == "203.0.113.91"]
+    assert {each.headers["location"] for each in answers} == {f"/blocks/{made['id']}"}
+    server.one(f'source:muniment action:block.create "{made["id"]}"', 5)
+    assert len(server.rows(f'source:muniment action:block.create "{made["id"]}"')) == 1
+
+    # Another wish is no double click: it is told that there is a block already.
+    for other in (
+        form | {"hours": "1"},
+        form | {"reason": "something else"},
+        _form(ana, "address", "203.0.113.91", hours="168"),
+    ):
+        answer = ana.post("/blocks", data=other, follow_redirects=False)
+        assert answer.status_code == 409
+        assert f'href="/blocks/{made["id"]}"' in answer.text
+    later = _form(server.session("bob", "analyst"), "address", "203.0.113.91")
+    assert ana.post("/blocks", data=later | {"csrf": form["csrf"]}, follow_redirects=False).status_code == 409
+    ana.post(f"/blocks/{made['id']}/undo", data={"csrf": form["csrf"]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -11,11 +12,12 @@ import pytest
 from tests.live import LiveServer, within
 
 from muniment.access.database import open_database
-from muniment.errors import RejectedError
+from muniment.errors import DeniedError, RejectedError
 from muniment.limits import BLOCK_ENDED_DAYS, BLOCK_SHARED_ACCOUNTS, BLOCK_TICKET_S
 from muniment.respond.block import Seen, among, canonical
 from muniment.respond.blocks import Blocks
 from muniment.respond.preview import Tickets
+from muniment.respond.stix import changed_at, indicator, microseconds
 from muniment.search.persons import Person
 
 NOW = 1_795_000_000 * 10**9
@@ -29,13 +31,15 @@ def blocks() -> Blocks:
 
 def _ask(blocks: Blocks, kind: str, value: str, *, needs_second: bool = False, hours: int = 1, now: int = NOW) -> Any:
     known, text = canonical(kind, value)
-    return blocks.ask(known, text, hours=hours, reason="because", by="ana", now_ns=now, needs_second=needs_second)
+    return blocks.ask(
+        known, text, hours=hours, reason="because", by="ana", person="ana", now_ns=now, needs_second=needs_second
+    )
 
 
 def test_a_request_nobody_answered_in_time_cannot_be_approved(blocks: Blocks) -> None:
     asked = _ask(blocks, "address", "192.0.2.1", needs_second=True)
     with pytest.raises(RejectedError, match="it is expired"):
-        blocks.approve(asked.id, "bob", NOW + HOUR)
+        blocks.approve(asked.id, "bob", NOW + HOUR, person="bob")
     with pytest.raises(RejectedError, match="it is expired"):
         blocks.undo(asked.id, "ana", NOW + HOUR)
     assert _ask(blocks, "address", "192.0.2.1", now=NOW + HOUR).state == "active"
@@ -80,6 +84,91 @@ def test_no_spelling_passes_by_the_allow_list_and_no_entry_covers_the_world(bloc
             blocks.allow(network, "all", "ana", NOW)
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("address", "::ffff:198.51.100.7"),
+        ("address", "64:ff9b::c633:6407"),  # behind NAT64
+        ("address", "64:ff9b::198.51.100.7"),
+        ("range", "64:ff9b::/96"),
+        ("address", "2002:c633:6407::1"),  # in 6to4
+        ("range", "2002:c633:6407:17::/64"),
+        ("range", "2002:c633::/32"),
+    ],
+)
+def test_an_allowed_range_protects_what_ipv6_calls_it(blocks: Blocks, kind: str, value: str) -> None:
+    blocks.allow("198.51.100.0/24", "Office", "ana", NOW)
+    with pytest.raises(RejectedError, match="Office"):
+        _ask(blocks, kind, value)
+    for other in ("64:ff9b::c633:6507", "2002:c633:6507::1", "2001:db8::c633:6407", "64:ff9b:1::c633:6407"):
+        assert _ask(blocks, "address", other).state == "active"
+
+
+def test_what_ipv6_calls_a_blocked_address_is_not_allowed_before_it_is_undone(blocks: Blocks) -> None:
+    block = _ask(blocks, "address", "64:ff9b::c633:6407")
+    with pytest.raises(RejectedError, match="64:ff9b::c633:6407 in it is blocked"):
+        blocks.allow("198.51.100.0/24", "Office", "ana", NOW)
+    blocks.undo(block.id, "ana", NOW)
+    assert blocks.allow("198.51.100.0/24", "Office", "ana", NOW).network == "198.51.100.0/24"
+
+
+def test_a_clock_that_is_put_back_an_hour_ends_no_block_and_makes_none_longer() -> None:
+    """Real time goes on by a clock that nobody sets; the other one is wrong from then on."""
+    real = 0
+    blocks = Blocks(open_database("sqlite://"), steady=lambda: real)
+    two_hours = _ask(blocks, "address", "192.0.2.1", hours=2)
+    half_over = _ask(blocks, "address", "192.0.2.2", hours=1)
+    asked = _ask(blocks, "address", "192.0.2.3", hours=1, needs_second=True)
+    real = 40 * 60 * 10**9
+    assert len(blocks.active(NOW + real)) == 2
+
+    real += HOUR // 12  # 45 minutes in, and the clock says 15 minutes before they were made
+    put_back = NOW + real - HOUR
+    assert blocks.active(put_back) == [two_hours, half_over]
+    assert blocks.find("address", "192.0.2.2", put_back) == half_over
+    assert blocks.expire(put_back) == []
+    assert blocks.approve(asked.id, "bob", put_back, person="bob").expires_at == put_back + HOUR
+
+    real = HOUR + 1  # over, though the clock says that there is an hour left
+    assert [b.value for b in blocks.active(NOW + 1)] == ["192.0.2.1", "192.0.2.3"]
+    assert blocks.find("address", "192.0.2.2", NOW + 1) is None
+    with pytest.raises(RejectedError, match="it is expired"):
+        blocks.undo(half_over.id, "ana", NOW + 1)
+    assert [b.id for b in blocks.expire(NOW + 1)] == [half_over.id]
+    assert _ask(blocks, "address", "192.0.2.2", now=NOW + 1).state == "active"
+    assert [b.value for b in blocks.active(NOW + 1)] == ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+    real = 2 * HOUR + 1
+    assert two_hours.id in {b.id for b in blocks.expire(NOW + HOUR)}
+
+
+def test_who_asks_what_has_changed_since_misses_nothing_when_the_clock_is_put_back() -> None:
+    """A TAXII client asks for what was added after the last it has seen."""
+    database = open_database("sqlite://")
+    blocks = Blocks(database)
+    first, asked = _ask(blocks, "address", "192.0.2.1"), _ask(blocks, "address", "192.0.2.2", needs_second=True)
+    seen = [changed_at(first)]
+    blocks.undo(first.id, "ana", NOW - HOUR)
+    seen.append(changed_at(blocks.get(first.id)))
+    blocks = Blocks(database)  # also after a start
+    seen.append(changed_at(_ask(blocks, "address", "192.0.2.3", now=NOW - HOUR)))
+    assert blocks.get(asked.id).changed_at == 0
+    seen.append(changed_at(blocks.approve(asked.id, "bob", NOW - HOUR, person="bob")))
+    seen.append(changed_at(_ask(blocks, "address", "192.0.2.4", now=NOW - HOUR)))
+    assert [microseconds(at) for at in seen] == sorted({microseconds(at) for at in seen})
+    modified = [
+        indicator(replace(first, state=state, changed_at=at))["modified"]
+        for state, at in zip(("active", "undone"), seen[:2], strict=True)
+    ]
+    assert modified[0] < modified[1]
+
+
+def test_an_ended_block_stays_ended_when_the_clock_is_put_back(blocks: Blocks) -> None:
+    block = _ask(blocks, "address", "192.0.2.1")
+    assert [each.id for each in blocks.expire(NOW + HOUR)] == [block.id]
+    assert blocks.find("address", "192.0.2.1", NOW) is None
+    assert blocks.active(NOW) == []
+
+
 @pytest.mark.parametrize("hours", [0, -1, 24 * 365])
 def test_a_time_limit_is_an_hour_to_ninety_days(blocks: Blocks, hours: int) -> None:
     with pytest.raises(RejectedError, match="every block ends"):
@@ -91,7 +180,7 @@ def test_two_people_who_approve_at_once_are_one_approval(blocks: Blocks) -> None
 
     def approve(who: str) -> str:
         try:
-            return blocks.approve(asked.id, who, NOW + 1).approved_by
+            return blocks.approve(asked.id, who, NOW + 1, person=who).approved_by
         except RejectedError as error:
             return str(error.status)
 
@@ -99,6 +188,29 @@ def test_two_people_who_approve_at_once_are_one_approval(blocks: Blocks) -> None
         outcomes = list(pool.map(approve, [f"p{n}" for n in range(8)]))
     assert outcomes.count("409") == 7
     assert blocks.get(asked.id).approved_by in outcomes
+
+
+def test_blocks_of_before_keys_had_owners_are_read_on() -> None:
+    """What a session asked for is that account's request, what a key asked for nobody's in particular."""
+    database = open_database("sqlite://")
+    blocks = Blocks(database)
+    asked = {
+        by: blocks.ask(
+            "address", f"192.0.2.{n}", hours=1, reason="x", by=by, person="ana", now_ns=NOW, needs_second=True
+        ).id
+        for n, by in enumerate(("ana", "key:0123456789ab"), 1)
+    }
+    with database.begin() as connection:
+        for column in ("asked_person", "changed_at"):
+            connection.exec_driver_sql(f"ALTER TABLE blocks DROP COLUMN {column}")
+    blocks = Blocks(database)
+    assert {by: blocks.get(id).asked_person for by, id in asked.items()} == {"ana": "ana", "key:0123456789ab": ""}
+    with pytest.raises(DeniedError, match="ana asked for this"):
+        blocks.approve(asked["ana"], "key:0", NOW, person="ana")
+    with pytest.raises(DeniedError, match="belongs to nobody"):
+        blocks.approve(asked["ana"], "key:0", NOW, person="")
+    assert blocks.approve(asked["key:0123456789ab"], "ana", NOW, person="ana").state == "asked"
+    assert Blocks(database).approve(asked["key:0123456789ab"], "bob", NOW, person="bob").state == "active"
 
 
 def test_a_ticket_is_no_other_text_and_no_other_time() -> None:
@@ -123,7 +235,14 @@ def test_ended_blocks_are_forgotten_and_an_erased_person_at_once(blocks: Blocks)
         _ask(blocks, "address", "192.0.2.1"),
         _ask(blocks, "account", "Anna"),
         blocks.ask(
-            "address", "192.0.2.9", hours=9_00, reason="anna's laptop", by="bob", now_ns=NOW, needs_second=False
+            "address",
+            "192.0.2.9",
+            hours=9_00,
+            reason="anna's laptop",
+            by="bob",
+            person="bob",
+            now_ns=NOW,
+            needs_second=False,
         ),
     )
     blocks.expire(NOW + HOUR)
@@ -233,11 +352,12 @@ def test_an_erased_person_leaves_blocks_orders_exceptions_and_silences(live_serv
     assert made.status_code == 201, made.text
     silence = server.client.post("/api/v1/silences", json={"source": "Quitta*", "reason": "Quitta Holm moves"})
     assert silence.status_code == 201
+    first = server.reader(role="administrator", owner="first")
     for identifier, source in (("u-8810", "leaving"), ("quitta@example.org", "")):
-        asked = server.client.post(
+        asked = first.post(
             "/api/v1/erasures", json={"identifier": identifier, "source": source, "reason": "request 2026-18"}
         ).json()
-        with server.reader(role="administrator") as second:
+        with server.reader(role="administrator", owner="second") as second:
             assert second.post(f"/api/v1/erasures/{asked['number']}/approval").status_code == 202
             within(30, lambda n=asked["number"]: [e for e in server.get("/api/v1/erasures")["erasures"] if e["number"] == n and e["done_at"]], "not erased")  # type: ignore[misc]  # fmt: skip
     assert block["id"] not in {each["id"] for each in server.get("/api/v1/blocks")["blocks"]}

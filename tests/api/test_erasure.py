@@ -21,7 +21,7 @@ def test_two_administrators_erase_a_person_and_the_proofs_stay(live_server: Live
     gone, kept = "zwetschge@example.org", "birne@example.org"
     first = server.send(key, _event(4711, gone, "zwetschge"), _event(4712, kept, "birne"))["first_index"]
     server.one(f"actor_email:{gone}")
-    post = server.client.post
+    post = server.reader(role="administrator", owner="first").post
     assert post("/api/v1/erasures", json={"identifier": "nobody@example.org", "reason": "why"}).status_code == 404
     named = post("/api/v1/erasures", json={"identifier": "u-4711", "reason": "U-4711 wrote to us"})
     assert (named.status_code, named.json()["error"]["field"]) == (400, "reason")
@@ -34,7 +34,7 @@ def test_two_administrators_erase_a_person_and_the_proofs_stay(live_server: Live
     own = post(path)
     assert (own.status_code, own.json()["error"]["permission"]) == (403, "admin")
     assert server.rows(f"actor_email:{gone}")
-    with server.reader(role="administrator") as second:
+    with server.reader(role="administrator", owner="second") as second:
         assert second.post("/api/v1/erasures/99999/approval").status_code == 404
         assert second.post(path).status_code == 202
         within(30, lambda: second.post(path).json()["error"]["field"] == "number", "not erased")  # done, not under way

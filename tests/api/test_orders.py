@@ -98,11 +98,14 @@ def _state(server: LiveServer, id: str, state: str) -> dict[str, Any]:
 
 
 def test_sessions_are_ended_by_a_signed_webhook_and_the_answer_is_shown(server: LiveServer, provider: Provider) -> None:
-    made = _end(server, "m.ruiz", alert="a-1")
+    body = {"account": "m.ruiz", "reason": "guessed", "alert": "a-1"}
+    refused = server.client.post("/api/v1/orders", json=body)
+    assert (refused.status_code, refused.json()["error"]["field"]) == (400, "alert")
+    made = _end(server, "m.ruiz")
     found = _state(server, made["id"], "delivered")
     assert [(a["action"], a["remark"], a["attempts"]) for a in found["answers"]] == [("idp", "answered 200", 1)]
     (order,) = [each for each in provider.of("sessions.end") if each["id"] == made["id"]]
-    assert (order["account"], order["reason"], order["alert"]) == ("m.ruiz", "guessed", "a-1")
+    assert (order["account"], order["reason"], order["alert"]) == ("m.ruiz", "guessed", "")
     assert order["asked_by"] == made["asked_by"] != ""
     asked = server.one("source:muniment action:sessions.end", 5)
     said = json.loads(server.get(f"/api/v1/events/{asked['index']}")["record"])

@@ -203,7 +203,7 @@ ERRORS = [
     ("sources add x --for rsyslog", {}, 2, "needs no source of its own: muniment sources connect rsyslog"),
     ("sources connect nonsense", {}, 2, "error sender: there is no 'nonsense'; there are curl, rsyslog,"),
     ("sources key nonsense", {}, 2, "error "),
-    ("keys new x --role king", {}, 2, "'king' is not one of 'reader', 'administrator'"),
+    ("keys new x --role king", {}, 2, "'king' is not one of 'reader', 'analyst', 'enforcer', 'administrator'"),
     ("export --json", {}, 2, "name one with --out"),
     ("keys revoke nope", {}, 2, "error key: there is no such key"),
     ("export --format zip", {}, 2, "Invalid value for '--format'"),

@@ -65,6 +65,13 @@ def test_the_tag_changes_with_the_blocks_and_not_with_the_clock() -> None:
     assert etag("nginx.conf", one) != etag("addresses.txt", one)
 
 
+def test_a_clock_that_was_put_back_makes_no_element_of_nftables_longer() -> None:
+    """An enforcer keeps an element for its time, should nobody fetch the next feed."""
+    feed = rendered("nftables.nft", [block("203.0.113.7", 1)], NOW - HOUR).decode()
+    assert "203.0.113.7 timeout 3600s" in feed
+    assert "203.0.113.7 timeout 1800s" in rendered("nftables.nft", [block("203.0.113.7", 1)], NOW + HOUR // 2).decode()
+
+
 @pytest.mark.skipif(NFT is None or os.getuid() != 0, reason="needs root and nftables")
 def test_nft_keeps_an_address_as_long_as_its_longest_block() -> None:
     feed = rendered("nftables.nft", [block("203.0.113.0/24", 1), block("203.0.113.7", 2), block("2001:db8::1", 3)], NOW)

@@ -60,6 +60,7 @@ READS: dict[str, tuple[Reader, str, dict[str, Any]]] = {
     "GET /api/v1/sources": (_get("/api/v1/sources"), "source.list", {}),
     "GET /api/v1/formats": (_get("/api/v1/formats"), "format.list", {}),
     "GET /api/v1/keys": (_get("/api/v1/keys"), "key.list", {}),
+    "GET /api/v1/people": (_get("/api/v1/people"), "user.list", {}),
     "GET /api/v1/erasures": (_get("/api/v1/erasures"), "privacy.list", {}),
     "GET /": (_get("/", q="action:amber.delete", when="24h"), "log.search", {"query": "action:amber.delete", "results": 8, "page": "/"}),
     "GET /rows": (_get("/rows", q="action:amber.delete", after="0"), "log.tail", {"query": "action:amber.delete", "page": "/rows"}),

@@ -46,6 +46,8 @@ POLICY: dict[str, str] = {
     "POST /api/v1/keys": "admin",
     "DELETE /api/v1/keys/{id}": "admin",
     "POST /api/v1/links": "admin",
+    "GET /api/v1/people": "admin",
+    "POST /api/v1/people/{id}/leave": "admin",
     "GET /api/v1/erasures": "admin",
     "POST /api/v1/erasures": "admin",
     "POST /api/v1/erasures/{number}/approval": "admin",

@@ -40,8 +40,9 @@ def test_who_deleted_it_is_one_row_and_goes_with_the_person(live_server: LiveSer
     assert len(server.rows("actor:zwetschge host:plum-1")) == 4
     assert b"zwetschge" not in json.dumps(server.get(f"/api/v1/events/{row['index']}")["record"]).encode()
 
-    asked = server.client.post("/api/v1/erasures", json={"identifier": "zwetschge", "reason": "request 2026-18"}).json()
-    with server.reader(role="administrator") as second:
+    with server.reader(role="administrator", owner="first") as first:
+        asked = first.post("/api/v1/erasures", json={"identifier": "zwetschge", "reason": "request 2026-18"}).json()
+    with server.reader(role="administrator", owner="second") as second:
         assert second.post(f"/api/v1/erasures/{asked['number']}/approval").status_code == 202
     within(60, lambda: server.one("action:privacy.erased", 60), "not erased")
     assert server.rows("actor:zwetschge") == []

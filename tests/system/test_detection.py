@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +276,18 @@ def _block(client: httpx.Client, kind: str, value: str) -> dict[str, Any]:
     assert answer.status_code == 201, answer.text
     found: dict[str, Any] = answer.json()
     return found
+
+
+def test_a_block_keeps_the_whole_id_of_its_alert(server: RuledServer, key: str) -> None:
+    server.send(key, *(_close("Bern", "rosa") for _ in range(3)))
+    server.evaluated()
+    uid = server.alerts(rule=KEY)[0]["uid"]
+    with closing(server.session("fifth", "analyst")) as client:
+        preview = client.post("/api/v1/blocks/preview", json={"kind": "account", "value": "rosa.x"}).json()
+        body = {"kind": "account", "value": "rosa.x", "preview": preview["preview"], "reason": "test", "alert": uid[:8]}
+        made = client.post("/api/v1/blocks", json=body).json()
+        assert made["alert"] == uid
+        assert f"/alerts/{uid}" in client.get(f"/blocks/{made['id']}").text
 
 
 def test_a_ticket_is_for_what_and_whom_it_was_made(server: RuledServer) -> None:

@@ -30,10 +30,23 @@ def test_the_client_of_oasis_reads_discovery_collection_pages_and_manifest(live_
     assert len({each["id"] for each in found}) == len(found)
     entries = collection.get_manifest()["objects"]
     assert [each["id"] for each in entries] == [each["id"] for each in found]
+    listed = [
+        each["id"] for page in taxii2client.as_pages(collection.get_manifest, per_request=3) for each in page["objects"]
+    ]
+    assert listed == [each["id"] for each in entries]
+    later = taxii2client.as_pages(collection.get_objects, per_request=2, added_after=entries[-5]["date_added"])
+    assert [each["id"] for page in later for each in page["objects"]] == listed[-4:]
     (one,) = collection.get_object(f"indicator--{ids[0]}")["objects"]
     assert one["pattern"] == "[ipv4-addr:value = '192.0.2.70']"
     live_server.client.post(f"/api/v1/blocks/{ids[0]}/undo")
     (changed,) = collection.get_objects(added_after=entries[-1]["date_added"])["objects"]
     assert changed["revoked"] is True
-    for id in ids[1:]:
+    # What changes between two pages comes again at the end, and nothing is lost.
+    rest = taxii2client.as_pages(collection.get_objects, per_request=2)
+    first = next(rest)["objects"]
+    live_server.client.post(f"/api/v1/blocks/{ids[1]}/undo")
+    after = [each for page in rest for each in page["objects"]]
+    assert {each["id"] for each in [*first, *after]} == set(listed)
+    assert (after[-1]["id"], after[-1]["revoked"]) == (f"indicator--{ids[1]}", True)
+    for id in ids[2:]:
         live_server.client.post(f"/api/v1/blocks/{id}/undo")

@@ -2,6 +2,9 @@
 
 All keys are held in memory, so checking one never touches the disk (INTEGRITY.md L15, S12). The secret has 256
 random bits, which is why one SHA-256 is enough; comparison takes constant time.
+
+A key belongs to the person who made it, and what it does is that person's doing: two keys of one person are one person
+wherever two have to agree. A key made before keys had owners belongs to nobody.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import sqlalchemy as sa
 from muniment.access.database import METADATA
 from muniment.access.policy import Identity
 from muniment.errors import DeniedError, RejectedError
+from muniment.tables import make_tables
 
 __all__ = ["ApiKey", "KeyRing"]
 
@@ -30,12 +34,13 @@ _TABLE = sa.Table(
     sa.Column("scope", sa.Text, nullable=False, default=""),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("revoked_at", sa.BigInteger, nullable=True),
+    sa.Column("owner", sa.String(64), nullable=False, server_default=""),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """One key without its secret; times in UTC nanoseconds."""
+    """One key without its secret; times in UTC nanoseconds. `owner`: whose it is, "" when nobody knows."""
 
     id: str
     secret_hash: str
@@ -45,10 +50,11 @@ class ApiKey:
     scope: str
     created_at: int
     revoked_at: int | None = None
+    owner: str = ""
 
     def identity(self) -> Identity:
         """Whom this key stands for."""
-        return Identity(f"key:{self.id}", self.name, self.role, self.source, self.scope, via="api-key")
+        return Identity(f"key:{self.id}", self.name, self.role, self.source, self.scope, "api-key", self.owner)
 
 
 class KeyRing:
@@ -56,16 +62,18 @@ class KeyRing:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        METADATA.create_all(engine, tables=[_TABLE])
+        make_tables(engine, [_TABLE])
         with engine.connect() as connection:
             self._keys = {row.id: ApiKey(**row._mapping) for row in connection.execute(sa.select(_TABLE))}
 
-    def create(self, name: str, role: str, now_ns: int, *, source: str = "", scope: str = "") -> tuple[ApiKey, str]:
-        """A new key and its text, which is shown this once."""
+    def create(
+        self, name: str, role: str, now_ns: int, *, source: str = "", scope: str = "", owner: str = ""
+    ) -> tuple[ApiKey, str]:
+        """A new key of `owner`'s and its text, which is shown this once."""
         if role == "source" and not source:
             raise RejectedError("an ingest key belongs to one source", field="source")
         key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
-        key = ApiKey(key_id, _hash(secret), name, role, source, scope, now_ns)
+        key = ApiKey(key_id, _hash(secret), name, role, source, scope, now_ns, owner=owner)
         with self._engine.begin() as connection:
             connection.execute(_TABLE.insert().values({c.name: getattr(key, c.name) for c in _TABLE.columns}))
         self._keys[key_id] = key
@@ -80,6 +88,14 @@ class KeyRing:
             connection.execute(_TABLE.update().where(_TABLE.c.id == key_id).values(revoked_at=now_ns))
         self._keys[key_id] = replace(key, revoked_at=now_ns)
         return self._keys[key_id]
+
+    def revoke_those_of(self, owner: str, now_ns: int) -> tuple[list[ApiKey], list[ApiKey]]:
+        """The owner has left: what reads or decides ends at once; what sends goes on, and is told.
+
+        A source that falls silent because somebody left would lose records, and leaving would be a way to silence it.
+        """
+        own = [key for key in self.all() if owner and key.owner == owner and key.revoked_at is None]
+        return [self.revoke(key.id, now_ns) for key in own if not key.source], [key for key in own if key.source]
 
     def identify(self, text: str) -> Identity:
         """Whom the key `text` stands for.

@@ -13,7 +13,10 @@ from typing import Final
 
 from muniment.errors import DeniedError
 
-__all__ = ["PERMISSIONS", "ROLES", "Identity", "require"]
+__all__ = ["MACHINE", "PERMISSIONS", "ROLES", "Identity", "require"]
+
+MACHINE: Final = "@machine"
+"""Who owns the key of the command line on the server's own machine: no account's name can be that."""
 
 PERMISSIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -46,7 +49,7 @@ class Identity:
     """Who asks: a person in a session, or a machine with an API key.
 
     `scope` is a query that is ANDed into every search of this identity; empty means all rows. `source` is set for
-    ingest keys only.
+    ingest keys only. `owner` is whose key it is, for keys only; empty: nobody knows.
     """
 
     id: str
@@ -55,6 +58,14 @@ class Identity:
     source: str = ""
     scope: str = ""
     via: str = "session"
+    owner: str = ""
+
+    @property
+    def person(self) -> str:
+        """Whose act it is: the account of a session, the owner of a key; "" when it is nobody in particular's."""
+        if self.via == "session":
+            return self.id
+        return "" if self.owner == MACHINE else self.owner
 
     @property
     def permissions(self) -> frozenset[str]:

@@ -1,7 +1,8 @@
 """People, one-time login links and browser sessions, all kept on the server so that ending one ends it everywhere.
 
 A login link and a session cookie hold 256 random bits; the database keeps only their hashes. The first
-administrator comes in through a link printed at start; it works once, and not after it expires.
+administrator comes in through a link printed at start; it works once, and not after it expires. Who has left keeps the
+account, for what is written of it, and has no way in; a new link lets them in again.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import sqlalchemy as sa
 from muniment.access.database import METADATA
 from muniment.access.policy import Identity
 from muniment.errors import DeniedError, RejectedError
+from muniment.tables import make_tables
 
-__all__ = ["LINK_LIFETIME_NS", "Doorkeeper", "Session"]
+__all__ = ["LINK_LIFETIME_NS", "Doorkeeper", "Person", "Session"]
 
 LINK_LIFETIME_NS: Final = 24 * 3_600 * 1_000_000_000
 """A login link is for now, not for a drawer; a new one is a command away."""
@@ -29,6 +31,7 @@ _PEOPLE = sa.Table(
     sa.Column("name", sa.String(128), nullable=False),
     sa.Column("role", sa.String(32), nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("left_at", sa.BigInteger, nullable=False, server_default="0"),
 )
 _LINKS = sa.Table(
     "login_links",
@@ -57,13 +60,24 @@ class Session:
     expires_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class Person:
+    """An account. `left_at` 0: still here; times in UTC nanoseconds."""
+
+    id: str
+    name: str
+    role: str
+    created_at: int
+    left_at: int
+
+
 class Doorkeeper:
     """Login links in, sessions out. Changes are durable when the method returns."""
 
     def __init__(self, engine: sa.Engine, session_ns: int) -> None:
         self._engine = engine
         self._session_ns = session_ns
-        METADATA.create_all(engine, tables=[_PEOPLE, _LINKS, _SESSIONS])
+        make_tables(engine, [_PEOPLE, _LINKS, _SESSIONS])
         self._sessions: dict[str, Session] = {}
         with engine.connect() as connection:
             rows = connection.execute(
@@ -75,7 +89,7 @@ class Doorkeeper:
                 )
 
     def new_link(self, person: str, name: str, role: str, now_ns: int) -> str:
-        """A one-time login token for a person, who is made if new.
+        """A one-time login token for a person, who is made if new, and is here again if they had left.
 
         Raises:
             RejectedError: the person exists with another role; a link never changes what somebody may do.
@@ -87,6 +101,8 @@ class Doorkeeper:
                 connection.execute(_PEOPLE.insert().values(id=person, name=name, role=role, created_at=now_ns))
             elif known.role != role:
                 raise RejectedError(f"{person!r} exists with the role {known.role}", field="role", status=409)
+            else:
+                connection.execute(_PEOPLE.update().where(_PEOPLE.c.id == person).values(left_at=0))
             connection.execute(
                 _LINKS.insert().values(token_hash=_hash(token), person=person, expires_at=now_ns + LINK_LIFETIME_NS)
             )
@@ -96,6 +112,30 @@ class Doorkeeper:
         """Has anybody ever been given a login link?"""
         with self._engine.connect() as connection:
             return connection.execute(sa.select(_PEOPLE.c.id)).first() is not None
+
+    def people(self) -> list[Person]:
+        """Every account there ever was, by its name."""
+        with self._engine.connect() as connection:
+            return [Person(**row._mapping) for row in connection.execute(sa.select(_PEOPLE).order_by(_PEOPLE.c.id))]
+
+    def let_go(self, person: str, now_ns: int) -> Person:
+        """Somebody has left: their sessions end at once, and links they have not used lead nowhere.
+
+        Raises:
+            RejectedError: there is no such account, or they have left already.
+        """
+        found = next((each for each in self.people() if each.id == person), None)
+        if found is None:
+            raise RejectedError("there is no such account", field="person", status=404)
+        if found.left_at:
+            raise RejectedError(f"{person!r} has left already", field="person", status=409)
+        with self._engine.begin() as connection:
+            connection.execute(_PEOPLE.update().where(_PEOPLE.c.id == person).values(left_at=now_ns))
+            connection.execute(_LINKS.delete().where(_LINKS.c.person == person, _LINKS.c.used_at.is_(None)))
+            connection.execute(_SESSIONS.delete().where(_SESSIONS.c.person == person))
+        for cookie in [key for key, session in self._sessions.items() if session.identity.id == person]:
+            self._sessions.pop(cookie, None)
+        return Person(found.id, found.name, found.role, found.created_at, now_ns)
 
     def enter(self, link_token: str, now_ns: int) -> tuple[Session, str]:
         """Spend a login link: the new session and its cookie value.

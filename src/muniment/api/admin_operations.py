@@ -1,12 +1,16 @@
-"""Operations of running it: sources and their keys, API keys, login links, status."""
+"""Operations of running it: sources and their keys, API keys, people and their login links, status."""
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from muniment.access.keys import ApiKey
+from muniment.access.policy import MACHINE
+from muniment.access.sessions import Person
 from muniment.api.operations import Call, Empty, Operation
 from muniment.api.services import Services
 from muniment.errors import RejectedError
@@ -16,6 +20,8 @@ from muniment.search.query.parse import parse_query
 __all__ = ["Administering", "admin_operations"]
 
 SourceIdText = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,63}$", examples=["my-app"])]
+_PERSON = r"^[a-z0-9][a-z0-9._@-]{0,63}$"
+PersonText = Annotated[str, Meta(pattern=_PERSON, examples=["anna"])]
 NameText = Annotated[str, Meta(min_length=1, max_length=128, examples=["Nightly report"])]
 
 
@@ -75,9 +81,15 @@ class KeyBody(msgspec.Struct, frozen=True):
     name: NameText
     role: Literal["reader", "analyst", "enforcer", "administrator"] = "reader"
     scope: Annotated[str, Meta(max_length=4096, description="A query ANDed into every search of this key")] = ""
+    owner: Annotated[
+        str,
+        Meta(max_length=64, description="Whose it is; a key belongs to who makes it, so only the command line of the server's machine names somebody"),
+    ] = ""  # fmt: skip
 
 
 class KeyAnswer(msgspec.Struct, frozen=True):
+    """A key. `owner`: whose it is; empty: nobody's in particular, so that it never agrees as a second person."""
+
     id: str
     name: str
     role: str
@@ -85,6 +97,7 @@ class KeyAnswer(msgspec.Struct, frozen=True):
     scope: str
     created_at: int
     revoked_at: int | None = None
+    owner: str = ""
 
 
 class KeyListAnswer(msgspec.Struct, frozen=True):
@@ -99,13 +112,36 @@ class NewKeyAnswer(msgspec.Struct, frozen=True):
 
 
 class LinkBody(msgspec.Struct, frozen=True):
-    person: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._@-]{0,63}$", examples=["anna"])]
+    person: PersonText
     name: NameText
     role: Literal["administrator", "analyst", "reader"] = "reader"
 
 
 class LinkAnswer(msgspec.Struct, frozen=True):
     url: str
+
+
+class PersonAnswer(msgspec.Struct, frozen=True):
+    """An account. `left_at` 0: still here; `keys`: those of their keys that work, by id. Times in nanoseconds."""
+
+    id: str
+    name: str
+    role: str
+    created_at: int
+    left_at: int
+    keys: list[str]
+
+
+class PersonListAnswer(msgspec.Struct, frozen=True):
+    people: list[PersonAnswer]
+
+
+class LeftAnswer(msgspec.Struct, frozen=True):
+    """Who has left, and their keys: `revoked` ended with them; `sending` are keys of sources, which go on until replaced."""
+
+    person: PersonAnswer
+    revoked: list[KeyAnswer]
+    sending: list[KeyAnswer]
 
 
 class StatusAnswer(msgspec.Struct, frozen=True):
@@ -144,6 +180,11 @@ def admin_operations(services: Services) -> list[Operation]:
         Operation("POST", "/api/v1/links", "link_create", "A one-time login link for a person", "admin",
                   a.link_create, body=LinkBody, answer=LinkAnswer, status=201, tag="operation",
                   refusals=frozenset({409})),
+        Operation("GET", "/api/v1/people", "people", "Every account, and whose keys work", "admin", a.people,
+                  answer=PersonListAnswer, tag="operation"),
+        Operation("POST", "/api/v1/people/{id}/leave", "person_leave",
+                  "Somebody has left: sessions, login links and reading keys end at once", "admin", a.person_leave,
+                  answer=LeftAnswer, tag="operation", refusals=frozenset({409})),
     ]  # fmt: skip
 
 
@@ -196,7 +237,8 @@ class Administering:
             owner=b.owner or call.identity.name,
             now_ns=self._s.clock(),
         )
-        _, text = self._s.keys.create(f"{b.id} (first key)", "source", self._s.clock(), source=b.id)
+        owner = self._owner(call)
+        _, text = self._s.keys.create(f"{b.id} (first key)", "source", self._s.clock(), source=b.id, owner=owner)
         await self._s.recorder.note(call, "source.create", "source", b.id, format=b.format, privacy=info.privacy)
         return NewSourceAnswer(self._source(info), text)
 
@@ -204,8 +246,9 @@ class Administering:
         source = str(call.path["id"])
         if self._s.sources.get(source) is None:
             raise RejectedError("there is no such source", field="id", status=404)
-        key, text = self._s.keys.create(f"{source} key", "source", self._s.clock(), source=source)
-        await self._s.recorder.note(call, "key.create", "source", source, key=key.id)
+        owner = self._owner(call)
+        key, text = self._s.keys.create(f"{source} key", "source", self._s.clock(), source=source, owner=owner)
+        await self._s.recorder.note(call, "key.create", "source", source, key=key.id, owner=owner)
         return NewKeyAnswer(_key(key), text)
 
     async def source_webhook(self, call: Call[Empty, WebhookBody]) -> WebhookAnswer:
@@ -229,16 +272,55 @@ class Administering:
             raise RejectedError(error.reason, field="scope", column=error.column) from None
         if b.scope and b.role != "reader":
             raise RejectedError(f"{b.role} sees all rows; a row scope needs the role reader", field="scope")
-        key, text = self._s.keys.create(b.name, b.role, self._s.clock(), scope=b.scope)
-        await self._s.recorder.note(call, "key.create", "key", key.id, role=b.role, scope=b.scope)
+        owner = self._owner(call, b.owner)
+        key, text = self._s.keys.create(b.name, b.role, self._s.clock(), scope=b.scope, owner=owner)
+        await self._s.recorder.note(call, "key.create", "key", key.id, role=b.role, scope=b.scope, owner=owner)
         return NewKeyAnswer(_key(key), text)
+
+    def _owner(self, call: Call[Any, Any], named: str = "") -> str:
+        """Whose a key is: that of who makes it. Nobody gives keys to others, or one person would soon be two.
+
+        Whoever works on the server's own machine can write into its database, so that command line may name somebody.
+        """
+        who = call.identity
+        if named in {"", who.person}:
+            return who.person
+        if who.owner != MACHINE:
+            raise RejectedError("a key belongs to who makes it; let its owner make it, signed in", field="owner")
+        if not re.fullmatch(_PERSON, named):
+            raise RejectedError("an account is lower-case letters, digits and . _ @ -, 64 at most", field="owner")
+        return named
 
     async def key_revoke(self, call: Call[Empty, Empty]) -> KeyAnswer:
         key = self._s.keys.revoke(str(call.path["id"]), self._s.clock())
+        self._end_credentials()
+        await self._s.recorder.note(call, "key.revoke", "key", key.id, owner=key.owner)
+        return _key(key)
+
+    def _end_credentials(self) -> None:
         self._s.keys_changed()
         self._s.forget_credentials()  # doors remember verdicts for a while; a revoked key must be dead at once
-        await self._s.recorder.note(call, "key.revoke", "key", key.id)
-        return _key(key)
+
+    async def people(self, call: Call[Empty, Empty]) -> PersonListAnswer:
+        found = await self._s.blocking(self._s.doorkeeper.people)
+        await self._s.recorder.note(call, "user.list", "ledger", self._s.ledger.origin, results=len(found))
+        return PersonListAnswer([self._person(each) for each in found])
+
+    def _person(self, person: Person) -> PersonAnswer:
+        keys = [key.id for key in self._s.keys.all() if key.owner == person.id and key.revoked_at is None]
+        return PersonAnswer(person.id, person.name, person.role, person.created_at, person.left_at, keys)
+
+    async def person_leave(self, call: Call[Empty, Empty]) -> LeftAnswer:
+        """Ends every way in that the person has. Keys of sources go on: records are worth more than tidiness."""
+        id, now = str(call.path["id"]), self._s.clock()
+        if id == call.identity.person:
+            raise RejectedError("that is you; another administrator does this", field="id", status=409)
+        person = await self._s.blocking(lambda: self._s.doorkeeper.let_go(id, now))
+        revoked, sending = await self._s.blocking(lambda: self._s.keys.revoke_those_of(id, now))
+        self._end_credentials()
+        ended, going_on = [key.id for key in revoked], [key.id for key in sending]
+        await self._s.recorder.note(call, "user.leave", "user", id, revoked=ended, sending=going_on)
+        return LeftAnswer(self._person(person), list(map(_key, revoked)), list(map(_key, sending)))
 
     async def link_create(self, call: Call[Empty, LinkBody]) -> LinkAnswer:
         b = call.body
@@ -249,8 +331,9 @@ class Administering:
         return LinkAnswer(f"{self._s.settings.base_url}/login/{token}")
 
 
-def _key(key: Any) -> KeyAnswer:
-    return KeyAnswer(key.id, key.name, key.role, key.source, key.scope, key.created_at, key.revoked_at)
+def _key(key: ApiKey) -> KeyAnswer:
+    owner = "" if key.owner == MACHINE else key.owner
+    return KeyAnswer(key.id, key.name, key.role, key.source, key.scope, key.created_at, key.revoked_at, owner)
 
 
 def _status_in_scope(answer: StatusAnswer) -> StatusAnswer:

@@ -35,7 +35,10 @@ class ErasureBody(msgspec.Struct, frozen=True):
 
 
 class ErasureAnswer(msgspec.Struct, frozen=True):
-    """A request. `subjects`: how many keys the person has now; `identifier` is empty once it is done."""
+    """A request. `subjects`: how many keys the person has now; `identifier` is empty once it is done.
+
+    `asked_person`: whose session or key asked; empty: nobody's in particular.
+    """
 
     number: int
     identifier: str
@@ -46,6 +49,7 @@ class ErasureAnswer(msgspec.Struct, frozen=True):
     approved_by: str
     done_at: int
     subjects: int
+    asked_person: str = ""
 
 
 class ErasureListAnswer(msgspec.Struct, frozen=True):
@@ -91,7 +95,7 @@ class Erasing:
     def _answer(self, erasure: Erasure) -> ErasureAnswer:
         e = erasure
         return ErasureAnswer(e.number, e.identifier, e.source, e.reason, e.asked_by, e.asked_at, e.approved_by, e.done_at,
-                             len(self._subjects(e)))  # fmt: skip
+                             len(self._subjects(e)), e.asked_person)  # fmt: skip
 
     async def list(self, call: Call[Empty, Empty]) -> ErasureListAnswer:
         """Every request."""
@@ -111,24 +115,34 @@ class Erasing:
             )
         now = self._s.clock()
         made = await self._s.blocking(
-            lambda: self._s.erasures.ask(b.identifier, b.source, b.reason, call.identity.id, now)
+            lambda: self._s.erasures.ask(
+                b.identifier, b.source, b.reason, call.identity.id, now, person=call.identity.person
+            )
         )
         subjects = [subject.hex() for subject in known]
         await self._record(call, "privacy.ask", subjects, number=made.number, reason=b.reason, source=b.source)
         return self._answer(made)
 
     async def approve(self, call: Call[Empty, Empty]) -> JobState:
-        """Steps (1) to (4); (2) to (4) as a job."""
+        """Steps (1) to (4); (2) to (4) as a job. Where a key of nobody's had asked, the first who approves makes it their
+        own request, and nothing starts: another administrator approves."""
         if self._s.jobs.is_running("rebuild"):
             raise RejectedError("the store is being rebuilt; approve when that is done", field="job", status=409)
-        erasure = await self._s.blocking(lambda: self._s.erasures.approve(call.path["number"], call.identity.id))
+        who = call.identity
+        erasure = await self._s.blocking(
+            lambda: self._s.erasures.approve(call.path["number"], who.id, person=who.person)
+        )
         subjects = await self._s.blocking(lambda: self._subjects(erasure))
         facts = {
             "number": erasure.number,
             "reason": erasure.reason,
             "source": erasure.source,
             "asked_by": erasure.asked_by,
+            "asked_person": erasure.asked_person,
         }
+        if not erasure.approved_by:
+            await self._record(call, "privacy.agree", subjects, **facts)
+            return JobState("rebuild", "waiting", self._s.clock(), result={"number": erasure.number})
         await self._record(call, "privacy.erase", subjects, **facts, count=len(subjects))  # (1)
         rebuild, loop = self._s.rebuild(), asyncio.get_running_loop()
 

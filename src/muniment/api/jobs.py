@@ -16,7 +16,7 @@ __all__ = ["Job", "JobState", "Jobs"]
 
 
 class JobState(msgspec.Struct, frozen=True):
-    """Where a job stands. `state`: running, done or failed; `done` and `total` count entries; times in UTC ns."""
+    """Where a job stands. `state`: running, done or failed; waiting: not begun, another person must agree; `done` and `total` count entries; times in UTC ns."""
 
     name: str
     state: str

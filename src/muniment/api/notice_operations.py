@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -142,9 +143,7 @@ class Noticing:
         outbox = self._s.outbox
         by_state = await self._s.blocking(outbox.counts)
         entries = [
-            each
-            for state in by_state
-            for each in await self._s.blocking(lambda state=state: outbox.entries(state, _LISTED))  # type: ignore[misc]
+            each for state in by_state for each in await self._s.blocking(partial(outbox.entries, state, _LISTED))
         ]
         entries.sort(key=lambda each: -each.put_at)
         found = [NotificationAnswer(**{name: getattr(e, name) for name in type(e).__slots__}) for e in entries]

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from muniment.api.operations import Call, Empty, Operation
-from muniment.api.response_operations import NO_ACTION
+from muniment.api.response_operations import NO_ACTION, alert_named
 from muniment.api.services import Services
 from muniment.errors import RejectedError
 from muniment.limits import BLOCK_VALUE_CHARS_MAX
@@ -111,14 +111,15 @@ class Ordering:
             raise RejectedError(NO_ACTION, field="type", status=409)
         if Person((b.account,)).out_of(b.reason) != b.reason:
             raise RejectedError("leave the account out of it: the reason stays in the ledger for ever", field="reason")
+        alert = alert_named(self._s, b.alert)
         before = await self._s.blocking(lambda: self._answers(self._s.orders.of([b.account])[:20]))
         if waiting := [each for each in before if each.state in {"held", "pending"}]:
             raise RejectedError(f"that is asked already, as {waiting[0].id}", field="account", status=409)
         made = await self._s.blocking(
-            lambda: self._s.orders.ask(b.account, b.reason, call.identity.id, now, alert=b.alert)
+            lambda: self._s.orders.ask(b.account, b.reason, call.identity.id, now, alert=alert)
         )
         await self._s.recorder.note(
-            call, "sessions.end", "account", made.account, made.reason, order=made.id, alert=b.alert
+            call, "sessions.end", "account", made.account, made.reason, order=made.id, alert=alert
         )
         await self._s.blocking(lambda: self._s.send_order(made.order()))
         return (await self._s.blocking(lambda: self._answers([made])))[0]

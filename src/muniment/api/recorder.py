@@ -40,13 +40,14 @@ def own_event(
     now_ns: int,
     *,
     actor: Mapping[str, str],
+    on_behalf_of: Mapping[str, str] | None = None,
     targets: Sequence[Mapping[str, str]] = (),
     outcome: str = "success",
     context: Mapping[str, str] | None = None,
     metadata: Mapping[str, object] | None = None,
     reason: str = "",
 ) -> bytes:
-    """The JSON text of one event of Muniment itself, in the shape of the SDK's events."""
+    """The JSON text of one event of Muniment itself, in the shape of the SDK's events; `on_behalf_of`: the owner of a key."""
     record: dict[str, object] = {
         "action": action,
         "actor": actor,
@@ -54,6 +55,7 @@ def own_event(
         "outcome": outcome,
         "occurred_at": rfc3339(now_ns),
     }
+    record |= {"on_behalf_of": on_behalf_of} if on_behalf_of else {}
     record |= {"context": context} if context else {}
     record |= {"metadata": metadata} if metadata else {}
     record |= {"reason": reason} if reason else {}
@@ -83,10 +85,12 @@ class Recorder:
         kind = {"api-key": "service", "session": "user"}.get(identity.via, "system")
         actor = {"type": kind, "id": identity.id, "name": identity.name}
         given = {"ip": client_ip, "user_agent": user_agent}
+        is_owned = identity.via == "api-key" and identity.person
         event = own_event(
             action,
             self._clock(),
             actor=actor,
+            on_behalf_of={"type": "user", "id": identity.person} if is_owned else None,
             targets=targets,
             outcome=outcome,
             context={name: value for name, value in given.items() if value},

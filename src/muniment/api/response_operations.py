@@ -13,6 +13,7 @@ from starlette.responses import Response
 from muniment.api.operations import HEADERS, Call, Empty, Operation
 from muniment.api.services import Services
 from muniment.errors import DeniedError, RejectedError
+from muniment.four_eyes import check_second
 from muniment.respond.block import Allowed, Block, Kind, among, canonical, is_in, network_of, read_network
 from muniment.respond.feeds import FEEDS, etag, rendered
 from muniment.respond.order import SESSIONS_END, is_for
@@ -27,6 +28,7 @@ __all__ = [
     "PreviewBody",
     "ReasonText",
     "Responding",
+    "alert_named",
     "response_operations",
 ]
 
@@ -55,7 +57,7 @@ class AllowedAnswer(msgspec.Struct, frozen=True):
 
 
 class BlockAnswer(msgspec.Struct, frozen=True):
-    """A block. Times in nanoseconds; `attempts_since` events came from it since it is active, the last at `last_us`.
+    """A block. `asked_person`: whose session or key asked; empty: nobody's in particular. Times in nanoseconds; `attempts_since` events came from it since it is active, the last at `last_us`.
 
     `seen_to`: up to when events are counted; `taken_at`: when somebody who enforces it last heard of it, 0 when nobody has.
     """
@@ -73,6 +75,7 @@ class BlockAnswer(msgspec.Struct, frozen=True):
     ended_by: str
     ended_at: int
     alert: str
+    asked_person: str = ""
     attempts_since: int = 0
     last_us: int = 0
     seen_to: int = 0
@@ -257,7 +260,8 @@ class Responding:
         """Why nobody may block it by accident: it would shut out who asks, or everybody behind our own proxy."""
         network = network_of(kind, value)
         if network is None:
-            names = {call.identity.id.casefold(), call.identity.name.casefold()}
+            who = call.identity
+            names = {each.casefold() for each in (who.id, who.name, who.person) if each}
             is_own = kind == "account" and value.casefold() in names
             return "it is your own account: ask somebody else to block it" if is_own else ""
         if is_in(call.client_ip, network):
@@ -293,6 +297,7 @@ class Responding:
         now = self._s.clock()
         self._s.tickets.check(b.preview, kind, value, call.identity.id, now)
         self._refuse_own(call, kind, value, "value")
+        alert = alert_named(self._s, b.alert)
         if kind in {"account", "key"} and Person((value,)).out_of(b.reason) != b.reason:
             raise RejectedError(f"leave the {kind} out of it: the reason stays in the ledger for ever", field="reason")
         if b.end_sessions:
@@ -302,24 +307,42 @@ class Responding:
         found = await self._s.blocking(lambda: hits(self._s.engine, kind, value, now, offices))
         _refuse_unseen(found, b.accounts)
         block = self._s.blocks.ask(
-            kind, value, hours=b.hours, reason=b.reason, by=call.identity.id, now_ns=now,
-            needs_second=found.needs_second_person, alert=b.alert,
+            kind, value, hours=b.hours, reason=b.reason, by=call.identity.id, person=call.identity.person, now_ns=now,
+            needs_second=found.needs_second_person, alert=alert,
         )  # fmt: skip
         action = "block.create" if block.state == "active" else "block.request"
         await self._record(
-            call, action, kind, value, block=block.id, hours=b.hours, alert=b.alert, successes=found.successes,
+            call, action, kind, value, block=block.id, hours=b.hours, alert=alert, successes=found.successes,
             accounts=found.n_people, reason=block.reason,
         )  # fmt: skip
         if b.end_sessions:
             asking = self._s.orders.ask
             ending = await self._s.blocking(
-                lambda: asking(value, block.reason, call.identity.id, now, alert=b.alert, block=block.id, is_held=True)
+                lambda: asking(value, block.reason, call.identity.id, now, alert=alert, block=block.id, is_held=True)
             )
-            metadata = {"order": ending.id, "block": block.id, "alert": b.alert, "waits": block.state == "asked"}
+            metadata = {"order": ending.id, "block": block.id, "alert": alert, "waits": block.state == "asked"}
             await self._s.recorder.note(call, "sessions.end", "account", ending.account, block.reason, **metadata)
         if block.state == "active":
             await self._made(block)
         return _block(block)
+
+    def repeated(self, call: Call[Empty, BlockBody]) -> BlockAnswer | None:
+        """The block that exactly this request made already: sent twice by a double click, it asks for one. Else None.
+
+        For a request that `create` has refused, and only with a ticket that is right.
+        """
+        b, now = call.body, self._s.clock()
+        try:
+            kind, value = canonical(b.kind, b.value)
+            self._s.tickets.check(b.preview, kind, value, call.identity.id, now)
+            alert = alert_named(self._s, b.alert)
+        except RejectedError:
+            return None
+        found = self._s.blocks.repeated(
+            kind, value, hours=b.hours, reason=b.reason, by=call.identity.id, alert=alert,
+            since_ns=self._s.tickets.issued_at(b.preview),
+        )  # fmt: skip
+        return _block(found) if found is not None else None
 
     def _can_end_sessions(self, kind: str) -> None:
         if kind != "account":
@@ -363,13 +386,19 @@ class Responding:
     async def approve(self, call: Call[Empty, ApproveBody]) -> BlockAnswer:
         now = self._s.clock()
         asked = self._s.blocks.get(str(call.path["id"]))
-        if asked.is_asked(now) and asked.asked_by != call.identity.id:
+        who = call.identity
+        if asked.is_asked(now):
+            check_second(asked.asked_person, who.person, "block")  # first: who cannot agree is not asked for numbers
             self._refuse_own(call, asked.kind, asked.value, "id")
             found = await self._s.blocking(lambda: hits(self._s.engine, asked.kind, asked.value, now, ()))
             _refuse_unseen(found, call.body.accounts)
-        block = self._s.blocks.approve(asked.id, call.identity.id, now)
-        await self._record(call, "block.approve", block.kind, block.value, block=block.id, asked_by=block.asked_by)
-        await self._made(block)
+        block = self._s.blocks.approve(asked.id, who.id, now, person=who.person)
+        await self._record(
+            call, "block.approve", block.kind, block.value, block=block.id, asked_by=block.asked_by,
+            asked_person=asked.asked_person, waits=block.state == "asked",
+        )  # fmt: skip
+        if block.state == "active":
+            await self._made(block)
         return _block(block)
 
     async def undo(self, call: Call[Empty, Empty]) -> BlockAnswer:
@@ -429,6 +458,14 @@ class Responding:
         return Response(rendered(name, blocks, now), 200, headers, feed.media_type)
 
 
+def alert_named(services: Services, uid: str) -> str:
+    """The whole id of the alert that something is asked for; "" for none. RejectedError at its field: there is no such alert."""
+    try:
+        return services.alerts.get(uid).uid if uid else ""
+    except RejectedError:
+        raise RejectedError("there is no such alert; leave it empty, or take the id of one", field="alert") from None
+
+
 def _counted(found: Sequence[tuple[str, int]]) -> list[CountedAnswer]:
     return [CountedAnswer(*each) for each in found]
 
@@ -444,7 +481,7 @@ def _refuse_unseen(found: Hits, accounts: int) -> None:
 
 
 def _block(block: Block, attempts_since: int = 0, last_us: int = 0, seen_to: int = 0, taken_at: int = 0) -> BlockAnswer:
-    values = {name: getattr(block, name) for name in Block.__dataclass_fields__}
+    values = {name: getattr(block, name) for name in Block.__dataclass_fields__ if name != "changed_at"}
     return BlockAnswer(**values, attempts_since=attempts_since, last_us=last_us, seen_to=seen_to, taken_at=taken_at)
 
 

@@ -133,7 +133,13 @@ class SecurityPagesBackend:
             "accounts": accounts, "end_sessions": end_sessions,
         }  # fmt: skip
         call = self._pages.call("block", body=checked(values, BlockBody))
-        return as_web(web.Block, await self._responding.create(call))
+        try:
+            return as_web(web.Block, await self._responding.create(call))
+        except RejectedError:
+            first = self._responding.repeated(call)
+            if first is None:
+                raise
+            return as_web(web.Block, first)
 
     async def blocks(self, viewer: Viewer) -> web.Blocks:
         return as_web(web.Blocks, await self._responding.blocks(self._pages.call("alerts")))

@@ -37,7 +37,7 @@ from starlette.routing import BaseRoute, Route
 from muniment.access.database import open_database
 from muniment.access.erasures import Erasures
 from muniment.access.keys import KeyRing
-from muniment.access.policy import Identity, require
+from muniment.access.policy import MACHINE, Identity, require
 from muniment.access.sessions import Doorkeeper
 from muniment.access.webhooks import Webhooks
 from muniment.api.admin_operations import admin_operations
@@ -521,7 +521,9 @@ class Server:
     def write_cli_file(self) -> None:
         """`cli.json` in the data folder (0600): where this server is, with an administrator's key made for this run;
         and `pid`, which process it is."""
-        key, text = self.keys.create("command line on this machine", "administrator", self.clock())
+        name = "command line on this machine"
+        self.keys.revoke_those_of(MACHINE, self.clock())  # of a run that was killed
+        key, text = self.keys.create(name, "administrator", self.clock(), owner=MACHINE)
         self._closing.callback(lambda: self.keys.revoke(key.id, self.clock()))
         path = self.settings.data_path / "cli.json"
         temporary = path.with_name(f".cli-{secrets.token_hex(4)}")

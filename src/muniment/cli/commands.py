@@ -42,6 +42,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 keys_app = typer.Typer(help="API keys: list, make, revoke.", no_args_is_help=True)
+people_app = typer.Typer(help="Accounts: list, and who has left.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Server = Annotated[str, typer.Option("--server", help="URL of the server.", envvar="MUNIMENT_URL")]
@@ -49,9 +50,19 @@ Data = Annotated[str, typer.Option("--data", help="Data folder of a server on th
 
 
 class Role(StrEnum):
-    """What a key or a person may do."""
+    """What a person may do."""
 
     READER = "reader"
+    ANALYST = "analyst"
+    ADMINISTRATOR = "administrator"
+
+
+class KeyRole(StrEnum):
+    """What a key may do."""
+
+    READER = "reader"
+    ANALYST = "analyst"
+    ENFORCER = "enforcer"
     ADMINISTRATOR = "administrator"
 
 
@@ -401,13 +412,15 @@ def keys_list(server: Server = "", data: Data = "", as_json: AsJson = False) -> 
     if as_json:
         print_json(answer)
         return
-    print_table(("id", "made", "role", "sees or sends", "state", "name"), [_key_cells(key) for key in answer["keys"]])
+    print_table(
+        ("id", "made", "role", "owner", "sees or sends", "state", "name"), [_key_cells(key) for key in answer["keys"]]
+    )
 
 
 def _key_cells(key: dict[str, Any]) -> list[Text | str]:
     state = f"revoked {short_time(key['revoked_at'])[:10]}" if key["revoked_at"] else "works"
     return [
-        key["id"], short_time(key["created_at"]), key["role"], inert(key["source"] or key["scope"] or "everything"),
+        key["id"], short_time(key["created_at"]), key["role"], inert(key["owner"]) or Text("nobody", style="dim"), inert(key["source"] or key["scope"] or "everything"),
         Text(state, style="dim" if key["revoked_at"] else "green"), inert(key["name"]),
     ]  # fmt: skip
 
@@ -415,14 +428,19 @@ def _key_cells(key: dict[str, Any]) -> list[Text | str]:
 @keys_app.command("new")
 def keys_new(
     name: str,
-    role: Annotated[Role, typer.Option(help="What it may do.")] = Role.READER,
+    role: Annotated[KeyRole, typer.Option(help="What it may do.")] = KeyRole.READER,
     scope: Annotated[str, typer.Option(help="A query ANDed into every search of this key.")] = "",
+    owner: Annotated[
+        str,
+        typer.Option(help="Whose it is, on the server's machine; else it is yours. A key of nobody's never agrees."),
+    ] = "",
     server: Server = "",
     data: Data = "",
     as_json: AsJson = False,
 ) -> None:
     """A reading key; printed once."""
-    answer = connect(server, data=data).post("/api/v1/keys", {"name": name, "role": role.value, "scope": scope})
+    body = {"name": name, "role": role.value, "scope": scope, "owner": owner}
+    answer = connect(server, data=data).post("/api/v1/keys", body)
     print_json(answer) if as_json else console.print(answer["key"])
 
 
@@ -438,6 +456,41 @@ def keys_log(server: Server = "", data: Data = "", as_json: AsJson = False) -> N
     """The ledger's origin and public keys, to pin on another machine."""
     answer = connect(server, data=data).get("/api/v1/log-keys")
     print_json(answer) if as_json else console.print("\n".join([answer["origin"], *answer["vkeys"]]), soft_wrap=True)
+
+
+@people_app.command("list")
+def people_list(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """Every account, and how many of its keys work."""
+    answer = connect(server, data=data).get("/api/v1/people")
+    if as_json:
+        print_json(answer)
+        return
+    rows = [
+        (
+            inert(each["id"]), inert(each["name"]), each["role"], short_time(each["created_at"]),
+            Text(f"left {short_time(each['left_at'])[:10]}", style="dim") if each["left_at"] else "here", str(len(each["keys"])),
+        )
+        for each in answer["people"]
+    ]  # fmt: skip
+    print_table(("account", "name", "role", "since", "state", "keys"), rows)
+
+
+@people_app.command("leave")
+def people_leave(person: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """Somebody has left: their sessions, login links and reading keys end at once; keys of sources are listed."""
+    answer = connect(server, data=data).post(f"/api/v1/people/{person}/leave")
+    if as_json:
+        print_json(answer)
+        return
+    console.print(Text(f"{inert(person)} has left; {len(answer['revoked'])} keys revoked"))
+    for key in answer["sending"]:
+        notes.print(
+            Text(
+                f"goes on, replace it: key {key['id']} of the source {inert(key['source'])} "
+                f"(muniment sources key {inert(key['source'])}, then muniment keys revoke {key['id']})"
+            ),
+            soft_wrap=True,
+        )
 
 
 @app.command()
@@ -462,6 +515,7 @@ from muniment.cli import sources as _sources  # noqa: E402
 
 app.add_typer(_sources.sources_app, name="sources")
 app.add_typer(keys_app, name="keys")
+app.add_typer(people_app, name="people")
 app.add_typer(_rules.rules_app, name="rules")
 app.add_typer(_responding.alerts_app, name="alerts")
 app.add_typer(_responding.blocks_app, name="blocks")

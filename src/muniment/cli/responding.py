@@ -229,7 +229,10 @@ def blocks_approve(
     if not as_json:
         _show_preview(hits)
     body = {"accounts": accounts or _accounts(hits, False)}
-    _changed(client.post(f"/api/v1/blocks/{id}/approve", body), as_json)
+    block = client.post(f"/api/v1/blocks/{id}/approve", body)
+    if block["state"] == "asked":
+        notes.print("asked with a key of nobody's, so it is your request now: another person agrees to it")
+    _changed(block, as_json)
 
 
 @blocks_app.command("undo")

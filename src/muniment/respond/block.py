@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, Literal, cast
@@ -24,11 +24,19 @@ _UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _NO_HOSTS: Final = (IPv4Network("0.0.0.0/8"), IPv4Network("240.0.0.0/4"))
 """This network, and what is reserved with the broadcast address (RFC 6890)."""
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+"""IPv4 addresses as a NAT64 gateway writes them (RFC 6052, the well-known prefix)."""
+_SIX_TO_FOUR: Final = IPv6Network("2002::/16")
+"""Networks behind an IPv4 address (RFC 3056)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block. Times are UTC nanoseconds; `state`: asked (waits for a second person), active, undone, expired."""
+    """One block. Times are UTC nanoseconds; `state`: asked (waits for a second person), active, undone, expired.
+
+    `asked_by` is the session or key that asked, `asked_person` whose it is; "" where a key of nobody's asked and nobody has
+    agreed yet. `changed_at`: when it came into force or was undone, in an order that no clock disturbs; 0: it never was.
+    """
 
     id: str
     kind: Kind
@@ -43,6 +51,8 @@ class Block:
     ended_by: str = ""
     ended_at: int = 0
     alert: str = ""
+    asked_person: str = ""
+    changed_at: int = 0
 
     def is_active(self, now_ns: int) -> bool:
         """Should others refuse it now?"""
@@ -163,12 +173,28 @@ def is_in(address: str, network: Network) -> bool:
 
 
 def overlapping(network: Network, allowed: Sequence[Allowed]) -> list[Allowed]:
-    """Networks on the allow-list that a block of `network` would hit."""
+    """Networks on the allow-list that a block of `network` would hit, also by how IPv6 spells IPv4 addresses."""
     return [
         each
         for each in allowed
-        if (other := ip_network(each.network)).version == network.version and other.overlaps(network)
+        if any(other.version == network.version and other.overlaps(network) for other in _spellings(each.network))
     ]
+
+
+def _spellings(text: str) -> Iterator[Network]:
+    """A network; for one of IPv4 also what it is behind NAT64 and in 6to4. The IPv4-mapped spelling is IPv4 to us already.
+
+    >>> [str(each) for each in _spellings("198.51.100.0/24")]
+    ['198.51.100.0/24', '64:ff9b::c633:6400/120', '2002:c633:6400::/40']
+    """
+    network = ip_network(text)
+    yield network
+    if network.version == 4:
+        for prefix in (_NAT64, _SIX_TO_FOUR):
+            # The 32 bits of IPv4 follow the prefix.
+            shift = 128 - prefix.prefixlen - 32
+            first = int(prefix.network_address) | int(network.network_address) << shift
+            yield IPv6Network((first, prefix.prefixlen + network.prefixlen))
 
 
 def among(blocks: Sequence[Block], seen: Seen) -> list[Block]:

@@ -1,22 +1,29 @@
 """All blocks of one Muniment, and the networks that are never blocked; in the database of people and settings.
 
-Rules: a block ends by itself; one that would hit people who succeeded from there waits for a second person; an allowed
+Rules: a block ends by itself; one that would hit people who succeeded from there waits for a second person (`four_eyes`); an allowed
 network cannot be hit, also not by a range around it; an active value is not blocked twice, its end is moved. Every change
 is durable when the method returns; who made it stands in the ledger (the caller records it). An ended block is forgotten
 after BLOCK_ENDED_DAYS, and an erased person's at once: its value is in the clear here.
+
+A block is over at its time by the clock, or once its length has passed by a clock that nobody sets, whichever comes first:
+when the clock is put back an hour, what is in force stays so and lasts no hour longer. Where it stops: a start knows the
+clock only, and a block made while the clock was wrong ends by the clock when that is put right. Who asks what has
+changed since (TAXII) misses nothing either: each change is later than the one before.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
 import sqlalchemy as sa
 
-from muniment.errors import DeniedError, RejectedError
+from muniment.errors import RejectedError
+from muniment.four_eyes import check_second, is_enough
 from muniment.limits import (
     ALLOWED_V4_BITS_MIN,
     ALLOWED_V6_BITS_MIN,
@@ -25,11 +32,14 @@ from muniment.limits import (
     BLOCKS_ACTIVE_MAX,
 )
 from muniment.respond.block import Allowed, Block, Kind, key_of, network_of, overlapping, read_network
+from muniment.respond.stix import changed_at
 from muniment.search.persons import ERASED, Person
+from muniment.tables import make_tables
 
 __all__ = ["Blocks"]
 
 _ENDED_NS: Final = BLOCK_ENDED_DAYS * 86_400 * 10**9
+_MS: Final = 1_000_000
 _METADATA = sa.MetaData()
 _BLOCKS = sa.Table(
     "blocks",
@@ -47,6 +57,8 @@ _BLOCKS = sa.Table(
     sa.Column("ended_by", sa.String(128), nullable=False),
     sa.Column("ended_at", sa.BigInteger, nullable=False),
     sa.Column("alert", sa.String(64), nullable=False),
+    sa.Column("asked_person", sa.String(64), nullable=False, server_default=""),
+    sa.Column("changed_at", sa.BigInteger, nullable=False, server_default="0"),
 )
 _ALLOWED = sa.Table(
     "allowed_networks",
@@ -61,15 +73,22 @@ _ALLOWED = sa.Table(
 class Blocks:
     """The blocks and the allow-list. Thread-safe; all are in memory, the database keeps them."""
 
-    def __init__(self, database: sa.Engine) -> None:
+    def __init__(self, database: sa.Engine, steady: Callable[[], int] = time.monotonic_ns) -> None:
         self._database = database
+        self._steady = steady
+        self._deadlines: dict[str, tuple[int, int]] = {}
         self._lock = threading.RLock()
-        _METADATA.create_all(database)
+        if "blocks.asked_person" in make_tables(database, [_BLOCKS, _ALLOWED]):
+            # A session is called by its account; whose the keys were is not known.
+            by_session = ~_BLOCKS.c.asked_by.startswith("key:")
+            with database.begin() as connection:
+                connection.execute(sa.update(_BLOCKS).where(by_session).values(asked_person=_BLOCKS.c.asked_by))
         with database.connect() as connection:
             self._blocks = {row["id"]: Block(**row) for row in connection.execute(sa.select(_BLOCKS)).mappings()}
             self._allowed = {
                 row["network"]: Allowed(**row) for row in connection.execute(sa.select(_ALLOWED)).mappings()
             }
+        self._last_change = max(map(changed_at, self.ever_active()), default=0)
         self._fetches: dict[tuple[str, str], int] = {}
         self._in_force: dict[tuple[str, str], Block] = {}
         self._ranges: dict[tuple[int, int, int], Block] = {}
@@ -131,7 +150,7 @@ class Blocks:
                     for version, bits in self._widths
                     if version == network.version
                 ]
-        return next((block for block in found if block is not None and block.is_active(now_ns)), None)
+            return next((block for block in found if block is not None and self._is_active(block, now_ns)), None)
 
     def about(self, kind: str, value: str) -> list[Block]:
         """Every block of a canonical value that is or was, newest first; for networks also those around it and in it."""
@@ -148,8 +167,22 @@ class Blocks:
     def open(self, now_ns: int) -> list[Block]:
         """Blocks in force, or asked for, in the order of the values."""
         with self._lock:
-            found = [b for b in self._blocks.values() if b.is_active(now_ns) or b.is_asked(now_ns)]
+            found = [b for b in self._blocks.values() if self._is_active(b, now_ns) or self._is_asked(b, now_ns)]
         return sorted(found, key=lambda b: (b.kind, b.value))
+
+    def _is_active(self, block: Block, now_ns: int) -> bool:
+        return block.is_active(now_ns) and not self._is_over(block, now_ns)
+
+    def _is_asked(self, block: Block, now_ns: int) -> bool:
+        return block.is_asked(now_ns) and not self._is_over(block, now_ns)
+
+    def _is_over(self, block: Block, now_ns: int) -> bool:
+        """Has its time come, by either clock? The steady one counts from the first look at this end of the block."""
+        ends_at, deadline = self._deadlines.get(block.id, (0, 0))
+        if ends_at != block.expires_at:
+            deadline = self._steady() + block.expires_at - now_ns
+            self._deadlines[block.id] = block.expires_at, deadline
+        return now_ns >= block.expires_at or self._steady() >= deadline
 
     def _arrange(self) -> None:
         """After each change: blocks in force by what they cover."""
@@ -173,7 +206,8 @@ class Blocks:
         """What others should refuse now, in the order of the values."""
         with self._lock:
             return sorted(
-                (each for each in self._blocks.values() if each.is_active(now_ns)), key=lambda b: (b.kind, b.value)
+                (each for each in self._blocks.values() if self._is_active(each, now_ns)),
+                key=lambda b: (b.kind, b.value),
             )
 
     def get(self, id: str) -> Block:
@@ -192,11 +226,14 @@ class Blocks:
         hours: int,
         reason: str,
         by: str,
+        person: str,
         now_ns: int,
         needs_second: bool,
         alert: str = "",
     ) -> Block:
         """Block a value in its canonical form; it waits for a second person where `needs_second`.
+
+        `by` is the session or key that asks, `person` whose it is.
 
         Raises:
             RejectedError: an allowed network, no reason, too long, blocked already, or too many.
@@ -219,41 +256,52 @@ class Blocks:
                 id=str(uuid.uuid4()), kind=kind, value=value, reason=reason.strip(),
                 state="asked" if needs_second else "active", asked_by=by, asked_at=now_ns, approved_by="",
                 active_at=0 if needs_second else now_ns, expires_at=now_ns + hours * 3_600 * 10**9, alert=alert,
+                asked_person=person,
             )  # fmt: skip
-            self._store(block, is_new=True)
+            block = self._store(block if needs_second else self._changed(block, now_ns), is_new=True)
+            self._is_over(block, now_ns)  # its length begins
             return block
 
-    def approve(self, id: str, by: str, now_ns: int) -> Block:
-        """A second person agrees. DeniedError when it is the first; RejectedError when it does not wait."""
+    def approve(self, id: str, by: str, now_ns: int, *, person: str) -> Block:
+        """A second person agrees, and it is in force. Where nobody in particular had asked it still waits: it is
+        `person`'s request now, and somebody else agrees.
+
+        Raises:
+            DeniedError: it is the first person, or a key of nobody's.
+            RejectedError: it does not wait.
+        """
         with self._lock:
             block = self.get(id)
-            if not block.is_asked(now_ns):
+            if not self._is_asked(block, now_ns):
                 state = "expired" if block.state == "asked" else block.state
                 raise RejectedError(f"it does not wait for anybody: it is {state}", field="id", status=409)
-            if by == block.asked_by:
-                raise DeniedError("who asks for a block that hits people cannot also approve it", permission="block")
+            check_second(block.asked_person, person, "block")
             if offices := self.offices(block.kind, block.value):
                 raise RejectedError(
                     f"{offices[0].network} ({offices[0].title}) must not be blocked", field="id", status=409
                 )
+            if not is_enough(block.asked_person):
+                return self._store(replace(block, asked_person=person, approved_by=by))
             whole = block.expires_at - block.asked_at
-            return self._store(
-                replace(block, state="active", approved_by=by, active_at=now_ns, expires_at=now_ns + whole)
-            )
+            made = replace(block, state="active", approved_by=by, active_at=now_ns, expires_at=now_ns + whole)
+            made = self._store(self._changed(made, now_ns))
+            self._is_over(made, now_ns)  # its length begins
+            return made
 
     def undo(self, id: str, by: str, now_ns: int) -> Block:
         """End a block, or take a request back, now."""
         with self._lock:
             block = self.get(id)
-            if not block.is_active(now_ns) and not block.is_asked(now_ns):
+            if not self._is_active(block, now_ns) and not self._is_asked(block, now_ns):
                 state = "expired" if block.state in {"asked", "active"} else block.state
                 raise RejectedError(f"it has ended: it is {state}", field="id", status=409)
-            return self._store(replace(block, state="undone", ended_by=by, ended_at=now_ns))
+            undone = replace(block, state="undone", ended_by=by, ended_at=now_ns)
+            return self._store(self._changed(undone, now_ns) if block.active_at else undone)
 
     def expire(self, now_ns: int) -> list[Block]:
         """Blocks whose time is over, each told once. A request nobody answered ends the same way."""
         with self._lock:
-            over = [b for b in self._blocks.values() if b.state in {"active", "asked"} and b.expires_at <= now_ns]
+            over = [b for b in self._blocks.values() if b.state in {"active", "asked"} and self._is_over(b, now_ns)]
             return [self._store(replace(each, state="expired", ended_at=each.expires_at)) for each in over]
 
     def ever_active(self) -> list[Block]:
@@ -261,10 +309,28 @@ class Blocks:
         with self._lock:
             return [b for b in self._blocks.values() if b.active_at and (b.state != "asked")]
 
+    def repeated(
+        self, kind: str, value: str, *, hours: int, reason: str, by: str, since_ns: int, alert: str
+    ) -> Block | None:
+        """The open block that the same request made already, since then: a form that was sent twice asks for one block."""
+        with self._lock:
+            same = (key_of(kind, value), by, reason.strip(), alert, hours * 3_600 * 10**9)
+            for b in self._blocks.values():
+                is_open = b.state in {"active", "asked"} and b.asked_at >= since_ns
+                length = b.expires_at - (b.active_at or b.asked_at)
+                if is_open and (key_of(b.kind, b.value), b.asked_by, b.reason, b.alert, length) == same:
+                    return b
+        return None
+
     def since_undone(self, now_ns: int) -> list[Block]:
         """Blocks that were in force, are undone, and would be in force still: what others may have to take back."""
         with self._lock:
             return [b for b in self._blocks.values() if b.state == "undone" and b.active_at and now_ns < b.expires_at]
+
+    def _changed(self, block: Block, now_ns: int) -> Block:
+        """Told to whoever follows blocks after all that was told before; STIX tells versions apart by milliseconds."""
+        self._last_change = max(now_ns, self._last_change + 1_000, changed_at(block) + _MS if block.changed_at else 0)
+        return replace(block, changed_at=self._last_change)
 
     def _store(self, block: Block, *, is_new: bool = False) -> Block:
         values = {name: getattr(block, name) for name in Block.__dataclass_fields__}
@@ -295,7 +361,7 @@ class Blocks:
                 reason = person.out_of(each.reason)
                 if reason != each.reason:
                     self._store(replace(each, reason=reason))
-            ended = [each for each in about if each.is_active(now_ns) or each.is_asked(now_ns)]
+            ended = [each for each in about if self._is_active(each, now_ns) or self._is_asked(each, now_ns)]
             return [replace(each, value=ERASED, reason="", state="undone", ended_at=now_ns) for each in ended]
 
     def _delete(self, ids: Sequence[str]) -> None:
@@ -305,6 +371,7 @@ class Blocks:
             connection.execute(sa.delete(_BLOCKS).where(_BLOCKS.c.id.in_(list(ids))))
         for id in ids:
             del self._blocks[id]
+            self._deadlines.pop(id, None)
         self._arrange()
 
     # --- consumers ------------------------------------------------------------------------------------------------

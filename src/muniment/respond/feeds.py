@@ -98,7 +98,7 @@ def _nftables(blocks: Sequence[Block], now_ns: int) -> str:
         name = f"inet muniment blocked{version}"
         lines.append(f"add set {name} {{ type ipv{version}_addr; flags interval, timeout; }}\n")
         lines.append(f"flush set {name}\n")
-        lines += [f"add element {name} {{ {_element(span, now_ns)} }}\n" for span in _disjoint(blocks, version)]
+        lines += [f"add element {name} {{ {_element(span, now_ns)} }}\n" for span in _disjoint(blocks, version, now_ns)]
     return "".join(lines)
 
 
@@ -112,10 +112,17 @@ class _Span:
     version: int
 
 
-def _disjoint(blocks: Sequence[Block], version: int) -> Iterator[_Span]:
-    """Spans in order that do not touch unless they end at different times. One sweep, n log n."""
+def _disjoint(blocks: Sequence[Block], version: int, now_ns: int) -> Iterator[_Span]:
+    """Spans in order that do not touch unless they end at different times. One sweep, n log n.
+
+    A clock that was put back makes no block longer than it was made.
+    """
     covers = sorted(
-        (int(network.network_address), int(network.broadcast_address), block.expires_at)
+        (
+            int(network.network_address),
+            int(network.broadcast_address),
+            min(block.expires_at, now_ns + block.expires_at - block.active_at),
+        )
         for block in blocks
         if (network := network_of(block.kind, block.value)) is not None and network.version == version
     )

@@ -47,6 +47,9 @@ def indicator_id(block: Block) -> str:
 
 def changed_at(block: Block) -> int:
     """When its indicator last changed (ns): made, or undone. A version is told from the one before by a millisecond."""
+    if block.changed_at:
+        return block.changed_at
+    # Changed by a version that did not keep it.
     if block.state != "undone":
         return block.active_at
     return max(block.ended_at, block.active_at + _MS)

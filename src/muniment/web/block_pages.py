@@ -18,7 +18,7 @@ from muniment.web.address import Address
 from muniment.web.alert_cards import Named, entity_query, entity_url, event_clock
 from muniment.web.alert_words import facts
 from muniment.web.backend import Viewer
-from muniment.web.block_words import BlockLine, block_lines, state_of, state_words
+from muniment.web.block_words import BlockLine, asked_by, block_lines, state_of, state_words
 from muniment.web.refused import Refused, refused
 from muniment.web.security import Alert, Allowed, Block, Entity, Fetch, SecurityBackend
 from muniment.web.site import Site, redirect
@@ -68,6 +68,7 @@ class BlockView:
     search: str
     all_url: str
     alert: Alert | None
+    asked_by: str
     hits: Entity | None = None
     people: tuple[Named, ...] = ()
     refused: Refused | None = None
@@ -112,6 +113,8 @@ class BlockPages:
         status: int = 200,
     ) -> Response:  # fmt: skip
         found = await self._backend.preview(viewer, kind, value)
+        if told and told.field == "alert":  # the form does not show it, so it comes back without
+            alert_id = ""
         look, reason = self._site.look(request), told.was("block", "reason") if told else ""
         if alert_id and not told:
             alert = await self._backend.alert(viewer, alert_id)
@@ -159,7 +162,7 @@ class BlockPages:
             except AuditError:  # an alert so old that it is only an event now
                 alert = None
         fetches = (await self._backend.blocks(viewer)).fetches
-        may_approve = "block" in viewer.permissions and viewer.id != block.asked_by
+        may_approve = "block" in viewer.permissions and viewer.id != block.asked_person
         hits = await self._backend.block_hits(viewer, block.id) if block.state == "asked" and may_approve else None
         view = BlockView(
             block, block.kind, state_words(block, now), effect, is_effective,
@@ -171,7 +174,7 @@ class BlockPages:
             tuple(self._backend.feeds().items()), "block" in viewer.permissions,
             may_approve, entity_url(block.kind, block.value),
             Address(entity_query(block.kind, block.value), absolute(block.active_at or block.asked_at, now)).url(),
-            Address(entity_query(block.kind, block.value), "30d").url(), alert,
+            Address(entity_query(block.kind, block.value), "30d").url(), alert, asked_by(block),
             hits, _people(hits) if hits else (), told,
         )  # fmt: skip
         is_open = block.state in {"active", "asked"}

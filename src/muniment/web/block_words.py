@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_network
 from muniment.web.security import Block
 from muniment.web.times import clock_text, span_text
 
-__all__ = ["BlockLine", "block_lines", "covering", "state_of", "state_words"]
+__all__ = ["BlockLine", "asked_by", "block_lines", "covering", "state_of", "state_words"]
 
 _MINUTE_NS = 60 * 10**9
 _ORDER = {"active": 0, "asked": 1}
@@ -39,7 +39,7 @@ def state_words(block: Block, now_ns: int) -> str:
         case "active":
             return f"Blocked, {_left(block, now_ns)} left"
         case "asked":
-            return "Waits for a second person"
+            return "Waits for a second person" if block.asked_person else "Waits for two people"
         case "undone":
             return f"Undone by {block.ended_by}"
     return "Over"
@@ -57,6 +57,13 @@ def block_lines(blocks: Sequence[Block], kind: str, value: str, now_ns: int, zon
     return tuple(sorted(found, key=lambda line: _ORDER.get(line.state, 2)))
 
 
+def asked_by(block: Block) -> str:
+    """Who asked: an account, or a key and whose request it is."""
+    if block.asked_by == block.asked_person:
+        return block.asked_by
+    return f"{block.asked_by} for {block.asked_person or 'nobody in particular'}"
+
+
 def covering(lines: Sequence[BlockLine], kind: str, value: str) -> BlockLine | None:
     """The first of these that covers a value."""
     return next((line for line in lines if _covers(line.block, kind, value)), None)
@@ -72,7 +79,7 @@ def _covers(block: Block, kind: str, value: str) -> bool:
 
 
 def _who_and_when(block: Block, now_ns: int, zone: tzinfo) -> str:
-    by = f"by {block.asked_by}" + (f", agreed by {block.approved_by}" if block.approved_by else "")
+    by = f"by {asked_by(block)}" + (f", agreed by {block.approved_by}" if block.approved_by else "")
     match state_of(block, now_ns):
         case "active":
             return f"{by}, until {_clock(block.expires_at, zone)} ({_left(block, now_ns)} left)"

@@ -148,6 +148,8 @@ class OrderPages:
         status: int = 200,
     ) -> Response:  # fmt: skip
         account, alert = account.strip()[:_ACCOUNT_CHARS_MAX], alert[:64]
+        if told and told.field == "alert":  # the form does not show it, so it comes back without
+            alert = ""
         found = await self._backend.orders(viewer, [account] if account else ())
         look, now = self._site.look(request), self._site.backend.now_ns()
         back = f"/alerts/{quote(alert)}" if alert else _account_url(account)

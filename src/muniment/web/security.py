@@ -297,7 +297,7 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One block. `attempts_since` events came from it since it is active, counted to `seen_to`; `taken_at`: when somebody
+    """One block; `asked_person`: whose session or key asked, "" for nobody in particular. `attempts_since` events came from it since it is active, counted to `seen_to`; `taken_at`: when somebody
     who refuses heard of it, 0 for never.
     """
 
@@ -318,6 +318,7 @@ class Block:
     last_us: int
     seen_to: int = 0
     taken_at: int = 0
+    asked_person: str = ""
 
 
 @dataclass(frozen=True, slots=True)
