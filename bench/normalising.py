@@ -17,10 +17,10 @@ from pathlib import Path
 from bench.corpus import Corpus, batches
 from muniment.search.blocks import Block
 from muniment.search.engine import open_engine
-from muniment.search.mappings import AUTO, mapping_set
+from muniment.search.mappings import mapping_set
 from muniment.search.replica import Replica
 from muniment.search.schema import migrate
-from muniment.sources.catalogue import Catalogue, load
+from muniment.sources.catalogue import AUTO, Catalogue, load
 
 KINDS = {
     "sshd": ("openssh",),

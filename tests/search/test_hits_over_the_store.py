@@ -14,9 +14,9 @@ from muniment.limits import BLOCK_VALUES_SHOWN
 from muniment.respond.block import Kind
 from muniment.respond.preview import first_ever, hits
 from muniment.search.engine import Engine
-from muniment.search.mappings import AUTO, mapping_set
+from muniment.search.mappings import mapping_set
 from muniment.search.projector import Projector
-from muniment.sources.catalogue import load
+from muniment.sources.catalogue import AUTO, load
 
 NOW_NS = START_NS + 3_600 * 10**9
 

@@ -16,9 +16,9 @@ from muniment.detect.rule import RuleSet
 from muniment.detect.rules import load_rules
 from muniment.limits import FEEDING_LOOKED_AT
 from muniment.search.engine import Engine
-from muniment.search.mappings import AUTO, mapping_set
+from muniment.search.mappings import mapping_set
 from muniment.search.projector import Projector
-from muniment.sources.catalogue import load
+from muniment.sources.catalogue import AUTO, load
 
 _RULES = """
 title: Who

@@ -14,9 +14,9 @@ from memory_ledger import MAPPINGS, MemoryLedger, record
 
 from muniment.errors import StorageError, VerificationError
 from muniment.search.engine import Engine
-from muniment.search.mappings import AUTO, mapping_set
+from muniment.search.mappings import mapping_set
 from muniment.search.projector import Projector
-from muniment.sources.catalogue import load
+from muniment.sources.catalogue import AUTO, load
 
 
 def _indexes(engine: Engine) -> list[int]:

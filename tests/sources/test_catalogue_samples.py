@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from muniment.limits import SEAL_MENTION_CHARS_MIN
 from muniment.privacy.plan import SealPlan
 from muniment.privacy.seal import Groups, Sealer
-from muniment.sources.catalogue import Catalogue, Entry, load
-from muniment.sources.registry import AUTO, SourceRegistry
+from muniment.sources.catalogue import AUTO, Catalogue, Entry, load
+from muniment.sources.registry import SourceRegistry
 from muniment.sources.testing import Recollection, check_samples, map_records
 
 

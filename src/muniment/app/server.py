@@ -101,10 +101,10 @@ from muniment.search.persons import person_of
 from muniment.search.projector import Projector
 from muniment.search.saved import SavedSearches
 from muniment.search.service import SearchService
-from muniment.sources.catalogue import Catalogue, load
+from muniment.sources.catalogue import AUTO, Catalogue, load
 from muniment.sources.geoip import GeoIP
 from muniment.sources.ocsf import to_ocsf
-from muniment.sources.registry import AUTO, SourceRegistry
+from muniment.sources.registry import SourceRegistry
 from muniment.web import routes as page_routes
 
 __all__ = ["Server", "openapi", "run"]

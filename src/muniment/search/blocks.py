@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from muniment.envelope import ENVELOPES, opened
 from muniment.limits import PROJECTOR_BLOCK_BYTES_MAX, PROJECTOR_BLOCK_EVENTS_MAX
-from muniment.search.mappings import AUTO, OWN
+from muniment.sources.catalogue import AUTO, OWN
 
 __all__ = ["Block", "LedgerReader", "Unsealer", "as_arrow", "cut", "join", "ledger_blocks", "with_opened"]
 

@@ -6,19 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from muniment.search.schema import MappingSet
-from muniment.sources.catalogue import Catalogue
+from muniment.sources.catalogue import AUTO, Catalogue
 from muniment.sources.compiler import CompiledMapping, compile_entry
 from muniment.sources.narrowing import Narrowing
 from muniment.sources.recognition import Recogniser
 from muniment.sources.together import Together
 
-__all__ = ["AUTO", "OWN", "mapping_set"]
-
-AUTO = "auto"
-"""The format of a source whose events are recognised one by one."""
-
-OWN: Final = "muniment"
-"""The format of our own, which is nobody's envelope."""
+__all__ = ["mapping_set"]
 
 _KEYS_MIN: Final = 60
 """A mapping of fewer keys is as good whole: to look for them costs what it saves."""

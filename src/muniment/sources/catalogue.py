@@ -40,8 +40,12 @@ from muniment.sources.values import (
     walk,
 )
 
-__all__ = ["FOLDER", "Case", "Catalogue", "Entry", "Rules", "Sample", "load", "load_over", "read_entry"]
+__all__ = ["AUTO", "FOLDER", "OWN", "Case", "Catalogue", "Entry", "Rules", "Sample", "load", "load_over", "read_entry"]
 
+AUTO = "auto"
+"""The format of a source whose events are recognised one by one."""
+OWN = "muniment"
+"""The format of our own, which is nobody's envelope."""
 FOLDER = FilePath(__file__).parent / "catalogue"
 _SHARED = "_shared.yaml"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")

@@ -18,13 +18,11 @@ import sqlalchemy as sa
 from muniment.errors import RejectedError
 from muniment.event.model import Arrival
 from muniment.privacy.plan import SealPlan
-from muniment.sources.catalogue import Catalogue
+from muniment.sources.catalogue import AUTO, OWN, Catalogue
 from muniment.sources.people import without_covered
 
-__all__ = ["AUTO", "SOURCE_ID", "Counters", "Privacy", "SourceInfo", "SourceRegistry"]
+__all__ = ["SOURCE_ID", "Counters", "Privacy", "SourceInfo", "SourceRegistry"]
 
-AUTO: Final = "auto"
-_OWN: Final = "muniment"
 SOURCE_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 Privacy = Literal["clear", "sealed"]
 _TITLE_CHARS_MAX = 200
@@ -210,7 +208,7 @@ class SourceRegistry:
         if plan is None:
             whole = AUTO if self._is_by_content(format) else format
             plan = self._plans.get(whole) or SealPlan.compile(
-                self.personal(whole), opens=whole != _OWN, has_addresses=True
+                self.personal(whole), opens=whole != OWN, has_addresses=True
             )
             self._plans |= {whole: plan, format: plan}
         return plan
