@@ -138,19 +138,24 @@ def values_of(entry: Entry) -> list[Value | Condition]:
 def _unwrapped_sql(keys: Sequence[str]) -> str:
     """The record, with what stands in the objects below `keys` (or in texts that are objects) beside its own keys.
 
-    Written behind them, and the engine reads the first of two equal keys: the record's own count. No step can fail: a
-    text that is no JSON stays a text.
+    Two levels of them: `data.attributes`, a message with details. Written behind, the outer before the inner, and the
+    engine reads the first of two equal keys: the record's own count. No step can fail: a text that is no JSON stays one.
     """
     if not keys:
         return "record"
-    kinds = ", ".join(f"{quote_name(key)} String" for key in keys)
-    inner = f"JSONExtract(record, {quote(f'Tuple({kinds})')})"
-    texts = f"[{', '.join(f'tupleElement(w, {quote(key)})' for key in keys)}]"
-    objects = rf"arrayFilter(x -> match(x, '^\\s*\\{{\\s*\"') AND isValidJSON(x), {texts})"
+    kinds = quote(f"Tuple({', '.join(f'{quote_name(key)} String' for key in keys)})")
     bodies = r"arrayMap(x -> extract(x, '(?s)\\{(.*)\\}'), o)"
-    whole = f"concat(substring(record, 1, length(trimRight(record)) - 1), ',', arrayStringConcat({bodies}, ','), '}}')"
-    chosen = f"arrayElement(arrayMap(o -> if(empty(o), record, {whole}), [{objects}]), 1)"
-    return f"arrayElement(arrayMap(w -> {chosen}, [{inner}]), 1)"
+
+    def below(text: str) -> str:
+        texts = f"[{', '.join(f'tupleElement(w, {quote(key)})' for key in keys)}]"
+        objects = rf"arrayFilter(x -> match(x, '^\\s*\\{{\\s*\"') AND isValidJSON(x), {texts})"
+        found = f"arrayMap(w -> {objects}, [JSONExtract({text}, {kinds})])"
+        return f"arrayElement(arrayMap(o -> arrayStringConcat({bodies}, ','), {found}), 1)"
+
+    inner = below("concat('{{', b, '}}')".replace("{{", "{").replace("}}", "}"))
+    both = f"arrayElement(arrayMap(i -> if(empty(i), b, concat(b, ',', i)), [{inner}]), 1)"
+    whole = f"concat(substring(record, 1, length(trimRight(record)) - 1), ',', {both}, '}}')"
+    return f"arrayElement(arrayMap(b -> if(empty(b), record, {whole}), [{below('record')}]), 1)"
 
 
 class _Compiler:

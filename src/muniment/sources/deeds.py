@@ -30,7 +30,7 @@ _ENTITY: Final = (
     r"(?:organi[sz]ations?|orgs?|projects?|workspaces?|tenants?|sites?|spaces?|apps?|applications?|integrations?|"
     r"(?:web ?)?hooks?|connectors?|connections?|devices?|repositor(?:y|ies)|repos?|channels?|boards?|environments?|"
     r"databases?|instances?|clusters?|buckets?|pipelines?|workflows?|services?|licen[sc]es?|subscriptions?|billing|plans?|"
-    r"vaults?|safes?|networks?|gateways?|zones?|schedules?|monitors?|templates?|extensions?|plugins?|runners?|nodes?)"
+    r"sources?|stacks?|jobs?|servers?|hosts?|sensors?|snapshots?|volumes?|warehouses?|vaults?|safes?|networks?|gateways?|zones?|schedules?|monitors?|templates?|extensions?|plugins?|runners?|nodes?)"
 )
 _SOMEBODY: Final = r"^ ?(?:the |an? )?(?:user|admin|member|owner|somebody|someone)(?: \w+)? "
 
@@ -106,6 +106,7 @@ DEEDS: Final = (
     Deed("password reset", "user.password_reset", 300104),
     Deed("password update", "user.password_change", 300103),
     Deed("login fail", "user.login", 300201),
+    Deed("password fail", "user.login", 300201),
     Deed("user unlock", "user.unlock", 300112),
     Deed("user lock", "user.lock", 300109),
     Deed("setting disable", "setting.disable", 300409),

@@ -17,7 +17,8 @@ _OUTCOME: Final = {
     "success": "2xx 3xx success succeeded successful ok okay true allow allowed accept accepted grant granted pass passed permit "
     "permitted completed complete done 0 granted_access passed approved finished created updated deleted yes y",
     "failure": "4xx 5xx failure failed fail error err false deny denied reject rejected block blocked forbidden unauthorized "
-    "unauthorised invalid timeout timed_out aborted refused no n unsuccessful errored disallowed disallow quarantined dropped drop",
+    "unauthorised invalid timeout timed_out aborted refused no n unsuccessful errored disallowed disallow quarantined dropped drop "
+    "prevented killed",
     "unknown": "unknown none partial skipped challenge",
 }
 _SEVERITY: Final = {
