@@ -54,7 +54,7 @@ def _registry() -> SourceRegistry:
 
 @cache
 def _sealer(format: str) -> Sealer:
-    return Sealer(SealPlan.compile(_registry().personal(format)))
+    return Sealer(SealPlan.compile(_registry().personal(format), has_addresses=True))
 
 
 @pytest.mark.parametrize("entry", load().values(), ids=lambda entry: entry.name)
