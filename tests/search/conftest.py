@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from memory_ledger import empty
 
 from muniment.search.engine import Engine, open_engine
 
@@ -24,6 +25,5 @@ def _engine() -> Iterator[Engine]:
 @pytest.fixture
 def engine(_engine: Engine) -> Engine:
     """An empty store."""
-    for (name,) in _engine.query("SHOW TABLES").rows:
-        _engine.command(f"DROP TABLE IF EXISTS `{name}` SYNC")
+    empty(_engine)
     return _engine

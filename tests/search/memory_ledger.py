@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from muniment.event.ids import uuid7
 from muniment.search.blocks import Block
+from muniment.search.engine import Engine
 from muniment.search.schema import MappingSet
 from muniment.sources.words import severity_sql
 
@@ -95,3 +96,10 @@ MAPPINGS = MappingSet({"flat": FLAT, "brittle": BRITTLE}, fallback="flat")
 def record(**fields: object) -> bytes:
     """A flat record."""
     return json.dumps(fields, ensure_ascii=False).encode()
+
+
+def empty(engine: Engine) -> None:
+    """Drop every table."""
+    engine.nodes[0].stop_running()  # they hold the tables
+    for (name,) in engine.query("SHOW TABLES").rows:
+        engine.command(f"DROP TABLE IF EXISTS `{name}` SYNC")

@@ -9,7 +9,7 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from memory_ledger import MAPPINGS, MemoryLedger, record
+from memory_ledger import MAPPINGS, MemoryLedger, empty, record
 
 from muniment.errors import RejectedError
 from muniment.limits import QUERY_CHARS_MAX
@@ -217,8 +217,7 @@ _RECORDS = st.fixed_dictionaries(
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(records=st.lists(_RECORDS, min_size=1, max_size=8), queries=st.lists(_QUERIES, min_size=8, max_size=16))
 def test_sql_and_matcher_agree(engine: Engine, records: list[dict[str, object]], queries: list[str]) -> None:
-    for (name,) in engine.query("SHOW TABLES").rows:
-        engine.command(f"DROP TABLE IF EXISTS `{name}` SYNC")
+    empty(engine)
     ledger = MemoryLedger()
     ledger.append([json.dumps(each, ensure_ascii=len(records) % 2 == 0).encode() for each in records])
     Projector(engine, ledger, None, MAPPINGS).recover()

@@ -34,8 +34,10 @@ def catalogue() -> Catalogue:
 
 @pytest.fixture
 def replica(engine: Engine, catalogue: Catalogue) -> Replica:
+    """Of a store whose rows come in by tables, as on a node."""
     migrate(engine)
-    replica = Replica(engine, engine.nodes[0], mapping_set(catalogue), str, engine.local_table)
+    node = engine.nodes[0]
+    replica = Replica(engine, node, mapping_set(catalogue), str, engine.local_table, has_streams=False)
     replica.prepare()
     return replica
 

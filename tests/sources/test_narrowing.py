@@ -7,24 +7,22 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from muniment.sources.catalogue import Catalogue, load
-from muniment.sources.compiler import compile_entry
+from muniment.sources.compiler import CompiledMapping, compile_entry, paths_of
+from muniment.sources.marks import is_plain
 from muniment.sources.narrowing import Narrowing
-from muniment.sources.sql import array
 from muniment.sources.testing import map_records
 
 NAMES = [name for name, entry in load().items() if Narrowing(entry).n_keys >= 40]
 
 
-def found_in(narrowing: Narrowing, records: list[bytes], client: Any) -> list[int]:
-    """What the store would ask."""
-    texts = array([record.decode() for record in records])
-    sql = f"SELECT groupUniqArrayArray({narrowing.marks_sql}) FROM (SELECT arrayJoin({texts}) AS record)"
-    return list(client.query(sql).result_rows[0][0])
+def mapping_of(narrowing: Narrowing, records: list[bytes]) -> CompiledMapping:
+    return narrowing.mapping(pa.array(records, pa.binary()))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -34,14 +32,14 @@ def test_samples_become_the_same_alone_and_together(name: str, catalogue: Catalo
     whole = map_records(entry, records, client)
     for some in (range(len(records)), [len(records) // 2]):
         part = [records[k] for k in some]
-        mapping = narrowing.mapping(found_in(narrowing, part, client))
+        mapping = mapping_of(narrowing, part)
         assert map_records(entry, part, client, mapping=mapping) == [whole[k] for k in some]
 
 
 def test_a_mapping_for_few_keys_is_short(catalogue: Catalogue, client: Any) -> None:
     narrowing = Narrowing(catalogue["json"])
     record = b'{"time":"2026-11-23T06:36:01Z","user":"anna","event":"invoice.export","status":"ok"}'
-    mapping = narrowing.mapping(found_in(narrowing, [record], client))
+    mapping = mapping_of(narrowing, [record])
     assert mapping.tuple_type == "Tuple(`time` String, `user` String, `event` String, `status` String)"
     assert len(mapping.select_sql("r")) < len(compile_entry(catalogue["json"]).select_sql("r")) / 3
 
@@ -50,11 +48,13 @@ def test_several_threads_may_ask_for_mappings(catalogue: Catalogue, monkeypatch:
     """As a rebuild does beside what comes in. Compiling is left out and threads take turns often, so that they meet."""
     monkeypatch.setattr("muniment.sources.narrowing.compile_entry", lambda _, absent: absent)
     narrowing = Narrowing(catalogue["json"])
+    keys = sorted({segment.key for path in paths_of(catalogue["json"]) for segment in path if is_plain(segment.key)})
     interval = sys.getswitchinterval()
 
     def ask(at: int) -> bool:
-        numbers = [[20 + 2 * k, 400 + 2 * (k % 7)] for k in range(at, at + 150)]
-        return all(len(narrowing.mapping(found)) == narrowing.n_keys - 2 for found in numbers)
+        pairs = [{keys[k]: 1, keys[300 + k % 7]: 2} for k in range(at, at + 150)]
+        found = [mapping_of(narrowing, [json.dumps(pair).encode()]) for pair in pairs]
+        return all(len(absent) == narrowing.n_keys - 2 for absent in found)
 
     sys.setswitchinterval(1e-6)
     try:
@@ -89,7 +89,7 @@ def test_odd_records_become_the_same(name: str, catalogue: Catalogue, client: An
     narrowing, records = Narrowing(catalogue[name]), list(ODD.values())
     whole = map_records(catalogue[name], records, client)
     for kind, record, wanted in zip(ODD, records, whole, strict=True):
-        mapping = narrowing.mapping(found_in(narrowing, [record], client))
+        mapping = mapping_of(narrowing, [record])
         assert map_records(catalogue[name], [record], client, mapping=mapping) == [wanted], kind
 
 
@@ -119,5 +119,5 @@ def test_any_records_become_the_same(records: list[dict[str, Any]], catalogue: C
     lines = [json.dumps(record, ensure_ascii=bool(k % 2)).encode() for k, record in enumerate(records)]
     whole = map_records(entry, lines, client)
     for k in (0, 1):
-        mapping = narrowing.mapping(found_in(narrowing, lines[k::2], client))
+        mapping = mapping_of(narrowing, lines[k::2])
         assert map_records(entry, lines[k::2], client, mapping=mapping) == whole[k::2]

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from muniment.envelope import ENVELOPES, opened
 from muniment.limits import PROJECTOR_BLOCK_BYTES_MAX, PROJECTOR_BLOCK_EVENTS_MAX
 from muniment.sources.catalogue import AUTO, OWN
+from muniment.sources.finder import Finder
 
 __all__ = ["Block", "LedgerReader", "Unsealer", "as_arrow", "cut", "join", "ledger_blocks", "with_opened"]
 
@@ -165,9 +166,11 @@ def with_opened(rows: pa.Table, by_content: Container[str]) -> pa.Table:
     """
     if pc.unique(rows.column("format")).to_pylist() == [OWN]:
         return rows
-    found = np.flatnonzero(pc.match_substring_regex(rows.column("record"), ENVELOPES).to_numpy())
-    records, added, formats = (rows.column(name).to_pylist() if len(found) else [] for name in _OPENED)
-    for k in found.tolist():
+    found = _ENVELOPES.places(rows.column("record").combine_chunks())
+    if not found:
+        return rows
+    records, added, formats = (rows.column(name).to_pylist() for name in _OPENED)
+    for k in found:
         records[k], added[k] = opened(records[k])
         if added[k] and formats[k] in by_content and AUTO in by_content:
             formats[k] = AUTO
@@ -179,6 +182,7 @@ def with_opened(rows: pa.Table, by_content: Container[str]) -> pa.Table:
     return rows
 
 
+_ENVELOPES = Finder([ENVELOPES])
 _OPENED = ("record", "added", "format")
 _CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\r")
 

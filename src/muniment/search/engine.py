@@ -34,6 +34,7 @@ from muniment.limits import (
     SEARCH_SERVER_BYTES_MAX,
     SEARCH_TIMEOUT_MS,
 )
+from muniment.search.running import RUNNING_SETTINGS, Running
 
 __all__ = ["Engine", "Node", "Rows", "open_engine", "set_aside"]
 
@@ -105,6 +106,21 @@ class Node:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _writer: Any = None
     write_lock: threading.RLock = field(default_factory=threading.RLock)
+    _running: list[tuple[str, Running]] = field(default_factory=list)
+
+    def run(self, name: str, statement: Callable[[str], str], columns_sql: str) -> Running:
+        """Start a statement that rows go through; for the embedded engine. It ends with the node at the latest."""
+        self._running = [each for each in self._running if not each[1].is_closed]
+        client = self.connect({**_WRITE_SETTINGS, **RUNNING_SETTINGS})
+        started = Running(client, statement, columns_sql)
+        self._running.append((name, started))
+        return started
+
+    def stop_running(self, start: str = "") -> None:
+        """End such statements, those whose name starts so, that their tables can be dropped."""
+        for name, each in self._running:
+            if name.startswith(start):
+                each.close()
 
     @contextmanager
     def reader(self) -> Iterator[Any]:
@@ -148,6 +164,7 @@ class Node:
 
     def close(self) -> None:
         """Close every connection."""
+        self.stop_running()
         with self.write_lock:
             if self._writer is not None:
                 self._writer.close()

@@ -1,7 +1,6 @@
 """The statements that map a block's rows, kept where the engine need not read them anew.
 
-A mapping is up to 80 KB of SQL, recognition half of that, and the engine's parser, which an embedded engine runs twice,
-takes a third of what a small block costs. A view is read once. So what is asked a second time becomes one; many narrowed
+A mapping is up to 80 KB of SQL, and the engine's parser takes a third of what a small block costs. A view is read once. So what is asked a second time becomes one; many narrowed
 mappings (see `sources.narrowing`) come once, and making a view costs as much as it saves. The engine still plans a view
 for every block.
 """
@@ -15,14 +14,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from muniment.search.engine import Engine, Node
-from muniment.search.schema import Made, Mapped, finished, mapped, staged
+from muniment.search.schema import Made, Mapped, finished, mapped
 
 __all__ = ["Prepared"]
 
 _KEPT: Final = 512
 """Statements of a node; a catalogue has some two hundred entries, a long one may stand in several forms."""
 
-_Key = tuple[int, str] | tuple[str, str] | tuple[bool, frozenset[str]]
+_Key = tuple[int, str] | tuple[bool, frozenset[str]]
 
 
 @dataclass(slots=True)
@@ -43,11 +42,6 @@ class Prepared:
         self._landing = landing
         self._known: OrderedDict[_Key, _Known] = OrderedDict()
 
-    def stage(self, wanted: str, named_sql: str) -> None:
-        """Give the rows of format `wanted` in `_auto` the format that their content names. StorageError, BusyError."""
-        known = self._asked((wanted, named_sql), lambda: _Known(staged(self._landing, wanted, named_sql)))
-        self._command(known.made.insert_sql(f"{self._landing}_staged", known.view))
-
     def map(self, mapping: Mapped, wanted: str) -> None:
         """Move the staged rows of format `wanted` on, as what the mapping makes of them. StorageError, BusyError."""
         key = (id(mapping), wanted)
@@ -57,7 +51,9 @@ class Prepared:
     def finished(self, filled: Collection[str], has_envelopes: bool) -> str:
         """The rows of `_mapped` as those of `events`, when mappings have made the columns `filled`: a view, or a SELECT."""
         key = (has_envelopes, frozenset(filled))
-        known = self._asked(key, lambda: _Known(finished(self._landing, filled, has_envelopes=has_envelopes)))
+        known = self._asked(
+            key, lambda: _Known(finished(f"{self._landing}_mapped", filled, has_envelopes=has_envelopes))
+        )
         return known.view or f"({known.made.sql})"
 
     def _asked(self, key: _Key, make: Callable[[], _Known]) -> _Known:

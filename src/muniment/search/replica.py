@@ -8,27 +8,17 @@ stored with the reason under `quarantine`; the stream goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from muniment.errors import BusyError, StorageError
 from muniment.event.place import Place
 from muniment.search.blocks import Block, as_arrow, with_opened
 from muniment.search.engine import Engine, Node
-from muniment.search.prepared import Prepared
-from muniment.search.schema import (
-    UNMAPPED,
-    Mapped,
-    MappingSet,
-    Unmapped,
-    create_landing,
-    gathered_sql,
-    migrate_node,
-    unplaced_sql,
-)
+from muniment.search.landing import Landing, TableLanding
+from muniment.search.schema import MappingSet, create_landing, migrate_node
+from muniment.search.streamed import StreamLanding
 
 __all__ = ["BIN", "Locate", "Replica"]
 
@@ -51,8 +41,12 @@ class Replica:
         table: str,
         prefix: str = "landing",
         locate: Locate | None = None,
+        *,
+        has_streams: bool | None = None,
     ) -> None:
-        """`locate`: where an address is, for rows whose mapping does not say."""
+        """`locate`: where an address is, for rows whose mapping does not say. `has_streams`: do statements run on; without it,
+        where the node allows.
+        """
         self.engine = engine
         self.node = node
         self.mappings = mappings
@@ -63,15 +57,18 @@ class Replica:
         self.unsure_below = 0  # a block that starts below it may be there in part
         self._prefix = prefix
         self._locate = locate
-        self._landing = ""
-        self._prepared = Prepared(engine, node, "")
-        self._is_empty = False  # are the landing tables?
+        self._has_streams = not node.is_shared if has_streams is None else has_streams
+        self._tables = TableLanding(engine, node, "")
+        self._landing: Landing = self._tables
 
     def prepare(self) -> None:
         """Make tables and landing; raises StorageError when the node is away."""
         migrate_node(self.engine, self.node)
-        self._landing, self._is_empty = create_landing(self.engine, self.node, self._prefix), False
-        self._prepared = Prepared(self.engine, self.node, self._landing)
+        name = create_landing(self.engine, self.node, self._prefix)
+        self._tables = TableLanding(self.engine, self.node, name)
+        self._landing = self._tables
+        if self._has_streams:
+            self._landing = StreamLanding(self.engine, self.node, name, self._tables)
         rows = self.engine.query(f"SELECT count(), max(`index`) FROM {self.table}", node=self.node).rows
         self.unsure_below = int(rows[0][1]) + 1 if rows[0][0] else 0
         self.is_up = True
@@ -145,9 +142,9 @@ class Replica:
             if self.is_mine(number * BIN):
                 yield block.slice(number * BIN, (number + 1) * BIN)
 
-    def _insert(self, block: Block) -> None:
+    def _insert(self, block: Block, landing: Landing | None = None) -> None:
         try:
-            self._send(block)
+            self._send(block, landing or self._landing)
         except (StorageError, BusyError) as error:
             if not _is_about_the_data(error):
                 self.is_up = False
@@ -159,101 +156,28 @@ class Replica:
         for start, end in self._gaps(block.first, block.end):
             part = block.slice(start, end)
             if len(part.records) == 1:
-                reason = f"mapping failed: {str(error)[:200]}"
-                self._empty()
-                self._stage(as_arrow(part, lambda _: UNMAPPED, reason))
-                self._gather(1, self._map(UNMAPPED))
+                self._tables.put_unmapped(part, f"mapping failed: {str(error)[:200]}")
+                self._gather(self._tables, 1)
             else:
                 middle = (start + end) // 2
-                self._insert(part.slice(start, middle))
-                self._insert(part.slice(middle, end))
+                self._insert(part.slice(start, middle), self._tables)
+                self._insert(part.slice(middle, end), self._tables)
 
-    def _send(self, block: Block) -> None:
+    def _send(self, block: Block, landing: Landing) -> None:
         """Each format's rows through its mapping, then all of them in one insert."""
-        self._empty()
         came = as_arrow(block, lambda source: self.mappings.format_of(self._source_format(source)))
         rows = with_opened(came, self.mappings.recognise)
-        formats = rows.column("format")
-        by_content = [name for name in pc.unique(formats).to_pylist() if name in self.mappings.recognise]
-        is_auto = pc.is_in(formats, pa.array(by_content, pa.string()))
-        if not by_content:
-            self._stage(rows)
-        else:
-            self._stage(rows.filter(pc.invert(is_auto)))
-            self._recognise(rows.filter(is_auto))
-        found = self.engine.query(
-            f"SELECT DISTINCT format FROM {self._landing}_staged ORDER BY format", node=self.node
-        ).rows
-        filled = frozenset[str]().union(*(self._map(str(name)) for (name,) in found))
-        self._gather(rows.num_rows, filled, has_envelopes=rows is not came)
+        landing.put(rows, self.mappings, has_envelopes=rows is not came)
+        self._gather(landing, rows.num_rows)
 
-    def _stage(self, rows: pa.Table) -> None:
-        self._is_empty = False
-        if rows.num_rows:
-            self.engine.insert(self.node, f"{self._landing}_staged", rows)
-
-    def _recognise(self, rows: pa.Table) -> None:
-        """Rows whose format their content names: the marks of all, then the few conditions that those leave open."""
-        auto = f"{self._landing}_auto"
-        self.engine.insert(self.node, auto, rows)
-        for wanted in pc.unique(rows.column("format")).to_pylist():
-            recogniser = self.mappings.recognise[wanted]
-            sets = self.engine.query(
-                f"SELECT DISTINCT {recogniser.marks_sql} FROM {auto} WHERE format = '{wanted}'", node=self.node
-            ).rows
-            named = recogniser.sql(row[0] for row in sets)
-            self._prepared.stage(wanted, named)
-
-    def _map(self, name: str) -> Collection[str]:
-        """Map the rows of a format; returns the columns that are made."""
-        mapping = self._mapping(name)
-        self._prepared.map(mapping, name)
-        return mapping.columns.keys()
-
-    def _mapping(self, name: str) -> Mapped:
-        """The shortest mapping there is for the rows of a format."""
-        if name == UNMAPPED:
-            return _UNMAPPED
-        known = name if name in self.mappings.mappings else self.mappings.fallback
-        narrows = self.mappings.narrows.get(known)
-        if narrows is None:
-            return self.mappings.mappings[known]
-        found = self.engine.query(
-            f"SELECT groupUniqArrayArray({narrows.marks_sql}) FROM {self._landing}_staged WHERE format = {{format:String}}",
-            {"format": name},
-            node=self.node,
-        ).rows
-        return narrows.mapping(found[0][0])
-
-    def _gather(self, count: int, filled: Collection[str], *, has_envelopes: bool = False) -> None:
-        places = self._places() if self._locate is not None else {}
-        parameters: dict[str, object] = {"n": count}
-        if places:
-            parameters |= {"addresses": list(places), "countries": list(places.values())}
-        sql = gathered_sql(
-            self._landing, self.table, self._prepared.finished(filled, has_envelopes), with_places=bool(places)
-        )
-        self.engine.command(sql, parameters, node=self.node)
-        self._empty()
-
-    def _places(self) -> dict[str, str]:
-        """Countries of the addresses of the block in hand; each is looked up once."""
-        assert self._locate is not None
-        found = {}
-        for (address,) in self.engine.query(unplaced_sql(self._landing), node=self.node).rows:
-            place = self._locate(str(address))
-            if place is not None and place.country:
-                found[str(address)] = place.country
-        return found
-
-    def _empty(self) -> None:
-        if not self._is_empty:
-            for name in ("auto", "staged", "mapped"):
-                self.engine.command(f"TRUNCATE TABLE {self._landing}_{name}", node=self.node)
-        self._is_empty = True
+    def _gather(self, landing: Landing, count: int) -> None:
+        places = {}
+        if (locate := self._locate) is not None:
+            found = ((address, locate(address)) for address in landing.unplaced())
+            places = {address: place.country for address, place in found if place is not None and place.country}
+        landing.gather(self.table, count, places)
 
 
-_UNMAPPED = Unmapped()
 _NOT_THE_DATA = (
     "Code: 241", "Code: 243", "Code: 252", "Code: 209", "Code: 210", "Code: 516", "Code: 60.", "Code: 81.", "Code: 999",
     "Code: 395",

@@ -3,9 +3,10 @@
 Rules: the same statements run on chDB and on every ClickHouse node; a migration runs once per node, in order, and is
 never edited after release; landing tables hold no more than the block that is on its way.
 
-A block lands in memory (`<start>_staged`), by way of `<start>_auto` when each row's format is still to be found. Each
-format's rows are mapped by one statement of their own (`<start>_mapped`); then what is made alike of all of them is made
-once, in the one insert into `events` that a block is. A row's record is stored without what its columns already say
+On a node, a block lands in memory (`<start>_staged`), by way of `<start>_auto` when each row's format is still to be found.
+Each format's rows are mapped by one statement of their own (`<start>_mapped`); then what is made alike of all of them is
+made once, in the one insert into `events` that a block is. In the embedded engine statements run on and hand rows to
+`<start>_ready` instead (see `streamed`). A row's record is stored without what its columns already say
 (`columns.RESTORED`); the column `record` puts it together again on reading.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,12 +22,16 @@ from muniment.limits import LATE_S
 from muniment.search.columns import COLUMNS, RESTORED
 from muniment.sources.columns import ANY_TIME, DERIVED
 from muniment.sources.finishing import OUTSIDE_COLUMNS, finishing, ip_sql, with_outside
+from muniment.sources.sql import quote
 from muniment.sources.together import Together
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from muniment.search.engine import Engine, Node
 
 __all__ = [
+    "LANDED",
     "UNMAPPED",
     "Made",
     "Mapped",
@@ -37,11 +42,12 @@ __all__ = [
     "events_sql",
     "finished",
     "gathered_sql",
+    "in_one",
     "mapped",
     "migrate",
     "migrate_node",
     "record_sql",
-    "staged",
+    "unplaced_ready_sql",
     "unplaced_sql",
     "words_sql",
 ]
@@ -63,19 +69,16 @@ class Mapped(Protocol):
 
 
 class Narrows(Protocol):
-    """Shorter mappings for records that lack some keys: over `record`, the numbers of what it holds, then the mapping."""
+    """Shorter mappings for records that lack some keys."""
 
-    @property
-    def marks_sql(self) -> str: ...
-    def mapping(self, found: Iterable[int]) -> Mapped: ...
+    def mapping(self, records: pa.BinaryArray) -> Mapped: ...
 
 
 class Recognises(Protocol):
-    """Names the mapping of records by their content, over `record`: first their marks, then what those leave open."""
+    """Names the mapping of records by their content: which lines may hold of some of them, and an expression over `record`."""
 
-    @property
-    def marks_sql(self) -> str: ...
-    def sql(self, sets: Iterable[Sequence[int]] | None = None) -> str: ...
+    def possible(self, records: pa.BinaryArray) -> frozenset[int]: ...
+    def sql(self, lines: frozenset[int] | None = None) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,31 +246,35 @@ class Made:
         return f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {rows_sql or f'({self.sql})'}"
 
 
-def staged(landing: str, wanted: str, named_sql: str) -> Made:
-    """The rows of format `wanted` in `_auto`, each with the format that `named_sql` says, for `_staged`."""
-    values = {**{name: f"`{name}`" for name in _LANDING}, "format": f"{named_sql} AS format"}
-    rows = f"(SELECT * FROM {landing}_auto WHERE format = '{wanted}')"
-    return Made(f"SELECT {', '.join(values.values())} FROM {rows}", _LANDING)
-
-
 def mapped(mapping: Mapped, landing: str, wanted: str) -> Made:
     """The rows of format `wanted` in `_staged`, as what the mapping makes of them, for `_mapped`."""
-    rows = f"(SELECT * FROM {landing}_staged WHERE format = '{wanted}')"
+    return _mapped(mapping, f"(SELECT * FROM {landing}_staged WHERE format = '{wanted}')", wanted)
+
+
+def _mapped(mapping: Mapped, rows: str, wanted: str) -> Made:
     if mapping.name != wanted:
         rows = f"(SELECT * REPLACE ('{mapping.name}' AS format) FROM {rows})"
     columns = {**_CARRIED, **{name: _MAPPED[name] for name in mapping.columns}}
     return Made(mapping.select_sql(rows, [f"`{name}`" for name in _CARRIED]), columns)
 
 
-def finished(landing: str, filled: Collection[str], *, has_envelopes: bool = False) -> Made:
-    """The rows of `_mapped` as those of `events`: what is made alike of all formats' rows, once for a block.
+def in_one(mapping: Mapped, rows: str, *, has_envelopes: bool) -> Made:
+    """`rows`, all of the mapping's format, as those of `events` in one statement."""
+    made = _mapped(mapping, f"(SELECT * FROM {rows})", mapping.name)
+    typed = ", ".join(f"CAST(`{name}`, {quote(sql_type)}) AS `{name}`" for name, sql_type in made.columns.items())
+    came = f"(SELECT {typed} FROM ({made.sql}))"
+    return finished(came, mapping.columns, has_envelopes=has_envelopes, has_others=False)
 
-    `filled`: the columns that some mapping of the block has made. `has_envelopes`: some row has `added` bytes; what a mapping
-    does not say of host, program and time, the envelope may.
+
+def finished(came: str, filled: Collection[str], *, has_envelopes: bool = False, has_others: bool = True) -> Made:
+    """The rows that mappings have made as those of `events`: what is made alike of all formats' rows.
+
+    `came`: a table, or a SELECT in brackets; `filled`: its columns that some mapping has made; `has_others`: it has those
+    that none has made, too. `has_envelopes`: some row has `added` bytes; what a mapping does not say of host, program and
+    time, the envelope may.
     """
-    came = f"{landing}_mapped"
     if has_envelopes:
-        came = with_outside(came, _MAPPED, "added > 0")
+        came = with_outside(came, _MAPPED if has_others else filled, "added > 0")
         filled = {*filled, *OUTSIDE_COLUMNS}
     made = finishing(filled)
     values = {name: f"m.made_{name}" for name in made}
@@ -324,31 +331,48 @@ class Unmapped:
         return f"SELECT {', '.join(passthrough)} FROM {table_sql}"
 
 
+LANDED = _typed(_LANDING)
+"""The columns of a block's rows as they come."""
+
+_IN_MEMORY = "Memory"
+_AT_ONCE = f"Buffer('', '', 1{', 1000000000' * 4}{', 1000000000000' * 2})"
+"""Shows each row at once, where a table of the engine Memory shows those of a statement at its end. What it holds goes
+nowhere by itself.
+"""
+
+
 def create_landing(engine: Engine, node: Node, prefix: str = "landing") -> str:
     """Make the tables a block comes in by; returns the start of their names.
 
     `<start>_auto` takes the rows whose format their content names, `<start>_staged` all rows with their format, and
-    `<start>_mapped` what their mappings make of them. The names hold a digest of the columns, so that two versions never
-    mix.
+    `<start>_mapped` what their mappings make of them; the others are for statements that run on (`streamed`). The names hold
+    a digest of the columns, so that two versions never mix.
     """
-    tables = {"auto": _typed(_LANDING), "staged": _typed(_LANDING), "mapped": _typed({**_CARRIED, **_MAPPED})}
+    tables = {
+        "auto": ("`index` UInt64, record String", _IN_MEMORY),
+        "staged": (_typed(_LANDING), _IN_MEMORY),
+        "mapped": (_typed({**_CARRIED, **_MAPPED}), _IN_MEMORY),
+        "named": ("`index` UInt64, format String", _AT_ONCE),
+        "ready": (_typed(_STORED), _AT_ONCE),
+    }
+    node.stop_running(f"{prefix}_")
     digest = hashlib.sha256(repr(tables).encode()).hexdigest()[:12]
     landing = f"{prefix}_{digest}"
     present = {str(row[0]) for row in engine.query("SHOW TABLES", node=node).rows}
     if not {f"{landing}_{name}" for name in tables} <= present:
         drop_landing(engine, node, prefix)
-        for name, columns in tables.items():
-            engine.command(f"CREATE TABLE {landing}_{name} ({columns}) ENGINE = Memory", node=node)
+        for name, (columns, kind) in tables.items():
+            engine.command(f"CREATE TABLE {landing}_{name} ({columns}) ENGINE = {kind}", node=node)
     for name in sorted(present):
         if name.startswith(f"{landing}_") and name.endswith("_view"):  # of mappings that may not be in force any more
             engine.command(f"DROP VIEW IF EXISTS {name} SYNC", node=node)
     return landing
 
 
-def gathered_sql(landing: str, table: str, rows_sql: str, *, with_places: bool = False) -> str:
+def gathered_sql(landed: str, table: str, rows_sql: str, *, with_places: bool = False) -> str:
     """Moves what a block became into `table`, all {n:UInt64} rows or none: a node that was started again has lost them.
 
-    `rows_sql`: the SELECT that `finished` says, in brackets, or a view of it. `with_places`: rows whose mapping says no
+    `landed`: the table that has them. `rows_sql`: they as `finished` makes them, in brackets, or a view of it. `with_places`: rows whose mapping says no
     country get that of their address, from {addresses:Array(String)} and {countries:Array(String)}.
     """
     columns = ", ".join(f"`{name}`" for name in _STORED)
@@ -358,16 +382,21 @@ def gathered_sql(landing: str, table: str, rows_sql: str, *, with_places: bool =
         chosen = columns.replace("`src_country`", f"if(src_country = '', {place}, src_country) AS src_country")
     return (
         f"INSERT INTO {table} ({columns}) SELECT {chosen} FROM {rows_sql} "
-        f"WHERE throwIf((SELECT count() FROM {landing}_mapped) != {{n:UInt64}}, 'rows of a block were lost') = 0"
+        f"WHERE throwIf((SELECT count() FROM {landed}) != {{n:UInt64}}, 'rows of a block were lost') = 0"
     )
 
 
 def unplaced_sql(landing: str) -> str:
-    """The addresses in a block whose mapping says no country."""
+    """The addresses in a block, as it is in `_mapped`, whose mapping says no country."""
     rows = (
         f"SELECT {ip_sql('m.src_ip')} AS src_ip FROM {landing}_mapped AS m WHERE m.src_country = '' AND m.src_ip != ''"
     )
     return f"SELECT DISTINCT {_ADDRESS} FROM ({rows}) WHERE src_ip != toIPv6('::')"
+
+
+def unplaced_ready_sql(landing: str) -> str:
+    """The same, of a block as it is in `_ready`."""
+    return f"SELECT DISTINCT {_ADDRESS} FROM {landing}_ready WHERE src_country = '' AND src_ip != toIPv6('::')"
 
 
 _ADDRESS = "replaceOne(IPv6NumToString(src_ip), '::ffff:', '')"
@@ -375,6 +404,7 @@ _ADDRESS = "replaceOne(IPv6NumToString(src_ip), '::ffff:', '')"
 
 def drop_landing(engine: Engine, node: Node, prefix: str) -> None:
     """Remove the landing tables of any version. Views first (a mapping's, or older versions'), so that none reads a missing table."""
+    node.stop_running(f"{prefix}_")
     present = sorted(str(row[0]) for row in engine.query("SHOW TABLES", node=node).rows)
     for name in sorted(present, key=lambda name: not name.endswith("_view")):
         if name.startswith(f"{prefix}_"):

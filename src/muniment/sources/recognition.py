@@ -1,27 +1,29 @@
 """Which entry of the catalogue a record's content belongs to, at a cost that does not grow with the catalogue. Pure.
 
-Two steps for a batch. (1) One pass of a multi-pattern engine says which *marks* (see `marks`) each record holds; the
-distinct sets of them, a handful for thousands of records, say which lines of which entries could hold of any. (2) The
-conditions of those lines alone are written as SQL, and decide. A catalogue of three hundred entries costs a batch of
-two kinds of event what a catalogue of two would. Both steps are SQL text here; the store and the tests run it.
+Two steps for a batch. (1) One pass of a multi-pattern engine says which *marks* (see `marks`) stand anywhere in it, and
+so which lines of which entries could hold of any of its records. (2) The conditions of those lines alone are written as
+SQL, and decide for each record. A catalogue of three hundred entries costs a batch of two kinds of event what a catalogue
+of two would.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
+import pyarrow as pa
+
 from muniment.sources.catalogue import Catalogue, Entry
+from muniment.sources.finder import Finder
 from muniment.sources.marks import ESCAPED, marks_of
 from muniment.sources.paths import TypeTree
-from muniment.sources.sql import array, quote
+from muniment.sources.sql import quote
 from muniment.sources.values import Condition, Path, Scope, walk
 
 __all__ = ["Recogniser"]
 
-_SETS_KEPT: Final = 4_096
+_KEPT: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class _Line:
 class Recogniser:
     """Names the entry of records of any kind; `within` restricts it to one entry and what is found inside it.
 
-    Not for use by several threads at once.
+    Thread-safe: a rebuild names records beside what comes in.
     """
 
     def __init__(self, catalogue: Catalogue, *, within: str = "") -> None:
@@ -45,41 +47,29 @@ class Recogniser:
         self._lines = [line for entry in wanted for line in _lines(catalogue, entry)]
         marks = sorted({mark for line in self._lines for mark in line.marks})
         self._marks = (ESCAPED, *marks)
-        numbers = {mark: k for k, mark in enumerate(self._marks, 1)}
+        numbers = {mark: k for k, mark in enumerate(self._marks)}
         self._needs = [frozenset(numbers[mark] for mark in line.marks) for line in self._lines]
-        self._of_set: dict[tuple[int, ...], frozenset[int]] = {}
         self._sql: dict[frozenset[int], str] = {}
+        self._finder = Finder(self._marks)
 
-    @cached_property
-    def marks_sql(self) -> str:
-        """An Array expression over `record`: the numbers of the marks it holds, in order."""
-        return f"arraySort(multiMatchAllIndices(record, {array(self._marks)}))"
+    def possible(self, records: pa.BinaryArray) -> frozenset[int]:
+        """The numbers of the lines that may hold of some of these records."""
+        have = self._finder.found(records)
+        if 0 in have:  # the escaped text: marks may be there in another spelling
+            return frozenset(range(len(self._lines)))
+        return frozenset(number for number, needs in enumerate(self._needs) if needs <= have)
 
-    def sql(self, sets: Iterable[Sequence[int]] | None = None) -> str:
-        """A String expression over `record` naming its entry. `sets`: the marks found in the records it is for.
+    def sql(self, lines: frozenset[int] | None = None) -> str:
+        """A String expression over `record` naming its entry. `lines`: the numbers of those that may hold of it.
 
         Without them it is for any record, and as long as the catalogue.
         """
-        if sets is None:
-            possible = frozenset(range(len(self._lines)))
-        else:
-            possible = frozenset[int]().union(*(self._possible(tuple(found)) for found in sets))
-        if possible not in self._sql:
-            if len(self._sql) >= _SETS_KEPT:
+        known = frozenset(range(len(self._lines))) if lines is None else lines
+        if known not in self._sql:
+            if len(self._sql) >= _KEPT:
                 self._sql.clear()
-            self._sql[possible] = self._written([self._lines[k] for k in sorted(possible)])
-        return self._sql[possible]
-
-    def _possible(self, found: tuple[int, ...]) -> frozenset[int]:
-        known = self._of_set.get(found)
-        if known is None:
-            if len(self._of_set) >= _SETS_KEPT:
-                self._of_set.clear()
-            have = frozenset(found)
-            is_any = 1 in have  # the escaped text: its marks may be there in another spelling
-            known = frozenset(k for k, needs in enumerate(self._needs) if is_any or needs <= have)
-            self._of_set[found] = known
-        return known
+            self._sql[known] = self._written([self._lines[number] for number in sorted(known)])
+        return self._sql[known]
 
     def _written(self, lines: Sequence[_Line]) -> str:
         paths = [

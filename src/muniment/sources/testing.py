@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+import pyarrow as pa
+
 from muniment.envelope import OUTSIDE, opened
 from muniment.limits import RECORD_BYTES_MAX
 from muniment.sources.catalogue import Catalogue, Entry, Sample
@@ -86,8 +88,7 @@ def local_client() -> Iterator[Any]:
 def recognise(catalogue: Catalogue, records: list[bytes], client: Any, *, within: str = "") -> list[str]:
     """The entry each record looks like."""
     recogniser, rows = Recogniser(catalogue, within=within), _rows(records, "")
-    found = client.query(f"SELECT groupUniqArray({recogniser.marks_sql}) FROM {rows}", settings=_SETTINGS).result_rows
-    sql = recogniser.sql(found[0][0])
+    sql = recogniser.sql(recogniser.possible(pa.array(records, pa.binary())))
     return [row[0] for row in client.query(f"SELECT {sql} FROM {rows}", settings=_SETTINGS).result_rows]
 
 

@@ -1,0 +1,207 @@
+"""Statements that run on make of rows what tables make of them, however blocks come, and whatever ends them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from memory_ledger import MAPPINGS, record
+
+from muniment.event.place import Place
+from muniment.search.blocks import Block
+from muniment.search.engine import Engine
+from muniment.search.mappings import mapping_set
+from muniment.search.replica import Locate, Replica
+from muniment.search.schema import MappingSet, drop_landing, migrate
+from muniment.search.streamed import StreamLanding
+from muniment.sources.catalogue import AUTO, Catalogue, load
+
+RECEIVED_NS = 1_795_435_200 * 10**9
+INSIDE = (
+    b'{"@timestamp":"2026-11-23T12:00:00Z","host":{"name":"web3"},"event":{"original":"Nov 23 06:36:01 web3 sshd[7]: '
+    b'Failed password for root from 203.0.113.9 port 22 ssh2"},"message":"x"}'
+)
+"""A shipper's envelope."""
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    return load()
+
+
+@pytest.fixture
+def replica(engine: Engine, catalogue: Catalogue) -> Iterator[Replica]:
+    replica = _replica(engine, mapping_set(catalogue))
+    yield replica
+    engine.nodes[0].stop_running()
+
+
+def _replica(
+    engine: Engine, mappings: MappingSet, *, has_streams: bool = True, locate: Locate | None = None
+) -> Replica:
+    migrate(engine)
+    node = engine.nodes[0]
+    replica = Replica(engine, node, mappings, str, engine.local_table, locate=locate, has_streams=has_streams)
+    replica.prepare()
+    return replica
+
+
+def _write(replica: Replica, first: int, told: Sequence[tuple[str, bytes]]) -> list[dict[str, Any]]:
+    """The rows that records of these formats become; index and id are left out."""
+    n = len(told)
+    ids = [str(uuid.UUID(int=0))] * n
+    replica.write(Block(first, ids, [name for name, _ in told], [RECEIVED_NS] * n, [text for _, text in told]))
+    found = replica.engine.query(
+        f"SELECT * EXCEPT(`index`), record, rest FROM events WHERE `index` >= {first} ORDER BY `index`"
+    )
+    assert len(found.rows) == n
+    return [dict(zip(found.names, row, strict=True)) for row in found.rows]
+
+
+def _running() -> int:
+    return sum(thread.name == "running" for thread in threading.enumerate())
+
+
+def _open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def _samples(catalogue: Catalogue, names: Sequence[str], count: int = 2) -> list[tuple[str, bytes]]:
+    return [(name, sample.record) for name in names for sample in catalogue[name].samples[:count]]
+
+
+def test_rows_are_those_that_tables_make(engine: Engine, catalogue: Catalogue) -> None:
+    names = ("openssh", "okta", "web_access", "kubernetes", "json", "github", "muniment", "windows", "syslog")
+    told = _samples(catalogue, names)
+    told += [(AUTO, text) for name, text in told] + [(AUTO, INSIDE), ("json", INSIDE), ("no such format", b'{"a":1}')]
+    wanted = _write(_replica(engine, mapping_set(catalogue), has_streams=False), 0, told)
+    streamed = _replica(engine, mapping_set(catalogue))
+    for number in range(1, 4):
+        for row, other in zip(_write(streamed, 1_000 * number, told), wanted, strict=True):
+            assert row == other
+    assert _running() >= len(names)
+    assert {row["format"] for row in wanted} >= {*names} - {"syslog"}
+
+
+def test_what_is_asked_once_starts_nothing(replica: Replica, catalogue: Catalogue) -> None:
+    for number, name in enumerate(("okta", "openssh", "kubernetes")):
+        _write(replica, 100 * number, _samples(catalogue, [name]))
+    assert _running() == 0
+
+
+def test_more_formats_than_may_run_are_mapped_all_the_same(
+    replica: Replica, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("muniment.search.streamed._KEPT", 2)
+    told = _samples(catalogue, ("openssh", "okta", "web_access", "kubernetes", "github"), 1)
+    first = _write(replica, 0, told)
+    assert all(_write(replica, 100 * number, told) == first for number in range(1, 4))
+    assert _running() == 2
+
+
+def test_a_statement_not_used_gives_its_place_away(
+    replica: Replica, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("muniment.search.streamed._KEPT", 1)
+    monkeypatch.setattr("muniment.search.streamed._IN_USE_S", -1)
+    files = _open_files()
+    for number in range(6):
+        _write(replica, 100 * number, _samples(catalogue, ["okta" if number < 3 else "openssh"]))
+    assert _running() == 1
+    monkeypatch.setattr("muniment.search.streamed._IDLE_S", -1)
+    _write(replica, 1_000, _samples(catalogue, ["kubernetes"]))
+    assert _running() == 0
+    assert _open_files() <= files + 4  # what the engine opens for its parts
+
+
+def test_a_record_that_cannot_be_mapped_takes_nobody_with_it(engine: Engine) -> None:
+    replica = _replica(engine, MAPPINGS)
+    good = [("brittle", record(n=str(number))) for number in range(5)]
+    for number in range(3):
+        _write(replica, 100 * number, [*good, ("flat", record(action="user.login"))])
+    assert _running() == 2
+    rows = _write(replica, 400, [*good, ("brittle", record(n="none")), ("flat", record(action="user.login"))])
+    assert [bool(row["quarantine"]) for row in rows] == [False] * 5 + [True, False]
+    assert "mapping failed" in rows[5]["quarantine"]
+    assert rows[6]["action"] == "user.login"
+    assert _running() == 0
+    for number in range(5, 8):
+        assert not any(row["quarantine"] for row in _write(replica, 100 * number, good))
+    assert _running() == 1
+
+
+def test_a_statement_that_fails_by_itself_costs_no_row(replica: Replica, catalogue: Catalogue) -> None:
+    told = _samples(catalogue, ["okta", "openssh"])
+    first = _write(replica, 0, told)
+    _write(replica, 100, told)
+    _, running = replica.node._running[0]
+    os.write(running._pipe, b"no frame")
+    assert _write(replica, 200, told) == first
+    assert _running() == 0
+    assert all(_write(replica, 100 * number, told) == first for number in range(3, 6))
+    assert _running() == 2
+
+
+def test_tables_can_be_dropped_when_somebody_wants_to(replica: Replica, catalogue: Catalogue) -> None:
+    for number in range(3):
+        _write(replica, 100 * number, _samples(catalogue, ["okta"]))
+    other = Replica(replica.engine, replica.node, replica.mappings, str, "events", "rebuild")
+    other.prepare()
+    assert _running() == 1  # those of another landing go on
+    drop_landing(replica.engine, replica.node, "rebuild")
+    _write(replica, 300, _samples(catalogue, ["okta"]))
+    drop_landing(replica.engine, replica.node, "landing")
+    assert _running() == 0
+
+
+def test_rows_get_the_country_of_their_address(engine: Engine, catalogue: Catalogue) -> None:
+    replica = _replica(engine, mapping_set(catalogue), locate=lambda _: Place(country="NL"))
+    told = [("openssh", catalogue["openssh"].samples[0].record)]
+    assert [_write(replica, 100 * number, told)[0]["src_country"] for number in range(3)] == ["NL"] * 3
+
+
+def test_a_landing_forgets_what_was_put_in_before(replica: Replica, catalogue: Catalogue) -> None:
+    told = _samples(catalogue, ["okta"])
+    for number in range(2):
+        _write(replica, 100 * number, told)
+    ids = [str(uuid.UUID(int=0))] * len(told)
+    block = Block(300, ids, ["okta"] * len(told), [RECEIVED_NS] * len(told), [text for _, text in told])
+    landing = replica._landing
+    assert isinstance(landing, StreamLanding)
+    from muniment.search.blocks import as_arrow
+
+    rows: pa.Table = as_arrow(block, lambda _: "okta")
+    landing.put(rows, replica.mappings, has_envelopes=False)
+    assert len(_write(replica, 300, told)) == len(told)
+
+
+RECORDS: st.SearchStrategy[tuple[str, bytes]] = st.builds(
+    lambda name, time, address, actor: (
+        name,
+        b'{"time":"%b","ip":"%b","client_ip":"%b","user":"%b","action":"login"}'
+        % (time.encode(), address.encode(), address.encode(), actor.encode()),
+    ),
+    st.sampled_from(["json", "app_login", "okta", AUTO]),
+    st.sampled_from(["2026-11-23T06:36:01Z", "Nov 23 06:36:01", "1795400000", "garbage", ""]),
+    st.sampled_from(["10.1.2.3", "[2001:db8::1]:80", "no address", ""]),
+    st.sampled_from(["anna", "", r"an\u006ea", r"a\"b"]),
+)
+
+
+@settings(
+    max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(told=st.lists(RECORDS, min_size=3, max_size=10))
+def test_a_block_may_be_cut_anywhere(told: list[tuple[str, bytes]], replica: Replica) -> None:
+    replica.engine.command(f"TRUNCATE TABLE {replica.table}")
+    together = _write(replica, 0, told)
+    for k in range(0, len(told), 3):
+        for row, other in zip(_write(replica, 1_000 * (k + 1), told[k : k + 3]), together[k : k + 3], strict=True):
+            assert row == other
