@@ -110,17 +110,18 @@ class Node:
 
     def run(self, name: str, statement: Callable[[str], str], columns_sql: str) -> Running:
         """Start a statement that rows go through; for the embedded engine. It ends with the node at the latest."""
-        self._running = [each for each in self._running if not each[1].is_closed]
         client = self.connect({**_WRITE_SETTINGS, **RUNNING_SETTINGS})
         started = Running(client, statement, columns_sql)
-        self._running.append((name, started))
+        with self._lock:
+            self._running = [(name, started), *(each for each in self._running if not each[1].is_closed)]
         return started
 
     def stop_running(self, start: str = "") -> None:
         """End such statements, those whose name starts so, that their tables can be dropped."""
-        for name, each in self._running:
-            if name.startswith(start):
-                each.close()
+        with self._lock:
+            running = [each for name, each in self._running if name.startswith(start)]
+        for each in running:
+            each.close()
 
     @contextmanager
     def reader(self) -> Iterator[Any]:

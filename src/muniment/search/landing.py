@@ -55,7 +55,10 @@ class TableLanding:
         self._is_empty = False  # who knows what was left there
 
     def put(self, rows: pa.Table, mappings: MappingSet, *, has_envelopes: bool) -> None:
-        self.put_known(recognised(rows, mappings, self.names), mappings, has_envelopes=has_envelopes)
+        def names_of(rows: pa.Table, wanted: str, recogniser: Recognises) -> Texts:
+            return self.names(rows, recogniser.sql(possible_in(rows, recogniser)))
+
+        self.put_known(recognised(rows, mappings, names_of), mappings, has_envelopes=has_envelopes)
 
     def put_known(self, rows: pa.Table, mappings: MappingSet, *, has_envelopes: bool) -> None:
         """The same for rows whose format is what they say."""
@@ -95,13 +98,12 @@ class TableLanding:
         if rows.num_rows:
             self._engine.insert(self._node, f"{self._name}_staged", rows)
 
-    def names(self, rows: pa.Table, wanted: str, recogniser: Recognises) -> Texts:
-        """The format of each row that came as `wanted`, in the order of their indexes."""
-        named = recogniser.sql(possible_in(rows, recogniser))
+    def names(self, rows: pa.Table, named_sql: str) -> Texts:
+        """What an expression over `record` names each row, in the order of their indexes."""
         self._is_empty = False
         auto = f"{self._name}_auto"
         self._engine.insert(self._node, auto, rows.select(("index", "record")))
-        found = self._engine.query(f"SELECT {named} FROM {auto} ORDER BY `index`", node=self._node).rows
+        found = self._engine.query(f"SELECT {named_sql} FROM {auto} ORDER BY `index`", node=self._node).rows
         self._engine.command(f"TRUNCATE TABLE {auto}", node=self._node)
         return np.asarray([name for (name,) in found], object)
 

@@ -98,6 +98,7 @@ class Projector:
         self._recall = self.recall()
         self._queue: deque[Block] = deque()
         self._queue_bytes = 0
+        self._queued_at = 0.0  # since when something waits in it
         self._wake = threading.Condition()
         self._writing = threading.RLock()
         self._listeners: list[Callable[[int, int], None]] = []
@@ -180,6 +181,8 @@ class Projector:
             if self._queue_bytes + n_bytes > PROJECTOR_QUEUE_BYTES_MAX:
                 self._queue.clear()
                 self._queue_bytes = 0
+            if not self._queue:
+                self._queued_at = time.monotonic()
             self._queue.append(block)
             self._queue_bytes += n_bytes
             self._wake.notify()
@@ -233,7 +236,7 @@ class Projector:
         with self._wake:
             if not self._wake.wait_for(lambda: self._queue or self._stopping, _RETRY_S):
                 return None
-            due = time.monotonic() + self._wait_s
+            due = self._queued_at + self._wait_s
             while not self._stopping and not self._is_full() and (left := due - time.monotonic()) > 0:
                 self._wake.wait(left)
             taken: list[Block] = []
@@ -246,6 +249,7 @@ class Projector:
                 taken.append(block)
                 n_events += len(block.records)
                 n_bytes += block.n_bytes
+            self._queued_at = time.monotonic()  # what is left came while this block was waited for
             return join(taken) if taken else None
 
     def _is_full(self) -> bool:

@@ -128,9 +128,7 @@ class StreamLanding:
         return self._engine.query(sql, node=self._node).rows
 
     def _empty(self, table: str) -> None:
-        self._engine.command(
-            f"OPTIMIZE TABLE {self._name}_{table}", node=self._node
-        )  # what is flushed to nowhere is gone
+        self._engine.command(f"OPTIMIZE TABLE {self._name}_{table}", node=self._node)  # flushed to nowhere: gone
         self._filled.discard(table)
 
     def _end(self, key: _Key) -> None:
@@ -159,7 +157,7 @@ class StreamLanding:
             lambda came: f"INSERT INTO {self._name}_named SELECT `index`, {recogniser.sql(lines)} FROM {came}",
         )  # fmt: skip
         if running is None:
-            return self._tables.names(rows, wanted, recogniser)
+            return self._tables.names(rows, recogniser.sql(lines))
         self._filled.add("named")
         running.send(rows.select(("index", "record")))
         self._await("named", rows.num_rows)
