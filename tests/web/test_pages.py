@@ -106,6 +106,37 @@ def test_nothing_found_says_what_each_part_removes_and_what_is_near(client: Test
     assert "Nearest after" in client.get("/", params={"q": "outcome:failure", "when": "1970-01-02"}).text
 
 
+def _outside(client: TestClient, **params: str) -> str:
+    text = client.get("/", params=params).text
+    return re.sub(r"<[^>]+>|\s+", " ", text.split('class="note outside"')[1].split("</div>")[0])
+
+
+def test_events_outside_of_the_range_are_counted_and_one_click_away(client: TestClient, backend: MemoryBackend) -> None:
+    n = sum(row["outcome"] == "failure" for row in backend.rows)
+    text = client.get("/", params={"q": "outcome:failure", "when": "1970-01-02"}).text
+    assert f'<b class="num">{n}</b> after' in text
+    shown = re.search(r'<a class="button primary" href="([^"]+)">Show all of them</a>', text)
+    assert shown
+    assert 'data-index="' in client.get(shown[1].replace("&amp;", "&")).text
+    assert 'class="note outside"' not in client.get("/", params={"q": "action:door.open"}).text
+
+
+def test_what_arrives_now_and_happened_long_ago_is_one_click_from_the_range_in_which_it_arrived() -> None:
+    old, hour = NOW_NS - 200 * 86_400 * 10**9, 3_600 * 10**9
+    backend = MemoryBackend(rows=[])
+    for n, received in enumerate((NOW_NS - hour, NOW_NS - 2 * hour, NOW_NS - 100 * 24 * hour)):
+        backend.rows.append(event(n, old, source="s", action="file.read", actor_id="u") | {"received_at": received})
+    client = _client(backend)
+    said = _outside(client)
+    assert "3 events happened outside of it: 3 before" in " ".join(said.split())
+    assert "2 of them arrived in this time, with another time in them" in " ".join(said.split())
+    text = client.get("/").text
+    assert "No events in this time" in text
+    link = re.search(r'<a class="button primary" href="([^"]+)">Show what arrived', text)
+    assert link
+    assert re.findall(r'data-index="(\d)"', client.get(link[1]).text) == ["1", "0"]
+
+
 def test_an_empty_ledger_shows_how_to_connect() -> None:
     text = _client(MemoryBackend(rows=[])).get("/").text
     assert "Waiting for the first event" in text

@@ -400,7 +400,9 @@ def _column(name: str) -> str:
 
 def _text(column: str) -> str:
     """A column as text in SQL; IPv4 as IPv4, though it is stored within IPv6."""
-    return f"replaceOne(toString(`{column}`), '::ffff:', '')" if COLUMNS[column].kind == "ip" else f"toString(`{column}`)"
+    return (
+        f"replaceOne(toString(`{column}`), '::ffff:', '')" if COLUMNS[column].kind == "ip" else f"toString(`{column}`)"
+    )
 
 
 def _filled(column: str) -> str:
