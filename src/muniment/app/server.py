@@ -64,6 +64,7 @@ from muniment.app.notifying import Notifier
 from muniment.app.order_pages import OrderPagesBackend
 from muniment.app.page_records import recorded_pages
 from muniment.app.pages import PagesBackend
+from muniment.app.people_pages import PeoplePagesBackend
 from muniment.app.security_pages import SecurityPagesBackend
 from muniment.app.status import Status
 from muniment.app.upkeep import Upkeep
@@ -333,6 +334,7 @@ class Server:
         services = self._services()
         operations = _operations(services)
         pages = PagesBackend(services, gate, self.started_at)
+        people_pages = PeoplePagesBackend(pages)
         all_routes: list[BaseRoute] = [
             *door_routes(self.door_context),
             *routes(operations, gate, self._denied),
@@ -349,6 +351,8 @@ class Server:
                     FormatPagesBackend(pages),
                     NoticePagesBackend(pages),
                     OrderPagesBackend(pages),
+                    people_pages,
+                    people_pages,
                 ),
                 self.recorder,
             ),

@@ -16,11 +16,13 @@ from muniment.web.alert_pages import AlertPages
 from muniment.web.backend import Backend
 from muniment.web.block_pages import BlockPages
 from muniment.web.entity_pages import EntityPages
+from muniment.web.erasure_pages import ErasurePages, ErasuresBackend
 from muniment.web.event_page import EventPages
 from muniment.web.format_pages import FormatPages, FormatsBackend
 from muniment.web.notice_pages import NoticePages, NoticesBackend
 from muniment.web.order_pages import OrderPages, OrdersBackend
 from muniment.web.other_pages import OtherPages
+from muniment.web.people_pages import PeopleBackend, PeoplePages
 from muniment.web.rule_pages import RulePages
 from muniment.web.search_page import SearchPages
 from muniment.web.security import SecurityBackend
@@ -35,8 +37,10 @@ def routes(
     formats: FormatsBackend | None = None,
     notices: NoticesBackend | None = None,
     orders: OrdersBackend | None = None,
+    people: PeopleBackend | None = None,
+    erasures: ErasuresBackend | None = None,
 ) -> list[Route]:
-    """Every page over `backend`; those of detection, response and formats where somebody fills them."""
+    """Every page over `backend`; those of detection, response, formats and people where somebody fills them."""
     site = Site(backend)
     search, event, other = SearchPages(site), EventPages(site), OtherPages(site)
 
@@ -64,6 +68,8 @@ def routes(
         *(_format_routes(site, FormatPages(site, formats)) if formats is not None else ()),
         *(_notice_routes(site, NoticePages(site, notices)) if notices is not None else ()),
         *(_order_routes(site, OrderPages(site, orders)) if orders is not None else ()),
+        *(_people_routes(site, PeoplePages(site, people)) if people is not None else ()),
+        *(_erasure_routes(site, ErasurePages(site, erasures)) if erasures is not None else ()),
     ]
 
 
@@ -93,6 +99,23 @@ def _order_routes(site: Site, pages: OrderPages) -> list[Route]:
         Route("/orders", site.form(pages.ask), methods=["POST"]),
         Route("/orders/new", site.page(pages.new)),
         Route("/orders/{id}", site.page(pages.order)),
+    ]
+
+
+def _people_routes(site: Site, pages: PeoplePages) -> list[Route]:
+    return [
+        Route("/people", site.page(pages.people)),
+        Route("/people/{id}/leave", site.form(pages.leave), methods=["POST"]),
+        Route("/keys", site.page(pages.keys)),
+        Route("/keys/{id}/revoke", site.form(pages.revoke), methods=["POST"]),
+    ]
+
+
+def _erasure_routes(site: Site, pages: ErasurePages) -> list[Route]:
+    return [
+        Route("/erasures", site.page(pages.page)),
+        Route("/erasures", site.form(pages.ask), methods=["POST"]),
+        Route("/erasures/{number}/approve", site.form(pages.approve), methods=["POST"]),
     ]
 
 
