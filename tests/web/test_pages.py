@@ -144,6 +144,26 @@ def test_an_empty_ledger_shows_how_to_connect() -> None:
     assert "rsyslog" in text
 
 
+def test_an_address_that_is_no_page_is_told_to_people_on_a_page_and_to_programs_in_a_line(client: TestClient) -> None:
+    shown = client.get("/no-such-page", headers={"accept": "text/html,*/*"})
+    assert (shown.status_code, "there is no such page" in shown.text) == (404, True)
+    assert 'href="/sources"' in shown.text
+    assert "default-src 'none'" in shown.headers["content-security-policy"]
+    told = client.get("/no-such-page", headers={"accept": "application/json"})
+    assert (told.status_code, told.text) == (404, "Not Found")
+    assert client.post("/no-such-page", headers={"accept": "text/html"}).text == "Not Found"
+
+
+def test_an_alert_is_about_somebody_who_did_not_make_it() -> None:
+    row = event(0, NOW_NS - 10**9, source="muniment.alerts", action="alert.create", actor_name="Jonas Petrov",
+                target_type="alert", target_name="Ports are scanned", src_ip="203.0.113.9")  # fmt: skip
+    backend = MemoryBackend(rows=[])
+    backend.rows.append(row)
+    text = " ".join(re.sub(r"<[^>]+>", " ", _client(backend).get("/").text).split())
+    assert "Alert Ports are scanned about Jonas Petrov" in text
+    assert "created alert" not in text
+
+
 def test_a_missing_permission_is_named_with_who_can_grant_it() -> None:
     answer = _client(MemoryBackend(permissions=frozenset())).get("/")
     assert answer.status_code == 403

@@ -106,6 +106,7 @@ from muniment.sources.catalogue import AUTO, Catalogue, load
 from muniment.sources.geoip import GeoIP
 from muniment.sources.ocsf import to_ocsf
 from muniment.sources.registry import SourceRegistry
+from muniment.web import missing as missing_page
 from muniment.web import routes as page_routes
 
 __all__ = ["Server", "openapi", "run"]
@@ -357,7 +358,8 @@ class Server:
                 self.recorder,
             ),
         ]
-        return Starlette(routes=all_routes, lifespan=self._lifespan, exception_handlers={AuditError: _on_audit_error})
+        handlers: dict[Any, Any] = {AuditError: _on_audit_error, 404: missing_page(pages)}
+        return Starlette(routes=all_routes, lifespan=self._lifespan, exception_handlers=handlers)
 
     def _services(self) -> Services:
         return Services(

@@ -1,16 +1,20 @@
 """The pages: server-rendered, complete without scripts, keyboard first, under a policy that allows no inline code.
 
-`routes(backend)` is all there is to call. The pages know the `Backend` protocol and nothing behind it; templates know
+`routes(backend)` is all there is to call, and `missing(backend)` for addresses that are none of them. The pages know the `Backend` protocol and nothing behind it; templates know
 the documented classes of the page modules and nothing else. Log text is text: escaped by the engine, hidden
 characters shown (`shown`), and never handed to a script as markup.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from muniment.errors import RejectedError
 from muniment.limits import PAGE_PICKS_BYTES_MAX, PAGE_TEXT_BYTES_MAX
 from muniment.web.alert_pages import AlertPages
 from muniment.web.backend import Backend
@@ -28,7 +32,7 @@ from muniment.web.search_page import SearchPages
 from muniment.web.security import SecurityBackend
 from muniment.web.site import Site
 
-__all__ = ["Backend", "routes"]
+__all__ = ["Backend", "missing", "routes"]
 
 
 def routes(
@@ -71,6 +75,19 @@ def routes(
         *(_people_routes(site, PeoplePages(site, people)) if people is not None else ()),
         *(_erasure_routes(site, ErasurePages(site, erasures)) if erasures is not None else ()),
     ]
+
+
+def missing(backend: Backend) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """What answers an address that is nobody's: a page for people, a line for programs."""
+    site = Site(backend)
+
+    async def answer(request: Request, error: Exception) -> Response:
+        if request.method in {"GET", "HEAD"} and "text/html" in request.headers.get("accept", ""):
+            return site.refusal(request, RejectedError("there is no such page", status=404))
+        assert isinstance(error, HTTPException)
+        return PlainTextResponse(error.detail, error.status_code, error.headers)
+
+    return answer
 
 
 def _format_routes(site: Site, pages: FormatPages) -> list[Route]:

@@ -38,8 +38,8 @@ _BASE: Final = {
     "push": "push to",
     "sudo": "run as root",
 }
+_ALERTS: Final = "muniment.alerts"
 _INTRANSITIVE: Final = frozenset({"login", "logon", "logout", "logoff"})
-_SESSIONS: Final = frozenset({"session.start", "session.end"})
 
 
 def sentence(row: Mapping[str, object]) -> list[Piece]:
@@ -55,6 +55,8 @@ def sentence(row: Mapping[str, object]) -> list[Piece]:
         return [Piece("note", "Not understood"), Piece("plain", f"({_text(row, 'quarantine')}), sealed as it came")]
     action = _text(row, "action").lower()
     actor = _text(row, "actor_name") or _text(row, "actor_email") or _text(row, "actor_id")
+    if _text(row, "source") == _ALERTS:
+        return _alert(row, actor, action)
     if not action or not actor:
         return _fallback(row, actor, action)
     noun, _, verb = action.rpartition(".")
@@ -89,6 +91,18 @@ def sentence(row: Mapping[str, object]) -> list[Piece]:
 def sentence_text(pieces: list[Piece]) -> str:
     """The pieces as one line."""
     return " ".join(piece.text for piece in pieces)
+
+
+def _alert(row: Mapping[str, object], actor: str, action: str) -> list[Piece]:
+    """An alert is about somebody, who did not make it.
+
+    >>> row = {"source": "muniment.alerts", "action": "alert.create", "target_name": "Ports are scanned", "src_ip": "::1"}
+    >>> sentence_text(sentence(row)), sentence_text(sentence({**row, "action": "alert.update", "actor_name": "Tom"}))
+    ('Alert Ports are scanned about ::1', 'Alert changed: Ports are scanned about Tom')
+    """
+    title, about = _text(row, "target_name") or _text(row, "message"), actor or _text(row, "src_ip")
+    pieces = [Piece("plain", "Alert" if action == "alert.create" else "Alert changed:"), Piece("target", title)]
+    return [*pieces, Piece("plain", "about"), Piece("actor", about)] if about else pieces
 
 
 def _fallback(row: Mapping[str, object], actor: str, action: str) -> list[Piece]:
