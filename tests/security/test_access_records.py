@@ -70,6 +70,7 @@ READS: dict[str, tuple[Reader, str, dict[str, Any]]] = {
     "GET /events/{index}": (_get("/events/{a}"), "log.view", {"results": 1}),
     "GET /events/{index}/proof": (_get("/events/{a}/proof"), "log.view", {"results": 1}),
     "GET /sources": (_get("/sources"), "source.list", {}),
+    "GET /sources/{id}": (_get("/sources/alpha-shop"), "key.list", {"page": "/sources/alpha-shop"}),
     "GET /formats": (_get("/formats"), "format.list", {}),
     "GET /api/v1/risk": (_get("/api/v1/risk", entity="203.0.113.199"), "risk.list", {"results": 0, "entity": "203.0.113.199"}),
     "GET /api/v1/alerts": (_get("/api/v1/alerts", entity="203.0.113.199"), "alert.list", {"results": 0, "entity": "203.0.113.199"}),

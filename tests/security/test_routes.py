@@ -123,6 +123,7 @@ POLICY: dict[str, str] = {
     "GET /events/{index}": PAGE,
     "GET /events/{index}/proof": PAGE,
     "GET /sources": PAGE,
+    "GET /sources/{id}": PAGE,
     "GET /formats": PAGE,
     "GET /formats/{id}": PAGE,
     "POST /formats/{id}": FORM,

@@ -31,6 +31,7 @@ from muniment.web.rule_pages import RulePages
 from muniment.web.search_page import SearchPages
 from muniment.web.security import SecurityBackend
 from muniment.web.site import Site
+from muniment.web.source_pages import SourcePages
 
 __all__ = ["Backend", "missing", "routes"]
 
@@ -47,6 +48,7 @@ def routes(
     """Every page over `backend`; those of detection, response, formats and people where somebody fills them."""
     site = Site(backend)
     search, event, other = SearchPages(site), EventPages(site), OtherPages(site)
+    sources = SourcePages(site, security, formats, people)
 
     async def static(request: Request) -> Response:
         return site.static_file(request)
@@ -56,7 +58,8 @@ def routes(
         Route("/rows", site.page(search.newer)),
         Route("/events/{index}", site.page(event.page)),
         Route("/events/{index}/proof", site.page(event.proof)),
-        Route("/sources", site.page(other.sources)),
+        Route("/sources", site.page(sources.sources)),
+        Route("/sources/{id}", site.page(sources.source)),
         Route("/status", site.page(other.status)),
         Route("/saved", site.page(other.saved)),
         Route("/saved", site.form(other.save), methods=["POST"]),

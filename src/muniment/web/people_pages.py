@@ -17,7 +17,7 @@ from muniment.web.refused import Refused, refused
 from muniment.web.site import Site, redirect
 from muniment.web.times import ago, clock_text
 
-__all__ = ["ApiKey", "PeopleBackend", "PeoplePages", "Person", "person_tabs"]
+__all__ = ["ApiKey", "KeyRow", "PeopleBackend", "PeoplePages", "Person", "key_row", "person_tabs"]
 
 _DAYS: Final = 30
 _ACTORS_MAX: Final = 100
@@ -163,7 +163,7 @@ class PeoplePages:
             tuple(row for row in rows if not row.person.left_at),
             tuple(row for row in rows if row.person.left_at),
             gone if any(each.id == gone and each.left_at for each in found) else "",
-            tuple(self._row(request, key, {}, {}) for key in going_on),
+            tuple(key_row(self._site, request, key, {}, {}) for key in going_on),
             problem,
         )
         shell = self._site.shell(request, "People", "people", json_url="/api/v1/people")
@@ -183,7 +183,7 @@ class PeoplePages:
         owner = request.query_params.get("owner", "")
         found = [key for key in await self._people.keys(viewer) if not owner or key.owner == owner]
         acts, heard = await self._acts(viewer), {s.id: s for s in await self._site.backend.sources(viewer)}
-        rows = [self._row(request, key, acts, heard) for key in reversed(found)]
+        rows = [key_row(self._site, request, key, acts, heard) for key in reversed(found)]
         working = [row for row in rows if row.key.revoked_at is None]
         view = KeysView(
             person_tabs("/keys"),
@@ -213,21 +213,25 @@ class PeoplePages:
         found = await self._site.backend.facets(viewer, wanted, ["actor_id"], limit=_ACTORS_MAX)
         return dict(found.get("actor_id", ()))
 
-    def _row(self, request: Request, key: ApiKey, acts: Mapping[str, int], heard: Mapping[str, SourceStatus]) -> KeyRow:
-        now, look = self._site.backend.now_ns(), self._site.look(request)
-        source_url = Address(including("", "source", key.source)).url() if key.source else ""
-        if key.source:
-            last = heard[key.source].last_heard if key.source in heard else None
-            used, url = f"source heard {ago(last, now)}" if last else "source never heard", source_url
-        else:
-            n = acts.get(f"key:{key.id}", 0)
-            used = (
-                f"{n:,} {'record' if n == 1 else 'records'} in {_DAYS} days".replace(",", "\u202f")
-                if n
-                else f"not in {_DAYS} days"
-            )
-            url = Address(including("source:muniment", "actor_id", f"key:{key.id}"), f"{_DAYS}d").url() if n else ""
-        return KeyRow(
-            key, _MAY.get(key.role, key.role), ago(key.created_at, now), clock_text(key.created_at, look.zone, "minute"), used, url,
-            ago(key.revoked_at, now) if key.revoked_at is not None else "", source_url,
-        )  # fmt: skip
+
+def key_row(
+    site: Site, request: Request, key: ApiKey, acts: Mapping[str, int], heard: Mapping[str, SourceStatus]
+) -> KeyRow:
+    """A key as pages show it. `acts`: how many records each actor left lately; `heard`: sources by id."""
+    now, look = site.backend.now_ns(), site.look(request)
+    source_url = Address(including("", "source", key.source)).url() if key.source else ""
+    if key.source:
+        last = heard[key.source].last_heard if key.source in heard else None
+        used, url = f"source heard {ago(last, now)}" if last else "source never heard", source_url
+    else:
+        n = acts.get(f"key:{key.id}", 0)
+        used = (
+            f"{n:,} {'record' if n == 1 else 'records'} in {_DAYS} days".replace(",", "\u202f")
+            if n
+            else f"not in {_DAYS} days"
+        )
+        url = Address(including("source:muniment", "actor_id", f"key:{key.id}"), f"{_DAYS}d").url() if n else ""
+    return KeyRow(
+        key, _MAY.get(key.role, key.role), ago(key.created_at, now), clock_text(key.created_at, look.zone, "minute"), used, url,
+        ago(key.revoked_at, now) if key.revoked_at is not None else "", source_url,
+    )  # fmt: skip
