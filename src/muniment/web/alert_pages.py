@@ -27,7 +27,8 @@ from muniment.web.order_pages import OrderRow, new_order_url, order_rows
 from muniment.web.query_text import quoted
 from muniment.web.refused import Refused, refused
 from muniment.web.rows import Row, rows
-from muniment.web.security import Alert, CountedRule, Evaluated, Risk, SecurityBackend, Step, Technique
+from muniment.web.rule_answers import Evaluated, Technique
+from muniment.web.security import Alert, CountedRule, Risk, SecurityBackend, Step
 from muniment.web.site import Site, redirect
 from muniment.web.times import absolute, ago, clock_text
 

@@ -20,7 +20,8 @@ from muniment.web.format_pages import FormatsBackend, GroupRow, group_row
 from muniment.web.people_pages import KeyRow, PeopleBackend, key_row
 from muniment.web.query_text import including
 from muniment.web.rows import Row, rows
-from muniment.web.security import Rule, SecurityBackend
+from muniment.web.rule_answers import Rule
+from muniment.web.security import SecurityBackend
 from muniment.web.site import Site
 from muniment.web.times import ago, clock_text, span_text
 
