@@ -115,7 +115,22 @@ def search(
         notes.print(Text.assemble(("note ", "yellow"), inert(warning)))
     if answer["rows"]:
         print_events(answer["rows"])
+    elif start or end:
+        _tell_outside(connect(server, data=data), q, start)
     _horizon(answer, len(answer["rows"]))
+
+
+def _tell_outside(client: Client, q: str, start: str) -> None:
+    """Nothing in the time that was asked for: when is the newest of all that the query finds?"""
+    newest = client.get("/api/v1/search", q=q, limit=1)["rows"]
+    if newest:
+        since = f"since {start}" if start else "in this time"
+        notes.print(
+            Text(
+                f"nothing {since}; the newest is of {short_time(newest[0]['time'])}: --from '' shows all",
+                style="yellow",
+            )
+        )
 
 
 def _horizon(answer: dict[str, Any], count: int) -> None:

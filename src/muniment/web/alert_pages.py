@@ -43,7 +43,7 @@ _RISK_KINDS = {"actor": "account", "address": "address"}
 _STATES = (("open", "Open"), ("resolved", "Resolved"), ("suppressed", "False alarms"), ("all", "All"))
 _LEVELS = (("", "Any level"), ("medium", "Medium and above"), ("high", "High and above"), ("critical", "Critical"))
 _SORTS = (("gravest", "Gravest first"), ("newest", "Newest first"))
-_GROUPS = (("", "One card for each who and where"), ("rule", "One card for each rule"), ("none", "Every alert"))
+_GROUPS = (("", "By who, where"), ("rule", "By rule"), ("none", "Every alert"))
 _DONE = {"in_progress": "taken up", "resolved": "resolved", "suppressed": "closed as false alarms", "new": "put back"}
 _STEPS = {
     "new": "put it back", "in_progress": "took it up", "resolved": "resolved it", "suppressed": "called it a false alarm",
