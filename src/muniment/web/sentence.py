@@ -39,6 +39,15 @@ _BASE: Final = {
     "sudo": "run as root",
 }
 _ALERTS: Final = "muniment.alerts"
+_OWN: Final = "muniment"
+_OWN_NOUNS: Final = {
+    "privacy": "request of erasure",
+    "notify": "notice",
+    "allowed": "allowed network",
+    "risk": "sum of risk",
+}
+"""What Muniment calls things in its own actions, where it is no word for one of them."""
+
 _INTRANSITIVE: Final = frozenset({"login", "logon", "logout", "logoff"})
 
 
@@ -62,6 +71,9 @@ def sentence(row: Mapping[str, object]) -> list[Piece]:
     noun, _, verb = action.rpartition(".")
     noun = noun.rpartition(".")[2].replace("_", " ")
     verb = verb.replace("_", " ")
+    if _text(row, "source") == _OWN:
+        noun = _OWN_NOUNS.get(noun, noun)
+        noun = _plural(noun) if verb == "list" else noun
     is_failure = _text(row, "outcome") == "failure"
     pieces = [Piece("actor", actor)]
     if _text(row, "on_behalf_of"):
@@ -113,6 +125,15 @@ def _fallback(row: Mapping[str, object], actor: str, action: str) -> list[Piece]
     pieces.append(Piece("plain", said or "An event without words"))
     place = _text(row, "dst_host") or _text(row, "app")
     return [*pieces, Piece("plain", "on"), Piece("place", place)] if place and not actor else pieces
+
+
+def _plural(noun: str) -> str:
+    """
+    >>> _plural("key"), _plural("search"), _plural("request of erasure")
+    ('keys', 'searches', 'requests of erasure')
+    """
+    first, space, rest = noun.partition(" of ")
+    return f"{first}{'es' if first.endswith(('ch', 's')) else 's'}{space}{rest}"
 
 
 def _past(verb: str) -> str:
