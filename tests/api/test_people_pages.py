@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from contextlib import closing
 
 import httpx
 import pytest
@@ -119,6 +120,9 @@ def test_an_erasure_waits_on_a_page_that_says_what_to_do_until_a_second_person_a
     status, page = _sent(ana, f"/erasures/{number}/approve", identifier="u-8812")
     assert (status, "a second person has to agree" in _words(page)) == (400, True)
     assert "1 request waits for a second person" in _words(ben.get("/erasures").text)
+    assert "1 request to erase a person waits for a second administrator" in _words(ben.get("/status").text)
+    with closing(live_server.session("pages-analyst", "analyst")) as analyst:
+        assert "request to erase" not in analyst.get("/status").text
     status, page = _sent(ben, f"/erasures/{number}/approve", identifier="somebody.else@example.org")
     assert (status, "type whom the request is about" in _words(page)) == (400, True)
     assert live_server.rows(f"actor_email:{gone}")

@@ -48,6 +48,9 @@ class PeoplePagesBackend:
     async def approve_erasure(self, viewer: Viewer, number: int) -> None:
         await self._erasing.approve(self._pages.call("admin", number=number))
 
+    def waiting(self) -> int:
+        return sum(not each.approved_by for each in self._pages.collecting.erasures.all())
+
     def rebuilding(self) -> tuple[int, int] | None:
         jobs = self._pages.collecting.jobs
         if not jobs.is_running("rebuild"):

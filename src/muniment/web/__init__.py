@@ -47,7 +47,7 @@ def routes(
 ) -> list[Route]:
     """Every page over `backend`; those of detection, response, formats and people where somebody fills them."""
     site = Site(backend)
-    search, event, other = SearchPages(site), EventPages(site), OtherPages(site)
+    search, event, other = SearchPages(site), EventPages(site), OtherPages(site, erasures)
     sources = SourcePages(site, security, formats, people)
 
     async def static(request: Request) -> Response:

@@ -81,6 +81,10 @@ class ErasuresBackend(Protocol):
         """Approve somebody else's request, and start it. DeniedError: one's own."""
         ...
 
+    def waiting(self) -> int:
+        """How many requests wait for a second person; a number and nothing of whom they are about."""
+        ...
+
     def rebuilding(self) -> tuple[int, int] | None:
         """How far the store is made anew, of how much; None when it is not."""
         ...

@@ -12,6 +12,7 @@ from muniment.errors import AuditError, DeniedError
 from muniment.limits import PAGE_PINS_MAX
 from muniment.web.address import Address
 from muniment.web.backend import SavedSearch, Status, Viewer
+from muniment.web.erasure_pages import ErasuresBackend
 from muniment.web.fields import FIELDS, GROUPS, PINNABLE, Field
 from muniment.web.site import Site, redirect
 from muniment.web.times import absolute, ago, clock_text, parse_range, span_text
@@ -23,7 +24,7 @@ _YEAR_S = 31_536_000
 
 @dataclass(frozen=True, slots=True)
 class StatusView:
-    """The state of every part."""
+    """The state of every part. `n_waiting`: requests of erasure that an administrator should look at."""
 
     status: Status
     checkpoint_clock: str
@@ -31,6 +32,7 @@ class StatusView:
     up: str
     disk: str
     per_event: str
+    n_waiting: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,10 @@ class LoginView:
 class OtherPages:
     """The pages around the search."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, erasures: ErasuresBackend | None = None) -> None:
         self._site = site
         self._backend = site.backend
+        self._erasures = erasures
 
     async def status(self, request: Request, viewer: Viewer) -> Response:
         """Is everything well, and how is it known."""
@@ -84,6 +87,7 @@ class OtherPages:
             span_text(now - status.started_at),
             _size(status.ledger.disk_bytes),
             f"{status.ledger.disk_bytes / status.ledger.size:.0f} bytes" if status.ledger.size else "none yet",
+            self._erasures.waiting() if self._erasures and "admin" in viewer.permissions else 0,
         )
         shell = self._site.shell(request, "Status", "status", json_url="/api/v1/status", horizon=status.horizon)
         return self._site.render("status.html", shell, view)
