@@ -93,6 +93,17 @@ def test_no_line_is_longer_than_the_terminal(desk: Desk, words: str, columns: in
         assert max(map(len, shown.lines)) <= columns
 
 
+def test_a_search_that_finds_nothing_in_its_time_says_that_there_is_something_older(desk: Desk) -> None:
+    key = desk.server.key_for("cli-old", "sealed")
+    old = {"action": "file.read", "actor": {"id": "u1"}, "occurred_at": "2026-01-15T09:05:00Z"}
+    desk.server.send(key, old)
+    within(5, lambda: desk.server.rows("source:cli-old"), "not visible")
+    told = desk.pipe("search", "source:cli-old").stderr
+    assert told.startswith("nothing since -24h; the newest is of 2026-01-15 09:05:00: --from '' shows all\n0 shown;")
+    assert "file.read" in desk.pipe("search", "source:cli-old", "--from", "").stdout
+    assert desk.pipe("search", "source:cli-nobody").stderr.startswith("0 shown;")
+
+
 def test_a_pipe_has_no_edge_and_no_colour(desk: Desk) -> None:
     done = desk.pipe("search", "source:cli-shop")
     rows = done.stdout.splitlines()[1:]

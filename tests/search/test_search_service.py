@@ -95,6 +95,17 @@ def test_a_time_range_is_half_open(store: Store) -> None:
     assert [row["index"] for row in page.rows] == list(range(10, 20))
 
 
+def test_addresses_are_counted_as_people_write_them_and_a_query_for_one_finds_as_many(store: Store) -> None:
+    addresses = ["10.30.7.121"] * 3 + ["203.0.113.7"] * 2 + ["2001:db8::5"]
+    store.ledger.append([record(action="probe", ip=address) for address in addresses])
+    store.projector.catch_up()
+    expected = [("10.30.7.121", 3), ("203.0.113.7", 2), ("2001:db8::5", 1)]
+    assert store.service.facets("action:probe", None, None, ["src_ip"]) == {"src_ip": expected}
+    assert [(address, store.service.count(f"ip:{address}")) for address, _ in expected] == expected
+    drawn = store.service.histogram("action:probe", None, None, by="src_ip").series
+    assert sorted((address, sum(counts)) for address, counts in drawn.items()) == sorted(expected)
+
+
 def test_histogram_counts_every_event_once(store: Store) -> None:
     at = store.ledger.received_at
     found = store.service.histogram("", at[0], at[199] + 1_000, buckets=10)

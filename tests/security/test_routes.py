@@ -123,6 +123,7 @@ POLICY: dict[str, str] = {
     "GET /events/{index}": PAGE,
     "GET /events/{index}/proof": PAGE,
     "GET /sources": PAGE,
+    "GET /sources/{id}": PAGE,
     "GET /formats": PAGE,
     "GET /formats/{id}": PAGE,
     "POST /formats/{id}": FORM,
@@ -133,6 +134,13 @@ POLICY: dict[str, str] = {
     "POST /notices/test": FORM,
     "POST /notices/silences": FORM,
     "POST /notices/silences/end": FORM,
+    "GET /people": PAGE,
+    "GET /keys": PAGE,
+    "GET /erasures": PAGE,
+    "POST /people/{id}/leave": FORM,
+    "POST /keys/{id}/revoke": FORM,
+    "POST /erasures": FORM,
+    "POST /erasures/{number}/approve": FORM,
     "GET /status": PAGE,
     "GET /saved": PAGE,
     "GET /help": PAGE,
@@ -179,6 +187,7 @@ PAGES_OF_ANALYSTS = (
     "/rules/one",
     "/rules/attack",
 )
+PAGES_OF_ADMINISTRATORS = ("/people", "/keys", "/erasures")
 DOORS_OPEN_TO_ALL = {
     # Health checks of shippers; they say whether records can be sealed and nothing else.
     "/ready", "/services/collector/health", "/services/collector/health/1.0",
@@ -317,6 +326,15 @@ def test_pages_of_analysts_are_closed_to_readers_and_name_the_permission(live_se
         assert "/alerts" not in person.get("/help").text
     with closing(live_server.session("an-analyst", "analyst")) as person:
         assert person.get("/alerts").status_code == 200
+
+
+def test_pages_of_administrators_are_closed_to_analysts_and_name_the_permission(live_server: LiveServer) -> None:
+    with closing(live_server.session("an-analyst", "analyst")) as person:
+        for path in PAGES_OF_ADMINISTRATORS:
+            answer = person.get(path)
+            assert (answer.status_code, "&#39;admin&#39;" in answer.text) == (403, True), path
+    with closing(live_server.session("an-administrator", "administrator")) as person:
+        assert [person.get(path).status_code for path in PAGES_OF_ADMINISTRATORS] == [200, 200, 200]
 
 
 def test_forms_refuse_a_session_without_its_token_and_other_sites(live_server: LiveServer) -> None:

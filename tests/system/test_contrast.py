@@ -24,7 +24,7 @@ PAGES = {
     "account": "/entities/account?v=c.low", "rules": "/rules?show=all", "rule": "/rules/one?rule={rule}", "matrix": "/rules/attack",
     "preview": f"/blocks/new?kind=address&v={ADDRESS}", "blocks": "/blocks", "who is told": "/notices", "search": "/",
     "found nothing": "/?q=actor:nobody-at-all", "not understood": "/?q=nothing:x", "event": "/events/{event}", "proof": "/events/{event}/proof",
-    "saved": "/saved", "sources": "/sources", "status": "/status", "help": "/help",
+    "saved": "/saved", "people": "/people", "keys": "/keys", "erasures": "/erasures", "sources": "/sources", "source": "/sources/contrast", "status": "/status", "help": "/help",
 }  # fmt: skip
 
 

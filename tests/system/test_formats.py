@@ -103,6 +103,12 @@ def test_from_unknown_to_known(server: LiveServer) -> None:
     }  # fmt: skip
     assert all(each["problems"] == [] for each in tried)
 
+    timeless = server.client.post(path, json={"text": ENTRY.replace("time: [at]", "time: [received]")}).json()[
+        "preview"
+    ]
+    received = {row["index"]: row["received_at"] for row in server.rows("source:tills")}
+    assert {each["index"]: each["columns"]["time"] for each in timeless} == received
+
     taken = server.client.post("/api/v1/formats", json={"text": ENTRY.replace("name: till\n", "name: okta\n")})
     assert "comes with Muniment" in taken.json()["error"]["reason"]
     accepted = server.client.post("/api/v1/formats", json={"text": ENTRY})

@@ -27,7 +27,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from muniment.errors import DeniedError, RejectedError
-from muniment.web import routes
+from muniment.web import missing, routes
 from muniment.web.backend import (
     Door,
     EventRecord,
@@ -377,7 +377,7 @@ def application(backend: MemoryBackend) -> Starlette:
         Route("/api/v1/events/{index}/proof", proof),
         Route("/api/v1/tail", tail),
     ]
-    return Starlette(routes=[*api, *routes(backend)])
+    return Starlette(routes=[*api, *routes(backend)], exception_handlers={404: missing(backend)})
 
 
 @contextmanager

@@ -106,11 +106,62 @@ def test_nothing_found_says_what_each_part_removes_and_what_is_near(client: Test
     assert "Nearest after" in client.get("/", params={"q": "outcome:failure", "when": "1970-01-02"}).text
 
 
+def _outside(client: TestClient, **params: str) -> str:
+    text = client.get("/", params=params).text
+    return re.sub(r"<[^>]+>|\s+", " ", text.split('class="note outside"')[1].split("</div>")[0])
+
+
+def test_events_outside_of_the_range_are_counted_and_one_click_away(client: TestClient, backend: MemoryBackend) -> None:
+    n = sum(row["outcome"] == "failure" for row in backend.rows)
+    text = client.get("/", params={"q": "outcome:failure", "when": "1970-01-02"}).text
+    assert f'<b class="num">{n}</b> after' in text
+    shown = re.search(r'<a class="button primary" href="([^"]+)">Show all of them</a>', text)
+    assert shown
+    assert 'data-index="' in client.get(shown[1].replace("&amp;", "&")).text
+    assert 'class="note outside"' not in client.get("/", params={"q": "action:door.open"}).text
+
+
+def test_what_arrives_now_and_happened_long_ago_is_one_click_from_the_range_in_which_it_arrived() -> None:
+    old, hour = NOW_NS - 200 * 86_400 * 10**9, 3_600 * 10**9
+    backend = MemoryBackend(rows=[])
+    for n, received in enumerate((NOW_NS - hour, NOW_NS - 2 * hour, NOW_NS - 100 * 24 * hour)):
+        backend.rows.append(event(n, old, source="s", action="file.read", actor_id="u") | {"received_at": received})
+    client = _client(backend)
+    said = _outside(client)
+    assert "3 events happened outside of it: 3 before" in " ".join(said.split())
+    assert "2 of them arrived in this time, with another time in them" in " ".join(said.split())
+    text = client.get("/").text
+    assert "No events in this time" in text
+    link = re.search(r'<a class="button primary" href="([^"]+)">Show what arrived', text)
+    assert link
+    assert re.findall(r'data-index="(\d)"', client.get(link[1]).text) == ["1", "0"]
+
+
 def test_an_empty_ledger_shows_how_to_connect() -> None:
     text = _client(MemoryBackend(rows=[])).get("/").text
     assert "Waiting for the first event" in text
     assert "/v1/events" in text
     assert "rsyslog" in text
+
+
+def test_an_address_that_is_no_page_is_told_to_people_on_a_page_and_to_programs_in_a_line(client: TestClient) -> None:
+    shown = client.get("/no-such-page", headers={"accept": "text/html,*/*"})
+    assert (shown.status_code, "there is no such page" in shown.text) == (404, True)
+    assert 'href="/sources"' in shown.text
+    assert "default-src 'none'" in shown.headers["content-security-policy"]
+    told = client.get("/no-such-page", headers={"accept": "application/json"})
+    assert (told.status_code, told.text) == (404, "Not Found")
+    assert client.post("/no-such-page", headers={"accept": "text/html"}).text == "Not Found"
+
+
+def test_an_alert_is_about_somebody_who_did_not_make_it() -> None:
+    row = event(0, NOW_NS - 10**9, source="muniment.alerts", action="alert.create", actor_name="Jonas Petrov",
+                target_type="alert", target_name="Ports are scanned", src_ip="203.0.113.9")  # fmt: skip
+    backend = MemoryBackend(rows=[])
+    backend.rows.append(row)
+    text = " ".join(re.sub(r"<[^>]+>", " ", _client(backend).get("/").text).split())
+    assert "Alert Ports are scanned about Jonas Petrov" in text
+    assert "created alert" not in text
 
 
 def test_a_missing_permission_is_named_with_who_can_grant_it() -> None:

@@ -12,7 +12,8 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from muniment.app.server import Server, run
+from muniment.app.running import run
+from muniment.app.server import Server
 from muniment.config import SETTINGS, Settings
 from muniment.drills.company import SYSTEMS
 

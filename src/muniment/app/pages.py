@@ -195,10 +195,7 @@ class PagesBackend:
             doors=doors,
             version=__version__,
             started_at=self._started_at,
-            facts=[
-                *((name.replace("_", " "), str(value)) for name, value in found["process"].items()),
-                ("places", str(found["store"]["places"])),
-            ],
+            facts=_facts(found),
         )  # fmt: skip
 
     async def saved(self, viewer: web.Viewer) -> Sequence[web.SavedSearch]:
@@ -226,6 +223,19 @@ class PagesBackend:
         if not saved_id.isascii() or not saved_id.isdecimal() or len(saved_id) > 18:
             raise RejectedError("there is no such saved search", field="id", status=404)
         await self._reading.saved_delete(self.call("search", number=int(saved_id)))
+
+
+def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What an operator asks for beside the figures, in words."""
+    process, last = found["process"], found["ledger"]["last_verified"]
+    verified = "never; muniment verify does it"
+    if last is not None:
+        verified = f"{_text(last['at'])[:19]}Z, " + (f"{last['entries']:,} records hold" if last["holds"] else "FAILED")
+    return [
+        ("Last verified", verified), ("Memory", f"{process['resident_mib']:,} MiB"), ("Process", str(process["pid"])),
+        ("Sealed since the start", f"{process['sealed_events']:,} events in {process['batches']:,} batches"),
+        ("Waiting to be sealed", f"{process['pending_events']:,} events"), ("Places", str(found["store"]["places"])),
+    ]  # fmt: skip
 
 
 def _saved(item: Any) -> web.SavedSearch:

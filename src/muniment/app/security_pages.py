@@ -24,6 +24,7 @@ from muniment.app.pages import PagesBackend
 from muniment.errors import RejectedError
 from muniment.respond.feeds import FEEDS
 from muniment.respond.order import SESSIONS_END, is_for
+from muniment.web import rule_answers as ruled
 from muniment.web import security as web
 from muniment.web.backend import Viewer
 from muniment.web.order_pages import Orders
@@ -87,27 +88,27 @@ class SecurityPagesBackend:
         body = checked({"text": text}, CommentBody)
         await self._alerting.comment(self._pages.call("alerts", body=body, uid=uid))
 
-    async def rule(self, viewer: Viewer, rule: str) -> web.OneRule:
+    async def rule(self, viewer: Viewer, rule: str) -> ruled.OneRule:
         params = checked({"rule": rule}, RuleTextParams)
-        return as_web(web.OneRule, await self._ruling.rule(self._pages.call("alerts", params)))
+        return as_web(ruled.OneRule, await self._ruling.rule(self._pages.call("alerts", params)))
 
-    async def coverage(self, viewer: Viewer) -> web.Coverage:
-        return as_web(web.Coverage, await self._ruling.coverage(self._pages.call("alerts")))
+    async def coverage(self, viewer: Viewer) -> ruled.Coverage:
+        return as_web(ruled.Coverage, await self._ruling.coverage(self._pages.call("alerts")))
 
-    async def rules(self, viewer: Viewer) -> web.Rules:
-        return as_web(web.Rules, await self._ruling.rules(self._pages.call("alerts")))
+    async def rules(self, viewer: Viewer) -> ruled.Rules:
+        return as_web(ruled.Rules, await self._ruling.rules(self._pages.call("alerts")))
 
     async def switch(self, viewer: Viewer, rule: str, is_on: bool, reason: str) -> None:
         body = checked({"rule": rule, "is_on": is_on, "reason": reason}, SwitchBody)
         await self._ruling.switch(self._pages.call("rules", body=body))
 
-    async def back_test(self, viewer: Viewer, rule: str, start: str) -> web.BackTest:
+    async def back_test(self, viewer: Viewer, rule: str, start: str) -> ruled.BackTest:
         body = checked({"rule": rule, "start": start}, BackTestBody)
-        return as_web(web.BackTest, await self._ruling.back_test(self._pages.call("alerts", body=body)))
+        return as_web(ruled.BackTest, await self._ruling.back_test(self._pages.call("alerts", body=body)))
 
-    async def exemptions(self, viewer: Viewer) -> Sequence[web.Exemption]:
+    async def exemptions(self, viewer: Viewer) -> Sequence[ruled.Exemption]:
         found = await self._ruling.exceptions(self._pages.call("alerts"))
-        return [as_web(web.Exemption, each) for each in found.exceptions]
+        return [as_web(ruled.Exemption, each) for each in found.exceptions]
 
     async def exempt(self, viewer: Viewer, rule: str, query: str, reason: str, days: int) -> None:
         body = checked({"rule": rule, "query": query, "reason": reason, "days": days}, ExceptionBody)

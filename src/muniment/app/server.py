@@ -9,26 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import logging
 import os
 import secrets
-import signal
-import socket
-import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-import uvicorn
-import uvloop
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -40,30 +32,20 @@ from muniment.access.keys import KeyRing
 from muniment.access.policy import MACHINE, Identity, require
 from muniment.access.sessions import Doorkeeper
 from muniment.access.webhooks import Webhooks
-from muniment.api.admin_operations import admin_operations
-from muniment.api.alert_operations import alert_operations
-from muniment.api.erasure_operations import erasure_operations
-from muniment.api.format_operations import format_operations
 from muniment.api.gate import SessionGate
 from muniment.api.jobs import Jobs
-from muniment.api.ledger_operations import ledger_operations
-from muniment.api.notice_operations import notice_operations
-from muniment.api.openapi import openapi_document
-from muniment.api.operations import HEADERS, Operation, no_such_path, problem_response, routes
-from muniment.api.order_operations import order_operations
+from muniment.api.operations import HEADERS, no_such_path, problem_response, routes
 from muniment.api.recorder import ABOUT_OTHERS, OWN_SOURCE, Recorder
-from muniment.api.response_operations import response_operations
-from muniment.api.rule_operations import rule_operations
-from muniment.api.search_operations import search_operations
 from muniment.api.services import Services
-from muniment.api.taxii_operations import taxii_operations
-from muniment.app.arrow import spare_pandas
 from muniment.app.format_pages import FormatPagesBackend
+from muniment.app.intake import SYSLOG_SOURCE, Intake, KeyAuthenticator, syslog_listeners
 from muniment.app.notice_pages import NoticePagesBackend
 from muniment.app.notifying import Notifier
+from muniment.app.operations import every_operation, openapi_endpoint
 from muniment.app.order_pages import OrderPagesBackend
 from muniment.app.page_records import recorded_pages
 from muniment.app.pages import PagesBackend
+from muniment.app.people_pages import PeoplePagesBackend
 from muniment.app.security_pages import SecurityPagesBackend
 from muniment.app.status import Status
 from muniment.app.upkeep import Upkeep
@@ -75,17 +57,17 @@ from muniment.detect.detector import Detector
 from muniment.detect.feeding import Feeding
 from muniment.detect.logsources import Kind, Taxonomy, kind_of_entry, taxonomy_of
 from muniment.detect.rulebook import RuleBook
-from muniment.errors import AuditError, ConfigError, DeniedError, RejectedError, StorageError
+from muniment.errors import AuditError, DeniedError, RejectedError, StorageError
 from muniment.event.model import Arrival
 from muniment.ingest.admission import Admission, Quota, TrustedProxies
 from muniment.ingest.http_doors import routes as door_routes
 from muniment.ingest.http_request import DoorContext
 from muniment.ingest.otlp_grpc import OtlpGrpcDoor
-from muniment.ingest.pipeline import Ack, Pipeline
+from muniment.ingest.pipeline import Pipeline
 from muniment.ingest.pull.done import Done
 from muniment.ingest.pull.s3 import S3Pull
 from muniment.ingest.pull.settings import read_pull_settings
-from muniment.ingest.syslog import ListenerSettings, SyslogServer
+from muniment.ingest.syslog import SyslogServer
 from muniment.ledger.ledger import Ledger
 from muniment.privacy.keys import KeyStore
 from muniment.privacy.plan import SealPlan
@@ -105,16 +87,14 @@ from muniment.sources.catalogue import AUTO, Catalogue, load
 from muniment.sources.geoip import GeoIP
 from muniment.sources.ocsf import to_ocsf
 from muniment.sources.registry import SourceRegistry
+from muniment.web import missing as missing_page
 from muniment.web import routes as page_routes
 
-__all__ = ["Server", "openapi", "run"]
+__all__ = ["Server"]
 
 _log = logging.getLogger("muniment")
 _READERS: Final = 8
 """Threads for blocking reads; a search holds one, and two cores gain nothing from more."""
-
-_SYSLOG_SOURCE: Final = "syslog"
-"""Where syslog from senders that no certificate or network names goes."""
 
 _ALERT_WRITE_S: Final = 30.0
 """An alert that is not in the ledger by then is made again with the next step of detection."""
@@ -165,7 +145,7 @@ class Server:
         for source, title, fmt in (
             (OWN_SOURCE, "Muniment itself", "muniment"),
             (ALERTS_SOURCE, "Alerts", "alert"),
-            (_SYSLOG_SOURCE, "Syslog senders without a name", AUTO),
+            (SYSLOG_SOURCE, "Syslog senders without a name", AUTO),
         ):
             if self.registry.get(source) is None:
                 policy = "clear" if source == OWN_SOURCE else s.privacy_default
@@ -312,7 +292,7 @@ class Server:
         """Step (8): doors first, then API, tiles and pages, as one ASGI application."""
         proxies = TrustedProxies([part.strip() for part in self.settings.trusted_proxies.split(",") if part.strip()])
         self.admission = Admission(
-            _KeyAuthenticator(self.keys),
+            KeyAuthenticator(self.keys),
             quota_of=lambda _: Quota(events_per_s=float(self.settings.source_events_per_s)),
             proxies=proxies,
         )
@@ -331,12 +311,13 @@ class Server:
 
         gate = SessionGate(self.doorkeeper, self.keys, self.clock, client_ip)
         services = self._services()
-        operations = _operations(services)
+        operations = every_operation(services)
         pages = PagesBackend(services, gate, self.started_at)
+        people_pages = PeoplePagesBackend(pages)
         all_routes: list[BaseRoute] = [
             *door_routes(self.door_context),
             *routes(operations, gate, self._denied),
-            Route("/api/v1/openapi.json", _openapi_endpoint(operations), methods=["GET"]),
+            Route("/api/v1/openapi.json", openapi_endpoint(operations), methods=["GET"]),
             Route("/api", no_such_path, methods=_ALL_METHODS),
             Route("/api/{path:path}", no_such_path, methods=_ALL_METHODS),
             Route("/health", self.status.health_endpoint, methods=["GET"]),
@@ -349,11 +330,14 @@ class Server:
                     FormatPagesBackend(pages),
                     NoticePagesBackend(pages),
                     OrderPagesBackend(pages),
+                    people_pages,
+                    people_pages,
                 ),
                 self.recorder,
             ),
         ]
-        return Starlette(routes=all_routes, lifespan=self._lifespan, exception_handlers={AuditError: _on_audit_error})
+        handlers: dict[Any, Any] = {AuditError: _on_audit_error, 404: missing_page(pages)}
+        return Starlette(routes=all_routes, lifespan=self._lifespan, exception_handlers=handlers)
 
     def _services(self) -> Services:
         return Services(
@@ -428,7 +412,7 @@ class Server:
     async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
         """Open the doors that are not HTTP."""
         self.syslog = SyslogServer(
-            self._syslog_listeners(),
+            syslog_listeners(self.settings, self.registry, self.clock),
             self.intake.submit,
             clock_ns=self.clock,
             on_loss=self.upkeep.syslog_loss,
@@ -462,36 +446,6 @@ class Server:
     def _close_pulls(self) -> None:
         for pull in self.pulls:
             pull.close()
-
-    def _syslog_listeners(self) -> list[ListenerSettings]:
-        s = self.settings
-        networks = self._syslog_networks()
-        found = []
-        if s.syslog_udp_port >= 0:
-            found.append(ListenerSettings("udp", _SYSLOG_SOURCE, s.host, s.syslog_udp_port, networks))
-        if s.syslog_tcp_port >= 0:
-            found.append(ListenerSettings("tcp", _SYSLOG_SOURCE, s.host, s.syslog_tcp_port, networks))
-        if s.syslog_tls_port >= 0 and s.tls_cert:
-            found.append(
-                ListenerSettings(
-                    "tls", _SYSLOG_SOURCE, s.host, s.syslog_tls_port, networks,
-                    tls_cert=s.tls_cert, tls_key=s.tls_key, tls_client_ca=s.tls_client_ca,
-                )
-            )  # fmt: skip
-        return found
-
-    def _syslog_networks(self) -> dict[str, str]:
-        """`10.1.0.0/16=web,10.2.0.0/16=db` as a mapping; a source that does not exist yet is added."""
-        found = {}
-        for pair in filter(None, self.settings.syslog_networks.split(",")):
-            network, _, source = pair.strip().partition("=")
-            if self.registry.get(source) is None:
-                policy = self.settings.privacy_default
-                self.registry.add(
-                    source, title=source, format="auto", privacy=policy, owner="operations", now_ns=self.clock()
-                )
-            found[network] = source
-        return found
 
     # --- changes --------------------------------------------------------------------------------------------------
 
@@ -541,143 +495,6 @@ class Server:
         return f"{self.settings.base_url}/login/{self.doorkeeper.new_link(person, name, role, self.clock())}"
 
 
-class Intake:
-    """The pipeline as doors see it, which also keeps count of what each source sends."""
-
-    def __init__(self, pipeline: Pipeline, registry: SourceRegistry) -> None:
-        self._pipeline = pipeline
-        self._registry = registry
-        self.by_door: Counter[str] = Counter()
-
-    async def submit(self, arrival: Arrival) -> Ack:
-        """As Pipeline.submit; counts only what was acknowledged."""
-        ack = await self._pipeline.submit(arrival)
-        self._registry.heard(arrival)
-        self.by_door[arrival.door] += len(arrival.records)
-        return ack
-
-
-class _KeyAuthenticator:
-    """Doors ask: which source is this key? All keys are in memory, so this never waits."""
-
-    def __init__(self, keys: KeyRing) -> None:
-        self._keys = keys
-
-    def authenticate(self, token: str, *, peer: str) -> str:
-        identity = self._keys.identify(token)
-        if not identity.source:
-            raise DeniedError("this key may read, not send", permission="ingest")
-        return identity.source
-
-
-def _operations(services: Services) -> list[Operation]:
-    return [
-        *search_operations(services),
-        *ledger_operations(services),
-        *admin_operations(services),
-        *format_operations(services),
-        *erasure_operations(services),
-        *alert_operations(services),
-        *rule_operations(services),
-        *response_operations(services),
-        *notice_operations(services),
-        *order_operations(services),
-        *taxii_operations(services),
-    ]
-
-
-def openapi() -> dict[str, Any]:
-    """The API's description; needs no running server."""
-    nothing: Any = None
-    return openapi_document(_operations(nothing))
-
-
-def _openapi_endpoint(operations: list[Operation]) -> Callable[[Request], Any]:
-    body = msgspec.json.encode(openapi_document(operations))
-
-    async def endpoint(_: Request) -> Response:
-        return Response(body, media_type="application/json", headers=HEADERS)
-
-    return endpoint
-
-
 async def _on_audit_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, AuditError)
     return problem_response(error)
-
-
-def run(settings: Settings, when_ready: Callable[[Server], None] | None = None) -> None:
-    """Open, serve until SIGINT or SIGTERM, close."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGTERM, _end)  # the web server stops first, then raises the signal again
-    spare_pandas()
-    server = Server(settings)
-    listening = _listening(settings.host, settings.port)
-    server.open()
-    try:
-        server.write_cli_file()
-        config = uvicorn.Config(
-            server.application(), host=settings.host, port=settings.port, loop="uvloop", http="httptools",
-            log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5,
-            ssl_certfile=settings.tls_cert or None, ssl_keyfile=settings.tls_key or None, ws="none", backlog=1024,
-        )  # fmt: skip
-        web_server = uvicorn.Server(config)
-        _keep_all()
-        uvloop.run(_serve(web_server, server, listening, when_ready))
-    except SystemExit:  # how the web server says that it could not start
-        if server.start_problem is not None:
-            raise server.start_problem from None
-        raise
-    finally:
-        server.close()
-        listening.close()
-
-
-def _keep_all() -> None:
-    """What is here now stays, and no collection looks at it again. How seldom they come was set by the command."""
-    gc.collect()
-    gc.freeze()
-
-
-def _end(number: int, _: object) -> None:
-    """Leave through every `finally`, as Ctrl+C does: a default SIGTERM would leave the ledger's last words unpublished."""
-    sys.exit(128 + number)
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    """The address of HTTP, taken; nobody can connect before somebody listens on it.
-
-    Raises:
-        ConfigError: another program has it, or this machine does not.
-    """
-    taken = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind((host, port))
-    except OSError as error:
-        taken.close()
-        raise ConfigError(
-            f"{host}:{port} cannot be had ({error.strerror}); MUNIMENT_PORT names another port", setting="port"
-        ) from error
-    return taken
-
-
-async def _serve(
-    web_server: Any, server: Server, listening: socket.socket, when_ready: Callable[[Server], None] | None
-) -> None:
-    async def announce() -> None:
-        while not web_server.started:  # noqa: ASYNC110  (the server offers no event to wait for)
-            await asyncio.sleep(0.02)
-        if when_ready is not None:
-            await asyncio.to_thread(when_ready, server)
-        else:
-            print(f"muniment is ready at {server.settings.base_url}", flush=True)
-            if not server.doorkeeper.has_people():
-                print(f"first login (works once): {server.login_url()}", flush=True)
-
-    announcing = asyncio.create_task(announce())
-    await web_server.serve(sockets=[listening])
-    announcing.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await announcing
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""The commands for readers and administrators; `serve` and `demo` stand in `cli/serving.py`."""
+"""The commands for readers: search, show, prove, verify, export, status. All others join `app` from modules of their own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from muniment.cli.output import (
     notes,
     print_events,
     print_json,
-    print_table,
     progress_bar,
     short_time,
     span_text,
@@ -41,29 +40,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-keys_app = typer.Typer(help="API keys: list, make, revoke.", no_args_is_help=True)
-people_app = typer.Typer(help="Accounts: list, and who has left.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Server = Annotated[str, typer.Option("--server", help="URL of the server.", envvar="MUNIMENT_URL")]
 Data = Annotated[str, typer.Option("--data", help="Data folder of a server on this machine.", envvar="MUNIMENT_DATA")]
-
-
-class Role(StrEnum):
-    """What a person may do."""
-
-    READER = "reader"
-    ANALYST = "analyst"
-    ADMINISTRATOR = "administrator"
-
-
-class KeyRole(StrEnum):
-    """What a key may do."""
-
-    READER = "reader"
-    ANALYST = "analyst"
-    ENFORCER = "enforcer"
-    ADMINISTRATOR = "administrator"
 
 
 class ExportFormat(StrEnum):
@@ -135,7 +115,22 @@ def search(
         notes.print(Text.assemble(("note ", "yellow"), inert(warning)))
     if answer["rows"]:
         print_events(answer["rows"])
+    elif start or end:
+        _tell_outside(connect(server, data=data), q, start)
     _horizon(answer, len(answer["rows"]))
+
+
+def _tell_outside(client: Client, q: str, start: str) -> None:
+    """Nothing in the time that was asked for: when is the newest of all that the query finds?"""
+    newest = client.get("/api/v1/search", q=q, limit=1)["rows"]
+    if newest:
+        since = f"since {start}" if start else "in this time"
+        notes.print(
+            Text(
+                f"nothing {since}; the newest is of {short_time(newest[0]['time'])}: --from '' shows all",
+                style="yellow",
+            )
+        )
 
 
 def _horizon(answer: dict[str, Any], count: int) -> None:
@@ -405,117 +400,17 @@ def _said(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else inert(value)
 
 
-@keys_app.command("list")
-def keys_list(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
-    """All API keys, without their secrets."""
-    answer = connect(server, data=data).get("/api/v1/keys")
-    if as_json:
-        print_json(answer)
-        return
-    print_table(
-        ("id", "made", "role", "owner", "sees or sends", "state", "name"), [_key_cells(key) for key in answer["keys"]]
-    )
-
-
-def _key_cells(key: dict[str, Any]) -> list[Text | str]:
-    state = f"revoked {short_time(key['revoked_at'])[:10]}" if key["revoked_at"] else "works"
-    return [
-        key["id"], short_time(key["created_at"]), key["role"], inert(key["owner"]) or Text("nobody", style="dim"), inert(key["source"] or key["scope"] or "everything"),
-        Text(state, style="dim" if key["revoked_at"] else "green"), inert(key["name"]),
-    ]  # fmt: skip
-
-
-@keys_app.command("new")
-def keys_new(
-    name: str,
-    role: Annotated[KeyRole, typer.Option(help="What it may do.")] = KeyRole.READER,
-    scope: Annotated[str, typer.Option(help="A query ANDed into every search of this key.")] = "",
-    owner: Annotated[
-        str,
-        typer.Option(help="Whose it is, on the server's machine; else it is yours. A key of nobody's never agrees."),
-    ] = "",
-    server: Server = "",
-    data: Data = "",
-    as_json: AsJson = False,
-) -> None:
-    """A reading key; printed once."""
-    body = {"name": name, "role": role.value, "scope": scope, "owner": owner}
-    answer = connect(server, data=data).post("/api/v1/keys", body)
-    print_json(answer) if as_json else console.print(answer["key"])
-
-
-@keys_app.command("revoke")
-def keys_revoke(id: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
-    """End a key at once."""
-    answer = connect(server, data=data).delete(f"/api/v1/keys/{id}")
-    print_json(answer) if as_json else console.print(f"revoked {id}")
-
-
-@keys_app.command("log")
-def keys_log(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
-    """The ledger's origin and public keys, to pin on another machine."""
-    answer = connect(server, data=data).get("/api/v1/log-keys")
-    print_json(answer) if as_json else console.print("\n".join([answer["origin"], *answer["vkeys"]]), soft_wrap=True)
-
-
-@people_app.command("list")
-def people_list(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
-    """Every account, and how many of its keys work."""
-    answer = connect(server, data=data).get("/api/v1/people")
-    if as_json:
-        print_json(answer)
-        return
-    rows = [
-        (
-            inert(each["id"]), inert(each["name"]), each["role"], short_time(each["created_at"]),
-            Text(f"left {short_time(each['left_at'])[:10]}", style="dim") if each["left_at"] else "here", str(len(each["keys"])),
-        )
-        for each in answer["people"]
-    ]  # fmt: skip
-    print_table(("account", "name", "role", "since", "state", "keys"), rows)
-
-
-@people_app.command("leave")
-def people_leave(person: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
-    """Somebody has left: their sessions, login links and reading keys end at once; keys of sources are listed."""
-    answer = connect(server, data=data).post(f"/api/v1/people/{person}/leave")
-    if as_json:
-        print_json(answer)
-        return
-    console.print(Text(f"{inert(person)} has left; {len(answer['revoked'])} keys revoked"))
-    for key in answer["sending"]:
-        notes.print(
-            Text(
-                f"goes on, replace it: key {key['id']} of the source {inert(key['source'])} "
-                f"(muniment sources key {inert(key['source'])}, then muniment keys revoke {key['id']})"
-            ),
-            soft_wrap=True,
-        )
-
-
-@app.command()
-def login(
-    person: Annotated[str, typer.Argument(help="Who the link is for.")] = "admin",
-    name: Annotated[str, typer.Option(help="Their name, for people.")] = "Administrator",
-    role: Annotated[Role, typer.Option(help="What they may do.")] = Role.ADMINISTRATOR,
-    server: Server = "",
-    data: Data = "",
-    as_json: AsJson = False,
-) -> None:
-    """A one-time login link for a person."""
-    answer = connect(server, data=data).post("/api/v1/links", {"person": person, "name": name, "role": role.value})
-    print_json(answer) if as_json else console.print(answer["url"], soft_wrap=True)
-
-
 from muniment.cli import erasing as _erasing  # noqa: E402  (these join `app`, which must exist first)
+from muniment.cli import people as _people  # noqa: E402
 from muniment.cli import responding as _responding  # noqa: E402
 from muniment.cli import rules as _rules  # noqa: E402
 from muniment.cli import serving as _serving  # noqa: E402
 from muniment.cli import sources as _sources  # noqa: E402
 
+_people.join(app)
 app.add_typer(_sources.sources_app, name="sources")
-app.add_typer(keys_app, name="keys")
-app.add_typer(people_app, name="people")
+app.add_typer(_people.keys_app, name="keys")
+app.add_typer(_people.people_app, name="people")
 app.add_typer(_rules.rules_app, name="rules")
 app.add_typer(_responding.alerts_app, name="alerts")
 app.add_typer(_responding.blocks_app, name="blocks")

@@ -14,7 +14,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from muniment.errors import RejectedError, StorageError
 from muniment.search.engine import Engine
 from muniment.search.mappings import mapping_set
 from muniment.search.projector import Projector
+from muniment.search.rows import micros_text
 from muniment.sources.catalogue import Catalogue, Entry, load_over, read_entry
 from muniment.sources.draft import draft, masked
 from muniment.sources.ocsf import to_ocsf
@@ -33,7 +34,7 @@ from muniment.sources.ocsf_schema import problems as ocsf_problems
 from muniment.sources.registry import SourceRegistry
 from muniment.sources.testing import map_records
 
-__all__ = ["Formats", "Group", "Own", "Read", "Suggestion"]
+__all__ = ["Formats", "Group", "Own", "Read", "Sample", "Suggestion"]
 
 _LAST_RESORT: Final = ("json", "text", "syslog", "unmapped")
 _LOOK_BACK_DAYS: Final = 30
@@ -80,6 +81,15 @@ class Group:
     count: int
     newest_index: int
     newest_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A record of a group, and when it came (RFC 3339)."""
+
+    index: int
+    record: bytes
+    received_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,19 +175,20 @@ class Formats:
         except RejectedError as error:
             return Suggestion(found, "", f"no entry can be drafted from these records: {error}", ())
 
-    def samples(self, group: str) -> list[tuple[int, bytes]]:
-        """The newest records of a group with their indexes. RejectedError: none."""
+    def samples(self, group: str) -> list[Sample]:
+        """The newest records of a group. RejectedError: none."""
         found = self._samples(group)
         if not found:
             raise RejectedError("there is no such group of records; they may be known by now", field="id", status=404)
         return found
 
-    def _samples(self, group: str) -> list[tuple[int, bytes]]:
+    def _samples(self, group: str) -> list[Sample]:
         rows = self._engine.query(
-            f"SELECT `index`, record FROM ({_GROUPED}) WHERE id = {{id:String}} ORDER BY `index` DESC LIMIT {_SAMPLES}",
+            f"SELECT `index`, record, toUnixTimestamp64Micro(received_at) FROM ({_GROUPED}) WHERE id = {{id:String}} "
+            f"ORDER BY `index` DESC LIMIT {_SAMPLES}",
             {"id": group},
         ).rows
-        return [(int(index), inside(str(record).encode())) for index, record in rows]
+        return [Sample(int(index), inside(str(record).encode()), micros_text(came)) for index, record, came in rows]
 
     def _free_name(self, group: Group) -> str:
         wanted = _UNNAMED.sub("_", (group.program or group.source).lower()).strip("_")[:48] or "source"
@@ -187,9 +198,11 @@ class Formats:
             name for k in range(1, len(taken) + 3) if (name := wanted if k == 1 else f"{wanted}_{k}") not in taken
         )
 
-    def _drafted(self, name: str, owner: str, samples: Sequence[tuple[int, bytes]]) -> str:
-        shown = [(index, masked(record)) for index, record in samples[:_DRAFTED] if record.startswith(b"{")]
-        text = draft(name, [record for _, record in samples], [record for _, record in shown])
+    def _drafted(self, name: str, owner: str, samples: Sequence[Sample]) -> str:
+        shown = [
+            replace(each, record=masked(each.record)) for each in samples[:_DRAFTED] if each.record.startswith(b"{")
+        ]
+        text = draft(name, [each.record for each in samples], [each.record for each in shown])
         for line, said in (("vendor: TODO", "vendor: unknown"), ("docs: TODO", "docs: none"),
                            ("    origin: TODO", "    origin: the shape of a record of this log"),
                            ("    licence: TODO", "    licence: ours"),
@@ -203,19 +216,19 @@ class Formats:
 
     # --- trying and accepting ---------------------------------------------------------------------------------------
 
-    def try_out(self, text: str, samples: Sequence[tuple[int, bytes]]) -> list[Read]:
+    def try_out(self, text: str, samples: Sequence[Sample]) -> list[Read]:
         """What records become with the entry that `text` is. RejectedError names file and line of what is wrong."""
         entry = self._entry(text)
-        found = self._mapped(entry, [record for _, record in samples])
+        found = self._mapped(entry, [each.record for each in samples], [each.received_at for each in samples])
         return [
             Read(
-                index,
-                record.decode("utf-8", "replace"),
+                each.index,
+                each.record.decode("utf-8", "replace"),
                 {name: columns[name] for name in _SHOWN if columns.get(name) not in ("", 0, None)},
                 tuple(ocsf_problems(to_ocsf({**columns, "source": "", "format": entry.name, "vendor": entry.vendor,
-                                             "record": record.decode("utf-8", "replace")}))),
+                                             "record": each.record.decode("utf-8", "replace")}))),
             )
-            for (index, record), columns in zip(samples, found, strict=True)
+            for each, columns in zip(samples, found, strict=True)
         ]  # fmt: skip
 
     def accept(self, text: str, source: str = "") -> Entry:
@@ -301,10 +314,12 @@ class Formats:
             raise RejectedError(f"inside names no entry that comes with Muniment: {entry.inside!r}", field="entry.yaml")
         return entry
 
-    def _mapped(self, entry: Entry, records: list[bytes]) -> list[dict[str, Any]]:
+    def _mapped(self, entry: Entry, records: list[bytes], received_at: Sequence[str] = ()) -> list[dict[str, Any]]:
         node = self._engine.nodes[0]
         try:
             with node.reader() as client:
+                if received_at:
+                    return map_records(entry, records, client, received_at=received_at)
                 return map_records(entry, records, client)
         except ClickHouseError as error:
             raise RejectedError(f"it does not run on these records: {str(error)[:400]}", field=entry.file) from error

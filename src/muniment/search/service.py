@@ -11,7 +11,7 @@ import base64
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from muniment.errors import RejectedError
 from muniment.limits import FACET_VALUES_MAX, HISTOGRAM_BUCKETS_MAX, SEARCH_ROWS_MAX, TAIL_ROWS_MAX
@@ -150,7 +150,7 @@ class SearchService:
         step_us = max(1, -(-(to_us - from_us) // buckets))
         sql = (
             "SELECT intDiv(toUnixTimestamp64Micro(time) - {h_from:Int64}, {h_step:Int64}) AS bucket, "
-            f"toString({_value(column)}) AS value, count() FROM events WHERE {condition.sql} "
+            f"{_text(column)} AS value, count() FROM events WHERE {condition.sql} "
             "AND time >= fromUnixTimestamp64Micro({h_from:Int64}, 'UTC') GROUP BY bucket, value"
         )
         rows = self._engine.query(sql, condition.parameters | {"h_from": from_us, "h_step": step_us}).rows
@@ -182,11 +182,11 @@ class SearchService:
         for name in fields:
             column = _column(name)
             sql = (
-                f"SELECT {_value(column)} AS value, count() AS n FROM events WHERE {condition.sql} AND "
-                f"{_filled(column)} GROUP BY value ORDER BY n DESC, value LIMIT {limit}"
+                f"SELECT {select_list((column,))}, count() AS n FROM events WHERE {condition.sql} AND "
+                f"{_filled(column)} GROUP BY `{column}` ORDER BY n DESC, `{column}` LIMIT {limit}"
             )
             rows = self._engine.query(sql, condition.parameters).rows
-            found[name] = [(str(as_row((column,), (_plain(column, value),))[column]), int(n)) for value, n in rows]
+            found[name] = [(str(as_row((column,), (value,))[column]), int(n)) for value, n in rows]
         return found
 
     def event(self, index: int, *, scope: str | None = None) -> dict[str, object] | None:
@@ -398,12 +398,11 @@ def _column(name: str) -> str:
     return column
 
 
-def _value(column: str) -> str:
-    return f"`{column}`"
-
-
-def _plain(column: str, value: Any) -> Any:
-    return str(value) if COLUMNS[column].kind == "ip" else value
+def _text(column: str) -> str:
+    """A column as text in SQL; IPv4 as IPv4, though it is stored within IPv6."""
+    return (
+        f"replaceOne(toString(`{column}`), '::ffff:', '')" if COLUMNS[column].kind == "ip" else f"toString(`{column}`)"
+    )
 
 
 def _filled(column: str) -> str:

@@ -148,14 +148,14 @@ def map_records(
     records: list[bytes],
     client: Any,
     *,
-    received_at: str = "2026-11-23T12:00:00Z",
+    received_at: str | Sequence[str] = "2026-11-23T12:00:00Z",
     source: str = "test",
     earlier: Sequence[str] = (),
     mapping: CompiledMapping | None = None,
 ) -> list[dict[str, str | int]]:
     """The typed columns of records that one entry reads; times as RFC 3339 text, addresses as text ('' for none).
 
-    `mapping`: one that does for these records, instead of the whole.
+    `received_at`: when they came, all at once or each. `mapping`: one that does for these records, instead of the whole.
     """
     whole = mapping or compile_entry(entry)
     rows = f"({whole.select_sql(_rows(records, received_at, source, earlier), ['received_at', 'record'])})"
@@ -196,13 +196,17 @@ def _wrong(entry: Entry, sample: Sample, found: Explained) -> list[str]:
     return wrong + [f"ocsf {problem}" for problem in found.problems]
 
 
-def _rows(records: list[bytes], received_at: str, source: str = "test", earlier: Sequence[str] = ()) -> str:
+def _rows(
+    records: list[bytes], received_at: str | Sequence[str], source: str = "test", earlier: Sequence[str] = ()
+) -> str:
     listed = ", ".join(quote(record.decode("utf-8", "replace")) for record in records)
     said = ", ".join(map(quote, earlier or [""] * len(records)))
-    moment = f"parseDateTime64BestEffort({quote(received_at or '1970-01-02T00:00:00Z')}, 6, 'UTC')"
+    moments = [received_at] * len(records) if isinstance(received_at, str) else received_at
+    came = ", ".join(quote(moment or "1970-01-02T00:00:00Z") for moment in moments)
+    moment = "parseDateTime64BestEffort(row.3, 6, 'UTC')"
     return (
         f"(SELECT row.1 AS record, row.2 AS earlier, {moment} AS received_at, {quote(source)} AS source "
-        f"FROM (SELECT arrayJoin(arrayZip([{listed}], [{said}])) AS row))"
+        f"FROM (SELECT arrayJoin(arrayZip([{listed}], [{said}], [{came}])) AS row))"
     )
 
 

@@ -1,32 +1,39 @@
 """The pages: server-rendered, complete without scripts, keyboard first, under a policy that allows no inline code.
 
-`routes(backend)` is all there is to call. The pages know the `Backend` protocol and nothing behind it; templates know
+`routes(backend)` is all there is to call, and `missing(backend)` for addresses that are none of them. The pages know the `Backend` protocol and nothing behind it; templates know
 the documented classes of the page modules and nothing else. Log text is text: escaped by the engine, hidden
 characters shown (`shown`), and never handed to a script as markup.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from muniment.errors import RejectedError
 from muniment.limits import PAGE_PICKS_BYTES_MAX, PAGE_TEXT_BYTES_MAX
 from muniment.web.alert_pages import AlertPages
 from muniment.web.backend import Backend
 from muniment.web.block_pages import BlockPages
 from muniment.web.entity_pages import EntityPages
+from muniment.web.erasure_pages import ErasurePages, ErasuresBackend
 from muniment.web.event_page import EventPages
 from muniment.web.format_pages import FormatPages, FormatsBackend
 from muniment.web.notice_pages import NoticePages, NoticesBackend
 from muniment.web.order_pages import OrderPages, OrdersBackend
 from muniment.web.other_pages import OtherPages
+from muniment.web.people_pages import PeopleBackend, PeoplePages
 from muniment.web.rule_pages import RulePages
 from muniment.web.search_page import SearchPages
 from muniment.web.security import SecurityBackend
 from muniment.web.site import Site
+from muniment.web.source_pages import SourcePages
 
-__all__ = ["Backend", "routes"]
+__all__ = ["Backend", "missing", "routes"]
 
 
 def routes(
@@ -35,10 +42,13 @@ def routes(
     formats: FormatsBackend | None = None,
     notices: NoticesBackend | None = None,
     orders: OrdersBackend | None = None,
+    people: PeopleBackend | None = None,
+    erasures: ErasuresBackend | None = None,
 ) -> list[Route]:
-    """Every page over `backend`; those of detection, response and formats where somebody fills them."""
+    """Every page over `backend`; those of detection, response, formats and people where somebody fills them."""
     site = Site(backend)
-    search, event, other = SearchPages(site), EventPages(site), OtherPages(site)
+    search, event, other = SearchPages(site), EventPages(site), OtherPages(site, erasures)
+    sources = SourcePages(site, security, formats, people)
 
     async def static(request: Request) -> Response:
         return site.static_file(request)
@@ -48,7 +58,8 @@ def routes(
         Route("/rows", site.page(search.newer)),
         Route("/events/{index}", site.page(event.page)),
         Route("/events/{index}/proof", site.page(event.proof)),
-        Route("/sources", site.page(other.sources)),
+        Route("/sources", site.page(sources.sources)),
+        Route("/sources/{id}", site.page(sources.source)),
         Route("/status", site.page(other.status)),
         Route("/saved", site.page(other.saved)),
         Route("/saved", site.form(other.save), methods=["POST"]),
@@ -64,7 +75,22 @@ def routes(
         *(_format_routes(site, FormatPages(site, formats)) if formats is not None else ()),
         *(_notice_routes(site, NoticePages(site, notices)) if notices is not None else ()),
         *(_order_routes(site, OrderPages(site, orders)) if orders is not None else ()),
+        *(_people_routes(site, PeoplePages(site, people)) if people is not None else ()),
+        *(_erasure_routes(site, ErasurePages(site, erasures)) if erasures is not None else ()),
     ]
+
+
+def missing(backend: Backend) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """What answers an address that is nobody's: a page for people, a line for programs."""
+    site = Site(backend)
+
+    async def answer(request: Request, error: Exception) -> Response:
+        if request.method in {"GET", "HEAD"} and "text/html" in request.headers.get("accept", ""):
+            return site.refusal(request, RejectedError("there is no such page", status=404))
+        assert isinstance(error, HTTPException)
+        return PlainTextResponse(error.detail, error.status_code, error.headers)
+
+    return answer
 
 
 def _format_routes(site: Site, pages: FormatPages) -> list[Route]:
@@ -93,6 +119,23 @@ def _order_routes(site: Site, pages: OrderPages) -> list[Route]:
         Route("/orders", site.form(pages.ask), methods=["POST"]),
         Route("/orders/new", site.page(pages.new)),
         Route("/orders/{id}", site.page(pages.order)),
+    ]
+
+
+def _people_routes(site: Site, pages: PeoplePages) -> list[Route]:
+    return [
+        Route("/people", site.page(pages.people)),
+        Route("/people/{id}/leave", site.form(pages.leave), methods=["POST"]),
+        Route("/keys", site.page(pages.keys)),
+        Route("/keys/{id}/revoke", site.form(pages.revoke), methods=["POST"]),
+    ]
+
+
+def _erasure_routes(site: Site, pages: ErasurePages) -> list[Route]:
+    return [
+        Route("/erasures", site.page(pages.page)),
+        Route("/erasures", site.form(pages.ask), methods=["POST"]),
+        Route("/erasures/{number}/approve", site.form(pages.approve), methods=["POST"]),
     ]
 
 

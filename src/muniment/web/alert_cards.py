@@ -9,7 +9,8 @@ from urllib.parse import quote, urlencode
 
 from muniment.web.alert_words import admitted_words, facts
 from muniment.web.query_text import quoted
-from muniment.web.security import Alert, Evaluated
+from muniment.web.rule_answers import Evaluated
+from muniment.web.security import Alert
 from muniment.web.times import ago, clock_text
 
 __all__ = [

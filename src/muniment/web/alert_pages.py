@@ -27,7 +27,8 @@ from muniment.web.order_pages import OrderRow, new_order_url, order_rows
 from muniment.web.query_text import quoted
 from muniment.web.refused import Refused, refused
 from muniment.web.rows import Row, rows
-from muniment.web.security import Alert, CountedRule, Evaluated, Risk, SecurityBackend, Step, Technique
+from muniment.web.rule_answers import Evaluated, Technique
+from muniment.web.security import Alert, CountedRule, Risk, SecurityBackend, Step
 from muniment.web.site import Site, redirect
 from muniment.web.times import absolute, ago, clock_text
 
@@ -42,7 +43,7 @@ _RISK_KINDS = {"actor": "account", "address": "address"}
 _STATES = (("open", "Open"), ("resolved", "Resolved"), ("suppressed", "False alarms"), ("all", "All"))
 _LEVELS = (("", "Any level"), ("medium", "Medium and above"), ("high", "High and above"), ("critical", "Critical"))
 _SORTS = (("gravest", "Gravest first"), ("newest", "Newest first"))
-_GROUPS = (("", "One card for each who and where"), ("rule", "One card for each rule"), ("none", "Every alert"))
+_GROUPS = (("", "By who, where"), ("rule", "By rule"), ("none", "Every alert"))
 _DONE = {"in_progress": "taken up", "resolved": "resolved", "suppressed": "closed as false alarms", "new": "put back"}
 _STEPS = {
     "new": "put it back", "in_progress": "took it up", "resolved": "resolved it", "suppressed": "called it a false alarm",

@@ -95,7 +95,7 @@ class FormatPages:
         groups, own, problems = await self._backend.formats(viewer)
         now = self._site.backend.now_ns()
         view = FormatsView(
-            tuple(self._row(request, each) for each in groups),
+            tuple(group_row(self._site, request, each) for each in groups),
             tuple((each, ago(each.changed_at, now)) for each in own),
             tuple(problems),
             request.query_params.get("done", "")[:64],
@@ -130,7 +130,7 @@ class FormatPages:
 
     def _page(self, request: Request, found: Suggestion, *, is_for_source: bool) -> Response:
         view = FormatView(
-            self._row(request, found.group),
+            group_row(self._site, request, found.group),
             found.text,
             min(40, max(12, found.text.count("\n") + 2)),
             tuple((read, f"/events/{read.index}") for read in found.preview),
@@ -143,14 +143,16 @@ class FormatPages:
         )
         return self._site.render("format.html", shell, view, 400 if found.problem and found.text else 200)
 
-    def _row(self, request: Request, group: Group) -> GroupRow:
-        what = f"{group.source}: {group.program}" if group.program else group.source
-        why = group.reason or {"unmapped": "its mapping failed"}.get(
-            group.format, f"no entry knows it; read as any {'JSON' if group.format == 'json' else group.format}"
-        )
-        now, look = self._site.backend.now_ns(), self._site.look(request)
-        q = f"source:{group.source} format:{group.format}" + (f" app:{group.program}" if group.program else "")
-        return GroupRow(
-            group, what, why, ago(group.newest_time, now), clock_text(group.newest_time, look.zone),
-            f"/formats/{group.id}", Address(q, "all").url(),
-        )  # fmt: skip
+
+def group_row(site: Site, request: Request, group: Group) -> GroupRow:
+    """A group of records as pages show it."""
+    what = f"{group.source}: {group.program}" if group.program else group.source
+    why = group.reason or {"unmapped": "its mapping failed"}.get(
+        group.format, f"no entry knows it; read as any {'JSON' if group.format == 'json' else group.format}"
+    )
+    now, look = site.backend.now_ns(), site.look(request)
+    q = f"source:{group.source} format:{group.format}" + (f" app:{group.program}" if group.program else "")
+    return GroupRow(
+        group, what, why, ago(group.newest_time, now), clock_text(group.newest_time, look.zone),
+        f"/formats/{group.id}", Address(q, "all").url(),
+    )  # fmt: skip

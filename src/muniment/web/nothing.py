@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 from muniment.web.address import Address
 from muniment.web.backend import Backend, Viewer, Wanted
@@ -11,11 +13,14 @@ from muniment.web.connect import snippets
 from muniment.web.fields import ROW_COLUMNS
 from muniment.web.query_text import chips, loosened, replaced
 from muniment.web.rows import rows
-from muniment.web.search_view import Nothing
+from muniment.web.search_view import Nothing, Outside
 from muniment.web.site import Look
 from muniment.web.times import Range, absolute, parse_range
 
 __all__ = ["why_nothing"]
+
+_FAR: Final = 2**62
+"""Later than any event says of itself, and a time the store can hold: the year 2116."""
 
 
 async def why_nothing(backend: Backend, viewer: Viewer, address: Address, covered: Range, look: Look) -> Nothing:
@@ -42,8 +47,9 @@ async def why_nothing(backend: Backend, viewer: Viewer, address: Address, covere
     )
     nearest: list[tuple[str, str, str]] = []
     if address.is_received:  # outside of it is another day's delivery, which says nothing about this one
-        return Nothing(removals, finds, (), (), (), is_ever, snippets(status.doors), tuple(status.doors))
-    earlier, later = await asyncio.gather(
+        return Nothing(removals, finds, None, (), (), (), is_ever, snippets(status.doors), tuple(status.doors))
+    outside, earlier, later = await asyncio.gather(
+        _outside(backend, viewer, address, covered),
         backend.search(viewer, Wanted(address.q, None, start), limit=1, cursor=None, order="desc", columns=list(ROW_COLUMNS)),
         backend.search(viewer, Wanted(address.q, end, None), limit=1, cursor=None, order="asc", columns=list(ROW_COLUMNS)),
     )  # fmt: skip
@@ -58,7 +64,9 @@ async def why_nothing(backend: Backend, viewer: Viewer, address: Address, covere
         if text != covered.text
     )
     late = tuple(s for s in sources if s.rhythm_s and s.last_heard and now - s.last_heard > s.rhythm_s * 10**9)
-    return Nothing(removals, finds, tuple(nearest), wider, late, is_ever, snippets(status.doors), tuple(status.doors))
+    return Nothing(
+        removals, finds, outside, tuple(nearest), wider, late, is_ever, snippets(status.doors), tuple(status.doors)
+    )
 
 
 async def _counts(
@@ -68,8 +76,26 @@ async def _counts(
 
     async def count(q: str) -> int:
         text, start, end = address.asked(covered, q)
-        wanted = Wanted(text, start or 0, covered.end if end is None else end)
-        found = await backend.histogram(viewer, wanted, buckets=1, by="outcome")
-        return sum(sum(counts) for counts in found.series.values())
+        return await _count(backend, viewer, Wanted(text, start or 0, covered.end if end is None else end))
 
     return list(await asyncio.gather(*[count(q) for q in queries]))
+
+
+async def _outside(backend: Backend, viewer: Viewer, address: Address, covered: Range) -> Outside | None:
+    """What the query finds before and after the range, and how much of it came in within the range all the same."""
+    if covered.start is None:
+        return None
+    received = replace(address, is_received=True)
+    before, after, arrived = await asyncio.gather(
+        _count(backend, viewer, Wanted(address.q, 0, covered.start)),
+        _count(backend, viewer, Wanted(address.q, covered.end, _FAR)),
+        _count(backend, viewer, Wanted(received.asked(covered)[0], 0, _FAR)),
+    )
+    if not before and not after:
+        return None
+    return Outside(before, after, address.with_when("all"), arrived, address.toggled_clock())
+
+
+async def _count(backend: Backend, viewer: Viewer, wanted: Wanted) -> int:
+    found = await backend.histogram(viewer, wanted, buckets=1, by="outcome")
+    return sum(sum(counts) for counts in found.series.values())

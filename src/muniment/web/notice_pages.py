@@ -295,7 +295,7 @@ class NoticePages:
         words = {
             "dead": _given_up(each, can_go),
             "discarded": "discarded",
-            "pending": f"tried {each.attempts} times, next {_until(each.next_at, now)}"
+            "pending": f"tried {each.attempts} {'time' if each.attempts == 1 else 'times'}, next {_until(each.next_at, now)}"
             if each.attempts
             else "about to go",
             "held": f"told {_until(each.next_at, now)}, together with others: there are many",

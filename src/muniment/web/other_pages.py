@@ -1,4 +1,4 @@
-"""Sources, status, saved searches, help, signing in and out, preferences."""
+"""Status, saved searches, help, signing in and out, preferences."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from starlette.responses import Response
 from muniment.errors import AuditError, DeniedError
 from muniment.limits import PAGE_PINS_MAX
 from muniment.web.address import Address
-from muniment.web.backend import SavedSearch, SourceStatus, Status, Viewer
-from muniment.web.connect import Snippet, snippets
+from muniment.web.backend import SavedSearch, Status, Viewer
+from muniment.web.erasure_pages import ErasuresBackend
 from muniment.web.fields import FIELDS, GROUPS, PINNABLE, Field
 from muniment.web.site import Site, redirect
 from muniment.web.times import absolute, ago, clock_text, parse_range, span_text
@@ -23,32 +23,8 @@ _YEAR_S = 31_536_000
 
 
 @dataclass(frozen=True, slots=True)
-class SourceRow:
-    """A source with its verdict. `state`: fresh, quiet, silent or never."""
-
-    source: SourceStatus
-    state: str
-    words: str
-    heard: str
-    heard_clock: str
-    rhythm: str
-    search: str
-    quarantine: str
-
-
-@dataclass(frozen=True, slots=True)
-class SourcesView:
-    """All sources, those that need a look first."""
-
-    rows: tuple[SourceRow, ...]
-    n_silent: int
-    n_quarantined: int
-    snippets: tuple[Snippet, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class StatusView:
-    """The state of every part."""
+    """The state of every part. `n_waiting`: requests of erasure that an administrator should look at."""
 
     status: Status
     checkpoint_clock: str
@@ -56,6 +32,7 @@ class StatusView:
     up: str
     disk: str
     per_event: str
+    n_waiting: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,33 +71,10 @@ class LoginView:
 class OtherPages:
     """The pages around the search."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, erasures: ErasuresBackend | None = None) -> None:
         self._site = site
         self._backend = site.backend
-
-    async def sources(self, request: Request, viewer: Viewer) -> Response:
-        """Who sends what, and who has fallen silent."""
-        found, status = await self._backend.sources(viewer), await self._backend.status(viewer)
-        look, now = self._site.look(request), self._backend.now_ns()
-        listed = []
-        for source in found:
-            state, words = _state(source, now)
-            heard_clock = clock_text(source.last_heard, look.zone) if source.last_heard else ""
-            listed.append(
-                SourceRow(source, state, words, ago(source.last_heard, now), heard_clock,
-                          f"every {span_text(source.rhythm_s * 10**9)}" if source.rhythm_s else "no rhythm",
-                          Address(f"source:{source.id}").url(), Address(f"source:{source.id} quarantine:*", "all").url())
-            )  # fmt: skip
-        order = {"silent": 0, "never": 1, "quiet": 2, "fresh": 3}
-        listed.sort(key=lambda r: (order[r.state], -r.source.received, r.source.id))
-        view = SourcesView(
-            tuple(listed),
-            sum(r.state == "silent" for r in listed),
-            sum(r.source.quarantined for r in listed),
-            snippets(status.doors),
-        )
-        shell = self._site.shell(request, "Sources", "sources", json_url="/api/v1/sources", horizon=status.horizon)
-        return self._site.render("sources.html", shell, view)
+        self._erasures = erasures
 
     async def status(self, request: Request, viewer: Viewer) -> Response:
         """Is everything well, and how is it known."""
@@ -133,6 +87,7 @@ class OtherPages:
             span_text(now - status.started_at),
             _size(status.ledger.disk_bytes),
             f"{status.ledger.disk_bytes / status.ledger.size:.0f} bytes" if status.ledger.size else "none yet",
+            self._erasures.waiting() if self._erasures and "admin" in viewer.permissions else 0,
         )
         shell = self._site.shell(request, "Status", "status", json_url="/api/v1/status", horizon=status.horizon)
         return self._site.render("status.html", shell, view)
@@ -240,17 +195,6 @@ class OtherPages:
                 secure=request.url.scheme == "https",
             )  # fmt: skip
         return answer
-
-
-def _state(source: SourceStatus, now: int) -> tuple[str, str]:
-    if source.last_heard is None:
-        return "never", "never heard"
-    silent_s = (now - source.last_heard) // 10**9
-    if source.rhythm_s and silent_s > 2 * source.rhythm_s:
-        return "silent", f"silent, expected every {span_text(source.rhythm_s * 10**9)}"
-    if source.rhythm_s and silent_s > source.rhythm_s:
-        return "quiet", "a little late"
-    return "fresh", "as expected"
 
 
 def _size(n_bytes: int) -> str:

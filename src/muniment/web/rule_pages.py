@@ -23,17 +23,8 @@ from muniment.web.query_text import quoted
 from muniment.web.refused import Refused as RefusedForm
 from muniment.web.refused import refused
 from muniment.web.rows import Row, rows, time_ns
-from muniment.web.security import (
-    BackTest,
-    Coverage,
-    Covered,
-    Evaluated,
-    Exemption,
-    OneRule,
-    Refused,
-    Rule,
-    SecurityBackend,
-)
+from muniment.web.rule_answers import BackTest, Coverage, Covered, Evaluated, Exemption, OneRule, Refused, Rule
+from muniment.web.security import SecurityBackend
 from muniment.web.site import Site, redirect
 from muniment.web.times import ago, clock_text, span_text
 

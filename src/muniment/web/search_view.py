@@ -86,6 +86,17 @@ class ColumnView:
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """What the query finds outside of the range. `arrived` of it came in within the range, though it happened elsewhen."""
+
+    before: int
+    after: int
+    url: str
+    arrived: int
+    arrived_url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Nothing:
     """No rows: why, and ways out.
 
@@ -95,6 +106,7 @@ class Nothing:
 
     removals: tuple[tuple[str, int, int, str], ...]
     looser: tuple[tuple[str, int, str], ...]
+    outside: Outside | None
     nearest: tuple[tuple[str, str, str], ...]
     wider: tuple[tuple[str, str], ...]
     late: tuple[SourceStatus, ...]

@@ -38,8 +38,17 @@ _BASE: Final = {
     "push": "push to",
     "sudo": "run as root",
 }
+_ALERTS: Final = "muniment.alerts"
+_OWN: Final = "muniment"
+_OWN_NOUNS: Final = {
+    "privacy": "request of erasure",
+    "notify": "notice",
+    "allowed": "allowed network",
+    "risk": "sum of risk",
+}
+"""What Muniment calls things in its own actions, where it is no word for one of them."""
+
 _INTRANSITIVE: Final = frozenset({"login", "logon", "logout", "logoff"})
-_SESSIONS: Final = frozenset({"session.start", "session.end"})
 
 
 def sentence(row: Mapping[str, object]) -> list[Piece]:
@@ -55,11 +64,16 @@ def sentence(row: Mapping[str, object]) -> list[Piece]:
         return [Piece("note", "Not understood"), Piece("plain", f"({_text(row, 'quarantine')}), sealed as it came")]
     action = _text(row, "action").lower()
     actor = _text(row, "actor_name") or _text(row, "actor_email") or _text(row, "actor_id")
+    if _text(row, "source") == _ALERTS:
+        return _alert(row, actor, action)
     if not action or not actor:
         return _fallback(row, actor, action)
     noun, _, verb = action.rpartition(".")
     noun = noun.rpartition(".")[2].replace("_", " ")
     verb = verb.replace("_", " ")
+    if _text(row, "source") == _OWN:
+        noun = _OWN_NOUNS.get(noun, noun)
+        noun = _plural(noun) if verb == "list" else noun
     is_failure = _text(row, "outcome") == "failure"
     pieces = [Piece("actor", actor)]
     if _text(row, "on_behalf_of"):
@@ -91,6 +105,18 @@ def sentence_text(pieces: list[Piece]) -> str:
     return " ".join(piece.text for piece in pieces)
 
 
+def _alert(row: Mapping[str, object], actor: str, action: str) -> list[Piece]:
+    """An alert is about somebody, who did not make it.
+
+    >>> row = {"source": "muniment.alerts", "action": "alert.create", "target_name": "Ports are scanned", "src_ip": "::1"}
+    >>> sentence_text(sentence(row)), sentence_text(sentence({**row, "action": "alert.update", "actor_name": "Tom"}))
+    ('Alert Ports are scanned about ::1', 'Alert changed: Ports are scanned about Tom')
+    """
+    title, about = _text(row, "target_name") or _text(row, "message"), actor or _text(row, "src_ip")
+    pieces = [Piece("plain", "Alert" if action == "alert.create" else "Alert changed:"), Piece("target", title)]
+    return [*pieces, Piece("plain", "about"), Piece("actor", about)] if about else pieces
+
+
 def _fallback(row: Mapping[str, object], actor: str, action: str) -> list[Piece]:
     said = _text(row, "message") or " ".join(
         part for part in (_text(row, "class_name"), _text(row, "activity_name") or action) if part
@@ -99,6 +125,15 @@ def _fallback(row: Mapping[str, object], actor: str, action: str) -> list[Piece]
     pieces.append(Piece("plain", said or "An event without words"))
     place = _text(row, "dst_host") or _text(row, "app")
     return [*pieces, Piece("plain", "on"), Piece("place", place)] if place and not actor else pieces
+
+
+def _plural(noun: str) -> str:
+    """
+    >>> _plural("key"), _plural("search"), _plural("request of erasure")
+    ('keys', 'searches', 'requests of erasure')
+    """
+    first, space, rest = noun.partition(" of ")
+    return f"{first}{'es' if first.endswith(('ch', 's')) else 's'}{space}{rest}"
 
 
 def _past(verb: str) -> str:

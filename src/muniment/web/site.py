@@ -202,6 +202,7 @@ class Site:
             )
         elif isinstance(error, DeniedError):
             advice = "An administrator can grant it." if error.permission else "Go back and try again."
+            advice = "" if "an administrator can grant it" in str(error) else advice
             problem = Problem(403, "This is not open to you", str(error), advice, error.permission, request_id)
         elif isinstance(error, RejectedError):
             heading = "Not found" if error.status == 404 else "That cannot be done"
