@@ -33,6 +33,12 @@ BODY_RATIO_MAX: Final = 100
 BODY_RATIO_FREE_BYTES: Final = 1 * MIB
 """Below this decoded size the ratio is not looked at: tiny highly repetitive bodies are harmless."""
 
+PACKED_BYTES_MAX: Final = 8 * MIB
+"""What a packed delivery inside a body may unpack to: CloudWatch packs at most 1 MiB of events, at 10 : 1 or so."""
+
+PACKED_RATIO_MAX: Final = 30
+"""Its unpacked : packed size. A body is full of such deliveries at worst, so this bounds what one body becomes."""
+
 # --- one batch of the writer ------------------------------------------------------------------------------------
 BATCH_EVENTS_MAX: Final = 5_000
 BATCH_BYTES_MAX: Final = 8 * MIB

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 from typing import Any
 
@@ -79,3 +81,69 @@ def test_a_delivery_larger_than_a_record_is_taken() -> None:
     events = [{"id": f"big{n}", "pad": "x" * 1_000} for n in range(RECORD_BYTES_MAX // 1_000 + 50)]
     found = decode_body(json.dumps({"Records": events}).encode(), door="http")
     assert (found.n_items, found.n_quarantined) == (len(events), 0)
+
+
+def _packed(event: object) -> str:
+    text = event if isinstance(event, bytes) else json.dumps(event).encode()
+    return base64.b64encode(text).decode()
+
+
+_LOGS: dict[str, Any] = {
+    "messageType": "DATA_MESSAGE",
+    "owner": "123456789123",
+    "logGroup": "/var/log/secure",
+    "logStream": "i-1",
+    "subscriptionFilters": ["all"],
+    "logEvents": [
+        {"id": "1", "timestamp": 1795415761123, "message": "sshd[1]: one"},
+        {"id": "2", "timestamp": 1795415761124, "message": "sshd[1]: two"},
+    ],
+}
+_LOG_EVENTS = [each | {key: _LOGS[key] for key in _LOGS if key != "logEvents"} for each in _LOGS["logEvents"]]
+
+
+@pytest.mark.parametrize(
+    ("delivery", "events"),
+    [
+        (_LOGS, _LOG_EVENTS),
+        ({"topic": "audits", "events": [{"id": "m", "message": "Login"}]}, [{"id": "m", "message": "Login", "topic": "audits"}]),
+        ({"requestId": "r", "timestamp": 1795415762000, "records": [{"data": _packed(event)} for event in _EVENTS]}, _EVENTS),
+        ({"records": [{"data": _packed(b'{"a":1}\n{"b":2}\n')}]}, [{"a": 1}, {"b": 2}]),
+        ({"records": [{"data": _packed(b"<34>Nov 23 06:36:01 h su: no\n")}]}, [{"message": "<34>Nov 23 06:36:01 h su: no"}]),
+        ({"records": [{"data": _packed(gzip.compress(json.dumps(_LOGS).encode()))}]}, _LOG_EVENTS),
+        ({"awslogs": {"data": _packed(gzip.compress(json.dumps(_LOGS).encode()))}}, _LOG_EVENTS),
+        (
+            {"message": {"data": _packed({"a": 1}), "messageId": "7", "attributes": {"k": "v"}}, "subscription": "s"},
+            [{"a": 1, "pubsub": {"subscription": "s", "messageId": "7", "attributes": {"k": "v"}}}],
+        ),
+        (
+            {"receivedMessages": [{"ackId": "x", "message": {"data": _packed({"a": 1}), "messageId": "7"}}]},
+            [{"a": 1, "pubsub": {"messageId": "7"}}],
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_delivery_packs_or_says_of_each_event_stands_in_the_events(
+    delivery: dict[str, Any], events: list[dict[str, Any]]
+) -> None:
+    text = json.dumps(delivery).encode()
+    assert [json.loads(record) for record in _taken(text)] == events
+    assert [json.loads(record) for record in records_of_file(text)] == events
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"timestamp": 1, "records": [{"data": "not base64"}]},
+        {"timestamp": 1, "records": [{"data": _packed(b"\x00\x01")}]},
+        {"timestamp": 1, "records": [{"data": _packed({"a": 1}), "user": "anna"}]},
+        {"records": [{"data": _packed({"a": 1})}], "user": "anna"},
+        {"timestamp": 1, "records": [{"data": _packed(gzip.compress(b'{"a":1}'))}]},
+        {"timestamp": 1, "records": [{"data": _packed(gzip.compress(b" " * 9_000_000 + json.dumps(_LOGS).encode()))}]},
+        {"message": {"data": _packed({"a": 1})}, "user": "anna"},
+        {"message": {"data": "eyJ", "messageId": "7"}},
+        {"logGroup": "g", "logEvents": [{"message": "a", "logGroup": "another"}]},
+    ],
+)
+def test_what_cannot_be_unpacked_whole_stays_as_it_came(event: dict[str, Any]) -> None:
+    text = json.dumps(event).encode()
+    assert _taken(text) == [text]

@@ -30,7 +30,7 @@ _ENTITY: Final = (
     r"(?:organi[sz]ations?|orgs?|projects?|workspaces?|tenants?|sites?|spaces?|apps?|applications?|integrations?|"
     r"(?:web ?)?hooks?|connectors?|connections?|devices?|repositor(?:y|ies)|repos?|channels?|boards?|environments?|"
     r"databases?|instances?|clusters?|buckets?|pipelines?|workflows?|services?|licen[sc]es?|subscriptions?|billing|plans?|"
-    r"sources?|stacks?|jobs?|servers?|hosts?|sensors?|snapshots?|volumes?|warehouses?|vaults?|safes?|networks?|gateways?|zones?|schedules?|monitors?|templates?|extensions?|plugins?|runners?|nodes?)"
+    r"sources?|stacks?|jobs?|servers?|hosts?|sensors?|snapshots?|volumes?|warehouses?|vaults?|safes?|networks?|gateways?|zones?|schedules?|monitors?|templates?|extensions?|plugins?|runners?|nodes?|registr(?:y|ies)|(?:api|oauth) clients?)"
 )
 _SOMEBODY: Final = r"^ ?(?:the |an? )?(?:user|admin|member|owner|somebody|someone)(?: \w+)? "
 

@@ -40,9 +40,10 @@ def _listed(piece: bytes) -> list[bytes]:
     if piece.lstrip()[:1] != b"{":
         return []
     try:
-        return listed(parse_text(piece.strip()), piece.strip())
+        found = listed(parse_text(piece.strip()), piece.strip())
     except RejectedError:
         return []
+    return [event for each in found for event in (_listed(each) or [each])]
 
 
 def _record(line: bytes, suffix: bytes) -> bytes:
