@@ -70,6 +70,7 @@ _WRITE_SETTINGS: Mapping[str, int | str] = {
     "max_threads": 2,
     "min_insert_block_size_rows": 1_048_576,
     "date_time_input_format": "best_effort",
+    "max_query_size": 4 * MIB,  # the whole mapping of unknown JSON is 260 KB of SQL
     # A mapping is planned anew for every block: what helps nothing at 10,000 rows must not cost at ten.
     "query_plan_enable_optimizations": 0,
     "compile_expressions": 0,

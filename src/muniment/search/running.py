@@ -33,7 +33,6 @@ RUNNING_SETTINGS: Final[Mapping[str, int | str]] = {
     "min_insert_block_size_bytes": 0,
     "input_format_parallel_parsing": 0,
     "storage_file_read_method": "read",
-    "max_query_size": 4 << 20,
 }
 """For the connection of a statement that runs on."""
 
