@@ -78,7 +78,7 @@ def main() -> None:
     arguments.add_argument("--rate", type=int, default=20_000)
     arguments.add_argument("--seconds", type=int, default=30)
     given = arguments.parse_args()
-    bodies = list(batches(Corpus(min(given.rate * given.seconds, 400_000), seed=5), _SIZE))
+    bodies = list(batches(Corpus(given.rate * given.seconds, seed=5), _SIZE))
     with tempfile.TemporaryDirectory(prefix="muniment-bench-", dir=".") as folder:
         made = rules(Path(folder) / "rules", given.rules)
         server = RunningServer(Path(folder) / "data", {"rules": str(made)})
