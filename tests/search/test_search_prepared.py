@@ -18,7 +18,7 @@ from muniment.search.prepared import Prepared
 from muniment.search.projector import Projector
 from muniment.search.replica import Replica
 from muniment.search.schema import Unmapped, create_landing, migrate
-from muniment.sources.catalogue import Catalogue, load
+from muniment.sources.catalogue import AUTO, Catalogue, load
 from muniment.sources.compiler import compile_entry
 from muniment.sources.testing import map_records
 
@@ -33,14 +33,18 @@ def catalogue() -> Catalogue:
     return load()
 
 
+def _replica(engine: Engine, catalogue: Catalogue, *, has_streams: bool) -> Replica:
+    migrate(engine)
+    node = engine.nodes[0]
+    replica = Replica(engine, node, mapping_set(catalogue), str, engine.local_table, has_streams=has_streams)
+    replica.prepare()
+    return replica
+
+
 @pytest.fixture
 def replica(engine: Engine, catalogue: Catalogue) -> Replica:
     """Of a store whose rows come in by tables, as on a node."""
-    migrate(engine)
-    node = engine.nodes[0]
-    replica = Replica(engine, node, mapping_set(catalogue), str, engine.local_table, has_streams=False)
-    replica.prepare()
-    return replica
+    return _replica(engine, catalogue, has_streams=False)
 
 
 def _samples(catalogue: Catalogue) -> list[tuple[str, bytes]]:
@@ -121,18 +125,22 @@ RECORDS: st.SearchStrategy[tuple[str, bytes]] = st.builds(
         b'{"time":"%b","timestamp":"%b","ip":"%b","client_ip":"%b","user":"%b","action":"login","action":"x"}'
         % (time.encode(), time.encode(), address.encode(), address.encode(), actor.encode()),
     ),
-    st.sampled_from(["json", "app_login", "okta", "kubernetes"]),
+    st.sampled_from(["json", "app_login", "okta", "kubernetes", AUTO]),
     TIMES,
     ADDRESSES,
     st.sampled_from(["anna", "", r"an\u006ea", r"a\"b"]),
 )
 
 
+@pytest.mark.parametrize("has_streams", [False, True])
 @settings(
     max_examples=5, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(told=st.lists(RECORDS, min_size=3, max_size=10))
-def test_a_block_may_be_cut_anywhere(told: list[tuple[str, bytes]], replica: Replica) -> None:
+def test_a_block_may_be_cut_anywhere(
+    told: list[tuple[str, bytes]], engine: Engine, catalogue: Catalogue, has_streams: bool
+) -> None:
+    replica = _replica(engine, catalogue, has_streams=has_streams)
     replica.engine.command(f"TRUNCATE TABLE {replica.table}")
     together = _write(replica, 0, told)
     for k in range(0, len(told), 3):

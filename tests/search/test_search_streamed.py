@@ -10,8 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from memory_ledger import MAPPINGS, record
 
 from muniment.event.place import Place
@@ -180,28 +178,3 @@ def test_a_landing_forgets_what_was_put_in_before(replica: Replica, catalogue: C
     rows: pa.Table = as_arrow(block, lambda _: "okta")
     landing.put(rows, replica.mappings, has_envelopes=False)
     assert len(_write(replica, 300, told)) == len(told)
-
-
-RECORDS: st.SearchStrategy[tuple[str, bytes]] = st.builds(
-    lambda name, time, address, actor: (
-        name,
-        b'{"time":"%b","ip":"%b","client_ip":"%b","user":"%b","action":"login"}'
-        % (time.encode(), address.encode(), address.encode(), actor.encode()),
-    ),
-    st.sampled_from(["json", "app_login", "okta", AUTO]),
-    st.sampled_from(["2026-11-23T06:36:01Z", "Nov 23 06:36:01", "1795400000", "garbage", ""]),
-    st.sampled_from(["10.1.2.3", "[2001:db8::1]:80", "no address", ""]),
-    st.sampled_from(["anna", "", r"an\u006ea", r"a\"b"]),
-)
-
-
-@settings(
-    max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(told=st.lists(RECORDS, min_size=3, max_size=10))
-def test_a_block_may_be_cut_anywhere(told: list[tuple[str, bytes]], replica: Replica) -> None:
-    replica.engine.command(f"TRUNCATE TABLE {replica.table}")
-    together = _write(replica, 0, told)
-    for k in range(0, len(told), 3):
-        for row, other in zip(_write(replica, 1_000 * (k + 1), told[k : k + 3]), together[k : k + 3], strict=True):
-            assert row == other

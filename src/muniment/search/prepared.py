@@ -1,8 +1,8 @@
 """The statements that map a block's rows, kept where the engine need not read them anew.
 
-A mapping is up to 80 KB of SQL, and the engine's parser takes a third of what a small block costs. A view is read once. So what is asked a second time becomes one; many narrowed
-mappings (see `sources.narrowing`) come once, and making a view costs as much as it saves. The engine still plans a view
-for every block.
+A mapping is up to 80 KB of SQL, and the engine's parser takes a third of what a small block costs. A view is read once. So
+what is asked a second time becomes one; many narrowed mappings (see `sources.narrowing`) come once, and making a view costs
+as much as it saves. The engine still plans a view for every block.
 """
 
 from __future__ import annotations

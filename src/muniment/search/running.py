@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import pyarrow as pa
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from muniment.errors import StorageError
 
@@ -98,7 +97,7 @@ class Running:
     def _run(self, sql: str) -> None:
         try:
             self._client.command(sql)
-        except (ClickHouseError, OSError) as error:
+        except Exception as error:  # whatever it is: who sends rows, or asks for them, is told
             self._error = error
         finally:
             self._is_over.set()
