@@ -14,6 +14,7 @@ import typer
 from rich.text import Text
 
 from muniment import __version__
+from muniment.cli.options import AsJson, Data, Server, connect
 from muniment.cli.output import (
     bytes_text,
     console,
@@ -41,10 +42,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Server = Annotated[str, typer.Option("--server", help="URL of the server.", envvar="MUNIMENT_URL")]
-Data = Annotated[str, typer.Option("--data", help="Data folder of a server on this machine.", envvar="MUNIMENT_DATA")]
-
 
 class ExportFormat(StrEnum):
     """The formats of an export."""
@@ -57,13 +54,6 @@ class ExportFormat(StrEnum):
 
 Start = Annotated[str, typer.Option("--from", help="Start: RFC 3339, a date, or -24h.")]
 End = Annotated[str, typer.Option("--to", help="End, not included: RFC 3339, a date, now, or -1h.")]
-
-
-def connect(server: str = "", *, data: str = "") -> Client:
-    """A client for the server; its library is loaded only now, so that help and completion come at once."""
-    from muniment.cli.client import connect as connect_to
-
-    return connect_to(server, data=data)
 
 
 def report(error: AuditError) -> None:
@@ -103,7 +93,7 @@ def search(
     """Find events, newest first."""
     q = " ".join(query or [])
     try:
-        answer = connect(server, data=data).get("/api/v1/search", q=q, start=start, end=end, limit=limit)
+        answer = connect(server, data).get("/api/v1/search", q=q, start=start, end=end, limit=limit)
     except RejectedError as error:
         if error.column is not None and not as_json:
             notes.print(Text(f"  {inert(q)}\n  {' ' * error.column}^", style="yellow"))
@@ -116,7 +106,7 @@ def search(
     if answer["rows"]:
         print_events(answer["rows"])
     elif start or end:
-        _tell_outside(connect(server, data=data), q, start)
+        _tell_outside(connect(server, data), q, start)
     _horizon(answer, len(answer["rows"]))
 
 
@@ -153,7 +143,7 @@ def tail(
     as_json: AsJson = False,
 ) -> None:
     """Follow new events as they come. Ends with Ctrl+C."""
-    client = connect(server, data=data)
+    client = connect(server, data)
     after: int | None = None
     while True:
         with client.stream("/api/v1/tail", q=" ".join(query or []), after=after) as response:
@@ -186,7 +176,7 @@ def _line(row: dict[str, Any]) -> Text:
 @app.command()
 def show(index: int, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """One record: its fields and the original."""
-    answer = connect(server, data=data).get(f"/api/v1/events/{index}")
+    answer = connect(server, data).get(f"/api/v1/events/{index}")
     if as_json:
         print_json(answer)
         return
@@ -211,7 +201,7 @@ def proof(
     as_json: AsJson = False,
 ) -> None:
     """A record's proof: shown, or written to a file that verifies offline."""
-    client = connect(server, data=data)
+    client = connect(server, data)
     if evidence is not None:
         content = client.raw("/api/v1/evidence", indexes=str(index))
         evidence.write_bytes(content)
@@ -255,13 +245,13 @@ def verify(
 
         verify_folder(folder, as_json)
     else:
-        _job(connect(server, data=data), "verify", as_json)
+        _job(connect(server, data), "verify", as_json)
 
 
 @app.command()
 def rebuild(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """Throw the search store away and make it anew from the ledger."""
-    _job(connect(server, data=data), "rebuild", as_json)
+    _job(connect(server, data), "rebuild", as_json)
 
 
 def _job(client: Client, name: str, as_json: bool) -> None:
@@ -299,7 +289,7 @@ def export(
     """Write all matching events to a file, whole or not at all."""
     if as_json and out is None:
         raise RejectedError("says what was written to a file; name one with --out", field="--json")
-    with connect(server, data=data).stream(
+    with connect(server, data).stream(
         "/api/v1/export", q=" ".join(query or []), start=start, end=end, format=format.value
     ) as response:
         if out is None:
@@ -339,7 +329,7 @@ def _write_whole(out: Path, chunks: Iterator[bytes], *, is_shown: bool) -> int:
 @app.command()
 def status(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """How every part is doing. Exit code 1 when something is wrong."""
-    answer = connect(server, data=data).get("/api/v1/status")
+    answer = connect(server, data).get("/api/v1/status")
     if as_json:
         print_json(answer)
     else:

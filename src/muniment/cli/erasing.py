@@ -6,14 +6,12 @@ from typing import Annotated
 
 import typer
 
+from muniment.cli.options import AsJson, Data, Server, connect
 from muniment.cli.output import console, inert, notes, print_json, print_table, short_time
 
 __all__ = ["erase_app"]
 
 erase_app = typer.Typer(help="Erase a person: one administrator asks, another approves.", no_args_is_help=True)
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Server = Annotated[str, typer.Option("--server", help="URL of the server.", envvar="MUNIMENT_URL")]
-Data = Annotated[str, typer.Option("--data", help="Data folder of a server on this machine.", envvar="MUNIMENT_DATA")]
 
 
 @erase_app.command("ask")
@@ -26,10 +24,8 @@ def erase_ask(
     as_json: AsJson = False,
 ) -> None:
     """Ask to erase a person. Nothing is erased until another administrator approves."""
-    from muniment.cli.client import connect
-
     body = {"identifier": identifier, "reason": reason, "source": source}
-    answer = connect(server, data=data).post("/api/v1/erasures", body)
+    answer = connect(server, data).post("/api/v1/erasures", body)
     if as_json:
         print_json(answer)
         return
@@ -43,7 +39,7 @@ def erase_approve(number: int, server: Server = "", data: Data = "", as_json: As
     from muniment.cli.client import connect
     from muniment.cli.commands import follow_job
 
-    client = connect(server, data=data)
+    client = connect(server, data)
     state = client.post(f"/api/v1/erasures/{number}/approval")
     if state["state"] == "waiting":
         notes.print("asked with a key of nobody's, so it is your request now: another administrator approves it")
@@ -56,9 +52,7 @@ def erase_approve(number: int, server: Server = "", data: Data = "", as_json: As
 @erase_app.command("list")
 def erase_list(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """All requests."""
-    from muniment.cli.client import connect
-
-    answer = connect(server, data=data).get("/api/v1/erasures")
+    answer = connect(server, data).get("/api/v1/erasures")
     if as_json:
         print_json(answer)
         return

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
+from muniment.cli.options import AsJson, Data, Server, connect
 from muniment.cli.output import console, inert, notes, print_json, print_table, short_time
-
-if TYPE_CHECKING:
-    from muniment.cli.client import Client
 
 __all__ = ["join", "keys_app", "people_app"]
 
 keys_app = typer.Typer(help="API keys: list, make, revoke.", no_args_is_help=True)
 people_app = typer.Typer(help="Accounts: list, and who has left.", no_args_is_help=True)
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Server = Annotated[str, typer.Option("--server", help="URL of the server.", envvar="MUNIMENT_URL")]
-Data = Annotated[str, typer.Option("--data", help="Data folder of a server on this machine.", envvar="MUNIMENT_DATA")]
 
 
 class Role(StrEnum):
@@ -44,16 +39,10 @@ def join(app: typer.Typer) -> None:
     app.command()(login)
 
 
-def _connect(server: str, data: str) -> Client:
-    from muniment.cli.client import connect
-
-    return connect(server, data=data)
-
-
 @keys_app.command("list")
 def keys_list(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """All API keys, without their secrets."""
-    answer = _connect(server, data).get("/api/v1/keys")
+    answer = connect(server, data).get("/api/v1/keys")
     if as_json:
         print_json(answer)
         return
@@ -85,28 +74,28 @@ def keys_new(
 ) -> None:
     """A reading key; printed once."""
     body = {"name": name, "role": role.value, "scope": scope, "owner": owner}
-    answer = _connect(server, data).post("/api/v1/keys", body)
+    answer = connect(server, data).post("/api/v1/keys", body)
     print_json(answer) if as_json else console.print(answer["key"])
 
 
 @keys_app.command("revoke")
 def keys_revoke(id: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """End a key at once."""
-    answer = _connect(server, data).delete(f"/api/v1/keys/{id}")
+    answer = connect(server, data).delete(f"/api/v1/keys/{id}")
     print_json(answer) if as_json else console.print(f"revoked {id}")
 
 
 @keys_app.command("log")
 def keys_log(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """The ledger's origin and public keys, to pin on another machine."""
-    answer = _connect(server, data).get("/api/v1/log-keys")
+    answer = connect(server, data).get("/api/v1/log-keys")
     print_json(answer) if as_json else console.print("\n".join([answer["origin"], *answer["vkeys"]]), soft_wrap=True)
 
 
 @people_app.command("list")
 def people_list(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """Every account, and how many of its keys work."""
-    answer = _connect(server, data).get("/api/v1/people")
+    answer = connect(server, data).get("/api/v1/people")
     if as_json:
         print_json(answer)
         return
@@ -123,7 +112,7 @@ def people_list(server: Server = "", data: Data = "", as_json: AsJson = False) -
 @people_app.command("leave")
 def people_leave(person: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """Somebody has left: their sessions, login links and reading keys end at once; keys of sources are listed."""
-    answer = _connect(server, data).post(f"/api/v1/people/{person}/leave")
+    answer = connect(server, data).post(f"/api/v1/people/{person}/leave")
     if as_json:
         print_json(answer)
         return
@@ -147,5 +136,5 @@ def login(
     as_json: AsJson = False,
 ) -> None:
     """A one-time login link for a person."""
-    answer = _connect(server, data).post("/api/v1/links", {"person": person, "name": name, "role": role.value})
+    answer = connect(server, data).post("/api/v1/links", {"person": person, "name": name, "role": role.value})
     print_json(answer) if as_json else console.print(answer["url"], soft_wrap=True)

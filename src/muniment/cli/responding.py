@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
+from muniment.cli.options import AsJson, Data, Server, connect
 from muniment.cli.output import console, inert, key_values, notes, print_json, print_table, short_time
 from muniment.errors import RejectedError
-
-if TYPE_CHECKING:
-    from muniment.cli.client import Client
 
 __all__ = ["alerts_app", "blocks_app", "notices_app", "orders_app"]
 
@@ -19,16 +17,7 @@ alerts_app = typer.Typer(help="What rules found: list, show, take up, be done wi
 blocks_app = typer.Typer(help="Addresses, accounts and keys that are blocked.", no_args_is_help=True)
 orders_app = typer.Typer(help="What other systems are asked to do: end an account's sessions.", no_args_is_help=True)
 notices_app = typer.Typer(help="Who is told of alerts: deliveries, dead letters, silences.", no_args_is_help=True)
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Server = Annotated[str, typer.Option("--server", help="URL of the server.", envvar="MUNIMENT_URL")]
-Data = Annotated[str, typer.Option("--data", help="Data folder of a server on this machine.", envvar="MUNIMENT_DATA")]
 _LEVELS = {"critical": "red bold", "high": "red", "medium": "yellow"}
-
-
-def _connect(server: str, data: str) -> Client:
-    from muniment.cli.client import connect
-
-    return connect(server, data=data)
 
 
 # --- alerts -----------------------------------------------------------------------------------------------------------
@@ -45,7 +34,7 @@ def alerts_list(
     as_json: AsJson = False,
 ) -> None:
     """Alerts, the newest first."""
-    answer = _connect(server, data).get("/api/v1/alerts", state=state, level=level, entity=entity, limit=limit)
+    answer = connect(server, data).get("/api/v1/alerts", state=state, level=level, entity=entity, limit=limit)
     if as_json:
         print_json(answer)
         return
@@ -79,7 +68,7 @@ def _let_in(alert: dict[str, Any]) -> Text:
 @alerts_app.command("show")
 def alerts_show(uid: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """One alert: what it is about, why, what to do, its events."""
-    a = _connect(server, data).get(f"/api/v1/alerts/{uid}")
+    a = connect(server, data).get(f"/api/v1/alerts/{uid}")
     if as_json:
         print_json(a)
         return
@@ -117,7 +106,7 @@ def alerts_set(
     as_json: AsJson = False,
 ) -> None:
     """Take an alert up, or be done with it."""
-    a = _connect(server, data).post(f"/api/v1/alerts/{uid}/state", {"state": state, "reason": reason})
+    a = connect(server, data).post(f"/api/v1/alerts/{uid}/state", {"state": state, "reason": reason})
     if as_json:
         print_json(a)
     else:
@@ -127,7 +116,7 @@ def alerts_set(
 @alerts_app.command("comment")
 def alerts_comment(uid: str, text: str, server: Server = "", data: Data = "") -> None:
     """Write something to an alert."""
-    a = _connect(server, data).post(f"/api/v1/alerts/{uid}/comment", {"text": text})
+    a = connect(server, data).post(f"/api/v1/alerts/{uid}/comment", {"text": text})
     console.print(Text(f"{inert(a['title'])}: written"), soft_wrap=True)
 
 
@@ -139,7 +128,7 @@ def alerts_assign(
     data: Data = "",
 ) -> None:
     """Give an alert to somebody, or to nobody."""
-    a = _connect(server, data).post(f"/api/v1/alerts/{uid}/assign", {"assignee": to})
+    a = connect(server, data).post(f"/api/v1/alerts/{uid}/assign", {"assignee": to})
     console.print(Text(f"{inert(a['title'])}: {inert(a['assignee']) or 'nobody'}"), soft_wrap=True)
 
 
@@ -149,7 +138,7 @@ def alerts_assign(
 @blocks_app.command("list")
 def blocks_list(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """Every block, the newest first, with what came from there since."""
-    answer = _connect(server, data).get("/api/v1/blocks")
+    answer = connect(server, data).get("/api/v1/blocks")
     if as_json:
         print_json(answer)
         return
@@ -168,7 +157,7 @@ def blocks_list(server: Server = "", data: Data = "", as_json: AsJson = False) -
 @blocks_app.command("preview")
 def blocks_preview(kind: str, value: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """What a block would have hit in thirty days. KIND is address, range, account or key."""
-    answer = _connect(server, data).post("/api/v1/blocks/preview", {"kind": kind, "value": value})
+    answer = connect(server, data).post("/api/v1/blocks/preview", {"kind": kind, "value": value})
     if as_json:
         print_json(answer)
     else:
@@ -190,7 +179,7 @@ def blocks_add(
     as_json: AsJson = False,
 ) -> None:
     """Block an address, range, account or key, after a look at what that would have hit."""
-    client = _connect(server, data)
+    client = connect(server, data)
     preview = client.post("/api/v1/blocks/preview", {"kind": kind, "value": value})
     if not as_json:
         _show_preview(preview)
@@ -224,7 +213,7 @@ def blocks_approve(
     as_json: AsJson = False,
 ) -> None:
     """Agree to a block that somebody else asked for, after a look at what it hits."""
-    client = _connect(server, data)
+    client = connect(server, data)
     hits = client.get(f"/api/v1/blocks/{id}/hits")
     if not as_json:
         _show_preview(hits)
@@ -238,7 +227,7 @@ def blocks_approve(
 @blocks_app.command("undo")
 def blocks_undo(id: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """End a block now."""
-    _changed(_connect(server, data).post(f"/api/v1/blocks/{id}/undo"), as_json)
+    _changed(connect(server, data).post(f"/api/v1/blocks/{id}/undo"), as_json)
 
 
 def _accounts(preview: dict[str, Any], is_silent: bool) -> int:
@@ -278,7 +267,7 @@ def orders_list(
     as_json: AsJson = False,
 ) -> None:
     """What was asked, and what was answered, the newest first."""
-    answer = _connect(server, data).get("/api/v1/orders", **({"account": account} if account else {}))
+    answer = connect(server, data).get("/api/v1/orders", **({"account": account} if account else {}))
     if as_json:
         print_json(answer)
         return
@@ -310,7 +299,7 @@ def orders_end_sessions(
     if not yes and not typer.confirm(f"end {inert(account)}'s sessions?", err=True):
         raise typer.Exit(1)
     body = {"type": "sessions.end", "account": account, "reason": reason, "alert": alert}
-    made = _connect(server, data).post("/api/v1/orders", body)
+    made = connect(server, data).post("/api/v1/orders", body)
     if as_json:
         print_json(made)
     else:
@@ -320,7 +309,7 @@ def orders_end_sessions(
 @orders_app.command("show")
 def orders_show(id: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """One order and its answers."""
-    o = _connect(server, data).get(f"/api/v1/orders/{id}")
+    o = connect(server, data).get(f"/api/v1/orders/{id}")
     if as_json:
         print_json(o)
         return
@@ -346,7 +335,7 @@ def notices_list(
     as_json: AsJson = False,
 ) -> None:
     """What was sent to whom, what waits, and what could not be delivered."""
-    answer = _connect(server, data).get("/api/v1/notifications")
+    answer = connect(server, data).get("/api/v1/notifications")
     if as_json:
         print_json(answer)
         return
@@ -365,21 +354,21 @@ def notices_list(
 @notices_app.command("again")
 def notices_again(notice: str, channel: str, server: Server = "", data: Data = "") -> None:
     """Try a dead letter again."""
-    _connect(server, data).post("/api/v1/notifications/revive", {"notice_id": notice, "channel": channel})
+    connect(server, data).post("/api/v1/notifications/revive", {"notice_id": notice, "channel": channel})
     console.print("it is on its way again")
 
 
 @notices_app.command("discard")
 def notices_discard(notice: str, channel: str, server: Server = "", data: Data = "") -> None:
     """Discard a dead letter: nobody wants it any more."""
-    _connect(server, data).post("/api/v1/notifications/discard", {"notice_id": notice, "channel": channel})
+    connect(server, data).post("/api/v1/notifications/discard", {"notice_id": notice, "channel": channel})
     console.print("it is discarded")
 
 
 @notices_app.command("test")
 def notices_test(channel: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """Send a test to one channel and wait for its answer. Exit code 1 when it did not take it."""
-    answer = _connect(server, data).post("/api/v1/notifications/test", {"channel": channel})
+    answer = connect(server, data).post("/api/v1/notifications/test", {"channel": channel})
     is_taken = answer["state"] == "delivered"
     if as_json:
         print_json(answer)
@@ -393,7 +382,7 @@ def notices_test(channel: str, server: Server = "", data: Data = "", as_json: As
 @notices_app.command("silences")
 def notices_silences(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """What nobody is told of, why and until when."""
-    answer = _connect(server, data).get("/api/v1/silences")
+    answer = connect(server, data).get("/api/v1/silences")
     if as_json:
         print_json(answer)
         return
@@ -417,7 +406,7 @@ def notices_silence(
 ) -> None:
     """Tell nobody of some alerts for a time; they are made all the same."""
     body = {"source": source, "reason": reason, "hours": hours, "severity_max": severity_max}
-    made = _connect(server, data).post("/api/v1/silences", body)
+    made = connect(server, data).post("/api/v1/silences", body)
     console.print(
         Text(f"silent until {short_time(made['until_ns'])}; ended with: muniment notices end {made['number']}"),
         soft_wrap=True,
@@ -427,5 +416,5 @@ def notices_silence(
 @notices_app.command("end")
 def notices_end(number: int, server: Server = "", data: Data = "") -> None:
     """End a silence now."""
-    _connect(server, data).post(f"/api/v1/silences/{number}/end")
+    connect(server, data).post(f"/api/v1/silences/{number}/end")
     console.print("it has ended")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from muniment.cli.options import AsJson
 from muniment.cli.output import console, inert, notes, print_json, print_table
 from muniment.errors import RejectedError
 
@@ -22,7 +23,6 @@ __all__ = ["rules_app"]
 rules_app = typer.Typer(
     help="Sigma rules: what can be run, what they find in a file, how a server runs them.", no_args_is_help=True
 )
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of *.yml.", show_default=False)]
 _STYLES = {"critical": "bold red", "high": "red", "medium": "yellow"}
 _LEVELS = ("critical", "high", "medium", "low", "informational")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from muniment.cli.options import AsJson, Data, Server, connect
 from muniment.cli.output import console, inert, key_values, notes, print_json, print_table, short_time
 from muniment.errors import RejectedError
 from muniment.sources.connect import KEY_PLACEHOLDER, WAYS, Snippet, snippets
@@ -18,23 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["sources_app"]
 
 sources_app = typer.Typer(help="Systems that send events, and how to connect them.", no_args_is_help=True)
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Server = Annotated[str, typer.Option("--server", help="URL of the server.", envvar="MUNIMENT_URL")]
-Data = Annotated[str, typer.Option("--data", help="Data folder of a server on this machine.", envvar="MUNIMENT_DATA")]
 _IDS = ", ".join(way.id for way in WAYS)
 For = Annotated[str, typer.Option("--for", metavar="SENDER", help=f"Print only what to paste, with the key: {_IDS}.")]
-
-
-def _connect(server: str, data: str) -> Client:
-    from muniment.cli.client import connect
-
-    return connect(server, data=data)
 
 
 @sources_app.command("list")
 def sources_list(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """All sources: what they are, how much they sent, when they were last heard."""
-    answer = _connect(server, data).get("/api/v1/sources")
+    answer = connect(server, data).get("/api/v1/sources")
     if as_json:
         print_json(answer)
         return
@@ -63,7 +55,7 @@ def sources_add(
     as_json: AsJson = False,
 ) -> None:
     """Add a source and print its key, once, with where to send and what to paste."""
-    client = _connect(server, data)
+    client = connect(server, data)
     _check_has_key(sender)
     body = {"id": id, "format": format, "privacy": privacy, "owner": owner, "title": title}
     _print_key(client, id, client.post("/api/v1/sources", body), sender, as_json, f"source {id} added")
@@ -72,13 +64,13 @@ def sources_add(
 @sources_app.command("key")
 def sources_key(id: str, sender: For = "", server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """Another key for a source, when one was lost; the old ones work until they are revoked."""
-    client = _connect(server, data)
+    client = connect(server, data)
     _check_has_key(sender)
     _print_key(client, id, client.post(f"/api/v1/sources/{id}/keys"), sender, as_json, f"another key for {id}")
 
 
 @sources_app.command("connect")
-def sources_connect(
+def sourcesconnect(
     sender: Annotated[str, typer.Argument(metavar="[SENDER]", help=f"One of {_IDS}; none: list them.")] = "",
     key: Annotated[str, typer.Option(help="The key of the source, to stand in the text.")] = KEY_PLACEHOLDER,
     server: Server = "",
@@ -86,7 +78,7 @@ def sources_connect(
     as_json: AsJson = False,
 ) -> None:
     """What to paste into a shipper, with this server's addresses. Nothing is changed."""
-    found = _snippets(_connect(server, data), key)
+    found = _snippets(connect(server, data), key)
     if not sender:
         if as_json:
             print_json({"senders": [_as_dict(each) for each in found]})
@@ -139,7 +131,7 @@ def sources_new(
 @sources_app.command("unknown")
 def sources_unknown(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """Records that no catalogue entry knows, in groups; and the entries of your own."""
-    answer = _connect(server, data).get("/api/v1/formats")
+    answer = connect(server, data).get("/api/v1/formats")
     if as_json:
         print_json(answer)
         return
@@ -166,7 +158,7 @@ def sources_suggest(
     group: Annotated[str, typer.Argument(help="From `sources unknown`.")], server: Server = "", data: Data = ""
 ) -> None:
     """Print an entry for a group of records: to correct, to try with `sources test`, to accept with `sources accept`."""
-    answer = _connect(server, data).get(f"/api/v1/formats/{group}")
+    answer = connect(server, data).get(f"/api/v1/formats/{group}")
     if answer["problem"]:
         raise RejectedError(answer["problem"], field="group")
     console.out(answer["text"], end="", highlight=False)
@@ -184,7 +176,7 @@ def sources_accept(
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RejectedError(f"cannot read it: {error}", field=str(file)) from error
-    done = _connect(server, data).post("/api/v1/formats", {"text": text, "source": source})
+    done = connect(server, data).post("/api/v1/formats", {"text": text, "source": source})
     console.print(Text(f"{done['name']} ({done['title']}) is in force"), soft_wrap=True)
     notes.print(Text("what is stored was read before; it is read again by: muniment rebuild", style="dim"))
 
@@ -192,7 +184,7 @@ def sources_accept(
 @sources_app.command("withdraw")
 def sources_withdraw(name: str, server: Server = "", data: Data = "") -> None:
     """Take an entry of your own out of force."""
-    done = _connect(server, data).delete(f"/api/v1/formats/{name}")
+    done = connect(server, data).delete(f"/api/v1/formats/{name}")
     console.print(Text(f"{done['name']} is out of force"), soft_wrap=True)
 
 
