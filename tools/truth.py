@@ -497,15 +497,22 @@ SETS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", default="", help="a part of a measure's name")
+    parser.add_argument("--only", default="", help="a part of a measure's name, such as crowdsec")
     parser.add_argument("--wrong", action="store_true", help="print what differs")
     options = parser.parse_args()
+    wanted = [
+        (options.folder / name, measure)
+        for name, measures in SETS.items()
+        for measure in measures
+        if (options.folder / name).is_dir() and options.only in measure.__name__
+    ]
+    if not wanted:
+        names = ", ".join(measure.__name__ for measures in SETS.values() for measure in measures)
+        parser.error(f"nothing to measure; measures are {names}, and each needs its set in the folder")
     with local_client() as client:
         reader = Reader(client, load())
-        for name, measures in SETS.items():
-            for measure in measures:
-                if (options.folder / name).is_dir() and options.only in measure.__name__:
-                    measure(options.folder / name, reader).show(is_wrong_shown=options.wrong)
+        for folder, measure in wanted:
+            measure(folder, reader).show(is_wrong_shown=options.wrong)
 
 
 if __name__ == "__main__":
