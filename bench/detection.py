@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from muniment.detect.batch import Row
 from muniment.detect.evaluate import Ready
 from muniment.detect.logsources import kind_of_entry, taxonomy_of, windows_kind_of
-from muniment.detect.reading import Row
 from muniment.detect.rules import load_rules
 from muniment.sources.catalogue import load
 from muniment.sources.testing import local_client, map_records
@@ -71,19 +71,20 @@ def ours(rules: list[tuple[str, str]], events: list[bytes], dead: int = 0) -> tu
     ready = Ready(loaded.rules, (), formats)
     began = time.perf_counter()
     kinds = {windows_kind_of(event): event for event in events}
-    ready.matches([Row((0, 0, "s", "windows", "", "{}", event.decode("utf-8", "replace"))) for event in kinds.values()])
+    ready.matches([Row(0, 0, _WINDOWS, event.decode("utf-8", "replace")) for event in kinds.values()])
     made_ready = time.perf_counter() - began
     began = time.perf_counter()
     found = 0
     for start in range(0, len(events), 5_000):
         rows = [
-            Row((start + k, 0, "s", "windows", "", "{}", event.decode("utf-8", "replace")))
+            Row(start + k, 0, _WINDOWS, event.decode("utf-8", "replace"))
             for k, event in enumerate(events[start : start + 5_000])
         ]
         found += len(ready.matches(rows))
     return time.perf_counter() - began, found, len(loaded.rules), made_ready
 
 
+_WINDOWS = {"source": "s", "format": "windows", "class_name": ""}
 _DEAD = """title: Nothing {n}
 id: 00000000-0000-4000-8000-{n:012d}
 logsource: {{product: windows, category: process_creation}}
@@ -101,7 +102,7 @@ def mixed(rules: list[tuple[str, str]], windows: list[bytes], count: int) -> tup
     formats = {name: (kind_of_entry(e.sigma), taxonomy_of(e.sigma)) for name, e in catalogue.items() if e.sigma}
     with local_client() as client:
         others = [
-            (name, str(columns["class_name"]), json.dumps(columns), sample.record)
+            ({**columns, "source": "s", "format": name}, sample.record)
             for name, entry in catalogue.items()
             for sample in entry.samples
             if sample.record.startswith(b"{")
@@ -112,12 +113,10 @@ def mixed(rules: list[tuple[str, str]], windows: list[bytes], count: int) -> tup
     for start in range(0, count, 5_000):
         texts = []
         for k in range(start, start + 5_000):
-            known = ("windows", "", "{}", windows[k // 2 % len(windows)]) if k % 2 else others[k // 2 % len(others)]
-            texts.append((*known[:3], f'{{"n":{k},{known[3].decode("utf-8", "replace").lstrip()[1:]}'))
+            columns, record = (_WINDOWS, windows[k // 2 % len(windows)]) if k % 2 else others[k // 2 % len(others)]
+            texts.append((columns, f'{{"n":{k},{record.decode("utf-8", "replace").lstrip()[1:]}'))
         began = time.perf_counter()
-        rows = [
-            Row((start + k, 0, "s", name, kind, columns, text)) for k, (name, kind, columns, text) in enumerate(texts)
-        ]
+        rows = [Row(start + k, 0, columns, text) for k, (columns, text) in enumerate(texts)]
         found += len(ready.matches(rows))
         took += time.perf_counter() - began
     return took, found, len(loaded.rules)

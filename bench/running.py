@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-__all__ = ["RunningServer", "post_all", "post_singles"]
+__all__ = ["RunningServer", "post_all"]
 
 
 def _free_port() -> int:
@@ -134,38 +134,25 @@ class RunningServer:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-async def post_all(port: int, key: str, bodies: Sequence[bytes], connections: int = 4) -> list[float]:
-    """POST every body to /v1/events over a few kept connections; seconds each took to be acknowledged."""
-    queue = iter(bodies)
-    took: list[float] = []
-
-    async def worker() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
-        for body in queue:
-            began = time.perf_counter()
-            await _post(reader, writer, key, body)
-            took.append(time.perf_counter() - began)
-        writer.close()
-
-    await asyncio.gather(*(worker() for _ in range(connections)))
-    return took
-
-
-async def post_singles(
-    port: int, key: str, events: Sequence[bytes], connections: int, per_second: float | None = None
+async def post_all(
+    port: int, key: str, bodies: Sequence[bytes], connections: int = 4, per_second: float | None = None
 ) -> list[float]:
-    """POST events one by one over `connections`; at `per_second` in all, or as fast as answers come."""
-    queue = iter(enumerate(events))
+    """POST every body to /v1/events over a few kept connections, at `per_second` bodies in all or as fast as answers come.
+
+    Seconds each took to be acknowledged. Nobody waits for another one's answer, so a slow one does not lower the rate
+    as long as a connection is free.
+    """
+    queue = iter(enumerate(bodies))
     took: list[float] = []
     start = time.perf_counter()
 
     async def worker() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for number, event in queue:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+        for number, body in queue:
             if per_second is not None:
                 await asyncio.sleep(max(0.0, start + number / per_second - time.perf_counter()))
             began = time.perf_counter()
-            await _post(reader, writer, key, event)
+            await _post(reader, writer, key, body)
             took.append(time.perf_counter() - began)
         writer.close()
 

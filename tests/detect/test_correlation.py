@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from muniment.detect.batch import Row
 from muniment.detect.correlation import Correlation, Firing, Match, Matches
 from muniment.detect.evaluate import Ready
-from muniment.detect.reading import Row
 from muniment.detect.rules import load_rules
 from muniment.detect.windows import Correlator
 
@@ -330,7 +330,7 @@ def test_a_rule_that_fails_is_left_out_and_named_and_the_others_go_on(monkeypatc
     many = "title: Many\nname: many\ncorrelation: {type: event_count, rules: [one], group-by: [actor_id], timespan: 1m, condition: {gte: 1}}"
     loaded = load_rules([("one", text.format("one")), ("two", text.format("two")), ("many", many)])
     ready = Ready(loaded.rules, loaded.correlations, {})
-    row = Row((0, 0, "s", "muniment", "", '{"action":"x","actor_id":"anna"}', ""))
+    row = Row(0, 0, {"source": "s", "format": "muniment", "action": "x", "actor_id": "anna"})
 
     def broken(*_: object) -> Iterator[Firing]:
         raise KeyError("a mistake")

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muniment.detect import shapes
+from muniment.detect.batch import Batch, Row
 from muniment.detect.condition import All, AnyOf, Condition, No, Regex, Text, Wild
 from muniment.detect.evaluate import Ready
 from muniment.detect.match import Event, compiled
-from muniment.detect.reading import Batch, Row
 from muniment.detect.rule import LogSource, Rule
 from muniment.detect.shapes import SHAPE, reduced
 
@@ -49,22 +49,21 @@ def _values(events: Sequence[Mapping[str, str]]) -> tuple[list[dict[str, Any]], 
 
 def _batch(events: Sequence[Mapping[str, str]]) -> Batch:
     kinds, others, records = _values(events)
-    numbers: dict[str, int] = {}
     table = {
-        "index": list(range(len(events))),
-        "time_us": [0] * len(events),
-        "shape": pa.array([numbers.setdefault(str(kind), len(numbers)) for kind in kinds], pa.uint64()),
+        "index": pa.array(range(len(events)), pa.uint64()),
+        "time_us": pa.array([0] * len(events), pa.int64()),
         **{name: pa.array([kind[name] for kind in kinds], pa.string()) for name in SHAPE},
-        "text": pa.array([orjson.dumps(each).decode() for each in others], pa.string()),
+        "actor_name": pa.array([each["actor_name"] for each in others], pa.string()).dictionary_encode(),
+        "message": pa.array([each["message"] for each in others], pa.string()),
         "whole": pa.array(records, pa.string()),
     }
-    return Batch(pa.table(table), {})
+    return Batch(pa.table(table))
 
 
 def _rows(events: Sequence[Mapping[str, str]]) -> list[Row]:
     kinds, others, records = _values(events)
     return [
-        Row((n, 0, "", "", "", orjson.dumps({**kind, **other}).decode(), record))
+        Row(n, 0, {**kind, **other}, record)
         for n, (kind, other, record) in enumerate(zip(kinds, others, records, strict=True))
     ]
 

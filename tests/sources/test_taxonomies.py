@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
+from muniment.detect.batch import Row
 from muniment.detect.evaluate import Ready
 from muniment.detect.keyvalue import with_fields
 from muniment.detect.logsources import kind_of_entry, taxonomy_of, windows_kind
-from muniment.detect.reading import Row
 from muniment.detect.rule import LogSource
 from muniment.detect.rules import load_rules
 from muniment.sources.catalogue import Catalogue, read_entry
@@ -74,11 +74,11 @@ def test_a_rule_in_sigmas_words_finds_the_sample(
     said = [Recollection(catalogue).of([*each.earlier, each.record])[-1] for each in wanted]
     columns = map_records(entry, [each.record for each in wanted], client, earlier=said)
     rows = [
-        Row((n, 0, "s", name, str(c.get("class_name", "")), orjson.dumps(c).decode(), each.record.decode()))
+        Row(n, 0, {**orjson.loads(orjson.dumps(c)), "source": "s", "format": name}, each.record.decode())
         for n, (each, c) in enumerate(zip(wanted, columns, strict=True))
     ]
     assert ready.matches(rows), [each.name for each in entry.samples]
-    others = [Row((0, 0, "s", "vault", "", "{}", "{}")), Row((0, 0, "s", "muniment", "", "{}", rows[0].record))]
+    others = [Row(0, 0, {"format": "vault"}, "{}"), Row(0, 0, {"format": "muniment"}, rows[0].record)]
     assert not ready.matches(others)
 
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from muniment.detect.batch import DEVICE, device_of
 from muniment.detect.behaviour import Behaviour, Learned
 from muniment.detect.candidates import Candidates
 from muniment.detect.correlation import Correlation
-from muniment.detect.reading import ACTOR, ACTOR_SQL, DEVICE, device_of
+from muniment.detect.reading import ACTOR, ACTOR_SQL
 from muniment.detect.rule import Rule
 from muniment.search.columns import COLUMNS
 

@@ -10,10 +10,10 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+from muniment.detect.batch import Batch, Row
 from muniment.detect.behaviour import BehaviourCorrelator, Surroundings
 from muniment.detect.correlation import Correlation, Firing, Match, Matches
 from muniment.detect.logsources import PRODUCT
-from muniment.detect.reading import Batch, Row
 from muniment.detect.rule import Rule
 from muniment.detect.windows import Correlator
 from muniment.limits import DETECT_LATENESS_S

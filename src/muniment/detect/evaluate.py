@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 import orjson
 
 from muniment.detect.alerts import Finding
+from muniment.detect.batch import DEVICE, Batch, Row
 from muniment.detect.behaviour import Surroundings
 from muniment.detect.condition import fields_of
 from muniment.detect.correlation import Correlation, Firing
@@ -20,10 +21,10 @@ from muniment.detect.keyvalue import with_fields
 from muniment.detect.kinds import kind_of
 from muniment.detect.logsources import PRODUCT, Kind, typed_kind
 from muniment.detect.match import Event, Matcher
-from muniment.detect.reading import DEVICE, RECORD, Batch, Formats, Row, Store, Wanted, is_text, wanted
+from muniment.detect.reading import RECORD, Formats, Store, Wanted, give_records, is_text, wanted
 from muniment.detect.risk import RISK
 from muniment.detect.rule import Rule
-from muniment.detect.shapes import Shapes
+from muniment.detect.shapes import Shapes, Trial
 
 __all__ = ["ENRICHING", "Found", "Ready", "alerts_alone", "entities", "finding_of_match"]
 
@@ -96,7 +97,7 @@ class Ready:
             records = [self._document(rows[place]) for place in places]
             taxonomies = [self.formats[rows[place].format][1] for place in places]
             known = [self.kind(rows[place]) for place in places]
-            hits = self.raw.match(records, known, taxonomies, lambda n: orjson.dumps(rows[places[n]].columns))
+            hits = self.raw.match(records, known, taxonomies, lambda n: orjson.dumps(dict(rows[places[n]].columns)))
             raw: dict[int, list[int]] = defaultdict(list)
             for n, number in hits:
                 raw[number].append(places[n])
@@ -108,24 +109,38 @@ class Ready:
         found: dict[int, list[int]] = defaultdict(list)
         alone: Sequence[int] = range(len(rows))
         if isinstance(rows, Batch):
-            sure, to_try, alone = self._shapes.candidates(rows)
+            sure, trials, alone = self._shapes.candidates(rows)
             for number, places in sure.items():
                 found[number] += places
             if store is not None and self._looking:
                 looked = {place for number in self._looking & sure.keys() for place in sure[number]}
-                looked |= {place for place, (_, numbers) in to_try.items() if not self._looking.isdisjoint(numbers)}
-                rows.give_records(store, looked.union(alone))
-            for place, (decision, numbers) in to_try.items():
-                for _, number in self.typed.tried(place, Event(rows[place].document), sorted(numbers), decision.tests):
-                    found[number].append(place)
+                looked.update(place for trial in trials if trial.rule in self._looking for place in trial.places)
+                give_records(store, rows, looked.union(alone))
+            for trial in trials:
+                found[trial.rule] += self._tried(rows, trial)
         for place, number in self._one_by_one(rows, alone):
             found[number].append(place)
-        return found
+        return {number: places for number, places in found.items() if places}
+
+    def _tried(self, rows: Batch, trial: Trial) -> Iterator[int]:
+        """Where a rule matches; events that say the same in all columns it reads are decided at once."""
+        names = trial.decision.columns[trial.rule]
+        alike: dict[object, list[int]] = defaultdict(list)
+        if names is None or not rows.has_texts(names):
+            alike.update((place, [place]) for place in trial.places)
+        else:
+            columns = [rows.texts(name) for name in names]
+            for place in trial.places:
+                alike[tuple([column[place] for column in columns])].append(place)
+        for places in alike.values():
+            event = Event(rows[places[0]].document)
+            if any(self.typed.tried(places[0], event, (trial.rule,), trial.decision.tests)):
+                yield from places
 
     def _one_by_one(self, rows: Sequence[Row], places: Sequence[int]) -> list[tuple[int, int]]:
         """Rules over typed columns, tried on each of these events."""
         kinds = [typed_kind(rows[place].format, rows[place].class_name) for place in places]
-        texts = [orjson.dumps(rows[place].columns) + rows[place].record.encode() for place in places]
+        texts = [rows[place].text for place in places]
         hits = self.typed.match(texts, kinds, documents=lambda n: rows[places[n]].document)
         return [(places[n], number) for n, number in hits]
 

@@ -14,12 +14,13 @@ from typing import Protocol
 import numpy as np
 
 from muniment.detect.alerts import SOURCE, Finding
+from muniment.detect.batch import Batch
 from muniment.detect.behaviour import HOUR_US, Surroundings
 from muniment.detect.correlation import Firing
 from muniment.detect.correlators import Part
 from muniment.detect.evaluate import Found, Ready, alerts_alone, entities, finding_of_match
 from muniment.detect.history import History
-from muniment.detect.reading import Batch, Formats, Store, by_index
+from muniment.detect.reading import Formats, Store, by_index
 from muniment.detect.rule import RuleSet
 from muniment.limits import ALERT_EVIDENCE_MAX
 
@@ -89,7 +90,7 @@ class Evaluator:
         ready, self._ready = self._ready, None
         assert ready is not None
         matched: Counter[tuple[str, int]] = Counter()
-        rows = self._read(ready, start, end)
+        rows = ready.wanted.read_new(self._store, start, end, SOURCE)
         findings = self._findings(ready, rows, now_us, matched, has_exceptions=has_exceptions)
         spent_s: dict[str, float] = {}
         for matcher in (ready.typed, ready.raw):
@@ -103,11 +104,6 @@ class Evaluator:
 
     def close(self) -> None:
         self._ready = None
-
-    def _read(self, ready: Ready, start: int, end: int) -> Batch:
-        condition = "`index` >= {start:UInt64} AND `index` < {end:UInt64} AND source != {own:String}"
-        parameters = {"start": start, "end": end, "own": SOURCE}
-        return ready.wanted.read(self._store, condition, parameters, "ORDER BY `index`", is_lazy=True)
 
     def _findings(
         self, ready: Ready, rows: Batch, now_us: int, matched: Counter[tuple[str, int]], *, has_exceptions: bool

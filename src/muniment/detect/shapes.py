@@ -2,8 +2,9 @@
 
 A **shape** is the values of the few columns that say what kind of thing happened (`SHAPE`). For each shape every
 condition is reduced: it holds, it cannot hold, or something is left that depends on the other columns. The texts which
-that remainder cannot do without are looked for in all events of a batch at once (hyperscan, one pass over the column),
-so an event that no rule is about costs no Python at all, and the number of rules costs nothing.
+that remainder cannot do without are looked for in all events of a batch at once (hyperscan, one pass over each column that
+rules read; what many events say is looked through once), so an event that no rule is about costs no Python at all, and the
+number of rules costs nothing.
 """
 
 from __future__ import annotations
@@ -12,19 +13,20 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import hyperscan
 import numpy as np
 import numpy.typing as npt
+import orjson
 
-from muniment.detect.condition import All, AnyOf, Condition, No, fields_of, reduced
+from muniment.detect.condition import All, AnyOf, Condition, No, Regex, Text, fields_of, reduced
 from muniment.detect.logsources import typed_kind
 from muniment.detect.match import Event, Matcher, Test, compiled
 from muniment.detect.prefilter import literals
 from muniment.limits import DETECT_NEW_SHAPES_MAX, DETECT_SHAPES_MAX
 
-__all__ = ["SHAPE", "Columnar", "Decision", "Shapes"]
+__all__ = ["SHAPE", "Columnar", "Decision", "Shapes", "Texts", "Trial"]
 
 SHAPE: Final = (
     "source", "format", "class_name", "activity_id", "action", "outcome", "actor_type", "target_type", "src_country",
@@ -32,16 +34,25 @@ SHAPE: Final = (
 """Columns whose values few events have to themselves."""
 
 
+class Texts(NamedTuple):
+    """A column for looking through: the bytes of its texts one after another, where each begins, with the end, and which of
+    them each event has; None: its own.
+    """
+
+    whole: bytes
+    starts: npt.NDArray[np.int64]
+    which: npt.NDArray[Any] | None = None
+
+
 class Columnar(Protocol):
     """A batch of events as columns."""
 
     @property
-    def shapes(self) -> npt.NDArray[np.uint64]:
-        """A number for each event; events with the same number have the same values in `SHAPE`."""
+    def shapes(self) -> npt.NDArray[np.int64]:
+        """A number for each event; events of the batch with the same number have the same values in `SHAPE`."""
 
-    @property
-    def text(self) -> tuple[bytes, npt.NDArray[np.int64]]:
-        """The other columns as JSON, one event after another, and where each begins, with the end."""
+    def scanned(self, name: str) -> Texts | None:
+        """A column of texts; None when it was not read."""
 
     def shape_of(self, place: int) -> Mapping[str, Any]:
         """The values of `SHAPE` of one event."""
@@ -52,13 +63,22 @@ class Columnar(Protocol):
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What follows from a shape, rules by their number: `sure` match; `open` must be tried on each event; `by_text` where
-    a text was met. `tests`: what is left to try.
+    a text was met. `tests`: what is left to try, and `columns` all that each test reads; None: more than columns.
     """
 
     sure: tuple[int, ...]
     open: tuple[int, ...]
     by_text: Mapping[int, tuple[int, ...]]
     tests: Mapping[int, Test]
+    columns: Mapping[int, tuple[str, ...] | None]
+
+
+class Trial(NamedTuple):
+    """A rule to be tried by a decision's test on some events of its shape."""
+
+    decision: Decision
+    rule: int
+    places: Sequence[int]
 
 
 class Shapes:
@@ -66,8 +86,11 @@ class Shapes:
 
     def __init__(self, matcher: Matcher) -> None:
         self._matcher = matcher
-        self._decisions: dict[int, Decision] = {}
+        self._decisions: dict[tuple[Any, ...], Decision] = {}
         self._tests: dict[Condition, Test] = {}
+        self._scanned = sorted(
+            {field for rule in matcher.rules for field in fields_of(rule.condition) if _is_scanned(field)}
+        )
         texts = sorted({text for rule in matcher.rules for text in _texts(rule.condition)})
         self._number_of = {text: number for number, text in enumerate(texts)}
         self._database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK) if texts else None
@@ -78,63 +101,75 @@ class Shapes:
             )  # fmt: skip
             self._scratch = hyperscan.Scratch(self._database)
 
-    def candidates(
-        self, batch: Columnar
-    ) -> tuple[dict[int, list[int]], dict[int, tuple[Decision, set[int]]], list[int]]:
-        """By rule, the places where it matches for certain; by place, rules to try, with the decision whose `tests` say
-        how; places of events of too many new shapes.
-        """
+    def candidates(self, batch: Columnar) -> tuple[dict[int, list[int]], list[Trial], list[int]]:
+        """By rule, the places where it matches for certain; what is to be tried; places of events of too many new shapes."""
         unique, first, which = np.unique(batch.shapes, return_index=True, return_inverse=True)
         known: list[Decision | None] = []
         new = 0
-        for key, place in zip(unique.tolist(), first.tolist(), strict=True):
-            decision = self._decisions.get(key)
+        for place in first.tolist():
+            values = batch.shape_of(place)
+            decision = self._decisions.get(tuple(values.values()))
             if decision is None and new < DETECT_NEW_SHAPES_MAX:
                 new += 1
-                decision = self._learned(key, batch.shape_of(place))
+                decision = self._learned(values)
             known.append(decision)
         sure: dict[int, list[int]] = defaultdict(list)
-        to_try: dict[int, tuple[Decision, set[int]]] = {}
+        trials: list[Trial] = []
         alone: list[int] = []
         places_of = _grouped(which, len(unique))
         for number, decision in enumerate(known):
             if decision is None:
                 alone += places_of(number)
                 continue
-            if decision.sure or decision.open:
-                places = places_of(number)
-                for rule in decision.sure:
-                    sure[rule] += places
-                if decision.open:
-                    to_try.update((place, (decision, set(decision.open))) for place in places)
+            for rule in decision.sure:
+                sure[rule] += places_of(number)
+            trials += [Trial(decision, rule, places_of(number)) for rule in decision.open]
         if any(decision is not None and decision.by_text for decision in known):
+            met: dict[tuple[int, int], dict[int, None]] = defaultdict(dict)
             for place, text in self._met(batch):
                 decision = known[which[place]]
-                if decision is not None and text in decision.by_text:
-                    to_try.setdefault(place, (decision, set()))[1].update(decision.by_text[text])
-        return sure, to_try, alone
+                for rule in decision.by_text.get(text, ()) if decision is not None else ():
+                    met[int(which[place]), rule][place] = None
+            trials += [Trial(found, rule, list(at)) for (n, rule), at in met.items() if (found := known[n]) is not None]
+        return sure, trials, alone
 
     def _met(self, batch: Columnar) -> Iterator[tuple[int, int]]:
-        """(place, text) of every text that stands in an event."""
-        if self._database is None:
-            return
-        data, starts = batch.text
+        """(place, text) of every text that stands in a column of an event."""
+        found: dict[tuple[int, int], None] = {}
+        for name in self._scanned:
+            column = batch.scanned(name)
+            if column is not None and column.whole:
+                found.update(dict.fromkeys(self._met_in(column)))
+        yield from found
+
+    def _met_in(self, column: Texts) -> Iterator[tuple[int, int]]:
+        """(place, text) in one column. What lies across the end of a text is found, too, and tried in vain."""
         hits: list[tuple[int, int]] = []
 
         def hit(identity: int, _start: int, end: int, _flags: int, _context: object) -> None:
             hits.append((end, identity))
 
-        self._database.scan(data, match_event_handler=hit, scratch=self._scratch)
-        if hits:
-            ends = np.fromiter((end for end, _ in hits), np.int64, len(hits))
-            places = np.searchsorted(starts, ends - 1, side="right") - 1
-            yield from dict.fromkeys(zip(places.tolist(), (text for _, text in hits), strict=True))
+        assert self._database is not None
+        self._database.scan(column.whole, match_event_handler=hit, scratch=self._scratch)
+        if not hits:
+            return
+        ends = np.fromiter((end for end, _ in hits), np.int64, len(hits))
+        numbers = (np.searchsorted(column.starts, ends - 1, side="right") - 1).tolist()
+        if column.which is None:
+            yield from zip(numbers, (text for _, text in hits), strict=True)
+            return
+        texts_of: dict[int, set[int]] = defaultdict(set)
+        for number, (_, text) in zip(numbers, hits, strict=True):
+            texts_of[number].add(text)
+        for place in np.flatnonzero(np.isin(column.which, list(texts_of))).tolist():
+            for text in texts_of[column.which[place]]:
+                yield place, text
 
-    def _learned(self, key: int, values: Mapping[str, Any]) -> Decision:
+    def _learned(self, values: Mapping[str, Any]) -> Decision:
         if len(self._decisions) >= DETECT_SHAPES_MAX:
             self._decisions.clear()
             self._tests.clear()
-        decision = self._decisions[key] = self._decided(values)
+        decision = self._decisions[tuple(values.values())] = self._decided(values)
         return decision
 
     def _decided(self, values: Mapping[str, Any]) -> Decision:
@@ -144,6 +179,7 @@ class Shapes:
         open_: list[int] = []
         by_text: dict[int, list[int]] = defaultdict(list)
         tests: dict[int, Test] = {}
+        columns: dict[int, tuple[str, ...] | None] = {}
 
         def holds(condition: Condition) -> bool | None:
             fields = fields_of(condition)
@@ -157,13 +193,15 @@ class Shapes:
                 sure.append(number)
             elif not isinstance(left, bool):
                 tests[number] = self._compiled(left)
-                texts = literals(left, _is_scanned)
+                columns[number] = _columns_of(left)
+                texts = _plain(literals(left, _is_scanned))
                 if texts is None or not texts <= self._number_of.keys():
                     open_.append(number)
                 else:
                     for text in texts:
                         by_text[self._number_of[text]].append(number)
-        return Decision(tuple(sure), tuple(open_), {text: tuple(rules) for text, rules in by_text.items()}, tests)
+        of_texts = {text: tuple(rules) for text, rules in by_text.items()}
+        return Decision(tuple(sure), tuple(open_), of_texts, tests, columns)
 
     def _compiled(self, condition: Condition) -> Test:
         test = self._tests.get(condition)
@@ -180,8 +218,27 @@ def _grouped(which: npt.NDArray[Any], n: int) -> Callable[[int], Sequence[int]]:
 
 
 def _is_scanned(field: str | None) -> bool:
-    """Does the field stand in the text that is scanned?"""
-    return field is not None and field not in SHAPE and not field.startswith("record.")
+    """Is the field a column that is looked through? What a device is, is made of several."""
+    return field is not None and field not in SHAPE and field != "device" and not field.startswith("record.")
+
+
+def _columns_of(condition: Condition) -> tuple[str, ...] | None:
+    """All that a condition reads; None where that is more than columns."""
+    match condition:
+        case All(parts) | AnyOf(parts):
+            every = [_columns_of(part) for part in parts]
+            return None if None in every else tuple(sorted({name for each in every if each for name in each}))
+        case No(part):
+            return _columns_of(part)
+        case Text(None) | Regex(None):
+            return None
+    fields = sorted(fields_of(condition))
+    return None if any(name.startswith("record.") for name in fields) else tuple(fields)
+
+
+def _plain(texts: frozenset[bytes] | None) -> frozenset[bytes] | None:
+    """Texts as they stand in JSON, as they stand in a column."""
+    return None if texts is None else frozenset(orjson.loads(b'"' + text + b'"').encode() for text in texts)
 
 
 def _texts(condition: Condition) -> frozenset[bytes]:
@@ -192,4 +249,4 @@ def _texts(condition: Condition) -> frozenset[bytes]:
         case No(part):
             return _texts(part)
         case _:
-            return literals(condition, _is_scanned) or frozenset()
+            return _plain(literals(condition, _is_scanned)) or frozenset()

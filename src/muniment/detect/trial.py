@@ -22,10 +22,10 @@ from typing import Any, Final
 import orjson
 import yaml
 
+from muniment.detect.batch import Row
 from muniment.detect.behaviour import Surroundings
 from muniment.detect.evaluate import Ready, alerts_alone
 from muniment.detect.mistakes import YAML_FIX
-from muniment.detect.reading import Row
 from muniment.detect.rule import Loaded
 from muniment.errors import RejectedError
 from muniment.event.place import Place
@@ -165,10 +165,8 @@ def _row(event: Mapping[str, Any], index: int, at_us: int, number: int) -> Row:
         columns[event["varying"]] = f"{columns.get(event['varying'], '')}{number}"
     columns.setdefault("outcome", "success")
     actor = columns.get("actor_id") or columns.get("actor_name") or columns.get("actor_email") or ""
-    text = orjson.dumps({**columns, "actor": actor}).decode()
-    record = orjson.dumps(event.get("record", {})).decode()
-    format, class_name = str(columns.get("format", "muniment")), str(columns.get("class_name", ""))
-    return Row((index, at_us, str(columns.get("source", "trial")), format, class_name, text, record))
+    known = {"source": "trial", "format": "muniment", "class_name": "", **columns, "actor": actor}
+    return Row(index, at_us, known, orjson.dumps(event.get("record", {})).decode())
 
 
 def found_by(loaded: Loaded, trial: Trial) -> frozenset[str]:
