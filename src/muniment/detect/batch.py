@@ -162,9 +162,9 @@ class Batch(Sequence[Row]):
 
     def __init__(self, table: pa.Table) -> None:
         """`index`, `time_us` (event time, microseconds), perhaps `whole` (the record, or ''), and typed columns."""
-        if np.any(np.diff(table["index"].to_numpy().astype(np.int64)) < 0):
-            table = table.sort_by("index")
         table = table.unify_dictionaries().combine_chunks()
+        if np.any(np.diff(table["index"].to_numpy().astype(np.int64)) < 0):
+            table = table.sort_by("index").combine_chunks()
         self._table = _Table(table)
         self._rows: dict[int, Row] = {}
         self._records: dict[int, bytes] = {}
@@ -216,13 +216,13 @@ class Batch(Sequence[Row]):
 
     # --- columns --------------------------------------------------------------------------------------------------
 
-    def has_texts(self, names: Iterable[str]) -> bool:
+    def has(self, names: Iterable[str]) -> bool:
         """Were these read?"""
         known = self._table.names
         return all(part in known for name in names for part in (DEVICE_COLUMNS if name == DEVICE else (name,)))
 
-    def texts(self, name: str) -> Sequence[str]:
-        """A column of texts, or the devices; '' where an event says nothing."""
+    def values(self, name: str) -> Sequence[Any]:
+        """A column, or the devices; '' or 0 where an event says nothing. Equal texts are one object."""
         return self._table.values(name)
 
     def scanned(self, name: str) -> Texts | None:

@@ -163,13 +163,13 @@ class Part:
     def _texts(self, name: str) -> Sequence[str]:
         found = self._columns.get(name)
         if found is None:
-            texts = self._rows.texts(name)
+            texts = self._rows.values(name)
             found = self._columns[name] = [text if (text := texts[place]) != "::" else "" for place in self._places]
         return found
 
     def has_columns(self, names: Sequence[str]) -> bool:
         """Do the columns say what the rule sees in these fields? Rules over records see what those say."""
-        return self.rule.logsource.product == PRODUCT and self._rows.has_texts(names)
+        return self.rule.logsource.product == PRODUCT and self._rows.has(names)
 
     def one_by_one(self, values_of: ValuesOf, names: Sequence[str]) -> Iterator[Match]:
         """Each match by itself, for one that reads `names`."""

@@ -126,10 +126,10 @@ class Ready:
         """Where a rule matches; events that say the same in all columns it reads are decided at once."""
         names = trial.decision.columns[trial.rule]
         alike: dict[object, list[int]] = defaultdict(list)
-        if names is None or not rows.has_texts(names):
+        if names is None or not rows.has(names):
             alike.update((place, [place]) for place in trial.places)
         else:
-            columns = [rows.texts(name) for name in names]
+            columns = [rows.values(name) for name in names]
             for place in trial.places:
                 alike[tuple([column[place] for column in columns])].append(place)
         for places in alike.values():
