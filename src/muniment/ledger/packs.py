@@ -51,18 +51,10 @@ def pack_path(number: int) -> str:
 
 def write_pack(files: Folder, number: int, frames: Sequence[Frame], origin: str, root: bytes) -> None:
     """Write one full pack, durable on return. The same entries give a file with the same content hash."""
-    table = pa.table(
-        {
-            "id": pa.array([bytes.fromhex(i.replace("-", "")) for f in frames for i in f.ids], pa.binary(16)),
-            "source": pa.array([s for f in frames for s in f.sources], pa.string()).dictionary_encode(),
-            "sq": pa.array([q for f in frames for q in f.sqs], pa.int64()),
-            "received_at": pa.array([t for f in frames for t in f.received_us], pa.int64()),
-            "salt": pa.array([s for f in frames for s in f.salts], pa.binary(16)),
-            "record": pa.array([r for f in frames for r in f.records], pa.binary()),
-            "parts": _parts_array(frames),
-        },
-        schema=_SCHEMA,
-    )
+    # Frame by frame: lists become arrays under the interpreter's lock, and put together they are without it.
+    table = pa.concat_tables([_table_of(frame) for frame in frames]).combine_chunks()
+    sources = table["source"].combine_chunks().dictionary_encode()
+    table = table.set_column(1, "source", sources).cast(_SCHEMA)
     if table.num_rows != PACK_ENTRIES:
         raise VerificationError("a pack must be full", expected=PACK_ENTRIES, computed=table.num_rows)
     meta = {"origin": origin, "first": number * PACK_ENTRIES, "root": root.hex()}
@@ -124,9 +116,22 @@ def _encoded(table: Any, meta: dict[str, object], level: int) -> bytes:
     return sink.getvalue()
 
 
-def _parts_array(frames: Sequence[Frame]) -> Any:
-    flat = [part for frame in frames for parts in frame.parts for part in parts]
-    offsets = [0, *accumulate(len(parts) for frame in frames for parts in frame.parts)]
+def _table_of(frame: Frame) -> Any:
+    columns = [
+        pa.array([bytes.fromhex(each.replace("-", "")) for each in frame.ids], pa.binary(16)),
+        pa.array(frame.sources, pa.string()),
+        pa.array(frame.sqs, pa.int64()),
+        pa.array(frame.received_us, pa.int64()),
+        pa.array(frame.salts, pa.binary(16)),
+        pa.array(frame.records, pa.binary()),
+        _parts_array(frame),
+    ]
+    return pa.table(columns, names=_SCHEMA.names)
+
+
+def _parts_array(frame: Frame) -> Any:
+    flat = [part for parts in frame.parts for part in parts]
+    offsets = [0, *accumulate(len(parts) for parts in frame.parts)]
     columns = [
         pa.array([getattr(part, field.name) for part in flat], field.type)
         for field in _PART  # one list a column
