@@ -49,7 +49,8 @@ def remark_on_fields(rule: Rule, formats: Formats) -> str:
     absent = frozenset[str]().union(*lacking.values())
 
     def holds(test: Condition) -> bool | None:
-        return compiled(test)(_NOTHING) if fields_of(test) & absent else None
+        is_single = not isinstance(test, All | AnyOf | No)
+        return compiled(test)(_NOTHING) if is_single and fields_of(test) & absent else None
 
     source = f"{rule.logsource.product} {rule.logsource.category}"
     others = sorted(by_format.keys() - lacking)

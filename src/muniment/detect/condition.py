@@ -134,7 +134,10 @@ def fields_of(condition: Condition) -> set[str]:
 
 
 def reduced(condition: Condition, holds: Callable[[Condition], bool | None]) -> bool | Condition:
-    """What is left of a condition when `holds` says of some tests whether they hold, and None of others."""
+    """What is left of a condition when `holds` says of some of its parts whether they hold, and None of others."""
+    decided = holds(condition)
+    if decided is not None:
+        return decided
     match condition:
         case All(parts) | AnyOf(parts):
             decides = isinstance(condition, AnyOf)
@@ -151,5 +154,4 @@ def reduced(condition: Condition, holds: Callable[[Condition], bool | None]) -> 
         case No(part):
             inner = reduced(part, holds)
             return not inner if isinstance(inner, bool) else No(inner)
-    decided = holds(condition)
-    return condition if decided is None else decided
+    return condition

@@ -114,17 +114,17 @@ class Ready:
                 found[number] += places
             if store is not None and self._looking:
                 looked = {place for number in self._looking & sure.keys() for place in sure[number]}
-                looked.update(place for trial in trials if trial.rule in self._looking for place in trial.places)
+                looked.update(place for trial in trials if trial.left.rule in self._looking for place in trial.places)
                 give_records(store, rows, looked.union(alone))
             for trial in trials:
-                found[trial.rule] += self._tried(rows, trial)
+                found[trial.left.rule] += self._tried(rows, trial)
         for place, number in self._one_by_one(rows, alone):
             found[number].append(place)
         return {number: places for number, places in found.items() if places}
 
     def _tried(self, rows: Batch, trial: Trial) -> Iterator[int]:
         """Where a rule matches; events that say the same in all columns it reads are decided at once."""
-        names = trial.decision.columns[trial.rule]
+        left, names = trial.left, trial.left.columns
         alike: dict[object, list[int]] = defaultdict(list)
         if names is None or not rows.has(names):
             alike.update((place, [place]) for place in trial.places)
@@ -134,7 +134,7 @@ class Ready:
                 alike[tuple([column[place] for column in columns])].append(place)
         for places in alike.values():
             event = Event(rows[places[0]].document)
-            if any(self.typed.tried(places[0], event, (trial.rule,), trial.decision.tests)):
+            if any(self.typed.tried(places[0], event, (left.rule,), {left.rule: left.test})):
                 yield from places
 
     def _one_by_one(self, rows: Sequence[Row], places: Sequence[int]) -> list[tuple[int, int]]:

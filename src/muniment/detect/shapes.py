@@ -1,8 +1,8 @@
 """Rules over typed columns, decided for whole batches: what most events share is decided once for all that share it.
 
 A **shape** is the values of the few columns that say what kind of thing happened (`SHAPE`). For each shape every
-condition is reduced: it holds, it cannot hold, or something is left that depends on the other columns. The texts which
-that remainder cannot do without are looked for in all events of a batch at once (hyperscan, one pass over each column that
+condition is reduced: it holds, it cannot hold, or something is left that depends on the other columns. What is left follows
+from how the parts about the shape turned out, so most shapes have a decision that is there already. The texts which that remainder cannot do without are looked for in all events of a batch at once (hyperscan, one pass over each column that
 rules read; what many events say is looked through once), so an event that no rule is about costs no Python at all, and the
 number of rules costs nothing.
 """
@@ -24,14 +24,18 @@ from muniment.detect.condition import All, AnyOf, Condition, No, Regex, Text, fi
 from muniment.detect.logsources import typed_kind
 from muniment.detect.match import Event, Matcher, Test, compiled
 from muniment.detect.prefilter import literals
+from muniment.detect.rule import Rule
 from muniment.limits import DETECT_NEW_SHAPES_MAX, DETECT_SHAPES_MAX
 
-__all__ = ["SHAPE", "Columnar", "Decision", "Shapes", "Texts", "Trial"]
+__all__ = ["SHAPE", "Columnar", "Shapes", "Texts", "Trial"]
 
 SHAPE: Final = (
     "source", "format", "class_name", "activity_id", "action", "outcome", "actor_type", "target_type", "src_country",
 )  # fmt: skip
 """Columns whose values few events have to themselves."""
+
+_TOLD_MAX: Final = 1_024
+"""So many outcomes of its parts are remembered of one rule."""
 
 
 class Texts(NamedTuple):
@@ -60,24 +64,33 @@ class Columnar(Protocol):
     def __len__(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class Left:
+    """What is left of a rule's condition for some shapes. `test` decides it, by what `columns` say; None: by more than columns.
+    `texts`: it can hold only where one of these was met; None: it is to be tried on each event.
+    """
+
+    rule: int
+    test: Test
+    columns: tuple[str, ...] | None
+    texts: frozenset[int] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Decision:
-    """What follows from a shape, rules by their number: `sure` match; `open` must be tried on each event; `by_text` where
-    a text was met. `tests`: what is left to try, and `columns` all that each test reads; None: more than columns.
+    """What follows from a shape: rules that match, by their number; what must be tried on each event; and what where a text
+    was met.
     """
 
     sure: tuple[int, ...]
-    open: tuple[int, ...]
-    by_text: Mapping[int, tuple[int, ...]]
-    tests: Mapping[int, Test]
-    columns: Mapping[int, tuple[str, ...] | None]
+    open: tuple[Left, ...]
+    by_text: Mapping[int, tuple[Left, ...]]
 
 
 class Trial(NamedTuple):
-    """A rule to be tried by a decision's test on some events of its shape."""
+    """What is left of a rule, to be tried on some events."""
 
-    decision: Decision
-    rule: int
+    left: Left
     places: Sequence[int]
 
 
@@ -85,9 +98,8 @@ class Shapes:
     """The rules of a matcher, run over columnar batches. Not thread-safe."""
 
     def __init__(self, matcher: Matcher) -> None:
-        self._matcher = matcher
         self._decisions: dict[tuple[Any, ...], Decision] = {}
-        self._tests: dict[Condition, Test] = {}
+        self._made: dict[tuple[Left | bool, ...], Decision] = {}
         self._scanned = sorted(
             {field for rule in matcher.rules for field in fields_of(rule.condition) if _is_scanned(field)}
         )
@@ -100,11 +112,14 @@ class Shapes:
                 flags=[hyperscan.HS_FLAG_CASELESS] * len(texts),
             )  # fmt: skip
             self._scratch = hyperscan.Scratch(self._database)
+        self._rules = [_Rule(number, rule, self._number_of) for number, rule in enumerate(matcher.rules)]
+        self._logsources = list({rule.logsource: None for rule in matcher.rules})
 
     def candidates(self, batch: Columnar) -> tuple[dict[int, list[int]], list[Trial], list[int]]:
         """By rule, the places where it matches for certain; what is to be tried; places of events of too many new shapes."""
-        unique, first, which = np.unique(batch.shapes, return_index=True, return_inverse=True)
-        known: list[Decision | None] = []
+        _, first, shape_of = np.unique(batch.shapes, return_index=True, return_inverse=True)
+        numbers: dict[Decision | None, int] = {}
+        of_shape: list[int] = []
         new = 0
         for place in first.tolist():
             values = batch.shape_of(place)
@@ -112,25 +127,27 @@ class Shapes:
             if decision is None and new < DETECT_NEW_SHAPES_MAX:
                 new += 1
                 decision = self._learned(values)
-            known.append(decision)
+            of_shape.append(numbers.setdefault(decision, len(numbers)))
+        known, which = list(numbers), np.array(of_shape, np.int64)[shape_of]
         sure: dict[int, list[int]] = defaultdict(list)
         trials: list[Trial] = []
         alone: list[int] = []
-        places_of = _grouped(which, len(unique))
+        places_of = _grouped(which, len(known))
         for number, decision in enumerate(known):
             if decision is None:
                 alone += places_of(number)
-                continue
-            for rule in decision.sure:
-                sure[rule] += places_of(number)
-            trials += [Trial(decision, rule, places_of(number)) for rule in decision.open]
+            elif decision.sure or decision.open:
+                places = places_of(number)
+                for rule in decision.sure:
+                    sure[rule] += places
+                trials += [Trial(left, places) for left in decision.open]
         if any(decision is not None and decision.by_text for decision in known):
-            met: dict[tuple[int, int], dict[int, None]] = defaultdict(dict)
+            met: dict[Left, dict[int, None]] = defaultdict(dict)
             for place, text in self._met(batch):
                 decision = known[which[place]]
-                for rule in decision.by_text.get(text, ()) if decision is not None else ():
-                    met[int(which[place]), rule][place] = None
-            trials += [Trial(found, rule, list(at)) for (n, rule), at in met.items() if (found := known[n]) is not None]
+                for left in decision.by_text.get(text, ()) if decision is not None else ():
+                    met[left][place] = None
+            trials += [Trial(left, list(at)) for left, at in met.items()]
         return sure, trials, alone
 
     def _met(self, batch: Columnar) -> Iterator[tuple[int, int]]:
@@ -168,46 +185,75 @@ class Shapes:
     def _learned(self, values: Mapping[str, Any]) -> Decision:
         if len(self._decisions) >= DETECT_SHAPES_MAX:
             self._decisions.clear()
-            self._tests.clear()
-        decision = self._decisions[tuple(values.values())] = self._decided(values)
-        return decision
-
-    def _decided(self, values: Mapping[str, Any]) -> Decision:
+            self._made.clear()
         event = Event(values)
         kind = typed_kind(str(values["format"]), str(values["class_name"]))
-        sure: list[int] = []
-        open_: list[int] = []
-        by_text: dict[int, list[int]] = defaultdict(list)
-        tests: dict[int, Test] = {}
-        columns: dict[int, tuple[str, ...] | None] = {}
+        about = {logsource for logsource in self._logsources if kind.has(logsource)}
+        left = tuple([rule.left(event) if rule.logsource in about else False for rule in self._rules])
+        decision = self._made.get(left)
+        if decision is None:
+            decision = self._made[left] = _decided(left)
+        self._decisions[tuple(values.values())] = decision
+        return decision
 
-        def holds(condition: Condition) -> bool | None:
-            fields = fields_of(condition)
-            if not fields or not fields.issubset(SHAPE):
-                return None
-            return self._compiled(condition)(event)
 
-        for number, rule in enumerate(self._matcher.rules):
-            left = reduced(rule.condition, holds) if kind.has(rule.logsource) else False
-            if left is True:
-                sure.append(number)
-            elif not isinstance(left, bool):
-                tests[number] = self._compiled(left)
-                columns[number] = _columns_of(left)
-                texts = _plain(literals(left, _is_scanned))
-                if texts is None or not texts <= self._number_of.keys():
-                    open_.append(number)
-                else:
-                    for text in texts:
-                        by_text[self._number_of[text]].append(number)
-        of_texts = {text: tuple(rules) for text, rules in by_text.items()}
-        return Decision(tuple(sure), tuple(open_), of_texts, tests, columns)
+class _Rule:
+    """A rule's condition, and what is left of it, remembered by how its parts about the shape turned out."""
 
-    def _compiled(self, condition: Condition) -> Test:
-        test = self._tests.get(condition)
-        if test is None:
-            test = self._tests[condition] = compiled(condition)
-        return test
+    def __init__(self, number: int, rule: Rule, number_of: Mapping[bytes, int]) -> None:
+        self.logsource = rule.logsource
+        self._number = number
+        self._condition = rule.condition
+        self._number_of = number_of
+        self._parts = list(dict.fromkeys(_parts_about_shape(rule.condition)))
+        self._tests = [compiled(part) for part in self._parts]
+        self._known: dict[tuple[bool, ...], Left | bool] = {}
+
+    def left(self, event: Event) -> Left | bool:
+        """For an event of which no more than the shape is known; True: it matches, False: it cannot."""
+        told = tuple([test(event) for test in self._tests])
+        found = self._known.get(told)
+        if found is None:
+            if len(self._known) >= _TOLD_MAX:
+                self._known.clear()
+            found = self._known[told] = self._made(dict(zip(self._parts, told, strict=True)))
+        return found
+
+    def _made(self, told: Mapping[Condition, bool]) -> Left | bool:
+        left = reduced(self._condition, told.get)
+        if isinstance(left, bool):
+            return left
+        texts = _plain(literals(left, _is_scanned))
+        is_open = texts is None or not texts <= self._number_of.keys()
+        numbers = None if texts is None or is_open else frozenset(self._number_of[text] for text in texts)
+        return Left(self._number, compiled(left), _columns_of(left), numbers)
+
+
+def _decided(left: Sequence[Left | bool]) -> Decision:
+    by_text: dict[int, list[Left]] = defaultdict(list)
+    some = [each for each in left if isinstance(each, Left)]
+    for each in some:
+        for text in each.texts or ():
+            by_text[text].append(each)
+    return Decision(
+        tuple(number for number, each in enumerate(left) if each is True),
+        tuple(each for each in some if each.texts is None),
+        {text: tuple(those) for text, those in by_text.items()},
+    )
+
+
+def _parts_about_shape(condition: Condition) -> Iterator[Condition]:
+    """The largest parts of a condition that read nothing but the shape."""
+    names = _columns_of(condition)
+    if names and frozenset(SHAPE).issuperset(names):
+        yield condition
+        return
+    match condition:
+        case All(parts) | AnyOf(parts):
+            for part in parts:
+                yield from _parts_about_shape(part)
+        case No(part):
+            yield from _parts_about_shape(part)
 
 
 def _grouped(which: npt.NDArray[Any], n: int) -> Callable[[int], Sequence[int]]:
