@@ -51,7 +51,7 @@ def probe(server: RunningServer, key: str, until: float, took: list[float]) -> N
         while not server.get("/api/v1/alerts", entity=actor, limit=1)["alerts"]:
             if time.monotonic() - began > 60:
                 break
-            time.sleep(0.05)
+            time.sleep(0.1)
         took.append(time.monotonic() - began)
         time.sleep(0.5)
 
