@@ -199,8 +199,8 @@ def crowdsec_lines(folder: Path, reader: Reader) -> Table:
 def crowdsec_alerts(folder: Path, reader: Reader) -> Table:
     import orjson
 
+    from muniment.detect.batch import Row as DetectRow
     from muniment.detect.evaluate import Ready, alerts_alone
-    from muniment.detect.reading import Row as DetectRow
     from muniment.detect.rules import load_rules
 
     table = Table("CrowdSec scenario cases: an alert with the same source address")
@@ -219,19 +219,7 @@ def crowdsec_alerts(folder: Path, reader: Reader) -> Table:
             actor = row["actor_id"] or row["actor_name"] or row["actor_email"]
             shown = {name: value for name, value in row.items() if name != "time"}
             shown |= {"actor": actor, "format": entry, "source": "truth"}
-            fed.append(
-                DetectRow(
-                    (
-                        index,
-                        int(moment.timestamp() * 1e6),
-                        "truth",
-                        entry,
-                        str(row["class_name"]),
-                        orjson.dumps(shown).decode(),
-                        "{}",
-                    )
-                )
-            )
+            fed.append(DetectRow(index, int(moment.timestamp() * 1e6), orjson.loads(orjson.dumps(shown)), "{}"))
         found: set[str] = set()
         for each in sorted(fed, key=lambda one: one.time_us):
             for _, rule in ready.matches([each]):

@@ -17,8 +17,8 @@ from typing import Any
 
 import yaml
 
+from muniment.detect.batch import Row
 from muniment.detect.evaluate import Ready, alerts_alone
-from muniment.detect.reading import Row
 from muniment.detect.rules import load_rules
 
 _START_US = 1_795_000_000_000_000
@@ -84,7 +84,7 @@ def rows_of(test: dict[str, Any]) -> list[Row]:
         for at in times
     )
     return [
-        Row((index, at, "s", "muniment", "", json.dumps({"action": name, _BY: value, "outcome": "success"}), ""))
+        Row(index, at, {"source": "s", "format": "muniment", "action": name, _BY: value, "outcome": "success"})
         for index, (at, name, value) in enumerate(signals)
     ]
 
