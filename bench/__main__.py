@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from bench.corpus import RARE_WORD, START_NS, Corpus, batches
@@ -141,9 +142,9 @@ def queries(events: int, with_peers: bool) -> None:
         for name, (_, ask) in asked.items():
             note(
                 f"{name}, p50 warm at {events:,}",
-                f"{_p50(lambda ask=ask: ask(running)) * 1000:.1f} ms",
+                f"{_p50(partial(ask, running)) * 1000:.1f} ms",
                 f"<= {goals[name]} ms",
-            )  # type: ignore[misc]
+            )
         size = running.get("/api/v1/status")["ledger"]["size"]
         took = []
         for _ in range(300):
@@ -199,8 +200,8 @@ def _ask_peer(
     for name, (values, _) in asked.items():
         note(
             f"{peer.name}: {name}",
-            f"{_p50(lambda name=name, values=values: peer.query(name, values), 5) * 1000:.1f} ms",
-        )  # type: ignore[misc]
+            f"{_p50(partial(peer.query, name, values), 5) * 1000:.1f} ms",
+        )
     note(f"{peer.name}: bytes an event", f"{peer.n_bytes() / corpus.size:.0f}")
 
 

@@ -1,6 +1,6 @@
 """The search store alone: insert cost, bytes, memory, and the six queries of the issue on N believable events.
 
-    python bench/search_bench.py [--events 1000000] [--store /some/folder]
+    python -m bench.search_bench [--events 1000000] [--store /some/folder]
 
 Prints p50 (warm) beside the goals. The events go in through the projector's own path (landing, mapping, indexes), in
 blocks of 20,000; nothing is prepared outside it.
@@ -12,16 +12,12 @@ import argparse
 import resource
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
-
-from corpus import RARE_WORD, START_NS, Corpus, batches
+from bench.corpus import RARE_WORD, START_NS, Corpus, batches
 from muniment.search.blocks import Block
 from muniment.search.engine import open_engine
 from muniment.search.mappings import mapping_set

@@ -40,7 +40,7 @@ def sigma_of(detection: dict[str, Any]) -> str:
         })  # fmt: skip
         if step.get("MinMatchCount", 1) > 1:
             names[step["ID"]] = f"many{number}"
-            counted = {"condition": {"gte": step["MinMatchCount"]}}
+            counted: dict[str, Any] = {"condition": {"gte": step["MinMatchCount"]}}
             documents.append(_correlation(f"many{number}", "event_count", [name], minutes, **counted))
     absent = {step["ID"] for step in steps if step.get("Absence")}
     kind = "temporal" if "Group" in detection else "temporal_ordered"
