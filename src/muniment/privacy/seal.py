@@ -30,6 +30,7 @@ from muniment.privacy.addresses import addresses
 from muniment.privacy.places import Reader, Spans, has_twins, spans
 from muniment.privacy.plain import Groups, PlainSealer
 from muniment.privacy.plan import PersonalText, SealPlan, Step
+from muniment.spelling import spellings
 
 __all__ = ["Groups", "Sealer", "parse_part", "seal_places", "unseal"]
 
@@ -100,8 +101,9 @@ class Sealer:
             at_place[place].append((order, place, -1 if f.subject is None else places[f.subject]))
         self._fields = dict(at_place)
         # A place that is wanted whole and below: when it holds an object, the places below say what is personal in it.
-        inner = {path[:end] for path in places for end in range(1, len(path))}
-        self._outer = {n for path, n in places.items() if path in inner}
+        forms = {path: _form(path, self._reader.letters_of) for path in places}
+        inner = {form[:end] for form in forms.values() for end in range(1, len(form))}
+        self._outer = {n for path, n in places.items() if forms[path] in inner}
         self._plain = PlainSealer(plan)
         self._names = frozenset(name.encode() for path in self._paths for step in path for name in _keys(step))
         self._texts = [
@@ -240,7 +242,15 @@ def _number(text: PersonalText, group: int | str) -> int:
 
 
 def _keys(step: Step) -> tuple[str, ...]:
-    return (step,) if isinstance(step, str) else (step[0],) if isinstance(step, tuple) else ()
+    if isinstance(step, tuple):
+        return spellings(step[0]) if len(step) == 1 else (step[0],)
+    return (step,) if isinstance(step, str) else ()
+
+
+def _form(path: Sequence[Step], letters_of: Mapping[str, str]) -> tuple[Step, ...]:
+    """A path with the letters of each key that is a spelling of a name, so that equal places are equal."""
+    keys = [step[0] if isinstance(step, tuple) and len(step) == 1 else step for step in path]
+    return tuple([letters_of.get(key, key) if isinstance(key, str) else key for key in keys])
 
 
 def seal_places(record: bytes, paths: Sequence[tuple[Step, ...]], owner: str) -> tuple[bytes, Groups]:
