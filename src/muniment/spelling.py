@@ -76,4 +76,5 @@ def _styles(words: list[str]) -> Iterable[str]:
     yield "-".join(upper)
     yield " ".join(upper)
     yield " ".join(words)
-    yield " ".join([plain[0], *words[1:]])
+    for each in (short, plain):
+        yield " ".join([each[0], *words[1:]])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -100,12 +100,16 @@ class _Places:
             return place.named.setdefault(name, _Place())
         return place.picks.setdefault(step, _Place())
 
-    def below_key(self, place: _Place, key: str) -> Iterator[_Place]:
-        """The places of what stands below a key."""
-        if (below := place.keys.get(key)) is not None:
-            yield below
-        if place.named and (below := place.named.get(self.letters_of.get(key, ""))) is not None:
-            yield below
+    def below_key(self, places: Sequence[_Place], key: str) -> list[_Place]:
+        """The places of what stands below a key of an object at these places."""
+        name = self.letters_of.get(key)
+        found = []
+        for place in places:
+            if (below := place.keys.get(key)) is not None:
+                found.append(below)
+            if name is not None and (below := place.named.get(name)) is not None:
+                found.append(below)
+        return found
 
 
 class Reader:
@@ -138,7 +142,7 @@ class Reader:
         """All that is wanted below an object that stands at these places."""
         below_key = self._places.below_key
         for key, value in _OBJECT.decode(text).items():
-            below = [inner for place in places for inner in below_key(place, key)]
+            below = below_key(places, key)
             if below:
                 self._take(bytes(value), below, found)
 
@@ -188,7 +192,9 @@ class Spans:
         """By the number of the path, where there are any. A `key=value` step takes every element."""
         found: dict[int, list[tuple[int, int]]] = {}
         at: list[str | int] = []  # the path of the value that comes next
-        opened: list[tuple[int, list[_Place]]] = []  # where, and at which places, the objects and arrays around it stand
+        opened: list[
+            tuple[int, list[_Place]]
+        ] = []  # where, and at which places, the objects and arrays around it stand
         is_key = False
 
         def ended(start: int, end: int, places: list[_Place]) -> None:
@@ -226,7 +232,7 @@ class Spans:
             return [self._places.root]
         around, step = opened[-1][1], at[-1]
         if isinstance(step, str):
-            return [below for place in around for below in self._places.below_key(place, step)]
+            return self._places.below_key(around, step)
         return [
             below
             for place in around

@@ -13,6 +13,7 @@ Stops at: other spellings of a person than the value itself (a nickname, another
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import re
 from collections import defaultdict
@@ -30,7 +31,7 @@ from muniment.privacy.addresses import addresses
 from muniment.privacy.places import Reader, Spans, has_twins, spans
 from muniment.privacy.plain import Groups, PlainSealer
 from muniment.privacy.plan import PersonalText, SealPlan, Step
-from muniment.spelling import spellings
+from muniment.spelling import letters, spellings
 
 __all__ = ["Groups", "Sealer", "parse_part", "seal_places", "unseal"]
 
@@ -101,9 +102,9 @@ class Sealer:
             at_place[place].append((order, place, -1 if f.subject is None else places[f.subject]))
         self._fields = dict(at_place)
         # A place that is wanted whole and below: when it holds an object, the places below say what is personal in it.
-        forms = {path: _form(path, self._reader.letters_of) for path in places}
-        inner = {form[:end] for form in forms.values() for end in range(1, len(form))}
-        self._outer = {n for path, n in places.items() if forms[path] in inner}
+        above = {path[:end] for path in places for end in range(1, len(path))}
+        inner = {form for path in above for form in _forms(path, self._reader.letters_of)}
+        self._outer = {n for path, n in places.items() if next(_forms(path, {})) in inner}
         self._plain = PlainSealer(plan)
         self._names = frozenset(name.encode() for path in self._paths for step in path for name in _keys(step))
         self._texts = [
@@ -247,10 +248,19 @@ def _keys(step: Step) -> tuple[str, ...]:
     return (step,) if isinstance(step, str) else ()
 
 
-def _form(path: Sequence[Step], letters_of: Mapping[str, str]) -> tuple[Step, ...]:
-    """A path with the letters of each key that is a spelling of a name, so that equal places are equal."""
-    keys = [step[0] if isinstance(step, tuple) and len(step) == 1 else step for step in path]
-    return tuple([letters_of.get(key, key) if isinstance(key, str) else key for key in keys])
+def _forms(path: Sequence[Step], letters_of: Mapping[str, str]) -> Iterator[tuple[Step, ...]]:
+    """The places that a path goes through: also plain keys that are the commonest spellings of its names, and the other way round.
+
+    Rarer spellings that an entry seals whole stay so: that a name in general is looked into says nothing of them.
+    """
+    return itertools.product(*(_same(step, letters_of) for step in path))
+
+
+def _same(step: Step, letters_of: Mapping[str, str]) -> tuple[Step, ...]:
+    if isinstance(step, tuple) and len(step) == 1:
+        return ((letters(step[0]),), *spellings(step[0])[:2])
+    name = letters_of.get(step) if isinstance(step, str) else None
+    return (step,) if name is None else (step, (name,))
 
 
 def seal_places(record: bytes, paths: Sequence[tuple[Step, ...]], owner: str) -> tuple[bytes, Groups]:

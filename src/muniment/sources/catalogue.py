@@ -328,7 +328,9 @@ class _Reader:
         for item in [given.get(key, [])] if isinstance(given.get(key), str) else given.get(key, []):
             value = self._value(item, given.lines[key])
             if not isinstance(value, Path) or any(step.pick is not None or step.is_name for step in value.segments):
-                raise self.error(f"{key} are paths of plain keys without elements of arrays, got {item!r}", given.lines[key])
+                raise self.error(
+                    f"{key} are paths of plain keys without elements of arrays, got {item!r}", given.lines[key]
+                )
             found.append(tuple(segment.key for segment in value.segments))
         return tuple(found)
 

@@ -88,9 +88,10 @@ def without_covered(rows: Iterable[dict[str, str]], named: Sequence[Mapping[str,
 
 @lru_cache(maxsize=16_384)
 def _above(place: str) -> tuple[str, ...]:
-    """The objects around a place."""
+    """The objects around a place; of names also the plain keys that they are written by."""
     path = parse_path(place)
-    return tuple(_written(path[:end]) for end in range(1, len(path)))
+    plain = tuple(Segment(segment.key, segment.pick) for segment in path)
+    return tuple({_written(each[:end]): None for each in (path, plain) for end in range(1, len(path))})
 
 
 def _captures(value: Value, rules: Rules) -> Iterator[Capture]:

@@ -235,17 +235,16 @@ class Below:
     value: Value
 
     def sql(self, scope: Scope) -> str:
-        each = [found for path in self.paths if (found := scope.spelled(path))]
+        each = [paths for path in self.paths if (paths := scope.spelled(path))]
         text = self.value.sql(scope) if each else EMPTY
         if text == EMPTY:
             return EMPTY
-        tree = TypeTree(each, root="b")
         first = scope.part(
             f"if(startsWith({text}, '['), arrayElement(JSONExtract({text}, 'Array(String)'), 1), {text})"
         )
         fits = quote(_FITTING["plain"])
-        tuple_sql = scope.part(f"JSONExtract({first}, {quote(tree.tuple_type)})")
-        tree = TypeTree(each, root=tuple_sql)
+        # Named as a column, and not the variable of a lambda: what is read from it is written once then (8 us a record).
+        tree = TypeTree(each, root=scope.part(f"JSONExtract({first}, {quote(TypeTree(each).tuple_type)})"))
         found = _first_fitting([first_filled([tree.sql(path) for path in some]) for some in each], fits, scope.part)
         return scope.part(found)
 
