@@ -84,6 +84,21 @@ def test_a_mapping_has_the_spellings_that_are_there(demo: Entry) -> None:
     assert mapping.tuple_type == "Tuple(`UserID` String, `source-ip` String)"
 
 
+def test_a_record_of_all_spellings_makes_no_endless_mapping(catalogue: Catalogue) -> None:
+    narrowing = Narrowing(catalogue["json"])
+    paths = [each.segments for each in walk_all(catalogue["json"])]
+    every = {key: "x" for path in paths for segment in path for key in segment.keys}
+    assert len(every) > 5_000
+    mapping = narrowing.mapping(pa.array([json.dumps(every).encode()], pa.binary()))
+    assert len(mapping.select_sql("r")) < 1_000_000
+
+
+def walk_all(entry: Entry) -> list[Read]:
+    """Every path that the entry's lets and fields read."""
+    values = (*entry.mapping.let.values(), *entry.mapping.fields.values())
+    return [each for value in values for each in walk(value) if isinstance(each, Read)]
+
+
 def test_a_key_with_an_escape_is_found_in_an_unusual_spelling(demo: Entry, client: Any) -> None:
     record = rb'{"U\u0073er-ID":"7"}'
     mapping = Narrowing(demo).mapping(pa.array([record], pa.binary()))

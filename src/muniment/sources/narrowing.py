@@ -57,6 +57,7 @@ class Narrowing:
         segments = {segment for path in paths for segment in path} | {*entry.mapping.unwrap}
         self._named = frozenset(segment.key for segment in segments if is_plain(segment.key))
         self._keys = tuple(sorted({key for segment in segments for key in segment.keys if is_plain(key)}))
+        self._common = frozenset(key for segment in segments for key in segment.keys[:2])
         self._uncertain = (*_UNCERTAIN, *_arrays_for_objects(paths))
         # Two plain texts a key, as in `"user"` and `\"user\"`: the engine finds them three times as fast as one pattern for both.
         texts = [f'"{re.escape(key)}{end}' for key in self._keys for end in ('"', r"\\")]
@@ -81,6 +82,10 @@ class Narrowing:
         keys = self._keys_of(found)
         if any(number < _ESCAPED_ONES for number in found):
             keys |= self._keys_of(self._finder.found(_without_escapes(records)))
+        if len(keys) > len(
+            self._named
+        ):  # some record lists spellings: combinations of them would be too much for any engine
+            keys &= self._named | self._common
         if has_array(records) or any(number < uncertain for number in found):
             keys |= self._named
         with self._lock:
