@@ -19,7 +19,7 @@ from muniment.search.projector import Projector
 from muniment.search.replica import Replica
 from muniment.search.schema import Unmapped, create_landing, migrate
 from muniment.sources.catalogue import AUTO, Catalogue, load
-from muniment.sources.compiler import compile_entry
+from muniment.sources.narrowing import whole_mapping
 from muniment.sources.testing import map_records
 
 RECEIVED = "2026-11-23T12:00:00Z"
@@ -175,7 +175,7 @@ def test_the_mapping_not_used_for_longest_loses_its_view(engine: Engine, monkeyp
 
 def test_every_whole_mapping_is_read_by_text_and_by_view(replica: Replica, catalogue: Catalogue) -> None:
     """The longest there are: records in which a plain letter is written as an escape may have any key."""
-    longest = sorted(catalogue, key=lambda name: len(compile_entry(catalogue[name]).select_sql("r")))[-3:]
+    longest = sorted(catalogue, key=lambda name: len(whole_mapping(catalogue[name], []).select_sql("r")))[-3:]
     assert "json" in longest
     for number, name in enumerate(longest * 3):
         rows = _write(replica, 100 * number, [(name, rb'{"us\u0065r":"anna","action":"login"}')])

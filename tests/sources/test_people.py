@@ -9,6 +9,7 @@ import pytest
 from muniment.privacy.plan import SealPlan
 from muniment.privacy.seal import Sealer
 from muniment.sources.catalogue import Case, Rules, load
+from muniment.sources.paths import Segment
 from muniment.sources.people import captured_people, without_covered
 from muniment.sources.values import parse_value
 
@@ -59,7 +60,7 @@ def test_each_case_gives_its_groups_in_their_own_places() -> None:
 
 
 def test_an_address_is_personal_at_its_place_and_below_the_keys_that_are_read_through() -> None:
-    rows = captured_people(_rules({"src_ip": ["client.ip", "host"]}, unwrap=("data",)))
+    rows = captured_people(_rules({"src_ip": ["client.ip", "host"]}, unwrap=(Segment("data"),)))
     assert rows == ({"path": "client.ip", "kind": "ip"}, {"path": "data.client.ip", "kind": "ip"})
 
 

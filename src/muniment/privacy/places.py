@@ -16,6 +16,7 @@ import msgspec
 
 from muniment.errors import RejectedError
 from muniment.privacy.plan import Step
+from muniment.spelling import letters, spellings
 
 __all__ = ["Reader", "Spans", "has_twins", "is_object", "spans"]
 
@@ -63,19 +64,62 @@ def _refuse_twins(pairs: list[tuple[str, Any]]) -> None:
         raise _TwinsError
 
 
+class _Place:
+    """What is wanted of a value: itself (the numbers of its paths), and what is below it by key and in elements.
+
+    `named`: below keys that are said by their words, by the letters of those.
+    """
+
+    __slots__ = ("keys", "named", "numbers", "picks")
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.keys: dict[str, _Place] = {}
+        self.named: dict[str, _Place] = {}
+        self.picks: dict[int | tuple[str, ...], _Place] = {}
+
+
+class _Places:
+    """All wanted places, from the record down. `letters_of`: those of each key that is a spelling of some name."""
+
+    def __init__(self, paths: Sequence[tuple[Step, ...]]) -> None:
+        self.root = _Place()
+        self.letters_of: dict[str, str] = {}
+        for number, path in enumerate(paths):
+            place = self.root
+            for step in path:
+                place = self._below(place, step)
+            place.numbers.append(number)
+
+    def _below(self, place: _Place, step: Step) -> _Place:
+        if isinstance(step, str):
+            return place.keys.setdefault(step, _Place())
+        if isinstance(step, tuple) and len(step) == 1:
+            name = letters(step[0])
+            self.letters_of |= dict.fromkeys(spellings(step[0]), name)
+            return place.named.setdefault(name, _Place())
+        return place.picks.setdefault(step, _Place())
+
+    def below_key(self, places: Sequence[_Place], key: str) -> list[_Place]:
+        """The places of what stands below a key of an object at these places."""
+        name = self.letters_of.get(key)
+        found = []
+        for place in places:
+            if (below := place.keys.get(key)) is not None:
+                found.append(below)
+            if name is not None and (below := place.named.get(name)) is not None:
+                found.append(below)
+        return found
+
+
 class Reader:
     """Reads the raw JSON text at each of `paths`; compiled once per plan. What it costs follows from what a record has, not from
     how many places there are: every object and array that holds a place is decoded once.
     """
 
     def __init__(self, paths: Sequence[tuple[Step, ...]]) -> None:
-        self._root = _Place()
-        for number, path in enumerate(paths):
-            place = self._root
-            for step in path:
-                steps = place.keys if isinstance(step, str) else place.picks
-                place = steps.setdefault(step, _Place())
-            place.numbers.append(number)
+        self._places = _Places(paths)
+        self.letters_of = self._places.letters_of
 
     def read(self, record: bytes) -> dict[int, list[bytes]]:
         """By the number of the path, the raw values found, where there are any; a null counts as not found.
@@ -87,50 +131,39 @@ class Reader:
         try:
             if not record.isascii():
                 record.decode()
-            _fetch(record, self._root, found)
+            self._fetch(record, (self._places.root,), found)
         except msgspec.ValidationError:  # valid JSON, and no object
             raise RejectedError("not a JSON object") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RejectedError(f"not a JSON object: {error}") from None
         return found
 
+    def _fetch(self, text: bytes, places: Sequence[_Place], found: dict[int, list[bytes]]) -> None:
+        """All that is wanted below an object that stands at these places."""
+        below_key = self._places.below_key
+        for key, value in _OBJECT.decode(text).items():
+            below = below_key(places, key)
+            if below:
+                self._take(bytes(value), below, found)
 
-class _Place:
-    """What is wanted of a value: itself (the numbers of its paths), and what is below it by key and in elements."""
-
-    __slots__ = ("keys", "numbers", "picks")
-
-    def __init__(self) -> None:
-        self.numbers: list[int] = []
-        self.keys: dict[Step, _Place] = {}
-        self.picks: dict[Step, _Place] = {}
-
-
-def _fetch(text: bytes, place: _Place, found: dict[int, list[bytes]]) -> None:
-    """All that is wanted below an object."""
-    keys = place.keys
-    for key, value in _OBJECT.decode(text).items():
-        below = keys.get(key)
-        if below is not None:
-            _take(bytes(value), below, found)
-
-
-def _take(raw: bytes, place: _Place, found: dict[int, list[bytes]]) -> None:
-    """The value, where it is wanted, and what is wanted below it."""
-    if raw == b"null":
-        return
-    for number in place.numbers:
-        found.setdefault(number, []).append(raw)
-    if place.keys and raw[0] == 0x7B:
-        _fetch(raw, place, found)
-    if place.picks and raw[0] == 0x5B:
-        elements = [bytes(element) for element in _ARRAY.decode(raw)]
-        for step, below in place.picks.items():
-            for element in _picked(elements, step):
-                _take(element, below, found)
+    def _take(self, raw: bytes, places: Sequence[_Place], found: dict[int, list[bytes]]) -> None:
+        """The value, where it is wanted, and what is wanted below it."""
+        if raw == b"null":
+            return
+        for place in places:
+            for number in place.numbers:
+                found.setdefault(number, []).append(raw)
+        if raw[0] == 0x7B and any(place.keys or place.named for place in places):
+            self._fetch(raw, places, found)
+        if raw[0] == 0x5B and any(place.picks for place in places):
+            elements = [bytes(element) for element in _ARRAY.decode(raw)]
+            for place in places:
+                for step, below in place.picks.items():
+                    for element in _picked(elements, step):
+                        self._take(element, (below,), found)
 
 
-def _picked(elements: list[bytes], step: Step) -> list[bytes]:
+def _picked(elements: list[bytes], step: int | tuple[str, ...]) -> list[bytes]:
     if isinstance(step, int):
         return elements if step < 0 else elements[step : step + 1]
     key, value = step[0], step[1]
@@ -153,31 +186,32 @@ class Spans:
     """The byte ranges of all values at `paths` in valid JSON, found in one walk over its tokens."""
 
     def __init__(self, paths: Sequence[tuple[Step, ...]]) -> None:
-        self._at: dict[tuple[str | None, ...], list[tuple[int, tuple[Step, ...]]]] = {}
-        for number, path in enumerate(paths):
-            self._at.setdefault(_form(path), []).append((number, path))
+        self._places = _Places(paths)
 
     def of(self, record: bytes) -> dict[int, list[tuple[int, int]]]:
         """By the number of the path, where there are any. A `key=value` step takes every element."""
         found: dict[int, list[tuple[int, int]]] = {}
-        at: list[Step] = []  # the path of the value that comes next
-        opened: list[int] = []
+        at: list[str | int] = []  # the path of the value that comes next
+        opened: list[
+            tuple[int, list[_Place]]
+        ] = []  # where, and at which places, the objects and arrays around it stand
         is_key = False
 
-        def ended(start: int, end: int) -> None:
-            for number, path in self._at.get(_form(at), ()):
-                if all(map(_fits, at, path)):
+        def ended(start: int, end: int, places: list[_Place]) -> None:
+            for place in places:
+                for number in place.numbers:
                     found.setdefault(number, []).append((start, end))
 
         for token in _TOKEN.finditer(record):
             text, (start, end) = token.group(), token.span()
             if text in (b"{", b"["):
-                opened.append(start)
+                opened.append((start, self._next(opened, at)))
                 is_key = text == b"{"
                 at.append("" if is_key else 0)
             elif text in (b"}", b"]"):
                 at.pop()
-                ended(opened.pop(), end)
+                begun, places = opened.pop()
+                ended(begun, end, places)
                 is_key = False
             elif text == b",":
                 last = at[-1]
@@ -189,21 +223,24 @@ class Spans:
             elif is_key:
                 at[-1] = _TEXT.decode(text)
             else:
-                ended(start, end)
+                ended(start, end, self._next(opened, at))
         return found
 
-
-def _form(path: Sequence[Step]) -> tuple[str | None, ...]:
-    """A path with None for each element of an array."""
-    return tuple([step if isinstance(step, str) else None for step in path])
+    def _next(self, opened: Sequence[tuple[int, list[_Place]]], at: Sequence[str | int]) -> list[_Place]:
+        """The places of the value that comes next."""
+        if not opened:
+            return [self._places.root]
+        around, step = opened[-1][1], at[-1]
+        if isinstance(step, str):
+            return self._places.below_key(around, step)
+        return [
+            below
+            for place in around
+            for wanted, below in place.picks.items()
+            if wanted in (step, -1) or isinstance(wanted, tuple)
+        ]
 
 
 def spans(record: bytes, path: Sequence[Step]) -> list[tuple[int, int]]:
     """The byte ranges of all values at `path` in valid JSON. A `key=value` step takes every element."""
     return Spans([tuple(path)]).of(record).get(0, [])
-
-
-def _fits(here: Step, wanted: Step) -> bool:
-    if isinstance(here, str) or isinstance(wanted, str):
-        return here == wanted
-    return wanted == here or wanted == -1 or isinstance(wanted, tuple)

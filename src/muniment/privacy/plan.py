@@ -6,6 +6,8 @@ none, a value is its own subject. Pure. The path language is the catalogue's:
 
     path     = segment *( "." segment )
     segment  = key [ "[" index / "*" / key "=" value "]" ]     ; backquotes around keys that hold dots
+
+Behind a `~` a key without backquotes is said by its words, in any spelling (see `muniment.spelling`).
 """
 
 from __future__ import annotations
@@ -21,12 +23,13 @@ import msgspec
 import re2
 
 from muniment.errors import RejectedError
+from muniment.spelling import is_name
 
 __all__ = ["KINDS", "PersonalField", "PersonalText", "SealPlan", "Step", "normalise", "parse_path"]
 
 KINDS: Final = ("user_id", "name", "email", "ip", "device", "phone", "text")
-Step = str | int | tuple[str, str]
-"""An object's key, an array's element (-1: every one), or the element whose key has that value."""
+Step = str | int | tuple[str, ...]
+"""An object's key, an array's element (-1: every one), the element whose key has that value, or (name,): a key by its words."""
 
 _SEGMENT = re.compile(r"(?:`([^`]+)`|([^.\[\]`]+))(?:\[(?:(\d+)|(\*)|([^\]=]+)=([^\]]*))\])?(?:\.|$)")
 
@@ -162,15 +165,19 @@ def parse_path(text: str) -> tuple[Step, ...]:
 
     >>> parse_path("targets[0].`user.id`"), parse_path("parameters[name=user].value")
     (('targets', 0, 'user.id'), ('parameters', ('name', 'user'), 'value'))
+    >>> parse_path("~actor.user_id")
+    (('actor',), ('user_id',))
     """
     steps: list[Step] = []
-    at = 0
+    at = start = int(text.startswith("~"))
     while at < len(text):
         found = _SEGMENT.match(text, at)
         if not found or (found.end() == len(text) and text.endswith(".")):
             raise RejectedError(f"{text!r} is not a path: cannot read {text[at:]!r}")
         quoted, plain, index, star, key, value = found.groups()
-        steps.append(quoted or plain)
+        if start and plain and not is_name(plain):
+            raise RejectedError(f"{plain!r} behind a ~ is not words in small letters with _ between them")
+        steps.append((plain,) if start and plain else quoted or plain)
         if index is not None:
             steps.append(int(index))
         elif star:

@@ -13,6 +13,7 @@ Stops at: other spellings of a person than the value itself (a nickname, another
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import re
 from collections import defaultdict
@@ -30,6 +31,7 @@ from muniment.privacy.addresses import addresses
 from muniment.privacy.places import Reader, Spans, has_twins, spans
 from muniment.privacy.plain import Groups, PlainSealer
 from muniment.privacy.plan import PersonalText, SealPlan, Step
+from muniment.spelling import letters, spellings
 
 __all__ = ["Groups", "Sealer", "parse_part", "seal_places", "unseal"]
 
@@ -100,8 +102,9 @@ class Sealer:
             at_place[place].append((order, place, -1 if f.subject is None else places[f.subject]))
         self._fields = dict(at_place)
         # A place that is wanted whole and below: when it holds an object, the places below say what is personal in it.
-        inner = {path[:end] for path in places for end in range(1, len(path))}
-        self._outer = {n for path, n in places.items() if path in inner}
+        above = {path[:end] for path in places for end in range(1, len(path))}
+        inner = {form for path in above for form in _forms(path, self._reader.letters_of)}
+        self._outer = {n for path, n in places.items() if next(_forms(path, {})) in inner}
         self._plain = PlainSealer(plan)
         self._names = frozenset(name.encode() for path in self._paths for step in path for name in _keys(step))
         self._texts = [
@@ -240,7 +243,24 @@ def _number(text: PersonalText, group: int | str) -> int:
 
 
 def _keys(step: Step) -> tuple[str, ...]:
-    return (step,) if isinstance(step, str) else (step[0],) if isinstance(step, tuple) else ()
+    if isinstance(step, tuple):
+        return spellings(step[0]) if len(step) == 1 else (step[0],)
+    return (step,) if isinstance(step, str) else ()
+
+
+def _forms(path: Sequence[Step], letters_of: Mapping[str, str]) -> Iterator[tuple[Step, ...]]:
+    """The places that a path goes through: also plain keys that are the commonest spellings of its names, and the other way round.
+
+    Rarer spellings that an entry seals whole stay so: that a name in general is looked into says nothing of them.
+    """
+    return itertools.product(*(_same(step, letters_of) for step in path))
+
+
+def _same(step: Step, letters_of: Mapping[str, str]) -> tuple[Step, ...]:
+    if isinstance(step, tuple) and len(step) == 1:
+        return ((letters(step[0]),), *spellings(step[0])[:2])
+    name = letters_of.get(step) if isinstance(step, str) else None
+    return (step,) if name is None else (step, (name,))
 
 
 def seal_places(record: bytes, paths: Sequence[tuple[Step, ...]], owner: str) -> tuple[bytes, Groups]:

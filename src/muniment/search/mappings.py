@@ -15,13 +15,13 @@ from muniment.sources.together import Together
 __all__ = ["mapping_set"]
 
 _KEYS_MIN: Final = 60
-"""A mapping of fewer keys is as good whole: to look for them costs what it saves."""
+"""A mapping of fewer keys is as good whole: to look for them costs what it saves. Names of many spellings are always looked for."""
 
 
 def mapping_set(catalogue: Catalogue) -> MappingSet:
     """The mapping of every entry; an entry that others are found inside (`syslog`) is recognised from its content too."""
     narrows = {name: Narrowing(entry) for name, entry in catalogue.items()}
-    narrows = {name: each for name, each in narrows.items() if each.n_keys >= _KEYS_MIN}
+    narrows = {name: each for name, each in narrows.items() if each.n_keys >= _KEYS_MIN or each.has_names}
     outer = sorted({entry.inside for entry in catalogue.values() if entry.inside})
     recognise = {AUTO: Recogniser(catalogue)} | {name: Recogniser(catalogue, within=name) for name in outer}
     return MappingSet(_Compiled(catalogue), recognise, together=_together(catalogue, outer), narrows=narrows)

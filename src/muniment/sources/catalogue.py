@@ -23,6 +23,7 @@ from muniment.privacy.plan import SealPlan
 from muniment.sources import located, nesting
 from muniment.sources.columns import COLUMNS, DERIVED
 from muniment.sources.located import LocatedDict, LocatedList, as_plain, of_plain, read_yaml
+from muniment.sources.paths import Segment, parse_name
 from muniment.sources.people import captured_people
 from muniment.sources.shared import filled
 from muniment.sources.together import EARLIER, Together
@@ -97,7 +98,7 @@ class Rules:
     let: Mapping[str, Value]
     fields: Mapping[str, Value]
     cases: tuple[Case, ...]
-    unwrap: tuple[str, ...] = ()
+    unwrap: tuple[Segment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,8 +327,10 @@ class _Reader:
         found = []
         for item in [given.get(key, [])] if isinstance(given.get(key), str) else given.get(key, []):
             value = self._value(item, given.lines[key])
-            if not isinstance(value, Path) or any(segment.pick is not None for segment in value.segments):
-                raise self.error(f"{key} are paths without elements of arrays, got {item!r}", given.lines[key])
+            if not isinstance(value, Path) or any(step.pick is not None or step.is_name for step in value.segments):
+                raise self.error(
+                    f"{key} are paths of plain keys without elements of arrays, got {item!r}", given.lines[key]
+                )
             found.append(tuple(segment.key for segment in value.segments))
         return tuple(found)
 
@@ -348,7 +351,7 @@ class _Reader:
             let=let,
             fields=fields,
             cases=tuple(self._case(item, line) for item, line in zip(cases, cases.lines, strict=True)),
-            unwrap=tuple(unwrap),
+            unwrap=tuple(self._name(key, raw.lines["unwrap"]) for key in unwrap),
         )
         self._refs(built, raw)
         return built
@@ -501,6 +504,12 @@ class _Reader:
     def _value(self, raw: object, line: int) -> Value:
         try:
             return parse_value(raw)
+        except RejectedError as error:
+            raise self.error(error.reason, line) from None
+
+    def _name(self, raw: str, line: int) -> Segment:
+        try:
+            return parse_name(raw)
         except RejectedError as error:
             raise self.error(error.reason, line) from None
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from muniment.sources.catalogue import Case, Entry
 from muniment.sources.columns import ANY_TIME, COLUMNS
-from muniment.sources.paths import Segment, TypeTree
+from muniment.sources.paths import Segment, TypeTree, spelled
 from muniment.sources.sql import EMPTY, array, first_filled, literal, quote, quote_name
 from muniment.sources.together import EARLIER
 from muniment.sources.values import Call, Condition, Const, Path, Ref, Scope, Test, Value, walk
@@ -110,7 +110,7 @@ def compile_entry(entry: Entry, absent: Set[str] = frozenset()) -> CompiledMappi
     """The SQL of one entry, for records that have none of the keys `absent`, at any place."""
     compiler = _Compiler(entry, absent)
     columns = {column: step for column, step in compiler.compile().items() if compiler.steps[step] != EMPTY}
-    unwrapped = [key for key in entry.mapping.unwrap if key not in absent]
+    unwrapped = [found for path in entry.mapping.unwrap if (found := [key for key in path.keys if key not in absent])]
     return CompiledMapping(
         entry.name,
         compiler.tree.tuple_type,
@@ -135,15 +135,17 @@ def values_of(entry: Entry) -> list[Value | Condition]:
     return values
 
 
-def _unwrapped_sql(keys: Sequence[str]) -> str:
-    """The record, with what stands in the objects below `keys` (or in texts that are objects) beside its own keys.
+def _unwrapped_sql(spelled: Sequence[Sequence[str]]) -> str:
+    """The record, with what stands in the objects below some keys (or in texts that are objects) beside its own keys.
 
     Two levels of them: `data.attributes`, a message with details. Written behind, the outer before the inner, and the
     engine reads the first of two equal keys: the record's own count. No step can fail: a text that is no JSON stays one.
     """
-    if not keys:
+    if not spelled:
         return "record"
-    kinds = quote(f"Tuple({', '.join(f'{quote_name(key)} String' for key in keys)})")
+    keys = [key for some in spelled for key in some]
+    in_order = [some[0] for some in spelled] + [key for some in spelled for key in some[1:]]  # as in a `TypeTree`
+    kinds = quote(f"Tuple({', '.join(f'{quote_name(key)} String' for key in in_order)})")
     bodies = r"arrayMap(x -> extract(x, '(?s)\\{(.*)\\}'), o)"
 
     def below(text: str) -> str:
@@ -166,17 +168,14 @@ class _Compiler:
         self.rules = entry.mapping
         self.is_together = entry.together is not None
         self._absent = absent
-        self.tree = TypeTree(filter(self.is_there, paths_of(entry)), bind=self.bind, is_split=True)
-        self.scope = Scope(path=self.path, ref=self.ref, part=self.part, is_there=self.is_there)
+        self.tree = TypeTree(map(self.spelled, paths_of(entry)), bind=self.bind, is_split=True)
+        self.scope = Scope(path=self.tree.sql, ref=self.ref, part=self.part, spelled=self.spelled)
         self._done: dict[str, str] = {}
         self._possible: set[int] = set()  # numbers of the cases that may hold; see `case_number`
 
-    def is_there(self, segments: Sequence[Segment]) -> bool:
-        """May the path be in the records?"""
-        return not any(segment.key in self._absent for segment in segments)
-
-    def path(self, segments: tuple[Segment, ...]) -> str:
-        return self.tree.sql(segments) if self.is_there(segments) else EMPTY
+    def spelled(self, path: Sequence[Segment]) -> Sequence[tuple[Segment, ...]]:
+        """What a path stands for and may be in the records."""
+        return spelled(path, lambda key: key not in self._absent)
 
     def bind(self, name: str, sql: str) -> str:
         """Give a part a name."""

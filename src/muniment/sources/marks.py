@@ -49,7 +49,9 @@ def _of_test(test: Test) -> Iterable[str]:
     if test.negated or not isinstance(test.value, Path) or test.is_of_nothing:
         return
     for segment in test.value.segments:
-        if is_plain(segment.key):
+        if segment.is_name:
+            yield f'"(?:{"|".join(map(re.escape, segment.keys))})"'
+        elif is_plain(segment.key):
             yield f'"{re.escape(segment.key)}"'
     if test.kind == "matches":
         yield from pattern_marks(test.wanted[0])

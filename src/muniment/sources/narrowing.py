@@ -4,9 +4,11 @@ The engine looks in every record for every key that a mapping names. An entry fo
 a batch from one program has ten. One pass of a multi-pattern engine finds the keys that stand anywhere in the batch, and
 `compile_entry` leaves out all that stands on the others.
 
+Of a name that may be spelled in twenty ways (`~user_id`) the mapping has the spellings that are there.
+
 What comes out is the same. So keys are looked for in the text of the record as a whole, in texts inside it too, and
 where that says nothing certain (a plain character written as an escape, an array in the place of an object, whose
-elements the engine would count into the keys) every key counts as there.
+elements the engine would count into the keys) every key counts as there, each name in its first spelling at least.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -26,7 +28,7 @@ from muniment.sources.marks import ESCAPED, is_plain
 from muniment.sources.paths import Segment
 from muniment.sources.values import Below, walk
 
-__all__ = ["Narrowing"]
+__all__ = ["Narrowing", "whole_mapping"]
 
 _KEPT: Final = 64
 _SPARE: Final = 1.5
@@ -40,17 +42,22 @@ _UNCERTAIN: Final = (
 )
 
 
+_ESCAPED_ONES: Final = 2
+"""The first of these say that plain characters are written as escapes."""
+_WORDS: Final = re.compile(rb"\"([^\"\\]+)(?=[\"\\])")
+_ESCAPES: Final = re.compile(rb"\\+u00([2-7][0-9a-fA-F])")
+
+
 class Narrowing:
     """The mappings of one entry by the keys that are there. Thread-safe: a rebuild maps beside what comes in."""
 
     def __init__(self, entry: Entry) -> None:
         self._entry = entry
-        below = [
-            path for value in values_of(entry) for each in walk(value) if isinstance(each, Below) for path in each.paths
-        ]
-        paths = [*paths_of(entry), *below]
-        keys = {segment.key for path in paths for segment in path} | {*entry.mapping.unwrap}
-        self._keys = tuple(sorted(filter(is_plain, keys)))
+        paths = _all_paths(entry)
+        segments = {segment for path in paths for segment in path} | {*entry.mapping.unwrap}
+        self._named = frozenset(segment.key for segment in segments if is_plain(segment.key))
+        self._keys = tuple(sorted({key for segment in segments for key in segment.keys if is_plain(key)}))
+        self._common = frozenset(key for segment in segments for key in segment.keys[:2])
         self._uncertain = (*_UNCERTAIN, *_arrays_for_objects(paths))
         # Two plain texts a key, as in `"user"` and `\"user\"`: the engine finds them three times as fast as one pattern for both.
         texts = [f'"{re.escape(key)}{end}' for key in self._keys for end in ('"', r"\\")]
@@ -60,20 +67,34 @@ class Narrowing:
 
     @property
     def n_keys(self) -> int:
-        """How many keys can be told apart."""
-        return len(self._keys)
+        """How many keys can be told apart, all spellings of a name counted as one."""
+        return len(self._named)
+
+    @property
+    def has_names(self) -> bool:
+        """Are some keys said by their words?"""
+        return len(self._keys) > len(self._named)
 
     def mapping(self, records: pa.BinaryArray) -> CompiledMapping:
         """The mapping for these records; for others it may leave something out."""
         found = self._finder.found(records)
         uncertain = len(self._uncertain)
+        keys = self._keys_of(found)
+        if any(number < _ESCAPED_ONES for number in found):
+            keys |= self._keys_of(self._finder.found(_without_escapes(records)))
+        if len(keys) > len(
+            self._named
+        ):  # some record lists spellings: combinations of them would be too much for any engine
+            keys &= self._named | self._common
         if has_array(records) or any(number < uncertain for number in found):
-            keys = frozenset(self._keys)
-        else:
-            keys = frozenset(self._keys[(number - uncertain) // 2] for number in found)
+            keys |= self._named
         with self._lock:
             fits = [known for known in self._made if keys <= known and len(known) <= len(keys) * _SPARE]
             return self._of(min(fits, key=len, default=keys))
+
+    def _keys_of(self, found: Iterable[int]) -> frozenset[str]:
+        uncertain = len(self._uncertain)
+        return frozenset(self._keys[(number - uncertain) // 2] for number in found if number >= uncertain)
 
     def _of(self, keys: frozenset[str]) -> CompiledMapping:
         if keys not in self._made:
@@ -84,13 +105,37 @@ class Narrowing:
         return self._made[keys]
 
 
+def whole_mapping(entry: Entry, records: Iterable[bytes]) -> CompiledMapping:
+    """The mapping for all that an entry names, its names in those spellings only that these records have."""
+    segments = {segment for path in _all_paths(entry) for segment in path} | {*entry.mapping.unwrap}
+    names = {segment for segment in segments if segment.is_name}
+    there = {key.decode("utf-8", "replace") for record in records for key in _WORDS.findall(_unescaped(record))}
+    others = frozenset(key for name in names for key in name.keys) - {segment.key for segment in segments}
+    return compile_entry(entry, others - there)
+
+
+def _all_paths(entry: Entry) -> list[tuple[Segment, ...]]:
+    below = [
+        path for value in values_of(entry) for each in walk(value) if isinstance(each, Below) for path in each.paths
+    ]
+    return [*paths_of(entry), *below]
+
+
+def _without_escapes(records: pa.BinaryArray) -> pa.BinaryArray:
+    return pa.array([_unescaped(record) for record in records.to_pylist()], pa.binary())
+
+
+def _unescaped(record: bytes) -> bytes:
+    """A text whose keys stand as they are, where it has them in another way."""
+    return _ESCAPES.sub(lambda found: bytes.fromhex(found[1].decode()), record)
+
+
 def _arrays_for_objects(paths: Sequence[Sequence[Segment]]) -> list[str]:
-    """A pattern for arrays that stand where these paths go through an object."""
-    keys = sorted({segment.key for path in paths for segment in path[:-1] if segment.pick is None})
-    if not keys:
+    """A pattern for arrays that stand where these paths go through an object. Of names it knows the words, which is quicker."""
+    segments = {segment for path in paths for segment in path[:-1] if segment.pick is None}
+    if not segments:
         return []
     # Empty arrays have nothing to count. A key that may be written in several ways is any key.
-    names = "|".join(map(re.escape, keys)) if all(map(is_plain, keys)) else ""
-    return [
-        rf'{f"(?:{names})" if names else ""}\\*"{_BLANK}:{_BLANK}(?:\\*"{_BLANK})?\[{_BLANK}(?:[^\]\s\\]|\\+[^nrt\\])'
-    ]
+    keys = sorted(re.escape(each.key).replace("_", "[_ -]?" if each.is_name else "_") for each in segments)
+    names = f"(?i)(?:{'|'.join(keys)})" if all(is_plain(each.key) for each in segments) else ""
+    return [rf'{names}\\*"{_BLANK}:{_BLANK}(?:\\*"{_BLANK})?\[{_BLANK}(?:[^\]\s\\]|\\+[^nrt\\])']

@@ -1,24 +1,29 @@
 """Paths into a record, and the one typed tuple that a batch extracts for all of them. Pure.
 
-    path     = segment *( "." segment )
+    path     = [ "~" ] segment *( "." segment )
     segment  = key [ "[" index / "*" / key "=" value "]" ]
     key      = 1*( any character but . [ ] ` ) / "`" any "`"        ; backquotes for keys that hold dots
 
 `targets[0].id` is the first element, `targets[*].id` all of them joined with ", ", `targets[type=User].id` the first
 whose `type` is `User`. A path that is also a prefix of another one is extracted as raw JSON text, and what lies below
 it by a second extraction from that text: `JSONExtract` gives one type to one place.
+
+Behind a `~` each key without backquotes is said by its words: `~actor.user_id` is `actor.user_id`, `Actor.UserID`, `ACTOR.USER_ID`
+and so on (`muniment.spelling`). Such a path stands for several; `spelled` gives them, and only those can be read.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from muniment.errors import RejectedError
 from muniment.sources.sql import quote, quote_name
+from muniment.spelling import is_name, spellings
 
-__all__ = ["Segment", "TypeTree", "parse_path"]
+__all__ = ["Segment", "TypeTree", "parse_name", "parse_path", "spelled"]
 
 _SEGMENT = re.compile(r"(?:`([^`]+)`|([^.\[\]`]+))(?:\[(?:(\d+)|(\*)|([^\]=]+)=([^\]]*))\])?(?:\.|$)")
 
@@ -28,22 +33,48 @@ _KEYS_MAX = 40
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One key, and which element of the array below it when there is one: an index, '*', or (key, value)."""
+    """One key, and which element of the array below it when there is one: an index, '*', or (key, value).
+
+    `is_name`: the key is said by its words, and may be spelled in several ways.
+    """
 
     key: str
     pick: int | str | tuple[str, str] | None = None
+    is_name: bool = False
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All its spellings."""
+        return spellings(self.key) if self.is_name else (self.key,)
+
+
+def spelled(path: Sequence[Segment], is_there: Callable[[str], bool] = lambda key: True) -> list[tuple[Segment, ...]]:
+    """The paths of plain keys that a path stands for, without those with a key that is not there."""
+    if not any(segment.is_name for segment in path):
+        return [tuple(path)] if all(is_there(segment.key) for segment in path) else []
+    choices = [[Segment(key, segment.pick) for key in segment.keys if is_there(key)] for segment in path]
+    return list(itertools.product(*choices))
+
+
+def parse_name(text: str) -> Segment:
+    """One key, alone: as it is, or behind a `~` by its words."""
+    if not text.startswith("~"):
+        return Segment(text)
+    if not is_name(text[1:]):
+        raise RejectedError(f"{text[1:]!r} behind a ~ is not words in small letters with _ between them")
+    return Segment(text[1:], is_name=True)
 
 
 def parse_path(text: str) -> tuple[Segment, ...]:
     """The segments of a path.
 
     >>> parse_path("targets[0].id")
-    (Segment(key='targets', pick=0), Segment(key='id', pick=None))
-    >>> parse_path("`user.name`")
-    (Segment(key='user.name', pick=None),)
+    (Segment(key='targets', pick=0, is_name=False), Segment(key='id', pick=None, is_name=False))
+    >>> parse_path("~actor.`user.name`")
+    (Segment(key='actor', pick=None, is_name=True), Segment(key='user.name', pick=None, is_name=False))
     """
     segments: list[Segment] = []
-    at = 0
+    at = start = int(text.startswith("~"))
     while at < len(text):
         found = _SEGMENT.match(text, at)
         if not found or (found.end() == len(text) and text.endswith(".")):
@@ -56,7 +87,9 @@ def parse_path(text: str) -> tuple[Segment, ...]:
             pick = "*"
         elif key is not None:
             pick = (key, value)
-        segments.append(Segment(quoted or plain, pick))
+        if start and plain and not is_name(plain):
+            raise RejectedError(f"{plain!r} behind a ~ is not words in small letters with _ between them")
+        segments.append(Segment(quoted or plain, pick, is_name=bool(start and plain)))
         at = found.end()
     if not segments:
         raise RejectedError("a path needs at least one key")
@@ -95,23 +128,33 @@ class TypeTree:
 
     def __init__(
         self,
-        paths: Iterable[Sequence[Segment]],
+        paths: Iterable[Sequence[tuple[Segment, ...]]],
         root: str = "t",
         bind: Callable[[str, str], str] | None = None,
         is_split: bool = False,
     ) -> None:
-        """`bind(name, sql)` may give the extraction from a raw part a name of its own, and returns what to write."""
+        """Each of `paths` with its spellings.
+
+        `bind(name, sql)` may give the extraction from a raw part a name of its own, and returns what to write.
+        """
         self._root = root
         self._bind = bind
-        self.is_split = is_split
         self._top = _Node()
+        # The first spelling of each comes before all others, and says how many parts there are: an array in the place of an
+        # object is counted into the first keys, which must be the same whatever spellings there are beside.
+        each = list(paths)
+        self._add(one for some in each for one in some[:1])
+        self._n_parts = 1 + len(self._top.children) // _KEYS_MAX if is_split else 1
+        self._add(one for some in each for one in some[1:])
+        if not self._top.children:
+            self._top.children["_"] = _Node(is_leaf=True)
+
+    def _add(self, paths: Iterable[Sequence[Segment]]) -> None:
         for path in paths:
             node = self._top
             for segment in path:
                 node = self._step(node, segment)
             node.is_leaf = True
-        if not self._top.children:
-            self._top.children["_"] = _Node(is_leaf=True)
 
     @staticmethod
     def _step(node: _Node, segment: Segment) -> _Node:
@@ -141,7 +184,7 @@ class TypeTree:
         return {root: f"JSONExtract({read_sql}, {quote(_tuple(kinds))})" for root, kinds in parts.items()}
 
     def _root_of(self, key: str) -> str:
-        number = list(self._top.children).index(key) // _KEYS_MAX if self.is_split else 0
+        number = list(self._top.children).index(key) % self._n_parts
         return f"{self._root}_{number}" if number else self._root
 
     def sql(self, path: Sequence[Segment]) -> str:

@@ -70,7 +70,7 @@ def _addresses(rules: Rules) -> Iterator[str]:
     for path in paths:
         if _ADDRESS_KEY.search(path[-1].key):
             yield _written(path)
-            yield from (_written((Segment(key), *path)) for key in rules.unwrap)
+            yield from (_written((above, *path)) for above in rules.unwrap)
 
 
 def without_covered(rows: Iterable[dict[str, str]], named: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
@@ -88,9 +88,10 @@ def without_covered(rows: Iterable[dict[str, str]], named: Sequence[Mapping[str,
 
 @lru_cache(maxsize=16_384)
 def _above(place: str) -> tuple[str, ...]:
-    """The objects around a place."""
+    """The objects around a place; of names also the plain keys that they are written by."""
     path = parse_path(place)
-    return tuple(_written(path[:end]) for end in range(1, len(path)))
+    plain = tuple(Segment(segment.key, segment.pick) for segment in path)
+    return tuple({_written(each[:end]): None for each in (path, plain) for end in range(1, len(path))})
 
 
 def _captures(value: Value, rules: Rules) -> Iterator[Capture]:
@@ -163,10 +164,17 @@ def _unnamed(pattern: str) -> str:
 
 def _written(path: tuple[Segment, ...]) -> str:
     """A path as the catalogue writes it."""
-    return ".".join(
-        (segment.key if _PLAIN_KEY.fullmatch(segment.key) else f"`{segment.key}`") + _picked(segment.pick)
+    has_names = any(segment.is_name for segment in path)
+    return "~" * has_names + ".".join(
+        (segment.key if segment.is_name or _is_plain(segment.key, has_names) else f"`{segment.key}`")
+        + _picked(segment.pick)
         for segment in path
     )
+
+
+def _is_plain(key: str, has_names: bool) -> bool:
+    """May a key stand without backquotes?"""
+    return not has_names and not key.startswith("~") and _PLAIN_KEY.fullmatch(key) is not None
 
 
 def _picked(pick: int | str | tuple[str, str] | None) -> str:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from muniment.sources.catalogue import Catalogue, Entry
 from muniment.sources.finder import Finder
 from muniment.sources.marks import ESCAPED, marks_of
-from muniment.sources.paths import TypeTree
+from muniment.sources.paths import TypeTree, spelled
 from muniment.sources.sql import quote
 from muniment.sources.values import Condition, Path, Scope, walk
 
@@ -73,7 +73,7 @@ class Recogniser:
 
     def _written(self, lines: Sequence[_Line]) -> str:
         paths = [
-            found.segments
+            spelled(found.segments)
             for line in lines
             for condition in line.conditions
             for found in walk(condition)

@@ -20,8 +20,9 @@ from muniment.envelope import OUTSIDE, opened
 from muniment.limits import RECORD_BYTES_MAX
 from muniment.sources.catalogue import Catalogue, Entry, Sample
 from muniment.sources.columns import COLUMNS, DERIVED
-from muniment.sources.compiler import CompiledMapping, compile_entry
+from muniment.sources.compiler import CompiledMapping
 from muniment.sources.finishing import OUTSIDE_COLUMNS, finishing, with_outside
+from muniment.sources.narrowing import whole_mapping
 from muniment.sources.ocsf import to_ocsf
 from muniment.sources.ocsf_schema import problems
 from muniment.sources.recognition import Recogniser
@@ -157,7 +158,7 @@ def map_records(
 
     `received_at`: when they came, all at once or each. `mapping`: one that does for these records, instead of the whole.
     """
-    whole = mapping or compile_entry(entry)
+    whole = mapping or whole_mapping(entry, records)
     rows = f"({whole.select_sql(_rows(records, received_at, source, earlier), ['received_at', 'record'])})"
     filled = {*whole.columns}
     if any(f'"{OUTSIDE}":'.encode() in record for record in records):

@@ -1,7 +1,8 @@
 """Values and conditions of the catalogue language: parsed from YAML, checked, and written as SQL. Pure.
 
 A value is
-    a bare text            a path into the record (see `paths`); `{user,actor}.{id,uid}` is the list of its four paths
+    a bare text            a path into the record (see `paths`); `{user,actor}.{id,uid}` is the list of its four paths,
+                           `~user.full_name` stands for its keys in all usual spellings
     =text, or a number     a constant
     $name                  another column of the same entry, or one of its `let` names
     a list                 the first of its values that is not empty
@@ -28,7 +29,7 @@ A value is
 A condition is a mapping of value -> test (all must hold) or a list of such (one must hold). A test is a text or number
 (equals), a list (one of), or {present: bool}, {matches: RE2}, {contains: text}, {starts: text}, {not: test}.
 
-A path may be known not to be there (`Scope.is_there`); then what stands on it is worked out here, not by the engine: a
+A path may be known not to be there (`Scope.spelled`); then what stands on it is worked out here, not by the engine: a
 mapping that knows eight hundred keys is as short, for records with eight of them, as one that knows eight.
 """
 
@@ -43,7 +44,7 @@ import re2
 
 from muniment.errors import RejectedError
 from muniment.sources import countries, deeds, words
-from muniment.sources.paths import Segment, TypeTree, parse_path
+from muniment.sources.paths import Segment, TypeTree, parse_path, spelled
 from muniment.sources.sql import EMPTY, array, first_filled, literal, quote
 from muniment.sources.times import moment_sql
 
@@ -69,11 +70,12 @@ class Scope:
     """What the SQL of a value may refer to."""
 
     path: Callable[[tuple[Segment, ...]], str]
+    """What to write for a path of plain keys."""
     ref: Callable[[str], str]
     part: Callable[[str], str] = str
     """May give a part that is read from many places a name of its own; returns what to write."""
-    is_there: Callable[[tuple[Segment, ...]], bool] = lambda segments: True
-    """May a path hold anything? `path` writes EMPTY for one that may not."""
+    spelled: Callable[[tuple[Segment, ...]], Sequence[tuple[Segment, ...]]] = spelled
+    """The paths of plain keys that a path stands for and that may hold something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Path:
     segments: tuple[Segment, ...]
 
     def sql(self, scope: Scope) -> str:
-        return scope.path(self.segments)
+        return first_filled([scope.path(path) for path in scope.spelled(self.segments)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +190,20 @@ _FITTING: Final[Mapping[str, str]] = {
 }
 
 
-def _first_fitting(texts: Sequence[str], fits: str) -> str:
-    """Elements of an array would be shorter: the engine needs seconds to understand hundreds of them (measured)."""
-    return first_filled([f"extract({text}, {fits})" for text in texts])
+def _first_fitting(texts: Sequence[str], fits: str, part: Callable[[str], str] = str) -> str:
+    """The first text that fits. Nearly always it is the first that is filled; the engine looks at each only where that one does not.
+
+    Elements of an array would be shorter: the engine needs seconds to understand hundreds of them (measured).
+    """
+    each = first_filled([f"extract({text}, {fits})" for text in texts])
+    if len(texts) < _MANY:
+        return each
+    filled = part(first_filled(texts))
+    first = f"extract({filled}, {fits})"
+    return f"if({first} != '' OR {filled} = '', {first}, {each})"
+
+
+_MANY: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +221,10 @@ class Fitting:
             return scope.part(first_filled(texts))
         if self.name in ("outcome", "deed"):
             return scope.part(
-                f"arrayFirst(x -> x != '', arrayMap(x -> {_CALLS[self.name]('x')}, [{', '.join(texts)}]))"
+                f"arrayFirst(x -> x != '', arrayMap(x -> {_CALLS[self.name]('x')}, arrayFilter(x -> x != '', [{', '.join(texts)}])))"
             )
         fits = quote(_FITTING[self.name])
-        return scope.part(_first_fitting(texts, fits))
+        return scope.part(_first_fitting(texts, fits, scope.part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,17 +235,18 @@ class Below:
     value: Value
 
     def sql(self, scope: Scope) -> str:
-        paths = [path for path in self.paths if scope.is_there(path)]
-        text = self.value.sql(scope) if paths else EMPTY
+        each = [paths for path in self.paths if (paths := scope.spelled(path))]
+        text = self.value.sql(scope) if each else EMPTY
         if text == EMPTY:
             return EMPTY
-        tree = TypeTree(paths, root="b")
         first = scope.part(
             f"if(startsWith({text}, '['), arrayElement(JSONExtract({text}, 'Array(String)'), 1), {text})"
         )
         fits = quote(_FITTING["plain"])
-        found = _first_fitting([tree.sql(path) for path in paths], fits)
-        return scope.part(f"arrayElement(arrayMap(b -> {found}, [JSONExtract({first}, {quote(tree.tuple_type)})]), 1)")
+        # Named as a column, and not the variable of a lambda: what is read from it is written once then (8 us a record).
+        tree = TypeTree(each, root=scope.part(f"JSONExtract({first}, {quote(TypeTree(each).tuple_type)})"))
+        found = _first_fitting([first_filled([tree.sql(path) for path in some]) for some in each], fits, scope.part)
+        return scope.part(found)
 
 
 Value = Path | Const | Ref | First | Lookup | Capture | Template | Other | Call | Fitting | Below
@@ -309,7 +323,7 @@ def parse_value(raw: object) -> Value:
 
 
 def spread(text: str) -> list[str]:
-    """The texts that one with alternatives in braces stands for, in the order they are written.
+    """The texts that one with alternatives in braces stands for, in the order they are written; blanks around them are layout.
 
     >>> spread("{user,actor}.{id,uid}")
     ['user.id', 'user.uid', 'actor.id', 'actor.uid']
@@ -318,7 +332,7 @@ def spread(text: str) -> list[str]:
     words, end, after = rest.partition("}")
     if not brace or not end or "`" in before:
         return [text]
-    return [f"{before}{word}{tail}" for word in words.split(",") for tail in spread(after)]
+    return [f"{before}{word.strip()}{tail}" for word in words.split(",") for tail in spread(after)]
 
 
 def _operator(raw: Mapping[str, object]) -> Value:
