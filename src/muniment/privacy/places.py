@@ -192,9 +192,7 @@ class Spans:
         """By the number of the path, where there are any. A `key=value` step takes every element."""
         found: dict[int, list[tuple[int, int]]] = {}
         at: list[str | int] = []  # the path of the value that comes next
-        opened: list[
-            tuple[int, list[_Place]]
-        ] = []  # where, and at which places, the objects and arrays around it stand
+        opened: list[tuple[int, list[_Place]]] = []  # the objects and arrays around it: where, and at which places
         is_key = False
 
         def ended(start: int, end: int, places: list[_Place]) -> None:

@@ -82,9 +82,8 @@ class Narrowing:
         keys = self._keys_of(found)
         if any(number < _ESCAPED_ONES for number in found):
             keys |= self._keys_of(self._finder.found(_without_escapes(records)))
-        if len(keys) > len(
-            self._named
-        ):  # some record lists spellings: combinations of them would be too much for any engine
+        # Some record may list spellings: combinations of all of them would be too much for any engine.
+        if len(keys) > len(self._named):
             keys &= self._named | self._common
         if has_array(records) or any(number < uncertain for number in found):
             keys |= self._named
