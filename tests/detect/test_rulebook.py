@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from muniment.detect.rulebook import RuleBook
+from muniment.errors import RejectedError
 from muniment.limits import RULE_FILE_BYTES_MAX
 
 RULE = (
@@ -92,3 +94,32 @@ def test_a_rule_that_is_taken_away_runs_no_more(tmp_path: Path) -> None:
     (tmp_path / "a.yml").unlink()
     assert book.look()
     assert _own(book) == []
+
+
+@pytest.mark.parametrize("query", ["*", "**", "* *", "(*) OR actor:x"])
+def test_an_exception_does_not_hide_everything(tmp_path: Path, query: str) -> None:
+    book = _book(tmp_path)
+    for rule in ("", book.current.all_rules[0].key):
+        with pytest.raises(RejectedError, match="it would hide everything"):
+            book.exempt(rule, query, "because", "ana", 10**18)
+
+
+def test_a_correlation_says_which_of_its_parts_do_not_run(tmp_path: Path) -> None:
+    both = "title: {0}\nname: {0}\ncorrelation: {{type: {1}, rules: [A, B], timespan: 5m{2}}}\n"
+    for name in "AB":
+        (tmp_path / f"{name}.yml").write_text(RULE.format(title=f"{name}\nname: {name}"))
+    (tmp_path / "c.yml").write_text(both.format("Count", "event_count", ", condition: {gte: 2}"))
+    (tmp_path / "d.yml").write_text(both.format("Order", "temporal_ordered", ""))
+    (tmp_path / "e.yml").write_text(both.format("Either", "temporal", ", condition: A or B"))
+    (tmp_path / "f.yml").write_text(MANY.replace("[A]", "[Order]"))
+    book = _book(tmp_path)
+
+    def told(name: str) -> tuple[list[str], bool]:
+        return book.off_parts(book.get(name), book.switches())
+
+    assert [told(name) for name in ("A", "Count", "Order", "Either", "Many")] == [([], False)] * 5
+    book.switch("A", False, "noisy", "ana")
+    assert [told(name) for name in ("Count", "Order", "Either")] == [(["A"], False), (["A"], True), (["A"], False)]
+    assert told("Many") == (["Order"], True)
+    book.switch("B", False, "noisy", "ana")
+    assert [told(name) for name in ("Count", "Either")] == [(["A", "B"], True)] * 2

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import msgspec
@@ -192,6 +192,12 @@ def rule_operations(services: Services) -> list[Operation]:
     ]  # fmt: skip
 
 
+def _without(off: Sequence[str], fed: Fed, *, is_dead: bool) -> Fed:
+    """What feeds a rule of whose parts some do not run."""
+    words = f"{' and '.join(off)}, which {'does' if len(off) == 1 else 'do'} not run"
+    return Fed((), words) if is_dead else replace(fed, remark=f"it goes without {words}")
+
+
 class Ruling:
     """The handlers. A change is recorded before its answer leaves, and so is every look."""
 
@@ -243,6 +249,9 @@ class Ruling:
         decided, told = known.switches.get(rule.key), known.told.get(rule.key, Told())
         fed = known.fed.get(rule.key, Fed())
         paused = self._s.rules.paused.get(rule.key, "")
+        off, is_dead = self._s.rules.off_parts(rule, known.switches)
+        if off:
+            fed = _without(off, fed, is_dead=is_dead)
         source = {} if isinstance(rule, Correlation) else {
             name: value
             for name, value in (

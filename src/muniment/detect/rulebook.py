@@ -24,6 +24,7 @@ from muniment.detect.rule_files import load_rule_files
 from muniment.detect.tally import Tally
 from muniment.errors import RejectedError
 from muniment.search.persons import ERASED, Person
+from muniment.search.query.ast import And, Everything, Node, Or
 from muniment.search.query.parse import parse_query
 
 __all__ = ["PACK", "RuleBook", "Switch"]
@@ -178,7 +179,8 @@ class RuleBook:
             self.get(rule)
         if not query.strip():
             raise RejectedError("an exception needs a query: without one it would hide everything", field="query")
-        parse_query(query, self._now_ns())
+        if _is_everything(parse_query(query, self._now_ns()).node):
+            raise RejectedError("it would hide everything: name what is to be overlooked", field="query")
         if not reason.strip():
             raise RejectedError("say why: the next reader will ask", field="reason")
         if expires_at <= self._now_ns():
@@ -271,6 +273,15 @@ class RuleBook:
             return switches[rule.key].is_on
         return rule.status not in _RETIRED
 
+    def off_parts(self, rule: Rule | Correlation, switches: dict[str, Switch]) -> tuple[list[str], bool]:
+        """Titles of what a rule is about that does not run, and whether the rule can find nothing without it."""
+        if not isinstance(rule, Correlation):
+            return [], False
+        parts = [self.get(key) for key in rule.rules]
+        off = [part.title for part in parts if not self.is_on(part, switches) or self.off_parts(part, switches)[1]]
+        needs_all = rule.kind in {"temporal", "temporal_ordered"} and rule.presence is None
+        return off, bool(off) and (needs_all or len(off) == len(parts))
+
     def _renew(self) -> None:
         switches = self.switches()
         loaded = self._loaded
@@ -289,6 +300,15 @@ class RuleBook:
 
 def _unread(name: str, reason: str) -> Refused:
     return Refused(name, "", reason, fix=fix_of("", "", reason, ()))
+
+
+def _is_everything(node: Node) -> bool:
+    match node:
+        case And(parts):
+            return all(map(_is_everything, parts))
+        case Or(parts):
+            return any(map(_is_everything, parts))
+    return isinstance(node, Everything)
 
 
 def _names(folders: Sequence[Path]) -> dict[Path, str]:

@@ -256,6 +256,7 @@ class _Correlations:
             except RejectedError as error:
                 self.refused.append(Refused(file, str(each.title or ""), error.reason))
         found = self._without_circles(self._with_parts(found, {rule.key for rule in rules}))
+        found = _credited(found, rules)
         silent = {name for (one, does_generate) in found if not does_generate for name in one.rules}
         self.correlations = [replace(one, is_silent=one.key in silent) for one, _ in found]
         self.rules = [replace(rule, is_silent=rule.key in silent) if rule.key in silent else rule for rule in rules]
@@ -288,6 +289,22 @@ class _Correlations:
             done |= {one.key for one, _ in ready}
             waiting = [each for each in waiting if each[0].key not in done]
         return ordered
+
+
+def _credited(found: Sequence[tuple[Correlation, bool]], rules: Sequence[Rule]) -> list[tuple[Correlation, bool]]:
+    """Correlations, each after those it is about, with the authors of their parts beside their own: what an alert shows are
+    matches of those, and the Detection Rule License wants them named.
+    """
+    authors = {rule.key: [rule.author] for rule in rules}
+    made = []
+    for one, does_generate in found:
+        parts = dict.fromkeys(
+            author for rule in one.rules for author in authors[rule] if author not in {"", one.author}
+        )
+        authors[one.key] = [one.author, *parts]
+        others = f"parts by {', '.join(parts)}" if parts else ""
+        made.append((replace(one, author="; ".join(filter(None, (one.author, others)))), does_generate))
+    return made
 
 
 def _correlation(parsed: SigmaCorrelationRule, file: str, known: Mapping[str, str]) -> tuple[Correlation, bool]:
