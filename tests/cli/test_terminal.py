@@ -227,6 +227,7 @@ ERRORS = [
     ("export -o /nonexistent/x", {}, 6, "error /nonexistent/x: No such file or directory"),
     ("verify /nonexistent", {}, 6, "cannot read /nonexistent: No such file or directory"),
     ("verify --folder /nonexistent", {}, 10, "absence of proof is a failure"),
+    ("sources test /dev/null", {}, 2, "error /dev/null: no event is in it"),
     ("sources test /nonexistent", {}, 2, "cannot read it: No such file or directory"),
 ]  # fmt: skip
 
