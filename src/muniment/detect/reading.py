@@ -87,17 +87,23 @@ _NEVER: Final = {"index", "id", "received_at", "late", "quarantine"}
 
 
 class _Typed(dict[str, Any]):
-    """Typed columns as a rule sees them; the record under `record` is parsed when somebody asks for what is in it."""
+    """Typed columns as a rule sees them; the record under `record` is parsed when somebody asks for what is in it.
 
-    __slots__ = ("_record",)
+    Keywords look through the columns alone: what they find must not depend on whether another rule has asked for the record.
+    """
+
+    __slots__ = ("_parsed", "_record")
 
     def __init__(self, columns: Mapping[str, Any], record: str) -> None:
         super().__init__(columns)
         self._record = record
+        self._parsed: Any = None
 
     def get(self, key: str, default: Any = None) -> Any:
         if key == "record" and key not in self and self._record:
-            self["record"] = orjson.loads(self._record)
+            if self._parsed is None:
+                self._parsed = orjson.loads(self._record)
+            return self._parsed
         return super().get(key, default)
 
 
