@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -303,6 +304,34 @@ def test_a_whole_office_is_not_shut_out_by_accident(live_server: LiveServer) -> 
     assert ana.post(f"{path}/approve", json={"accounts": len(people)}).status_code == 403
     assert bob.post(f"{path}/approve", json={"accounts": len(people)}).json()["state"] == "active"
     assert bob.post(f"{path}/undo").json()["state"] == "undone"
+
+
+def test_what_is_refused_is_a_record_of_who_tried_what(live_server: LiveServer) -> None:
+    """A network that is never blocked, one's own request agreed to by oneself, a block that has ended undone again."""
+    server, ana = live_server, live_server.session("tries.ana", "analyst")
+    ana.post("/api/v1/allowed", json={"network": "198.18.77.0/24", "title": "Monitoring"}).raise_for_status()
+    server.send(server.key_for("tries", "clear"), {"action": "user.login", "actor": {"id": "w"}, "context": {"ip": "198.18.78.1"}, "outcome": "success"})  # fmt: skip
+    server.one("source:tries", 10)
+
+    def asked(address: str) -> httpx.Response:
+        ticket = _preview(ana, "address", address)["preview"]
+        body = {"kind": "address", "value": address, "preview": ticket, "reason": "x", "hours": 1}
+        return ana.post("/api/v1/blocks", json=body)
+
+    assert asked("198.18.77.9").status_code == 409
+    waiting = asked("198.18.78.1").json()
+    path = f"/api/v1/blocks/{waiting['id']}"
+    assert ana.post(f"{path}/approve").status_code == 403
+    assert ana.post(f"{path}/undo").json()["state"] == "undone"
+    assert ana.post(f"{path}/undo").status_code == 409
+    for action, target, reason in (
+        ("block.create", "198.18.77.9", "198.18.77.0/24 (Monitoring) must not be blocked"),
+        ("block.approve", "198.18.78.1", "a second person has to agree"),
+        ("block.undo", "198.18.78.1", "it has ended: it is undone"),
+    ):
+        row = server.one(f"source:muniment action:{action} outcome:failure actor_id:tries.ana target_id:{target}", 5)
+        record = json.loads(server.get(f"/api/v1/events/{row['index']}")["record"])
+        assert reason in record["reason"]
 
 
 def test_a_reason_does_not_name_the_account(live_server: LiveServer) -> None:

@@ -32,8 +32,10 @@ def test_from_unknown_to_in_force(live_server: LiveServer, tmp_path: Path) -> No
     file.write_text(suggested.stdout)
     lines = tmp_path / "records.jsonl"
     lines.write_text("\n".join(map(json.dumps, records)))
+    assert "3 of 3 are known by no entry" in _run(live_server, "sources", "test", str(lines)).stderr
     tried = _run(live_server, "sources", "test", str(lines), "--entry", str(file))
     assert tried.stdout.startswith("kiosks"), tried.stdout + tried.stderr
+    assert "known by no entry" not in tried.stderr
     file.write_text(suggested.stdout.replace("fields:", "feilds:"))
     wrong = _run(live_server, "sources", "accept", str(file))
     assert wrong.returncode != 0

@@ -96,3 +96,15 @@ def test_a_broken_trial_file_is_named_and_stops_no_other(tmp_path: Path) -> None
     assert "b.events.yml:1  two" in done.stdout
     assert "missed no_such; no rule that runs is called no_such" in done.stdout
     assert "trials: 1, wrong: 1" in done.stdout
+
+
+def test_check_refuses_what_the_server_would(tmp_path: Path) -> None:
+    """A file that is no UTF-8, and the second of two rules with one id."""
+    (tmp_path / "a.yml").write_text(RULE)
+    (tmp_path / "b.yml").write_text(RULE)
+    (tmp_path / "c.yml").write_bytes(RULE.encode() + b"author: J\xfcrgen\n")
+    done = _run("check", str(tmp_path))
+    assert done.returncode == 2
+    assert f"that of {tmp_path}/a.yml" in done.stdout
+    assert "not UTF-8: byte 0xfc" in done.stdout
+    assert "1 can be run" in done.stdout

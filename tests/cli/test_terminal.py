@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import os
 import re
@@ -10,6 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from muniment.sources.connect import WAYS
@@ -214,6 +217,9 @@ ERRORS = [
     ("sources add x --for rsyslog", {}, 2, "needs no source of its own: muniment sources connect rsyslog"),
     ("sources connect nonsense", {}, 2, "error sender: there is no 'nonsense'; there are curl, rsyslog,"),
     ("sources key nonsense", {}, 2, "error "),
+    ("sources webhook x gitlab", {}, 2, "error kind: must be one of github, okta, auth0, slack, standard, got 'gitlab'"),
+    ("sources webhook x slack", {}, 2, "error secret-file: Slack makes the secret"),
+    ("sources webhook nonsense github", {}, 2, "error id: there is no such source"),
     ("keys new x --role king", {}, 2, "'king' is not one of 'reader', 'analyst', 'enforcer', 'administrator'"),
     ("export --json", {}, 2, "name one with --out"),
     ("keys revoke nope", {}, 2, "error key: there is no such key"),
@@ -221,6 +227,7 @@ ERRORS = [
     ("export -o /nonexistent/x", {}, 6, "error /nonexistent/x: No such file or directory"),
     ("verify /nonexistent", {}, 6, "cannot read /nonexistent: No such file or directory"),
     ("verify --folder /nonexistent", {}, 10, "absence of proof is a failure"),
+    ("sources test /dev/null", {}, 2, "error /dev/null: no event is in it"),
     ("sources test /nonexistent", {}, 2, "cannot read it: No such file or directory"),
 ]  # fmt: skip
 
@@ -285,6 +292,28 @@ def test_a_new_source_says_where_to_send_and_its_line_works_when_pasted(desk: De
     answer = subprocess.run(["sh", "-c", pasted], capture_output=True, text=True, check=True)
     assert '"accepted":1' in answer.stdout
     assert desk.server.one(f"source:{name}")["action"] == "document.delete"
+
+
+def test_a_webhook_is_made_and_takes_what_its_sender_signs(desk: Desk, tmp_path: Path) -> None:
+    name = f"cli-hook-{time.time_ns()}"
+    desk.pipe("sources", "add", name)
+    shown = desk.pipe("sources", "webhook", name, "github").stdout
+    url, secret = re.search(r"URL +(http\S+)", shown), re.search(r"secret +([0-9a-f]{64}) ", shown)
+    assert url
+    assert secret
+    body = b'{"action":"created"}'
+
+    def sent(key: str) -> int:
+        mac = hmac.new(key.encode(), body, hashlib.sha256).hexdigest()
+        return httpx.post(url[1], content=body, headers={"X-Hub-Signature-256": f"sha256={mac}"}).status_code
+
+    assert sent(secret[1]) == 200
+    own = tmp_path / "secret"
+    own.write_text("0123456789abcdef0123456789abcdef\n")
+    assert "0123456789abcdef" not in desk.pipe("sources", "webhook", name, "github", "--secret-file", str(own)).stdout
+    assert [sent(secret[1]), sent(own.read_text().strip())] == [401, 200]
+    missing = desk.pipe("sources", "webhook", name, "github", "--secret-file", str(tmp_path / "none"))
+    assert missing.returncode == 2
 
 
 @pytest.mark.parametrize("sender", [way.id for way in WAYS])

@@ -347,3 +347,21 @@ def test_a_rule_that_fails_is_left_out_and_named_and_the_others_go_on(monkeypatc
     assert not ready.matches([row])
     assert {key for key, _ in ready.take_failures()} == {"one", "two"}
     assert not ready.take_failures()
+
+
+def test_authors_of_parts_are_named_with_a_correlation() -> None:
+    """Also through another correlation; who wrote both is named once."""
+    texts = [
+        (name, BASE.format(name=name) + f"author: {author}\n")
+        for name, author in (("a", "Ana"), ("b", "Bert, Bea"), ("d", ""))
+    ]
+    many = "title: {0}\nname: {0}\n{1}correlation: {{type: temporal, rules: {2}, timespan: 5m}}\n"
+    for name, author, rules in (
+        ("own", "author: Ana\n", "[a]"), ("both", "author: Cem\n", "[a, b]"), ("none", "", "[both, d]"), ("nobody", "", "[d]")
+    ):  # fmt: skip
+        texts.append((name, many.format(name, author, rules)))
+    loaded = load_rules(texts)
+    assert not loaded.refused
+    assert {one.name: one.author for one in loaded.correlations} == {
+        "own": "Ana", "both": "Cem; parts by Ana, Bert, Bea", "none": "parts by Cem, Ana, Bert, Bea", "nobody": "",
+    }  # fmt: skip

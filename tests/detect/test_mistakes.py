@@ -39,6 +39,64 @@ def test_a_mistake_is_named_with_its_place_and_its_fix(
     assert fix in found[2]
 
 
+ODD = "title: Odd\nlogsource: {product: muniment}\ndetection: {selection: {action: a}, condition: selection}\n"
+SEL = "  selection: {action: a}\n"
+MANY = "title: Many\ncorrelation:\n  type: event_count\n  rules: [x]\n  timespan: 5m\n  condition: {gte: 3}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "reason", "fix"),
+    [
+        (SEL + "  condition: selection and (not selection\n", "5:42", "Unbalanced", "close each parenthesis"),
+        (SEL + "  condition: ''\n", "5:15", "does not begin with a selection", "and, or, not"),
+        (SEL + "  condition: 'selection or 2 of them'\n", "5:30", "found 'of'", "1 of, all of"),
+        (SEL + "  condition: selection | count() > 5\n", "5:14", "pipe syntax", "a correlation"),
+        (SEL + "  condition: 1 of filter_*\n", "5:14", "filter_*", "this rule has selection"),
+        (SEL, "3:1", "at least one condition", "condition: selection"),
+        ("  s: {src_ip|cidr: 10.1.2.3/8}\n  condition: s\n", "4:20", "host bits", "write 10.0.0.0/8"),
+        ("  s: {src_ip|cidr: 300.0.0.0/8}\n  condition: s\n", "4:20", "300.0.0.0/8", "such as 10.0.0.0/8"),
+        ("  s: {severity_id|gt: many}\n  condition: s\n", "4:23", "many", "write a number"),
+        ("  s: {action|exists: maybe}\n  condition: s\n", "4:22", "maybe", "true or false"),
+        ("  s: {action|contains|re: x}\n  condition: s\n", "4:23", "unmodified", "right behind the field"),
+        ("  s: {action|re: '(a'}\n  condition: s\n", "4:19", "is invalid: missing ): (a", "RE2"),
+        ("  s: {action|expand: '%who%'}\n  condition: s\n", "4:23", "%who%", "write the values"),
+        ("  s: null\n  condition: s\n", "3:1", "SigmaNull", "write texts"),
+    ],
+)
+def test_what_a_parser_says_without_a_place_has_one(text: str, where: str, reason: str, fix: str) -> None:
+    found = _refused(f"title: Odd\nlogsource: {{product: muniment}}\ndetection:\n{text}")
+    assert found[0] == f"shop.yml:{where}", found
+    assert reason in found[1]
+    assert fix in found[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "reason", "fix"),
+    [
+        ("title: x\ndetction: {}\nlogsource: {product: muniment}\n", "2:1", "detection", "did you mean detection?"),
+        (ODD.replace("{product: muniment}", "{}"), "2:1", "empty", "product, category and service"),
+        (ODD.replace("title: Odd", "title: Odd\nid: 7a"), "2:5", "UUID", "uuidgen"),
+        (ODD.replace("title: Odd\n", ""), "1:1", "title", "title: Many"),
+        (MANY.replace("  timespan: 5m\n", ""), "2:1", "without timespan", "timespan: 5m"),
+        (MANY.replace("  condition: {gte: 3}\n", ""), "2:1", "without condition", "{gte: 10}"),
+        (MANY.replace("gte: 3", "gte: three"), "6:20", "three", "a number"),
+        (MANY.replace("gte: 3", "more: 3"), "6:3", "exactly one", "such as {gte: 10}"),
+        (MANY.replace("event_count", "event_cuont"), "3:9", "event_cuont", "did you mean event_count?"),
+        (MANY.replace("event_count", "value_count"), "6:3", "field reference", "{field: src_ip, gte: 10}"),
+        (MANY.replace("[x]", "[Many]").replace("title: Many", "title: Many\nname: Many"), "5:3", "about itself", "take it"),
+        ("", "1:1", "no rule in it", "take the file away"),
+        ("# title: later\n---\n", "1:1", "no rule in it", "take the file away"),
+        ("title: a\n\ndescription: a\x00b\n", "3:15", "U+0000", "UTF-8"),
+        ("[" * 3_000 + "]" * 3_000, "1:1", "nested too deep", "flat"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_whole_rule_has_a_place_and_a_fix(text: str, where: str, reason: str, fix: str) -> None:
+    found = _refused(text)
+    assert found[0] == f"shop.yml:{where}", found
+    assert reason in found[1]
+    assert fix in found[2]
+
+
 def test_the_place_is_that_of_the_document_and_the_others_of_the_file_run() -> None:
     good = RULE.format(n="01", field="action", value="shop.close", condition="selection")
     bad = RULE.format(n="02", field="action", value="shop.open", condition="other").replace("closed", "opened")
@@ -78,7 +136,6 @@ def test_a_file_nested_without_end_is_refused_and_the_others_run() -> None:
 
 
 GOOD = RULE.format(n="01", field="action", value="shop.close", condition="selection")
-ODD = "title: Odd\nlogsource: {product: muniment}\ndetection: {selection: {action: a}, condition: selection}\n"
 
 
 @pytest.mark.parametrize(
@@ -93,7 +150,7 @@ ODD = "title: Odd\nlogsource: {product: muniment}\ndetection: {selection: {actio
         (ODD.replace("title: Odd", "title: Odd\nid: [1]"), 10, "another kind"),
         (ODD.replace(": selection", ": " + "not " * 5_000 + "selection"), 10, "nested too deep"),
         (ODD.replace(": selection", ": selection AND selection"), 12, "found 'AND'"),
-        ("title: Odd\ncorrelation: {type: event_count, rules: [x], timespan: 5m, condition: {about: 1}}", 10, "condition item"),
+        ("title: Odd\ncorrelation: {type: event_count, rules: [x], timespan: 5m, condition: {about: 1}}", 11, "condition item"),
         ("title: Odd\nfilter: []", 10, "filter"),
         (
             "title: Odd\nlogsource: {product: muniment}\n"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from muniment.detect.rulebook import RuleBook
+from muniment.errors import RejectedError
+from muniment.limits import RULE_FILE_BYTES_MAX
 
 RULE = (
     "title: {title}\nlogsource: {{product: muniment}}\ndetection: {{selection: {{action: a}}, condition: selection}}\n"
@@ -15,9 +18,9 @@ RULE = (
 MANY = "title: Many\ncorrelation: {type: event_count, rules: [A], timespan: 5m, condition: {gte: 3}}\n"
 
 
-def _book(folder: Path) -> RuleBook:
+def _book(*folders: Path) -> RuleBook:
     database = sa.create_engine("sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
-    return RuleBook([folder], database, lambda: 1)
+    return RuleBook(folders, database, lambda: 1)
 
 
 def _own(book: RuleBook) -> list[str]:
@@ -36,6 +39,36 @@ def test_a_pipe_and_links_to_nowhere_are_named_and_the_rules_run(tmp_path: Path)
     assert _own(book) == ["A"]
     assert sorted(Path(each.file).name for each in book.current.refused) == ["gone.yml", "pipe.yml", "self.yml"]
     assert not book.look()
+
+
+def test_a_file_that_cannot_be_read_is_named_with_place_and_fix(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(RULE.format(title="A\nname: A"))
+    (tmp_path / "b.yml").write_text(RULE.format(title="B\nname: A"))
+    (tmp_path / "big.yml").write_text(f"title: Big\n# {'x' * RULE_FILE_BYTES_MAX}")
+    (tmp_path / "latin.yml").write_bytes("title: A\nauthor: Jürgen\n".encode("latin-1"))
+    (tmp_path / "wide.yml").write_bytes(RULE.format(title="W").encode("utf-16"))
+    (tmp_path / "marked.yml").write_bytes(RULE.format(title="M").encode("utf-8-sig"))
+    book = _book(tmp_path)
+    assert _own(book) == ["A", "M"]
+    told = {each.where.partition("/")[2]: (each.reason, each.fix) for each in book.current.refused}
+    assert told == {
+        "big.yml": ("larger than 1,048,576 bytes", "split the file"),
+        "latin.yml:2:10": ("not UTF-8: byte 0xfc", "save the file as UTF-8"),
+        "wide.yml:1:1": ("not UTF-8 but UTF-16", "save the file as UTF-8"),
+        "b.yml:2:7": (
+            f"its id 'A' is that of {tmp_path.name}/a.yml", "give one of the two another id, or take its folder out"
+        ),
+    }  # fmt: skip
+
+
+def test_folders_of_one_name_keep_their_rules_apart(tmp_path: Path) -> None:
+    folders = [tmp_path / "mine" / "rules", tmp_path / "theirs" / "rules"]
+    for number, folder in enumerate(folders):
+        folder.mkdir(parents=True)
+        (folder / "shop.yml").write_text(RULE.format(title=f"Rule {number}"))
+    book = _book(*folders)
+    assert _own(book) == ["Rule 0", "Rule 1"]
+    assert [book.current.get(f"Rule {n}").file for n in (0, 1)] == [f"{folder}/shop.yml" for folder in folders]
 
 
 def test_a_folder_below_a_hidden_one_is_read(tmp_path: Path) -> None:
@@ -61,3 +94,32 @@ def test_a_rule_that_is_taken_away_runs_no_more(tmp_path: Path) -> None:
     (tmp_path / "a.yml").unlink()
     assert book.look()
     assert _own(book) == []
+
+
+@pytest.mark.parametrize("query", ["*", "**", "* *", "(*) OR actor:x"])
+def test_an_exception_does_not_hide_everything(tmp_path: Path, query: str) -> None:
+    book = _book(tmp_path)
+    for rule in ("", book.current.all_rules[0].key):
+        with pytest.raises(RejectedError, match="it would hide everything"):
+            book.exempt(rule, query, "because", "ana", 10**18)
+
+
+def test_a_correlation_says_which_of_its_parts_do_not_run(tmp_path: Path) -> None:
+    both = "title: {0}\nname: {0}\ncorrelation: {{type: {1}, rules: [A, B], timespan: 5m{2}}}\n"
+    for name in "AB":
+        (tmp_path / f"{name}.yml").write_text(RULE.format(title=f"{name}\nname: {name}"))
+    (tmp_path / "c.yml").write_text(both.format("Count", "event_count", ", condition: {gte: 2}"))
+    (tmp_path / "d.yml").write_text(both.format("Order", "temporal_ordered", ""))
+    (tmp_path / "e.yml").write_text(both.format("Either", "temporal", ", condition: A or B"))
+    (tmp_path / "f.yml").write_text(MANY.replace("[A]", "[Order]"))
+    book = _book(tmp_path)
+
+    def told(name: str) -> tuple[list[str], bool]:
+        return book.off_parts(book.get(name), book.switches())
+
+    assert [told(name) for name in ("A", "Count", "Order", "Either", "Many")] == [([], False)] * 5
+    book.switch("A", False, "noisy", "ana")
+    assert [told(name) for name in ("Count", "Order", "Either")] == [(["A"], False), (["A"], True), (["A"], False)]
+    assert told("Many") == (["Order"], True)
+    book.switch("B", False, "noisy", "ana")
+    assert [told(name) for name in ("Count", "Either")] == [(["A", "B"], True)] * 2

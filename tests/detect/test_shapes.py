@@ -83,6 +83,16 @@ def test_a_batch_finds_what_each_event_alone_finds(conditions: list[Condition], 
     assert _found(ready, _batch(events)) == _found(ready, _rows(events))
 
 
+def test_what_keywords_find_does_not_depend_on_who_asked_for_the_record() -> None:
+    """They look through the columns; `record.why` is read of the same event by another rule, before them and not."""
+    looks, keyword = Text("record.why", ("success",)), Text(None, ("success",))
+    event = {"action": "anna", "outcome": "anna", "actor_name": "anna", "message": "anna", "record": "success"}
+    for conditions in ([keyword], [looks, keyword], [keyword, looks], [Text("action", ()), looks, keyword]):
+        ready = Ready([_rule(condition, n) for n, condition in enumerate(conditions)], (), {})
+        for rows in (_batch([event]), _rows([event])):
+            assert _found(ready, rows) == [(0, str(n)) for n, each in enumerate(conditions) if each is looks]
+
+
 @given(_CONDITIONS, _EVENTS)
 def test_what_is_left_of_a_condition_decides_as_the_whole_does(condition: Condition, given: dict[str, str]) -> None:
     event = Event({**given, "record": {"why": given["record"]}})

@@ -94,6 +94,21 @@ def test_a_back_test_of_a_correlation_finds_what_would_have_been_found(engine: E
     assert (found.hits, sorted(found.indexes)) == (len(expected), sorted(expected))
 
 
+def test_a_back_test_tells_what_a_part_of_another_finds(engine: Engine) -> None:
+    """It alerts through the other only, and people ask what it would find all the same."""
+    size = _fill(engine)
+    whole = "title: Whole\ncorrelation: {type: temporal, rules: [it, export], group-by: [session_id], timespan: 1h}\n"
+    alone = f"{_LOGIN}title: It\nname: it\ncorrelation: {_CORRELATIONS['session']}\n"
+    hits = []
+    for text in (alone, f"{alone}---\n{whole}", alone.replace("name: it", "name: it\nlevel: informational")):
+        loaded = load_rules([("r.yml", text)])
+        assert not loaded.refused
+        history = History(engine, {each.key: each for each in (*loaded.rules, *loaded.correlations)}.__getitem__, {})
+        hits.append(history.back_test("it", None, None, size).hits)
+    assert hits[0] > 0
+    assert hits == [hits[0]] * 3
+
+
 @pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize("name", sorted(_CORRELATIONS))
 def test_after_a_restart_correlations_know_what_came_before(engine: Engine, name: str) -> None:

@@ -81,6 +81,36 @@ def _failed(number: int, address: str, at: str) -> dict[str, Any]:
     }
 
 
+def test_a_correlation_whose_parts_are_switched_off_says_so(server: RuledServer) -> None:
+    base = RULE.format(level="low", city="Thun").replace("-5555", "-5556").replace("author:", "name: thun\nauthor:")
+    many = (
+        "title: Many\nname: many\ncorrelation: {type: event_count, rules: [thun], timespan: 5m, condition: {gte: 2}}\n"
+    )
+    (server.rules / "thun.yml").write_text(f"{base}---\n{many}")
+    within(10, lambda: any(each["key"] == "many" for each in server.get("/api/v1/rules")["rules"]), "not read")
+    thun = next(each["rules"][0] for each in server.get("/api/v1/rules")["rules"] if each["key"] == "many")
+    off = {"rule": thun, "is_on": False, "reason": "noisy"}
+    server.client.post("/api/v1/rules/switch", json=off).raise_for_status()
+    many_now = server.get("/api/v1/rules/one", rule="many")["rule"]
+    assert (many_now["is_on"], many_now["off"], many_now["sources"]) == (True, ["A shop that is closed"], [])
+    page = server.session().get("/rules/one", params={"rule": "many"}).text
+    assert "It cannot fire without</b> A shop that is closed, switched off" in page
+    (server.rules / "thun.yml").unlink()
+
+
+def test_what_rules_say_they_have_seen_counts_sources_that_never_spoke(server: RuledServer) -> None:
+    def told() -> tuple[int, int]:
+        found = server.get("/api/v1/rules")["evaluated"]
+        return found["n_fresh"], found["n_sources"]
+
+    fresh, there = told()
+    key = server.key_for("speaks-later", "clear")
+    assert told() == (fresh, there + 1)
+    server.send(key, {"action": "shop.open"})
+    server.one("source:speaks-later", 10)
+    assert told() == (fresh + 1, there + 1)
+
+
 def test_a_match_is_an_alert_with_its_author_and_a_sealed_record(server: RuledServer, key: str) -> None:
     server.send(key, _close("Bern", "ruth"), _close("Basel", "ruth"))
     alert = within(5, lambda: server.alerts(rule=KEY), "no alert")[0]

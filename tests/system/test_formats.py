@@ -182,6 +182,8 @@ def test_the_pages(server: LiveServer) -> None:
     wrong = browser.post(f"/formats/{group['id']}", data=form | {"text": "name: [\n"})
     assert wrong.status_code == 400
     assert "entry.yaml:" in wrong.text
+    emptied = browser.post(f"/formats/{group['id']}", data=form | {"text": ""})
+    assert (emptied.status_code, "<textarea" in emptied.text) == (400, True)  # and what was typed can be typed again
     done = browser.post(f"/formats/{group['id']}", data=form | {"do": "accept", "for_source": "1"})
     assert (done.status_code, done.headers["location"]) == (303, "/formats?done=accepted")
     listed = browser.get("/formats?done=accepted").text

@@ -8,6 +8,7 @@ import hmac
 import json
 import time
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -54,6 +55,22 @@ def test_github_deliveries_are_kept_once_with_their_name(live_server: LiveServer
     assert record["sender"] == {"login": "octo"}
 
 
+def test_github_may_send_forms(live_server: LiveServer) -> None:
+    """`application/x-www-form-urlencoded` is what GitHub proposes for a new webhook; the signature is over the form."""
+    secret = _made(live_server, "hook-form", "github")["secret"]
+    event = {"action": "created", "sender": {"login": "octo+1"}, "repository": {"full_name": "example/a&b"}}
+    form = {"content_type": "application/x-www-form-urlencoded", "x_github_event": "repository", "x_github_delivery": "d-f"}  # fmt: skip
+
+    def sent(body: bytes) -> httpx.Response:
+        return _post(live_server, "hook-form", body, x_hub_signature_256=f"sha256={_hmac(secret, body)}", **form)
+
+    assert sent(urlencode({"payload": json.dumps(event)}).encode()).json()["accepted"] == 1
+    record = json.loads(live_server.get(f"/api/v1/events/{live_server.one('source:hook-form')['index']}")["record"])
+    assert record == {"$webhook": {"event": "repository", "delivery": "d-f"}, **event}
+    for body in (b"a=1", b"payload=%7B%7D&payload=%7B%7D", b"&".join(b"a=1" for _ in range(50))):
+        assert sent(body).status_code == 400
+
+
 def test_okta_event_hooks_are_verified_and_split(live_server: LiveServer) -> None:
     made = _made(live_server, "hook-okta", "okta", "okta")
     asked = live_server.nobody().get("/ingest/webhook/hook-okta", headers={"x-okta-verification-challenge": "c-1"})
@@ -78,6 +95,9 @@ def test_slack_is_answered_and_old_timestamps_are_refused(live_server: LiveServe
     assert _post(live_server, "hook-slack", body, **signed(now)).json() == {"challenge": "xyz"}
     assert _post(live_server, "hook-slack", body, **signed(now - 3_600)).status_code == 401
     assert _post(live_server, "hook-slack", body + b" ", **signed(now)).status_code == 401
+    # A digit to `isdigit`, no number to `int`.
+    raw = {b"x-slack-signature": b"v0=00", b"x-slack-request-timestamp": "\u00b2".encode("latin-1")}
+    assert live_server.nobody().post("/ingest/webhook/hook-slack", content=body, headers=raw).status_code == 401
 
 
 def test_auth0_streams_and_standard_webhooks(live_server: LiveServer) -> None:

@@ -11,7 +11,9 @@ from msgspec import Meta
 from muniment.api.operations import Call
 from muniment.api.services import Services
 from muniment.detect import attack
+from muniment.detect.alerts import SOURCE as OWN_ALERTS
 from muniment.errors import DeniedError
+from muniment.sources.registry import SourceInfo
 
 __all__ = ["EvaluatedAnswer", "RuleText", "TechniqueAnswer", "all_rows", "evaluated", "techniques"]
 
@@ -19,8 +21,8 @@ RuleText = Annotated[str, Meta(max_length=200, examples=["5d6a1c3e-3b1e-4d55-9d4
 
 
 class EvaluatedAnswer(msgspec.Struct, frozen=True):
-    """How far the rules have seen: events below `position`, received up to `to_time` (ns), from `n_fresh` of
-    `n_sources` sources that are as talkative as they should be.
+    """How far the rules have seen: events below `position`, received up to `to_time` (ns), for `n_fresh` of `n_sources` sources.
+    The others never spoke, or are silent for longer than they should be: what they know is not in what was found.
     """
 
     position: int
@@ -44,16 +46,16 @@ class TechniqueAnswer(msgspec.Struct, frozen=True):
 def evaluated(services: Services) -> EvaluatedAnswer:
     """How far the rules have seen."""
     found = services.detector.evaluated()
-    watched = [info for info in services.sources.all() if info.rhythm_s and not info.retired_at]
-    heard = [info for info in watched if services.sources.counters(info.id).received]
+    sources = [info for info in services.sources.all() if not info.retired_at and info.id != OWN_ALERTS]
     now = services.clock()
-    fresh = [
-        info
-        for info in heard
-        if now - (services.sources.counters(info.id).last_heard or 0) <= 2 * info.rhythm_s * 10**9
-    ]
+
+    def is_fresh(info: SourceInfo) -> bool:
+        heard = services.sources.counters(info.id).last_heard or 0
+        return bool(heard) and (not info.rhythm_s or now - heard <= 2 * info.rhythm_s * 10**9)
+
+    n_fresh = sum(map(is_fresh, sources))
     return EvaluatedAnswer(
-        found.position, found.to_time, len(fresh), len(heard), found.rules, found.correlations, found.dropped,
+        found.position, found.to_time, n_fresh, len(sources), found.rules, found.correlations, found.dropped,
         found.problem,
     )  # fmt: skip
 

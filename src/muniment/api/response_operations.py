@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -222,6 +223,22 @@ class Responding:
     async def _record(self, call: Call[Any, Any], action: str, kind: str, value: str, **metadata: Any) -> None:
         await self._s.recorder.note(call, action, f"blocked_{kind}", value, **metadata)
 
+    @asynccontextmanager
+    async def _tried(
+        self, call: Call[Any, Any], action: str, kind: str, value: str, **metadata: Any
+    ) -> AsyncIterator[None]:
+        """What is refused for what it would do is a record, too: who tried it, and why it was not done. A slip of the pen is none."""
+        try:
+            yield
+        except (RejectedError, DeniedError) as error:
+            reason = str(error) if isinstance(error, DeniedError) else error.reason
+            if isinstance(error, DeniedError) or error.status == 409:
+                await self._s.recorder.record(
+                    action, call.identity, targets=[{"type": f"blocked_{kind}", "id": value}], outcome="failure",
+                    client_ip=call.client_ip, user_agent=call.user_agent, metadata=metadata, reason=reason,
+                )  # fmt: skip
+            raise
+
     async def _look(self, call: Call[Any, Any], action: str, kind: str, value: str) -> Hits:
         known, text = canonical(kind, value)
         offices = self._s.blocks.offices(known, text)
@@ -292,8 +309,14 @@ class Responding:
         )  # fmt: skip
 
     async def create(self, call: Call[Empty, BlockBody]) -> BlockAnswer:
+        kind, value = canonical(call.body.kind, call.body.value)
+        if self.repeated(call) is not None:
+            raise RejectedError("it is blocked, or asked for, already", field="value", status=409)
+        async with self._tried(call, "block.create", kind, value, hours=call.body.hours):
+            return await self._created(call, kind, value)
+
+    async def _created(self, call: Call[Empty, BlockBody], kind: Kind, value: str) -> BlockAnswer:
         b = call.body
-        kind, value = canonical(b.kind, b.value)
         now = self._s.clock()
         self._s.tickets.check(b.preview, kind, value, call.identity.id, now)
         self._refuse_own(call, kind, value, "value")
@@ -387,12 +410,15 @@ class Responding:
         now = self._s.clock()
         asked = self._s.blocks.get(str(call.path["id"]))
         who = call.identity
-        if asked.is_asked(now):
-            check_second(asked.asked_person, who.person, "block")  # first: who cannot agree is not asked for numbers
-            self._refuse_own(call, asked.kind, asked.value, "id")
-            found = await self._s.blocking(lambda: hits(self._s.engine, asked.kind, asked.value, now, ()))
-            _refuse_unseen(found, call.body.accounts)
-        block = self._s.blocks.approve(asked.id, who.id, now, person=who.person)
+        async with self._tried(call, "block.approve", asked.kind, asked.value, block=asked.id, asked_by=asked.asked_by):
+            if asked.is_asked(now):
+                check_second(
+                    asked.asked_person, who.person, "block"
+                )  # first: who cannot agree is not asked for numbers
+                self._refuse_own(call, asked.kind, asked.value, "id")
+                found = await self._s.blocking(lambda: hits(self._s.engine, asked.kind, asked.value, now, ()))
+                _refuse_unseen(found, call.body.accounts)
+            block = self._s.blocks.approve(asked.id, who.id, now, person=who.person)
         await self._record(
             call, "block.approve", block.kind, block.value, block=block.id, asked_by=block.asked_by,
             asked_person=asked.asked_person, waits=block.state == "asked",
@@ -402,7 +428,9 @@ class Responding:
         return _block(block)
 
     async def undo(self, call: Call[Empty, Empty]) -> BlockAnswer:
-        block = self._s.blocks.undo(str(call.path["id"]), call.identity.id, self._s.clock())
+        there = self._s.blocks.get(str(call.path["id"]))
+        async with self._tried(call, "block.undo", there.kind, there.value, block=there.id):
+            block = self._s.blocks.undo(there.id, call.identity.id, self._s.clock())
         await self._record(call, "block.undo", block.kind, block.value, block=block.id)
         if block.active_at:
             await self._s.blocking(lambda: self._s.tell_of_block(block, "block.undone"))
@@ -430,7 +458,8 @@ class Responding:
         return AllowListAnswer(list(map(_allowed, found)))
 
     async def allow(self, call: Call[Empty, AllowBody]) -> AllowedAnswer:
-        made = self._s.blocks.allow(call.body.network, call.body.title, call.identity.id, self._s.clock())
+        async with self._tried(call, "allowed.create", "range", call.body.network, title=call.body.title):
+            made = self._s.blocks.allow(call.body.network, call.body.title, call.identity.id, self._s.clock())
         await self._record(call, "allowed.create", "range", made.network, title=made.title)
         return _allowed(made)
 
@@ -452,7 +481,8 @@ class Responding:
         headers = HEADERS | {"ETag": tag, "Cache-Control": "no-cache"}
         self._s.blocks.note_fetch(name, call.identity.name, now)
         held = call.headers.get("if-none-match", "")
-        if tag in held or held.strip() == "*":
+        # Weak comparison (RFC 9110, 13.1.2): what is between the quotes, with or without W/ before it.
+        if tag.removeprefix("W/") in held or held.strip() == "*":
             return Response(None, 304, headers)
         await self._s.recorder.note(call, "feed.fetch", "feed", name, results=len(blocks))
         return Response(rendered(name, blocks, now), 200, headers, feed.media_type)

@@ -36,7 +36,8 @@ __all__ = ["BackTestBody", "ExceptionBody", "RuleTextParams", "Ruling", "SwitchB
 class RuleAnswer(msgspec.Struct, frozen=True):
     """One rule. `sources` sent events it could be about in `FEEDING_DAYS`: without one it cannot fire, and `missing`
     says what would feed it. `matches_*`: events,
-    of a correlation alerts; `spent_s` of the last day; `rules`: what it is about, `used_by`: which are about it, by key.
+    of a correlation alerts; `spent_s` of the last day; `rules`: what it is about, `used_by`: which are about it, by key;
+    `off`: titles of those it is about that do not run. A rule that can find nothing without them has no `sources`.
     """
 
     key: str
@@ -66,6 +67,7 @@ class RuleAnswer(msgspec.Struct, frozen=True):
     spent_s: float
     rules: list[str]
     used_by: list[str]
+    off: list[str]
 
 
 class RuleTextParams(msgspec.Struct, frozen=True):
@@ -243,6 +245,9 @@ class Ruling:
         decided, told = known.switches.get(rule.key), known.told.get(rule.key, Told())
         fed = known.fed.get(rule.key, Fed())
         paused = self._s.rules.paused.get(rule.key, "")
+        off, is_dead = self._s.rules.off_parts(rule, known.switches)
+        if is_dead:
+            fed = Fed((), f"{' and '.join(off)}, switched off")
         source = {} if isinstance(rule, Correlation) else {
             name: value
             for name, value in (
@@ -261,7 +266,7 @@ class Ruling:
             false_positives=list(rule.false_positives), techniques=techniques(rule.tags),
             sources=list(fed.sources), missing=fed.missing, matches_day=told.day, matches_month=told.month,
             spent_s=round(told.spent_s, 3), rules=list(rule.rules) if isinstance(rule, Correlation) else [],
-            used_by=known.used_by.get(rule.key, []),
+            used_by=known.used_by.get(rule.key, []), off=off,
         )  # fmt: skip
 
     async def switch(self, call: Call[Empty, SwitchBody]) -> RuleAnswer:

@@ -8,10 +8,13 @@ from pathlib import Path
 import typer
 from rich.text import Text
 
-from muniment.cli.output import console, inert, key_values, print_json, progress_bar
+from muniment.cli.output import console, inert, key_values, notes, print_json, progress_bar
 from muniment.errors import RejectedError
 
 __all__ = ["draft_entry", "explain_file", "verify_evidence_file", "verify_folder"]
+
+_LAST_RESORT = ("json", "text", "syslog")
+"""The entries that read what no other knows."""
 
 
 def verify_evidence_file(file: Path, vkeys: list[str], as_json: bool) -> None:
@@ -63,6 +66,8 @@ def explain_file(file: Path, format: str, as_json: bool, entry: Path | None = No
     from muniment.sources.testing import Recollection, explain, local_client
 
     lines = _records(file)
+    if not lines:
+        raise RejectedError("no event is in it", field=str(file))
     catalogue = load()
     if entry is not None:
         try:
@@ -73,6 +78,7 @@ def explain_file(file: Path, format: str, as_json: bool, entry: Path | None = No
     with local_client() as client:
         said = Recollection(catalogue).of(lines)
         now = datetime.now(UTC).isoformat()
+        n_unknown = 0
         for found in explain(
             catalogue, lines, client, entry="" if format == "auto" else format, received_at=now, earlier=said
         ):
@@ -84,3 +90,7 @@ def explain_file(file: Path, format: str, as_json: bool, entry: Path | None = No
                 console.print(key_values(list(row.items())))
                 for problem in found.problems:
                     console.print(Text.assemble(("  ! ", "red"), inert(problem)))
+            n_unknown += found.entry in _LAST_RESORT
+    if n_unknown and not as_json:
+        words = f"{n_unknown:,} of {len(lines):,} are known by no entry of the catalogue; to draft one: muniment sources new {file}"
+        notes.print(Text(inert(words), style="dim"), soft_wrap=True)

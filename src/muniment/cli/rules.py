@@ -254,7 +254,7 @@ def _difference(row: dict[str, Any]) -> Text:
 
 
 def _load(paths: Sequence[Path]) -> Loaded:
-    from muniment.detect.rules import load_rules
+    from muniment.detect.rule_files import load_rule_files
 
     files = [
         file
@@ -262,9 +262,12 @@ def _load(paths: Sequence[Path]) -> Loaded:
         for file in (sorted(path.rglob("*.y*ml")) if path.is_dir() else [path])
         if not file.name.endswith(".events.yml")
     ]
+    for path in paths:
+        if not path.exists():
+            raise RejectedError("cannot read it: there is no such file or folder", field=str(path))
     if not files:
         raise RejectedError("no rule file (*.yml) is there", field=", ".join(map(str, paths)))
-    return load_rules((str(file), _read(file).decode("utf-8", "replace")) for file in files)
+    return load_rule_files((str(file), file) for file in files)[0]
 
 
 def _read(file: Path) -> bytes:

@@ -69,6 +69,49 @@ def sources_key(id: str, sender: For = "", server: Server = "", data: Data = "",
     _print_key(client, id, client.post(f"/api/v1/sources/{id}/keys"), sender, as_json, f"another key for {id}")
 
 
+_WEBHOOKS = {
+    "github": "GitHub, Settings, Webhooks, Add webhook: this as Payload URL and Secret; either content type",
+    "okta": "Okta, Workflow, Event hooks: this as URL; authentication field Authorization, the secret as its value; then Verify",
+    "auth0": "Auth0, Monitoring, Streams, Custom Webhook: this as Payload URL, the secret as Authorization Token",
+    "slack": "Slack, your app, Event Subscriptions: this as Request URL; the secret is the app's own Signing Secret",
+    "standard": "Whatever signs as Standard Webhooks say: this URL and secret",
+}
+_KINDS = ", ".join(_WEBHOOKS)
+
+
+@sources_app.command("webhook")
+def sources_webhook(
+    id: str,
+    kind: Annotated[str, typer.Argument(help=f"How the sender signs: {_KINDS}.")],
+    secret_file: Annotated[
+        Path | None,
+        typer.Option(help="A file with the secret, where the sender gives it, as Slack does; else one is made."),
+    ] = None,
+    server: Server = "",
+    data: Data = "",
+    as_json: AsJson = False,
+) -> None:
+    """Let a source's events come in by signed webhook; print where it posts to and, once, the secret. An older secret ends."""
+    if kind not in _WEBHOOKS:
+        raise RejectedError(f"must be one of {_KINDS}, got {kind!r}", field="kind")
+    if kind == "slack" and secret_file is None:
+        raise RejectedError(
+            "Slack makes the secret: write the app's Signing Secret to a file and name it", field="secret-file"
+        )
+    try:
+        secret = secret_file.read_text("utf-8").strip() if secret_file else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise RejectedError(f"cannot read it: {error}", field=str(secret_file)) from error
+    made = connect(server, data).post(f"/api/v1/sources/{id}/webhook", {"kind": kind, "secret": secret})
+    if as_json:
+        print_json(made)
+        return
+    console.print(Text(_WEBHOOKS[kind]), soft_wrap=True)
+    console.print(Text(f"\n  URL     {made['url']}"), soft_wrap=True)
+    if not secret:
+        console.print(Text(f"  secret  {made['secret']}   (shown this once)"), soft_wrap=True)
+
+
 @sources_app.command("connect")
 def sourcesconnect(
     sender: Annotated[str, typer.Argument(metavar="[SENDER]", help=f"One of {_IDS}; none: list them.")] = "",
@@ -119,7 +162,9 @@ def sources_test(
 
 @sources_app.command("new")
 def sources_new(
-    file: Annotated[Path, typer.Argument(help="JSON events, one on a line.")],
+    file: Annotated[
+        Path, typer.Argument(help="Lines of a log, or JSON events: on a line each, over several lines, in an array.")
+    ],
     name: Annotated[str, typer.Option("--name", help="Lower-case letters, digits and _.")] = "my_source",
 ) -> None:
     """Draft a catalogue entry from samples: the text of a file to correct, then to try with `sources test`."""

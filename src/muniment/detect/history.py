@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from muniment.detect.alerts import SOURCE
 from muniment.detect.baseline import aggregate
@@ -216,8 +216,12 @@ class History:
         return BackTest(sum(by_day.values()), indexes, by_day, 0, (time.perf_counter() - began) * 1_000)
 
     def _run(self, correlation: Correlation, span: _Range, began: float) -> BackTest:
-        """Run a correlation, and those it is about, over the matches of a range."""
-        needed = self._needed(correlation)
+        """Run a correlation, and those it is about, over the matches of a range.
+
+        It is told as if it alerted by itself: of a part of others, too, people want to know what it finds.
+        """
+        told = replace(correlation, is_silent=False, level="low")
+        needed = [*self._needed(correlation)[:-1], told]
         rules = [each for each in needed if isinstance(each, Rule)]
         correlations = [each for each in needed if isinstance(each, Correlation)]
         ready = Ready(rules, correlations, self._formats, around=self._around)

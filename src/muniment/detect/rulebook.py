@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import stat
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import sqlalchemy as sa
 
 from muniment.detect.correlation import Correlation
-from muniment.detect.mistakes import document_of
+from muniment.detect.mistakes import document_of, fix_of
 from muniment.detect.rule import Exemption, Loaded, Refused, Rule, RuleSet
-from muniment.detect.rules import load_rules
+from muniment.detect.rule_files import load_rule_files
 from muniment.detect.tally import Tally
 from muniment.errors import RejectedError
-from muniment.limits import RULE_FILE_BYTES_MAX, RULES_MAX
 from muniment.search.persons import ERASED, Person
+from muniment.search.query.ast import And, Everything, Node, Or
 from muniment.search.query.parse import parse_query
 
 __all__ = ["PACK", "RuleBook", "Switch"]
@@ -31,7 +32,6 @@ __all__ = ["PACK", "RuleBook", "Switch"]
 PACK: Final = Path(__file__).parent / "pack"
 """The rules that come with Muniment."""
 
-_R = TypeVar("_R", Rule, Correlation)
 _RETIRED: Final = {"deprecated", "unsupported"}
 _METADATA = sa.MetaData()
 _SWITCHES = sa.Table(
@@ -79,6 +79,7 @@ class RuleBook:
 
     def __init__(self, folders: Sequence[Path], database: sa.Engine, now_ns: Callable[[], int]) -> None:
         self.folders = (PACK, *folders)
+        self._names = _names(self.folders)
         self._database = database
         self._now_ns = now_ns
         self._lock = threading.RLock()
@@ -100,24 +101,11 @@ class RuleBook:
         seen = (tuple((str(path), mtime, size) for path, mtime, size in files), tuple(problems))
         if seen == self._seen:
             return False
-        texts: list[tuple[str, str]] = []
-        for path, _, size in files:
-            if size > RULE_FILE_BYTES_MAX:
-                problems.append(Refused(str(path), "", f"larger than {RULE_FILE_BYTES_MAX} bytes"))
-                continue
-            try:
-                texts.append((self._name(path), path.read_text("utf-8")))
-            except (OSError, UnicodeDecodeError) as error:
-                problems.append(Refused(self._name(path), "", f"cannot read it: {error}"))
-        found = load_rules(texts[:RULES_MAX])
-        if len(texts) > RULES_MAX:
-            problems.append(Refused("", "", f"{len(texts) - RULES_MAX} files more than {RULES_MAX} are not read"))
-        rules, twins = _without_twins(found.rules, {})
-        correlations, more = _without_twins(found.correlations, {rule.key: rule for rule in rules})
+        found, texts = load_rule_files((self._name(path), path) for path, _, _ in files)
         with self._lock:
             self._seen = seen
             self._texts = dict(texts)
-            self._loaded = Loaded(rules, [*problems, *found.refused, *twins, *more], correlations)
+            self._loaded = Loaded(found.rules, [*problems, *found.refused], found.correlations)
             self.paused.clear()
             self._renew()
         return True
@@ -127,7 +115,7 @@ class RuleBook:
         problems: list[Refused] = []
         for folder in self.folders:
             if not folder.is_dir():
-                problems.append(Refused(str(folder), "", "there is no such folder of rules"))
+                problems.append(_unread(str(folder), "there is no such folder of rules"))
                 continue
             for path in sorted(folder.rglob("*.y*ml")):
                 inside = path.relative_to(folder).parts
@@ -142,14 +130,13 @@ class RuleBook:
                 if stat.S_ISREG(state.st_mode):
                     files.append((path, state.st_mtime_ns, state.st_size))
                 elif not stat.S_ISDIR(state.st_mode):  # who opens a pipe waits for its writer
-                    problems.append(Refused(self._name(path), "", "cannot read it: it is no regular file"))
+                    problems.append(_unread(self._name(path), "cannot read it: it is no regular file"))
         return files, problems
 
     def _name(self, path: Path) -> str:
         for folder in self.folders:
             if path.is_relative_to(folder):
-                name = "muniment" if folder == PACK else folder.name
-                return f"{name}/{path.relative_to(folder)}"
+                return f"{self._names[folder]}/{path.relative_to(folder)}"
         return str(path)
 
     # --- decisions ------------------------------------------------------------------------------------------------
@@ -192,7 +179,8 @@ class RuleBook:
             self.get(rule)
         if not query.strip():
             raise RejectedError("an exception needs a query: without one it would hide everything", field="query")
-        parse_query(query, self._now_ns())
+        if _is_everything(parse_query(query, self._now_ns()).node):
+            raise RejectedError("it would hide everything: name what is to be overlooked", field="query")
         if not reason.strip():
             raise RejectedError("say why: the next reader will ask", field="reason")
         if expires_at <= self._now_ns():
@@ -285,6 +273,15 @@ class RuleBook:
             return switches[rule.key].is_on
         return rule.status not in _RETIRED
 
+    def off_parts(self, rule: Rule | Correlation, switches: dict[str, Switch]) -> tuple[list[str], bool]:
+        """Titles of what a rule is about that does not run, and whether the rule can find nothing without it."""
+        if not isinstance(rule, Correlation):
+            return [], False
+        parts = [self.get(key) for key in rule.rules]
+        off = [part.title for part in parts if not self.is_on(part, switches) or self.off_parts(part, switches)[1]]
+        needs_all = rule.kind in {"temporal", "temporal_ordered"} and rule.presence is None
+        return off, bool(off) and (needs_all or len(off) == len(parts))
+
     def _renew(self) -> None:
         switches = self.switches()
         loaded = self._loaded
@@ -301,15 +298,23 @@ class RuleBook:
         )
 
 
-def _without_twins(rules: Sequence[_R], known: Mapping[str, Rule | Correlation]) -> tuple[list[_R], list[Refused]]:
-    """One rule for each id, also among those `known`: a second one would count everything twice."""
-    firsts: dict[str, Rule | Correlation] = dict(known)
-    kept: list[_R] = []
-    twins: list[Refused] = []
-    for rule in rules:
-        first = firsts.setdefault(rule.key, rule)
-        if first is rule:
-            kept.append(rule)
-        else:
-            twins.append(Refused(rule.file, rule.title, f"its id {rule.key} is that of {first.file}"))
-    return kept, twins
+def _unread(name: str, reason: str) -> Refused:
+    return Refused(name, "", reason, fix=fix_of("", "", reason, ()))
+
+
+def _is_everything(node: Node) -> bool:
+    match node:
+        case And(parts):
+            return all(map(_is_everything, parts))
+        case Or(parts):
+            return any(map(_is_everything, parts))
+    return isinstance(node, Everything)
+
+
+def _names(folders: Sequence[Path]) -> dict[Path, str]:
+    """What files of each folder are called by: its last name, or all of it where two have the same."""
+    last = Counter("muniment" if folder == PACK else folder.name for folder in folders)
+    return {
+        folder: "muniment" if folder == PACK else folder.name if last[folder.name] == 1 else str(folder)
+        for folder in folders
+    }

@@ -63,6 +63,7 @@ from sigma.types import (
     SigmaTimestampPart,
     SpecialChars,
 )
+from yaml.reader import ReaderError
 
 from muniment.detect.behaviour_rules import behaviour_of, split
 from muniment.detect.condition import (
@@ -84,7 +85,7 @@ from muniment.detect.condition import (
 from muniment.detect.correlation import All as AllPresent
 from muniment.detect.correlation import Correlation, Has, Not, Presence, Some
 from muniment.detect.documents import RANGE, TWICE, documents
-from muniment.detect.mistakes import YAML_FIX, fix_of, place_of
+from muniment.detect.mistakes import YAML_FIX, fix_of, place_of, plain
 from muniment.detect.parsing import parsed_documents, said
 from muniment.detect.rule import Loaded, LogSource, Refused, Rule
 from muniment.errors import RejectedError
@@ -132,8 +133,10 @@ def load_rules(files: Iterable[tuple[str, str]], placeholders: Placeholders = _N
             found = parsed_documents(given, text)
             behaviours += [(name, each) for each in behaving]
         except Exception as error:  # YAML's own errors, and what the parser does not expect in one
-            refused.append(_unread(name, error))
+            refused.append(_unread(name, text, error))
             continue
+        if not behaving and all(each is None for each in given):
+            refused.append(Refused(name, "", "there is no rule in it", 1, 1))
         refused += [Refused(name, title, reason, line, 1 if line else 0) for title, reason, line in found.refused]
         parsed += [(name, each) for each in found.rules]
         for each in found.filters:
@@ -173,8 +176,12 @@ def _numbered(rules: Sequence[Rule]) -> list[Rule]:
     return found
 
 
-def _unread(file: str, error: Exception) -> Refused:
+def _unread(file: str, text: str, error: Exception) -> Refused:
     """A file that YAML or Sigma's parser does not take, with the place YAML names."""
+    if isinstance(error, ReaderError):
+        before = text[: error.position]
+        found = f"the character U+{ord(text[error.position]):04X} is not allowed in YAML"
+        return Refused(file, "", found, before.count("\n") + 1, len(before) - before.rfind("\n"))
     mark = getattr(error, "problem_mark", None)
     if mark is None:
         return Refused(file, "", said(error))
@@ -187,9 +194,8 @@ def _unread(file: str, error: Exception) -> Refused:
 def _told(refused: Refused, text: str, names: Collection[str]) -> Refused:
     """With the place of the mistake and how to mend it."""
     line, column = (refused.line, refused.column) if refused.line else place_of(text, refused.title, refused.reason)
-    return replace(
-        refused, line=line, column=column, fix=refused.fix or fix_of(text, refused.title, refused.reason, names)
-    )
+    fix = refused.fix or fix_of(text, refused.title, refused.reason, names)
+    return replace(refused, reason=plain(refused.reason), line=line, column=column, fix=fix)
 
 
 def _filtered(rule: Any, filters: Sequence[SigmaFilter]) -> Any:
@@ -250,6 +256,7 @@ class _Correlations:
             except RejectedError as error:
                 self.refused.append(Refused(file, str(each.title or ""), error.reason))
         found = self._without_circles(self._with_parts(found, {rule.key for rule in rules}))
+        found = _credited(found, rules)
         silent = {name for (one, does_generate) in found if not does_generate for name in one.rules}
         self.correlations = [replace(one, is_silent=one.key in silent) for one, _ in found]
         self.rules = [replace(rule, is_silent=rule.key in silent) if rule.key in silent else rule for rule in rules]
@@ -282,6 +289,22 @@ class _Correlations:
             done |= {one.key for one, _ in ready}
             waiting = [each for each in waiting if each[0].key not in done]
         return ordered
+
+
+def _credited(found: Sequence[tuple[Correlation, bool]], rules: Sequence[Rule]) -> list[tuple[Correlation, bool]]:
+    """Correlations, each after those it is about, with the authors of their parts beside their own: what an alert shows are
+    matches of those, and the Detection Rule License wants them named.
+    """
+    authors = {rule.key: [rule.author] for rule in rules}
+    made = []
+    for one, does_generate in found:
+        parts = dict.fromkeys(
+            author for rule in one.rules for author in authors[rule] if author not in {"", one.author}
+        )
+        authors[one.key] = [one.author, *parts]
+        others = f"parts by {', '.join(parts)}" if parts else ""
+        made.append((replace(one, author="; ".join(filter(None, (one.author, others)))), does_generate))
+    return made
 
 
 def _correlation(parsed: SigmaCorrelationRule, file: str, known: Mapping[str, str]) -> tuple[Correlation, bool]:

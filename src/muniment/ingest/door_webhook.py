@@ -1,6 +1,7 @@
 """The webhook door: `POST /ingest/webhook/SOURCE`, signed by the sender in its own way.
 
-    github     X-Hub-Signature-256: sha256=HMAC(body); the delivery is the event's id, its name stands under `$webhook`
+    github     X-Hub-Signature-256: sha256=HMAC(body); the delivery is the event's id, its name stands under `$webhook`;
+               a body of either content type, JSON or a form with `payload`
     slack      X-Slack-Signature: v0=HMAC("v0:" timestamp ":" body), not older than five minutes; answers the challenge
     okta       Authorization: the secret; an event hook's events are taken one by one; answers the verification (GET)
     auth0      Authorization: the secret, alone or after `Bearer `; a log stream's entries
@@ -18,6 +19,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -33,6 +35,7 @@ __all__ = ["PREFIX", "is_signed", "post_webhook"]
 
 PREFIX: Final = "/ingest/webhook/"
 DOOR: Final = "webhook"
+_FORM: Final = "application/x-www-form-urlencoded"
 _REFUSED: Final = "the signature is missing or wrong, or this source takes no webhooks"
 
 
@@ -92,7 +95,7 @@ def _is_same(given: str, wanted: str) -> bool:
 
 
 def _is_recent(at: str, now_s: int) -> bool:
-    return at.isdigit() and len(at) < 13 and abs(now_s - int(at)) <= WEBHOOK_AGE_S
+    return at.isascii() and at.isdigit() and len(at) < 13 and abs(now_s - int(at)) <= WEBHOOK_AGE_S
 
 
 def _challenge(body: bytes) -> str:
@@ -111,16 +114,29 @@ def _records(kind: str, headers: Mapping[str, str], body: bytes) -> Records:
     if kind == "github":
         name, delivery = headers.get("x-github-event", ""), headers.get("x-github-delivery", "")
         marked = msgspec.json.encode({"$webhook": {"event": name, "delivery": delivery}})
-        rest = body.strip()
+        rest = _payload(headers, body).strip()
         if rest[:1] == b"{" and rest[1:].lstrip()[:1] != b"}":
-            body = marked[:-1] + b"," + rest[1:]
-        return _with_id(decode_body(body, door=DOOR), delivery)
+            rest = marked[:-1] + b"," + rest[1:]
+        return _with_id(decode_body(rest, door=DOOR), delivery)
     found = decode_body(body, door=DOOR)
     if kind == "standard":
         return _with_id(found, headers.get("webhook-id", ""))
     name = {"auth0": "log_id", "slack": "event_id"}[kind]
     found.ids = [own or _id_of(record, name) for own, record in zip(found.ids, found.records, strict=True)]
     return found
+
+
+def _payload(headers: Mapping[str, str], body: bytes) -> bytes:
+    """The event of a GitHub delivery: the body, or what stands under `payload` of a form, GitHub's first choice for new webhooks."""
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
+        return body
+    try:
+        given = parse_qs(body, max_num_fields=8).get(b"payload", [])
+    except ValueError as error:
+        raise RejectedError(f"not a webhook's form: {error}", field="body") from None
+    if len(given) != 1:
+        raise RejectedError(f"a webhook's form has one field `payload`, this one {len(given)}", field="body")
+    return given[0]
 
 
 def _hook_events(body: bytes) -> Records:

@@ -106,42 +106,45 @@ class FormatPages:
     async def one(self, request: Request, viewer: Viewer) -> Response:
         """A group with its draft."""
         found = await self._backend.suggestion(viewer, request.path_params["id"])
-        return self._page(request, found, is_for_source=False)
+        return self._page(request, found, is_for_source=False, can_accept=bool(found.text))
 
     async def change(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Try the text, or accept it; a text that is wrong comes back as it was typed, with what is wrong."""
         group, text = request.path_params["id"], fields.get("text", "").replace("\r\n", "\n")
         found = await self._backend.suggestion(viewer, group)
         is_for_source = fields.get("for_source") == "1"
-        typed = replace(found, text=text, problem="", preview=())
+        typed, has_draft = replace(found, text=text, problem="", preview=()), bool(found.text)
         try:
             if fields.get("do") == "accept":
                 await self._backend.accept_format(viewer, text, found.group.source if is_for_source else "")
                 return redirect("/formats?done=accepted")
             preview = tuple(await self._backend.try_format(viewer, group, text))
-            return self._page(request, replace(typed, preview=preview), is_for_source=is_for_source)
+            return self._page(
+                request, replace(typed, preview=preview), is_for_source=is_for_source, can_accept=has_draft
+            )
         except RejectedError as error:
-            return self._page(request, replace(typed, problem=str(error)), is_for_source=is_for_source)
+            wrong = replace(typed, problem=str(error))
+            return self._page(request, wrong, is_for_source=is_for_source, can_accept=has_draft)
 
     async def remove(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Take an own entry out of force."""
         await self._backend.remove_format(viewer, request.path_params["name"])
         return redirect("/formats?done=removed")
 
-    def _page(self, request: Request, found: Suggestion, *, is_for_source: bool) -> Response:
+    def _page(self, request: Request, found: Suggestion, *, is_for_source: bool, can_accept: bool) -> Response:
         view = FormatView(
             group_row(self._site, request, found.group),
             found.text,
             min(40, max(12, found.text.count("\n") + 2)),
             tuple((read, f"/events/{read.index}") for read in found.preview),
             found.problem,
-            bool(found.text),
+            can_accept,
             is_for_source,
         )
         shell = self._site.shell(
             request, f"Format of {view.row.what}", "sources", json_url=f"/api/v1/formats/{found.group.id}"
         )
-        return self._site.render("format.html", shell, view, 400 if found.problem and found.text else 200)
+        return self._site.render("format.html", shell, view, 400 if found.problem and can_accept else 200)
 
 
 def group_row(site: Site, request: Request, group: Group) -> GroupRow:

@@ -80,6 +80,7 @@ class Rule:
     spent_s: float
     rules: list[str]
     used_by: list[str]
+    off: list[str]
 
 
 @dataclass(frozen=True, slots=True)

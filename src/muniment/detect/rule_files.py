@@ -1,0 +1,80 @@
+"""Rule files as they lie on a disk: read within bounds, as UTF-8, one rule an id. What is wrong with one stops no other.
+
+The server and `muniment rules check` read by this, so that what the one refuses the other does, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from muniment.detect.correlation import Correlation
+from muniment.detect.mistakes import fix_of, place_of
+from muniment.detect.rule import Loaded, Refused, Rule
+from muniment.detect.rules import load_rules
+from muniment.limits import RULE_FILE_BYTES_MAX, RULES_MAX
+
+__all__ = ["load_rule_files"]
+
+_R = TypeVar("_R", Rule, Correlation)
+_WIDE = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+
+
+def load_rule_files(files: Iterable[tuple[str, Path]]) -> tuple[Loaded, Mapping[str, str]]:
+    """The rules of files, given as (name, path), and the texts of those that could be read."""
+    texts: dict[str, str] = {}
+    problems: list[Refused] = []
+    for name, path in files:
+        try:
+            with path.open("rb") as file:
+                data = file.read(RULE_FILE_BYTES_MAX + 1)
+        except OSError as error:
+            problems.append(_told(Refused(name, "", f"cannot read it: {error.strerror or error}")))
+            continue
+        if len(data) > RULE_FILE_BYTES_MAX:
+            problems.append(_told(Refused(name, "", f"larger than {RULE_FILE_BYTES_MAX:,} bytes")))
+            continue
+        try:
+            texts[name] = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            problems.append(_told(_undecoded(name, data, error.start)))
+    if len(texts) > RULES_MAX:
+        problems.append(
+            _told(Refused("", "", f"{len(texts) - RULES_MAX:,} files more than {RULES_MAX:,} are not read"))
+        )
+        texts = dict(list(texts.items())[:RULES_MAX])
+    found = load_rules(texts.items())
+    rules, twins = _without_twins(found.rules, {})
+    correlations, more = _without_twins(found.correlations, {rule.key: rule for rule in rules})
+    again = [_told(each, texts.get(each.file, "")) for each in (*twins, *more)]
+    return Loaded(rules, [*problems, *found.refused, *again], correlations), texts
+
+
+def _undecoded(name: str, data: bytes, start: int) -> Refused:
+    """A file that is not UTF-8, with the place of its first byte that is none."""
+    if (encoding := _WIDE.get(data[:2])) is not None:
+        return Refused(name, "", f"not UTF-8 but {encoding}", 1, 1)
+    before = data[:start].decode("utf-8")
+    line, column = before.count("\n") + 1, start and len(before) - before.rfind("\n")
+    return Refused(name, "", f"not UTF-8: byte 0x{data[start]:02x}", line, column or 1)
+
+
+def _told(refused: Refused, text: str = "") -> Refused:
+    line, column = (refused.line, refused.column) if refused.line else place_of(text, refused.title, refused.reason)
+    return replace(refused, line=line, column=column, fix=fix_of(text, refused.title, refused.reason, ()))
+
+
+def _without_twins(rules: Sequence[_R], known: Mapping[str, Rule | Correlation]) -> tuple[list[_R], list[Refused]]:
+    """One rule for each id, also among those `known`: a second one would count everything twice."""
+    firsts: dict[str, Rule | Correlation] = dict(known)
+    kept: list[_R] = []
+    twins: list[Refused] = []
+    for rule in rules:
+        first = firsts.setdefault(rule.key, rule)
+        if first is rule:
+            kept.append(rule)
+        else:
+            twins.append(Refused(rule.file, rule.title, f"its id '{rule.key}' is that of {first.file}"))
+    return kept, twins
