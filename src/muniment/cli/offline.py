@@ -62,7 +62,7 @@ def draft_entry(file: Path, name: str) -> None:
 
 def explain_file(file: Path, format: str, as_json: bool, entry: Path | None = None) -> None:
     """What each line of a file becomes, as if it came in now, with `entry` known too; lines of one event learn from those above."""
-    from muniment.sources.catalogue import Catalogue, load, read_entry
+    from muniment.sources.catalogue import beside, load, read_entry
     from muniment.sources.testing import Recollection, explain, local_client
 
     lines = _records(file)
@@ -74,7 +74,7 @@ def explain_file(file: Path, format: str, as_json: bool, entry: Path | None = No
             own = read_entry(entry.read_text("utf-8"), entry.name)
         except (OSError, UnicodeDecodeError) as error:
             raise RejectedError(f"cannot read it: {error}", field=str(entry)) from error
-        catalogue = Catalogue({**catalogue, own.name: own})
+        catalogue = beside(catalogue, own)
     with local_client() as client:
         said = Recollection(catalogue).of(lines)
         now = datetime.now(UTC).isoformat()

@@ -221,12 +221,14 @@ class SourceRegistry:
         """The personal rows of a format, and of all that may be found by content under it.
 
         Of several entries that name a place the one that is recognised first says whose it is: the reader for everything
-        comes last. What mappings read people by comes after all that is named.
+        comes last. What mappings read people by comes after all that is named. An entry that is like another one has its places
+        too: by content those stand where the other's do, and only the entry's own before them.
         """
         is_by_content = self._is_by_content(format)
         entries = [entry for name, entry in self._catalogue.items() if name == format or is_by_content]
+        if not is_by_content:
+            entries += [self._catalogue[entry.like] for entry in entries if entry.like]
         rows: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
-        entries.sort(key=lambda entry: entry.rank)
         named = [row for entry in entries for row in entry.personal]
         read = without_covered([row for entry in entries for row in entry.people], named)
         for row in (*named, *read):
