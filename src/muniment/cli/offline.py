@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -52,10 +53,19 @@ def _records(file: Path) -> list[bytes]:
 def draft_entry(file: Path, name: str) -> None:
     """Print a draft of a catalogue entry for the events of a file, which has been read back and is valid."""
     from muniment.envelope import inside
-    from muniment.sources.catalogue import read_entry
-    from muniment.sources.draft import draft
+    from muniment.sources.catalogue import load, read_entry
+    from muniment.sources.draft import UNTIMED, draft
+    from muniment.sources.telling import Others
+    from muniment.sources.testing import explain, local_client
 
-    text = draft(name, [inside(record) for record in _records(file)])
+    came, catalogue = _records(file), load()
+    if not came or b"\0" in file.read_bytes():
+        raise RejectedError("no event is in it" if not came else "it is no text", field=str(file))
+    with local_client() as client:
+        read = list(explain(catalogue, came, client, received_at=UNTIMED))
+    reader = Counter(each.entry for each in read).most_common(1)[0][0]
+    records, columns = [inside(record) for record in came], [each.columns for each in read]
+    text = draft(name, records, like=catalogue[reader], columns=columns, others=Others.of(catalogue))
     read_entry(text, f"{name}.yaml")
     console.out(text, end="", highlight=False)
 

@@ -100,7 +100,7 @@ class Entry:
 
     `alone` is how it is recognised outside those (a database's JSON log, beside its lines in syslog). `people` are rows
     like those of `personal`, of what the mapping itself reads people by. `like` names the shipped entry that reads what this
-    one does not say: `mapping` and `people` have both (see `rules.over`), `personal` only what is its own. `is_own`: it comes from
+    one does not say: `mapping` and `people` have both (see `rules.over`), `personal` only what is its own, as it is sealed as by content. `is_own`: it comes from
     an operator.
     """
 
