@@ -76,5 +76,5 @@ def test_each_of_several_is_told_also_behind_another(catalogue: Catalogue, clien
 
 
 def test_an_entry_in_the_place_of_a_shipped_one_may_read_its_samples(catalogue: Catalogue, client: Any) -> None:
-    said = "rank: 10\nrecognise: {eventSource: {present: true}, eventVersion: {present: true}}"
+    said = "rank: 10\nrecognise: {eventSource: {matches: 'amazonaws'}, eventVersion: {present: true}}"
     assert not claims(catalogue, [_entry(catalogue, said, "aws_cloudtrail")], client)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from muniment.envelope import inside
+from muniment.envelope import inside, opened
 from muniment.errors import RejectedError
 from muniment.sources.catalogue import Catalogue, Entry, beside, load, read_entry
 from muniment.sources.claims import claims
 from muniment.sources.draft import UNTIMED, draft, masked
 from muniment.sources.telling import Others
-from muniment.sources.testing import explain
+from muniment.sources.testing import Explained, explain, recognise
 
 CATALOGUE = load()
 OTHERS = Others.of(CATALOGUE)
@@ -70,66 +72,100 @@ def _bytes(records: Sequence[Mapping[str, Any]]) -> list[bytes]:
     return [json.dumps(each).encode() for each in records]
 
 
-def _drafted(client: Any, records: list[bytes], masks: int = 0) -> tuple[Entry, Catalogue, str]:
-    read = list(explain(CATALOGUE, records, client, received_at=UNTIMED))
+def _drafted(name: str, records: list[bytes], read: Sequence[Explained], masks: int = 0) -> tuple[Entry, str]:
     like = CATALOGUE[Counter(each.entry for each in read).most_common(1)[0][0]]
     columns = [each.columns for each in read]
-    text = draft("drafted", [*map(inside, records)], like=like, columns=columns, others=OTHERS, masks=masks)
-    known = beside(CATALOGUE, read_entry(text, "drafted.yaml"))
-    return known["drafted"], known, text
+    text = draft(name, [*map(inside, records)], like=like, columns=columns, others=OTHERS, masks=masks)
+    return beside(CATALOGUE, read_entry(text, f"{name}.yaml"))[name], text
+
+
+def _read(client: Any, kinds: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[Explained]]:
+    """All kinds at once: what costs is to prepare the engine."""
+    found = explain(
+        CATALOGUE, [record for some in kinds.values() for record in _bytes(some)], client, received_at=UNTIMED
+    )
+    return {kind: [next(found) for _ in some] for kind, some in kinds.items()}
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """The drafts of all kinds, and what the records of each become with all of them in force."""
+
+    entries: Mapping[str, Entry]
+    texts: Mapping[str, str]
+    known: Catalogue
+    before: Mapping[str, list[Explained]]
+    after: Mapping[str, list[Explained]]
+
+
+@pytest.fixture(scope="module")
+def drafted(client: Any) -> Drafted:
+    before = _read(client, KINDS)
+    made = {kind: _drafted(_name(kind), _bytes(some), before[kind], masks=2) for kind, some in KINDS.items()}
+    entries = {kind: entry for kind, (entry, _) in made.items()}
+    known = Catalogue({**CATALOGUE, **{entry.name: entry for entry in entries.values()}})
+    records = [record for some in KINDS.values() for record in _bytes(some)]
+    found = explain(known, records, client, received_at=UNTIMED)
+    after = {kind: [next(found) for _ in some] for kind, some in KINDS.items()}
+    return Drafted(entries, {kind: text for kind, (_, text) in made.items()}, known, before, after)
+
+
+def _name(kind: str) -> str:
+    return re.sub("[^a-z]+", "_", kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_draft_is_never_worse_than_what_reads_such_records_now(kind: str, client: Any) -> None:
-    records = _bytes(KINDS[kind])
-    entry, known, _ = _drafted(client, records)
-    before, after = explain(CATALOGUE, records, client), list(explain(known, records, client))
-    assert {each.recognised for each in after} == {"drafted"}
-    for was, now in zip(before, after, strict=True):
-        lost = {
-            name: value for name, value in was.columns.items() if value not in ("", 0) and now.columns[name] != value
-        }
-        assert not {
-            name
-            for name in lost
-            if name not in ("class_name", "activity_name", "class_uid", "activity_id", "category_uid")
-        }, lost
+def test_a_draft_is_never_worse_than_what_reads_such_records_now(kind: str, drafted: Drafted) -> None:
+    assert {each.recognised for each in drafted.after[kind]} == {_name(kind)}
+    for was, now in zip(drafted.before[kind], drafted.after[kind], strict=True):
+        lost = {name for name, value in was.columns.items() if value not in ("", 0) and now.columns[name] != value}
+        assert lost <= {"class_name", "activity_name"}  # which were those of an event that says nothing
         assert not now.problems
-    assert not claims(CATALOGUE, [entry], client)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_its_masked_samples_are_recognised_and_name_nobody(kind: str, client: Any) -> None:
-    entry, known, text = _drafted(client, _bytes(KINDS[kind]), masks=2)
-    samples = [sample.record for sample in entry.samples]
-    assert {each.recognised for each in explain(known, samples, client)} == {"drafted"}
-    for somebody in ("ana", "Lima", "Anna", "anna", "u-1", "203.0.113", "198.51"):
-        assert somebody not in text.partition("samples:")[2].replace("person@example.com", "")
+def test_drafts_take_no_sample_of_a_shipped_entry(drafted: Drafted, client: Any) -> None:
+    assert not claims(CATALOGUE, drafted.entries.values(), client)
 
 
-@pytest.mark.parametrize("kind", NOBODYS)
-def test_what_nothing_tells_from_others_gives_no_draft(kind: str, client: Any) -> None:
-    with pytest.raises(RejectedError, match="set the format of that source"):
-        _drafted(client, _bytes(NOBODYS[kind]))
+def test_their_masked_samples_are_recognised_and_name_nobody(drafted: Drafted, client: Any) -> None:
+    samples = [(entry.name, sample.record) for entry in drafted.entries.values() for sample in entry.samples]
+    assert recognise(drafted.known, [opened(record)[0] for _, record in samples], client) == [
+        name for name, _ in samples
+    ]
+    for _, record in samples:
+        text = record.decode().replace("person@example.com", "")
+        assert not [each for each in ("ana", "Lima", "Anna", "anna", "u-1", "203.0.113", "198.51") if each in text], (
+            text
+        )
 
 
-def test_a_draft_adds_what_is_not_read_now(client: Any) -> None:
-    records = _bytes([PAYRUN])
-    _, known, text = _drafted(client, records)
-    (found,) = explain(known, records, client)
-    assert {name: found.columns[name] for name in ("action", "actor_name", "actor_email", "src_ip", "target_type", "target_id", "outcome")} == {
+def test_a_draft_adds_what_is_not_read_now(drafted: Drafted) -> None:
+    found = drafted.after["payrun"][0].columns
+    assert {name: found[name] for name in ("action", "actor_name", "actor_email", "src_ip", "target_type", "target_id", "outcome")} == {
         "action": "payrun_approved", "actor_name": "Ana Lima", "actor_email": "ana@example.com", "src_ip": "198.51.100.23",
         "target_type": "payrun", "target_id": "PR-77", "outcome": "success",
     }  # fmt: skip
-    assert "like: json" in text
-    assert "personal:" not in text  # all of it is sealed as it is
-    (found,) = explain(_drafted(client, _bytes([TILL]))[1], _bytes([TILL]), client)
-    assert (found.columns["actor_id"], found.columns["action"]) == ("c1", "drawer_opened")
+    assert "like: json" in drafted.texts["payrun"]
+    assert "personal:" not in drafted.texts["payrun"]  # all of it is sealed as it is
+    till = drafted.after["till"][0].columns
+    assert (till["actor_id"], till["action"]) == ("c1", "drawer_opened")
 
 
-def test_what_names_people_and_is_not_sealed_now_is_personal(client: Any) -> None:
-    entry, *_ = _drafted(client, _bytes([TILL]))
-    assert entry.personal == ({"path": "cashier.name", "kind": "name"},)
+def test_what_names_people_and_is_not_sealed_now_is_personal(drafted: Drafted) -> None:
+    assert drafted.entries["till"].personal == ({"path": "cashier.name", "kind": "name"},)
+
+
+def test_lines_are_like_what_reads_them(drafted: Drafted) -> None:
+    assert {kind: entry.like for kind, entry in drafted.entries.items() if "inside: syslog" in drafted.texts[kind]} == {
+        "a program in syslog": "syslog", "words in syslog": "syslog",
+    }  # fmt: skip
+    assert (drafted.entries["key=value"].like, drafted.entries["pipes"].like) == ("keyvalue", "text")
+
+
+def test_what_nothing_tells_from_others_gives_no_draft(client: Any) -> None:
+    for kind, read in _read(client, NOBODYS).items():
+        with pytest.raises(RejectedError, match="set the format of that source"):
+            pytest.fail(_drafted("x", _bytes(NOBODYS[kind]), read)[1])
 
 
 @pytest.mark.parametrize(("records", "words"), [([], "no sample"), ([b"{"], "line 1"), ([b"{}", b"[]"], "line 2")])
@@ -138,13 +174,15 @@ def test_what_is_no_sample_is_named(records: list[bytes], words: str) -> None:
         draft("x", records, like=CATALOGUE["json"], columns=[{}] * len(records), others=OTHERS)
 
 
-def test_an_event_that_says_nothing_known_still_gives_a_draft_that_loads(client: Any) -> None:
-    assert _drafted(client, [b'{"zzz":1}'])[0].like == "json"
+def test_an_event_that_says_nothing_known_still_gives_a_draft_that_loads() -> None:
+    text = draft("x", [b'{"zzz":1}'], like=CATALOGUE["json"], columns=[{}], others=OTHERS)
+    assert read_entry(text, "x.yaml").like == "json"
 
 
-def test_what_yaml_does_not_take_as_it_is_is_escaped(client: Any) -> None:
-    record = json.dumps({"zzz": "a\x85\x9f\ufeff\ud800 b"}).encode()
-    assert _drafted(client, [record])[0].samples[0].record == record
+def test_what_yaml_does_not_take_as_it_is_is_escaped() -> None:
+    record = json.dumps({"zzz": "a\x7f\x85\x9f\ufeff b"}).encode()
+    text = draft("x", [record], like=CATALOGUE["json"], columns=[{}], others=OTHERS)
+    assert json.loads(read_entry(text, "x.yaml").samples[0].record) == json.loads(record)
 
 
 @pytest.mark.parametrize(

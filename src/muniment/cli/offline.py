@@ -94,9 +94,18 @@ def explain_file(file: Path, format: str, as_json: bool, entry: Path | None = No
         ):
             row = {name: value for name, value in found.columns.items() if value not in ("", 0, "::")}
             if as_json:
-                print_json({"entry": found.entry, "columns": row, "ocsf": found.ocsf, "problems": list(found.problems)})
+                print_json(
+                    {
+                        "entry": found.entry,
+                        "like": catalogue[found.entry].like,
+                        "columns": row,
+                        "ocsf": found.ocsf,
+                        "problems": list(found.problems),
+                    }
+                )
             else:
-                console.print(Text(found.entry, style="bold"))
+                like = catalogue[found.entry].like
+                console.print(Text.assemble((found.entry, "bold"), (f"  like {like}" if like else "", "dim")))
                 console.print(key_values(list(row.items())))
                 for problem in found.problems:
                     console.print(Text.assemble(("  ! ", "red"), inert(problem)))

@@ -176,7 +176,7 @@ class Formats:
             text = self._drafted(name, found.format, owner, samples)
             return Suggestion(found, text, "", tuple(self.try_out(text, samples)))
         except RejectedError as error:
-            return Suggestion(found, "", f"no entry can be drafted from these records: {error}", ())
+            return Suggestion(found, "", f"no entry can be drafted: {error.reason}", ())
 
     def samples(self, group: str) -> list[Sample]:
         """The newest records of a group. RejectedError: none."""

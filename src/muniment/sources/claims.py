@@ -33,6 +33,8 @@ def claims(shipped: Catalogue, own: Iterable[Entry], client: Any) -> dict[str, R
     left = {
         entry.name: entry for entry in own if entry.recognise is not None or entry.alone is not None or entry.inside
     }
+    if not left:
+        return {}
     samples = [
         (each.name, sample.name, opened(sample.record)[0]) for each in shipped.values() for sample in each.samples
     ]

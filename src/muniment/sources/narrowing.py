@@ -54,10 +54,13 @@ class Narrowing:
     def __init__(self, entry: Entry, like: Narrowing | None = None) -> None:
         """`like`: of the entry that this one is like. Its keys are looked for by what looks for them there."""
         self._entry = entry
-        known = like._looks if like is not None else ()
+        known: tuple[_Look, ...] = like._looks if like is not None else ()
         paths = dict.fromkeys(_all_paths(entry))
         own = [path for path in paths if not any(path in look.paths for look in known)]
-        self._looks = (*known, *([_Look(own, entry.mapping.unwrap, known)] if own or not known else []))
+        self._looks: tuple[_Look, ...] = (
+            *known,
+            *([_Look(own, entry.mapping.unwrap, known)] if own or not known else []),
+        )
         self._named = frozenset[str]().union(*(look.named for look in self._looks))
         self._keys = frozenset[str]().union(*(look.keys for look in self._looks))
         self._common = frozenset[str]().union(*(look.common for look in self._looks))
@@ -112,7 +115,7 @@ class _Look:
         plain = {key for segment in segments for key in segment.keys if is_plain(key)}
         self.named = frozenset(segment.key for segment in segments if is_plain(segment.key))
         self.common = frozenset(key for segment in segments for key in segment.keys[:2])
-        self.keys = tuple(sorted(plain.difference(*(look.keys for look in known))))
+        self.keys: tuple[str, ...] = tuple(sorted(plain.difference(*(look.keys for look in known))))
         self._uncertain = (*_UNCERTAIN, *_arrays_for_objects(paths))
         # Two plain texts a key, as in `"user"` and `\"user\"`: the engine finds them three times as fast as one pattern for both.
         texts = [f'"{re.escape(key)}{end}' for key in self.keys for end in ('"', r"\\")]

@@ -50,7 +50,7 @@ def over(own: Rules, base: Rules) -> Rules:
     return Rules(
         time=own.time + base.time,
         is_any_time=own.is_any_time or base.is_any_time,
-        let=base.let | {name: _first(value, base.let.get(name)) for name, value in own.let.items()},
+        let={**base.let} | {name: _first(value, base.let.get(name)) for name, value in own.let.items()},
         fields=fields | {name: _column(name, value, fields.get(name)) for name, value in own.fields.items()},
         cases=own.cases + tuple(_under(case, own.fields) for case in base.cases),
         unwrap=tuple(dict.fromkeys(own.unwrap + base.unwrap)),
