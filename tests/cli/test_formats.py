@@ -36,7 +36,7 @@ def test_from_unknown_to_in_force(live_server: LiveServer, tmp_path: Path) -> No
     tried = _run(live_server, "sources", "test", str(lines), "--entry", str(file))
     assert tried.stdout.startswith("kiosks  like json"), tried.stdout + tried.stderr
     assert "known by no entry" not in tried.stderr
-    file.write_text(suggested.stdout.replace("fields:", "feilds:"))
+    file.write_text(suggested.stdout.replace("recognise:", "recognize:"))
     wrong = _run(live_server, "sources", "accept", str(file))
     assert wrong.returncode != 0
     assert f"{file}:" in wrong.stderr
