@@ -355,8 +355,9 @@ class Server:
         )  # fmt: skip
 
     def _denied(self, operation: str, error: DeniedError) -> None:
-        """A refusal by the API is counted, and the counts become records."""
-        self.admission.reject("", "api", f"{operation}:{error.permission if error.is_authenticated else 'credential'}")
+        """A refusal by the API is counted for who was refused, and the counts become records."""
+        what = error.permission if error.is_authenticated else "credential"
+        self.admission.reject(error.who, "api", f"{operation}:{what}")
 
     def _keys_changed(self) -> None:
         """A key was revoked: doors forget that they knew it, and open tails look whether they may go on."""
