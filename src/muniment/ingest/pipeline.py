@@ -30,15 +30,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from muniment.errors import AuditError, BusyError, RejectedError, StorageError
-from muniment.event.model import Arrival
+from muniment.event.model import INTERNAL, Arrival
 from muniment.limits import (
     BATCH_BYTES_MAX,
     BATCH_EARLY_EVENTS,
     BATCH_EVENTS_MAX,
     BATCH_WAIT_MS,
+    EASE_S,
     INTERNAL_RESERVE_BYTES,
     PENDING_BYTES_MAX,
     PENDING_EVENT_BYTES,
@@ -118,6 +119,7 @@ class _Waiting:
         return self.ack is not None or self.error is not None
 
 
+_EASE_STEP_S: Final = 0.02
 _Piece = tuple[_Waiting, Arrival, bool]  # whose, what, and whether it is the last of its arrival
 
 
@@ -132,12 +134,17 @@ class Pipeline:
         *,
         pending_bytes_max: int = PENDING_BYTES_MAX,
         clock: Callable[[], float] = time.monotonic,
+        is_behind: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`is_behind`: does what follows the ledger have too much to do? Then batches wait a little (`EASE_S`), and who sends more than
+        it can take is acknowledged later, instead of all that was acknowledged being found much later.
+        """
         self._protector = protector
         self._ledger = ledger
         self._projector = projector
         self._pending_bytes_max = pending_bytes_max
         self._clock = clock
+        self._is_behind = is_behind
         self._changed = threading.Condition(threading.Lock())
         self._collecting = threading.Lock()
         self._writing = threading.Lock()
@@ -236,6 +243,8 @@ class Pipeline:
     def _work(self) -> None:
         while True:
             with self._collecting:
+                if self._is_behind():
+                    self._ease()
                 batch = self._take()
                 if batch is None:
                     return
@@ -259,6 +268,21 @@ class Pipeline:
                     self._is_writing = False
                     self._writing.release()
                     self._changed.notify_all()
+
+    def _ease(self) -> None:
+        """Let what follows the ledger catch up; the batch grows meanwhile. Never for long, and not before records of our own, for
+        which it may be waiting itself.
+        """
+        deadline = self._clock() + EASE_S
+        while self._clock() < deadline and self._is_behind():
+            with self._changed:
+                if (
+                    self._is_closing
+                    or self._stop_reason
+                    or any(waiting.arrival.door == INTERNAL for waiting in self._pending)
+                ):
+                    return
+                self._changed.wait(_EASE_STEP_S)
 
     def _take(self) -> list[_Piece] | None:
         with self._changed:
