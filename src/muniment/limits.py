@@ -215,7 +215,7 @@ found and looked at, and a store that hangs must stop nobody.
 PROJECTOR_EASE_BYTES: Final = 16 * MIB
 """With more than this in its queue the store is behind."""
 
-DETECT_EASE_EVENTS: Final = 20_000
+DETECT_EASE_EVENTS: Final = 15_000
 """With more than this readable and not evaluated the rules are behind."""
 
 DETECT_EASE_EVENTS_MAX: Final = 400_000

@@ -135,7 +135,7 @@ class Detector:
 
     @property
     def is_behind(self) -> bool:
-        """Is more readable than two ranges hold? Not said while rules catch up with the past, or cannot run."""
+        """Is more readable than a range and a half? Not said while rules catch up with the past, or cannot run."""
         lag = self._projector.horizon().complete_to_index + 1 - self._position
         return self._is_loaded and not self._problem and DETECT_EASE_EVENTS < lag < DETECT_EASE_EVENTS_MAX
 
