@@ -35,12 +35,15 @@ class RejectedError(AuditError):
 
 
 class DeniedError(AuditError):
-    """Someone must grant a permission. `permission` names it; empty when nobody is signed in."""
+    """Someone must grant a permission. `permission` names it; empty when nobody is signed in. `who`: the id of who was
+    refused, where that is known.
+    """
 
-    def __init__(self, message: str, *, permission: str = "", is_authenticated: bool = True) -> None:
+    def __init__(self, message: str, *, permission: str = "", is_authenticated: bool = True, who: str = "") -> None:
         super().__init__(message)
         self.permission = permission
         self.is_authenticated = is_authenticated
+        self.who = who
 
 
 class BusyError(AuditError):

@@ -207,6 +207,20 @@ PROJECTOR_BLOCK_EVENTS_MAX: Final = 32_768
 PROJECTOR_BLOCK_BYTES_MAX: Final = 32 * MIB
 """One insert in bytes, for sources with large events."""
 
+EASE_S: Final = 0.5
+"""So long the writer waits before a batch, at most, while the store or the rules are behind: what is acknowledged should soon be
+found and looked at, and a store that hangs must stop nobody.
+"""
+
+PROJECTOR_EASE_BYTES: Final = 16 * MIB
+"""With more than this in its queue the store is behind."""
+
+DETECT_EASE_EVENTS: Final = 15_000
+"""With more than this readable and not evaluated the rules are behind."""
+
+DETECT_EASE_EVENTS_MAX: Final = 400_000
+"""And with more than this they catch up with the past, for which nobody waits."""
+
 PROJECTOR_WAIT_MS: Final = 300
 """How long an event waits for company before it is inserted, at least."""
 

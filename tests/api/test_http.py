@@ -2,7 +2,7 @@
 
 import httpx
 import pytest
-from tests.live import LiveServer
+from tests.live import LiveServer, within
 
 HEADERS = {
     "cache-control": "no-store",
@@ -146,3 +146,14 @@ def test_the_description_is_of_openapi_and_every_operation_says_what_it_needs(li
     for each in operations:
         assert {"400", "401", "500", "503"} <= set(each["responses"])
         assert ("requestBody" in each) == ("415" in each["responses"]) == ("413" in each["responses"])
+
+
+def test_who_was_refused_is_on_record(live_server: LiveServer) -> None:
+    """Somebody who tries the doors of others is worth knowing by name."""
+    curious = live_server.session("curious", "analyst")
+    for _ in range(3):
+        assert curious.get("/api/v1/keys").status_code == 403
+    found = within(
+        30, lambda: live_server.rows('action:access.deny actor_id:"curious"'), "the refusals are not on record"
+    )
+    assert found[0]["outcome"] == "failure"

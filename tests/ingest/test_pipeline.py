@@ -2,20 +2,21 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
 from door_harness import MemoryLog, until
 
 from muniment.errors import BusyError, StorageError
-from muniment.event.model import Arrival
+from muniment.event.model import INTERNAL, Arrival
 from muniment.ingest.pipeline import Ack, Pipeline
-from muniment.limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX
+from muniment.limits import BATCH_BYTES_MAX, BATCH_EVENTS_MAX, EASE_S
 
 
-def _arrival(n: int, name: str = "a", size: int = 20, ids: Sequence[str] | None = None) -> Arrival:
+def _arrival(n: int, name: str = "a", size: int = 20, ids: Sequence[str] | None = None, door: str = "test") -> Arrival:
     records = [b'{"n":"%s%d"%s}' % (name.encode(), k, b" " * size) for k in range(n)]
-    return Arrival(source="app", door="test", received_at=1, records=records, ids=ids)
+    return Arrival(source="app", door=door, received_at=1, records=records, ids=ids)
 
 
 @pytest.fixture
@@ -180,6 +181,47 @@ async def test_our_own_records_pass_while_doors_are_refused() -> None:
     await first
     assert (await asyncio.wrap_future(own)).size == 20
     pipeline.close(5)
+
+
+async def test_while_the_store_or_rules_are_behind_batches_wait_a_little_and_grow() -> None:
+    log, is_behind = MemoryLog(), threading.Event()
+    is_behind.set()
+    pipeline = Pipeline(log, log, is_behind=is_behind.is_set)
+    pipeline.start()
+    began = time.monotonic()
+    await asyncio.gather(*(pipeline.submit(_arrival(1, f"{n}-")) for n in range(30)))
+    assert time.monotonic() - began > EASE_S * 0.8, "it did not wait"
+    assert len(log.batches) < 8, "each waited for itself"
+    late = asyncio.ensure_future(pipeline.submit(_arrival(1, "late")))
+    await asyncio.sleep(0.02)
+    began = time.monotonic()
+    is_behind.clear()
+    await late
+    assert time.monotonic() - began < EASE_S * 0.8, "it waited on although there was no need"
+    pipeline.close(5)
+
+
+async def test_our_own_records_do_not_wait_for_what_may_wait_for_them() -> None:
+    log = MemoryLog()
+    pipeline = Pipeline(log, log, is_behind=lambda: True)
+    pipeline.start()
+    began = time.monotonic()
+    for n in range(10):
+        await asyncio.wrap_future(pipeline.submit_nowait_threadsafe(_arrival(1, f"own{n}-", door=INTERNAL)))
+    assert time.monotonic() - began < 10 * EASE_S * 0.5
+    pipeline.close(5)
+
+
+async def test_closing_does_not_wait_for_who_is_behind() -> None:
+    log = MemoryLog()
+    pipeline = Pipeline(log, log, is_behind=lambda: True)
+    pipeline.start()
+    waiting = [asyncio.ensure_future(pipeline.submit(_arrival(BATCH_EVENTS_MAX, str(n)))) for n in range(8)]
+    await asyncio.sleep(0)
+    began = time.monotonic()
+    await asyncio.get_running_loop().run_in_executor(None, pipeline.close)
+    assert time.monotonic() - began < 8 * EASE_S * 0.5
+    assert sum(len(ack.indexes) for ack in await asyncio.gather(*waiting)) == 8 * BATCH_EVENTS_MAX
 
 
 def test_two_event_loops_share_one_pipeline(pipeline: Pipeline, log: MemoryLog) -> None:

@@ -52,6 +52,11 @@ def requests(catalogue: Catalogue, client: Any) -> list[Row]:
     return _read(LINES["requests"], catalogue, client)
 
 
+@pytest.fixture(scope="module")
+def others(catalogue: Catalogue, client: Any) -> list[Row]:
+    return _read(LINES["others"], catalogue, client)
+
+
 def _says(given: Row, row: Row, wanted: Mapping[str, object]) -> None:
     wanted = dict(wanted) | ({"src_ip": given["ip"]} if "ip" in given else {})
     got = {name: row[name] for name in wanted}
@@ -74,3 +79,10 @@ def test_a_request_is_understood(requests: list[Row], k: int) -> None:
     wanted = {"class_name": "HTTP Activity", "target_name": given["path"], "status_detail": given.get("status", "")}
     _says(given, row, wanted | {"action": f"http.{given['method']}"})
     assert row["user_agent"] == given.get("agent", row["user_agent"])
+
+
+@pytest.mark.parametrize("k", range(len(LINES["others"])), ids=lambda k: LINES["others"][k]["line"][-30:])
+def test_words_of_logins_alone_are_no_login_and_no_name(others: list[Row], k: int) -> None:
+    given, row = LINES["others"][k], others[k]
+    assert row["class_name"] != "Authentication", given["line"]
+    assert (row["actor_name"], row["actor_id"], row["actor_email"]) == ("", "", ""), given["line"]

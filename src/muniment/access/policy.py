@@ -85,5 +85,6 @@ def require(identity: Identity | None, permission: str) -> Identity:
         raise DeniedError(
             f"this needs the permission '{permission}' ({PERMISSIONS[permission]}); an administrator can grant it",
             permission=permission,
+            who=identity.id,
         )
     return identity

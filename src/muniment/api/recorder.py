@@ -14,7 +14,7 @@ import msgspec
 from muniment.access.policy import Identity
 from muniment.api.operations import Call
 from muniment.api.times import rfc3339
-from muniment.event.model import Arrival
+from muniment.event.model import INTERNAL, Arrival
 
 __all__ = ["ABOUT_OTHERS", "OWN_SOURCE", "Recorder", "own_event"]
 
@@ -110,4 +110,4 @@ class Recorder:
 
     async def record_raw(self, events: Sequence[bytes]) -> None:
         """Write own events that are already JSON texts."""
-        await self._pipeline.submit(Arrival(OWN_SOURCE, "internal", self._clock(), events))
+        await self._pipeline.submit(Arrival(OWN_SOURCE, INTERNAL, self._clock(), events))

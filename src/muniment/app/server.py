@@ -58,7 +58,7 @@ from muniment.detect.feeding import Feeding
 from muniment.detect.logsources import Kind, Taxonomy, kind_of_entry, taxonomy_of
 from muniment.detect.rulebook import RuleBook
 from muniment.errors import AuditError, DeniedError, RejectedError, StorageError
-from muniment.event.model import Arrival
+from muniment.event.model import INTERNAL, Arrival
 from muniment.ingest.admission import Admission, Quota, TrustedProxies
 from muniment.ingest.http_doors import routes as door_routes
 from muniment.ingest.http_request import DoorContext
@@ -182,7 +182,7 @@ class Server:
         self.search = SearchService(self.engine, self.projector, to_ocsf=to_ocsf, now_ns=self.clock)
         self.saved = SavedSearches(self.database)
         # (6)
-        self.pipeline = Pipeline(self.protector, self.ledger, self.projector)
+        self.pipeline = Pipeline(self.protector, self.ledger, self.projector, is_behind=self._is_behind)
         self.pipeline.start()
         self._closing.callback(self.pipeline.close)
         self.upkeep = Upkeep(self)
@@ -262,7 +262,7 @@ class Server:
 
     def _write_alerts(self, records: Sequence[bytes], ids: Sequence[str]) -> None:
         """Alerts into the ledger; they are there when this returns."""
-        arrival = Arrival(ALERTS_SOURCE, "internal", self.clock(), records, ids)
+        arrival = Arrival(ALERTS_SOURCE, INTERNAL, self.clock(), records, ids)
         self.pipeline.submit_nowait_threadsafe(arrival).result(_ALERT_WRITE_S)
         self.registry.heard(arrival)
 
@@ -354,9 +354,15 @@ class Server:
             tell_of_block=self.notifier.tell_of_block, forget_person=self._forget_person,
         )  # fmt: skip
 
+    def _is_behind(self) -> bool:
+        """Do the store or the rules have more to do than is good for who waits to find something?"""
+        detector: Detector | None = getattr(self, "detector", None)  # made after the doors are open
+        return self.projector.is_behind or (detector is not None and detector.is_behind)
+
     def _denied(self, operation: str, error: DeniedError) -> None:
-        """A refusal by the API is counted, and the counts become records."""
-        self.admission.reject("", "api", f"{operation}:{error.permission if error.is_authenticated else 'credential'}")
+        """A refusal by the API is counted for who was refused, and the counts become records."""
+        what = error.permission if error.is_authenticated else "credential"
+        self.admission.reject(error.who, "api", f"{operation}:{what}")
 
     def _keys_changed(self) -> None:
         """A key was revoked: doors forget that they knew it, and open tails look whether they may go on."""

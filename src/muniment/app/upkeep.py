@@ -105,12 +105,11 @@ class Upkeep:
 
     def _collect_rejections(self) -> None:
         for r in self._server.admission.take_rejections():
-            self._noticed.append(
-                (
-                    "access.deny" if r.door == "api" else "ingest.reject",
-                    {"source": r.source, "door": r.door, "reason": r.reason, "count": r.count},
-                )
-            )
+            found = {"door": r.door, "reason": r.reason, "count": r.count}
+            if r.door == "api":
+                self._noticed.append(("access.deny", found | {"reader": r.source} if r.source else found))
+            else:
+                self._noticed.append(("ingest.reject", found | {"source": r.source}))
 
     async def write_rest(self) -> None:
         """Before a stop: what was noticed since the last time becomes records, too."""
@@ -129,7 +128,7 @@ class Upkeep:
         try:
             await self._server.recorder.record_raw(
                 [
-                    own_event(action, now, actor=_ACTOR, outcome=_outcome(action, found), metadata=found)
+                    own_event(action, now, actor=_actor(found), outcome=_outcome(action, found), metadata=found)
                     for action, found in noticed
                 ]
             )
@@ -258,6 +257,11 @@ class Upkeep:
             folder = self._server.settings.data_path / "ledger"
             self._bytes = (now, sum(_size(path) for path in folder.rglob("*")))
         return self._bytes[1]
+
+
+def _actor(found: Mapping[str, object]) -> Mapping[str, str]:
+    """Who did what was noticed: the reader who was refused, else nobody but us."""
+    return {"type": "user", "id": str(found["reader"])} if found.get("reader") else _ACTOR
 
 
 def _outcome(action: str, found: Mapping[str, object]) -> str:

@@ -29,6 +29,8 @@ from muniment.detect.worker import EvaluatorProcess
 from muniment.errors import AuditError
 from muniment.limits import (
     DETECT_BATCH_EVENTS_MAX,
+    DETECT_EASE_EVENTS,
+    DETECT_EASE_EVENTS_MAX,
     RISK_ENTITIES_MAX,
     RULE_BUDGET_SHARE,
     RULES_LOOK_EVERY_S,
@@ -130,6 +132,12 @@ class Detector:
         """There is something new to read."""
         with self._wake:
             self._wake.notify()
+
+    @property
+    def is_behind(self) -> bool:
+        """Is more readable than a range and a half? Not said while rules catch up with the past, or cannot run."""
+        lag = self._projector.horizon().complete_to_index + 1 - self._position
+        return self._is_loaded and not self._problem and DETECT_EASE_EVENTS < lag < DETECT_EASE_EVENTS_MAX
 
     def evaluated(self) -> Evaluated:
         """How far the rules have seen."""

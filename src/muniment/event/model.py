@@ -9,8 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-__all__ = ["Arrival"]
+__all__ = ["INTERNAL", "Arrival"]
+
+
+INTERNAL: Final = "internal"
+"""The door of our own records: no reading, and no alert, waits because of what others send."""
 
 
 @dataclass(frozen=True, slots=True)

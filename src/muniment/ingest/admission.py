@@ -165,7 +165,7 @@ class Admission:
             bucket.n_bytes -= n_bytes
 
     def reject(self, source: str, door: str, reason: str, count: int = 1) -> None:
-        """Count what was turned away. `source` is empty when the credential was not accepted."""
+        """Count what was turned away. `source` is empty when the credential was not accepted; for readers it is who asked."""
         key = (source, door, reason)
         with self._lock:
             if key not in self._rejections and len(self._rejections) >= REJECTION_KEYS_MAX:

@@ -11,7 +11,8 @@ How it flows. Two equal threads take turns:
     (3) append   - one thread at a time; when it returns, the batch is acknowledged, then offered to the projector
 
 A batch closes when the writer is idle (a single event never waits for company), at BATCH_EVENTS_MAX events,
-BATCH_BYTES_MAX bytes, or BATCH_WAIT_MS after its oldest event; while the writer is busy it grows. A large arrival is
+BATCH_BYTES_MAX bytes, or BATCH_WAIT_MS after its oldest event; while the writer is busy it grows, and, for EASE_S at most,
+while what follows the ledger is behind: only records of our own go then. A large arrival is
 cut over batches and acknowledged after its last piece. If a later piece fails, the whole arrival fails; the sender
 sends it again and the pieces already in the ledger are recognised by their ids.
 
@@ -30,15 +31,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from muniment.errors import AuditError, BusyError, RejectedError, StorageError
-from muniment.event.model import Arrival
+from muniment.event.model import INTERNAL, Arrival
 from muniment.limits import (
     BATCH_BYTES_MAX,
     BATCH_EARLY_EVENTS,
     BATCH_EVENTS_MAX,
     BATCH_WAIT_MS,
+    EASE_S,
     INTERNAL_RESERVE_BYTES,
     PENDING_BYTES_MAX,
     PENDING_EVENT_BYTES,
@@ -118,6 +120,7 @@ class _Waiting:
         return self.ack is not None or self.error is not None
 
 
+_EASE_STEP_S: Final = 0.02
 _Piece = tuple[_Waiting, Arrival, bool]  # whose, what, and whether it is the last of its arrival
 
 
@@ -132,12 +135,18 @@ class Pipeline:
         *,
         pending_bytes_max: int = PENDING_BYTES_MAX,
         clock: Callable[[], float] = time.monotonic,
+        is_behind: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`is_behind`: does what follows the ledger have too much to do? Then batches wait a little (`EASE_S`), and who sends more than
+        it can take is acknowledged later, instead of all that was acknowledged being found much later.
+        """
         self._protector = protector
         self._ledger = ledger
         self._projector = projector
         self._pending_bytes_max = pending_bytes_max
         self._clock = clock
+        self._is_behind = is_behind
+        self._easing_since: float | None = None
         self._changed = threading.Condition(threading.Lock())
         self._collecting = threading.Lock()
         self._writing = threading.Lock()
@@ -236,7 +245,7 @@ class Pipeline:
     def _work(self) -> None:
         while True:
             with self._collecting:
-                batch = self._take()
+                batch = self._cut_own() if self._is_behind() and self._eased() else self._take()
                 if batch is None:
                     return
                 protected = self._protect(batch)
@@ -259,6 +268,41 @@ class Pipeline:
                     self._is_writing = False
                     self._writing.release()
                     self._changed.notify_all()
+
+    def _eased(self) -> bool:
+        """Let what follows the ledger catch up, for `EASE_S` at most; the next batch grows meanwhile. True: records of our own have
+        come, which go before: who is behind may be waiting for them.
+        """
+        if self._easing_since is None:
+            self._easing_since = self._clock()
+        while self._clock() < self._easing_since + EASE_S and self._is_behind():
+            with self._changed:
+                if self._is_closing or self._stop_reason:
+                    break
+                if any(map(_is_own, self._pending)):
+                    return True
+                self._changed.wait(_EASE_STEP_S)
+        self._easing_since = None
+        return False
+
+    def _cut_own(self) -> list[_Piece]:
+        """The records of our own that wait, as many as are a small batch."""
+        with self._changed:
+            own: list[_Waiting] = []
+            others: deque[_Waiting] = deque()
+            events_left, bytes_left = BATCH_EARLY_EVENTS, BATCH_BYTES_MAX
+            for waiting in self._pending:
+                if _is_own(waiting) and len(waiting.arrival.records) <= events_left and waiting.n_bytes <= bytes_left:
+                    own.append(waiting)
+                    waiting.taken = len(waiting.arrival.records)
+                    events_left -= waiting.taken
+                    bytes_left -= waiting.n_bytes
+                else:
+                    others.append(waiting)
+            self._pending = others
+            self._waiting_events -= BATCH_EARLY_EVENTS - events_left
+            self._waiting_bytes -= BATCH_BYTES_MAX - bytes_left
+        return [(waiting, waiting.arrival, True) for waiting in own]
 
     def _take(self) -> list[_Piece] | None:
         with self._changed:
@@ -429,6 +473,12 @@ class _LoopDone:
             self.future.set_result(waiting.ack)
         elif waiting.error is not None:
             self.future.set_exception(waiting.error)
+
+
+def _is_own(waiting: _Waiting) -> bool:
+    """Is it records of our own that fit in a small batch?"""
+    is_small = len(waiting.arrival.records) <= BATCH_EARLY_EVENTS and waiting.n_bytes <= BATCH_BYTES_MAX
+    return waiting.arrival.door == INTERNAL and not waiting.taken and is_small
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ _READ_SETTINGS: Mapping[str, int | str] = {
     "max_bytes_before_external_group_by": SEARCH_QUERY_BYTES_MAX // 2,
     "max_bytes_before_external_sort": SEARCH_QUERY_BYTES_MAX // 2,
     "use_skip_indexes_for_disjunctions": 1,
+    "max_query_size": 4 * MIB,  # which entry knows a record is 260 KB of SQL where any of them may
     "use_uncompressed_cache": 1,  # up to a million rows; a fifth off the needle and the small top lists
 }
 _WRITE_SETTINGS: Mapping[str, int | str] = {

@@ -22,6 +22,7 @@ from muniment.errors import BusyError, StorageError, VerificationError
 from muniment.limits import (
     PROJECTOR_BLOCK_BYTES_MAX,
     PROJECTOR_BLOCK_EVENTS_MAX,
+    PROJECTOR_EASE_BYTES,
     PROJECTOR_QUEUE_BYTES_MAX,
     PROJECTOR_START_FILL_MAX,
     PROJECTOR_WAIT_MAX_MS,
@@ -119,6 +120,11 @@ class Projector:
     def last_problem(self) -> str:
         """What keeps the store behind the ledger, in words; empty when nothing does."""
         return self._last_problem
+
+    @property
+    def is_behind(self) -> bool:
+        """Is more queued than one block takes? Not said of a store that is away."""
+        return self._queue_bytes > PROJECTOR_EASE_BYTES and not self._last_problem
 
     def horizon(self) -> Horizon:
         """Up to where results are complete, now."""

@@ -277,6 +277,24 @@ def _need_http(event: dict[str, Any], row: Row) -> None:
         event["http_response"] = {"code": int(status)}
 
 
+def _need_dns(event: dict[str, Any], row: Row) -> None:
+    _need_endpoint(event, row)
+    if _text(row, "target_name"):
+        event["query"] = {"hostname": _text(row, "target_name")}
+
+
+def _need_email(event: dict[str, Any], row: Row) -> None:
+    sender, recipient = _text(row, "actor_email"), _text(row, "target_name")
+    mail: dict[str, Any] = {}
+    if _EMAIL.fullmatch(sender):
+        mail["from"] = sender
+    if _EMAIL.fullmatch(recipient):
+        mail["to"] = [recipient]
+    # OCSF: a mail has a sender or a recipient; `.invalid` (RFC 2606) is nobody's domain.
+    event["email"] = mail or {"from": f"{_UNKNOWN}@{_UNKNOWN}.invalid"}
+    event["direction_id"] = 0
+
+
 _NEEDED: Mapping[int, Callable[[dict[str, Any], Row], None]] = {
     1001: _need_file,
     1006: _need_job,
@@ -291,7 +309,10 @@ _NEEDED: Mapping[int, Callable[[dict[str, Any], Row], None]] = {
     3006: _need_group,
     4001: _need_endpoint,
     4002: _need_http,
+    4003: _need_dns,
+    4004: _need_endpoint,
     4007: _need_endpoint,
+    4009: _need_email,
     6001: _need_resources,
     6002: _need_app,
     6003: _need_api,
