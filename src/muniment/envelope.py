@@ -23,7 +23,7 @@ import orjson
 
 from muniment.windows_event import of_receiver, of_text, of_xml
 
-__all__ = ["ENVELOPES", "OUTSIDE", "Payload", "inside", "opened", "opened_last", "payloads"]
+__all__ = ["CARRIERS_KEYS", "ENVELOPES", "OUTSIDE", "Payload", "inside", "opened", "opened_last", "payloads"]
 
 ENVELOPES: Final = r"\"\{|\"@cee|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"event\"|\"stream\"|\"TopicArn\"| stdout | stderr |<Event[ >]|MSWinEventLog|EventCode="
 """An RE2 pattern that stands in every record with a payload, and in few others."""
@@ -70,6 +70,8 @@ _MOMENTS: Final[tuple[_Place, ...]] = (
 _TIMES: Final = frozenset(("@timestamp", "time", "timestamp", "_time"))
 _TIMES_BELOW: Final = ("timestamp", "timeUnixNano", "observedTimeUnixNano", "ts")
 _KNOWING: Final = frozenset(place[0] for place in (*_HOSTS, *_APPS, *_MOMENTS))
+CARRIERS_KEYS: Final = _SHIPPERS | _CARRIERS | _COLLECTOR | _OURS | _OURS_OF_SYSLOG | _KNOWING
+"""What stands beside the events of anybody: keys that say nothing of what an event is."""
 _OUTSIDE: Final = (("host", _HOSTS), ("app", _APPS), ("time", _MOMENTS))
 _NOTHING: Final = msgspec.Raw(b'""')
 _UNREADABLE: Final = (msgspec.DecodeError, ValueError, RecursionError)

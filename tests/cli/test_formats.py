@@ -34,14 +34,30 @@ def test_from_unknown_to_in_force(live_server: LiveServer, tmp_path: Path) -> No
     lines.write_text("\n".join(map(json.dumps, records)))
     assert "3 of 3 are known by no entry" in _run(live_server, "sources", "test", str(lines)).stderr
     tried = _run(live_server, "sources", "test", str(lines), "--entry", str(file))
-    assert tried.stdout.startswith("kiosks"), tried.stdout + tried.stderr
+    assert tried.stdout.startswith("kiosks  like json"), tried.stdout + tried.stderr
     assert "known by no entry" not in tried.stderr
-    file.write_text(suggested.stdout.replace("fields:", "feilds:"))
+    file.write_text(suggested.stdout.replace("recognise:", "recognize:"))
     wrong = _run(live_server, "sources", "accept", str(file))
     assert wrong.returncode != 0
-    assert "entry.yaml:" in wrong.stderr
+    assert f"{file}:" in wrong.stderr
+    assert "entry.yaml" not in wrong.stderr
     file.write_text(suggested.stdout)
     assert "in force" in _run(live_server, "sources", "accept", str(file), "--source", "kiosks").stdout
     assert "kiosks" in _run(live_server, "sources", "unknown").stdout
     assert "out of force" in _run(live_server, "sources", "withdraw", "kiosks").stdout
     assert _run(live_server, "sources", "withdraw", "kiosks").returncode != 0
+
+
+def test_a_file_that_holds_no_events_gives_no_draft(tmp_path: Path) -> None:
+    for name, content, said in (
+        ("empty.log", b"\n", "no event is in it"),
+        ("picture.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "it is no text"),
+        ("people.csv", b'2026-11-28 08:02:40,"Okafor, Ben",HQ,IN,DENIED,No\n', "set the format of that source"),
+    ):
+        file = tmp_path / name
+        file.write_bytes(content)
+        done = subprocess.run(
+            [sys.executable, "-m", "muniment", "sources", "new", str(file)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        assert said in done.stderr

@@ -8,9 +8,10 @@ import pytest
 
 from muniment.privacy.plan import SealPlan
 from muniment.privacy.seal import Sealer
-from muniment.sources.catalogue import Case, Rules, load
+from muniment.sources.catalogue import load
 from muniment.sources.paths import Segment
 from muniment.sources.people import captured_people, without_covered
+from muniment.sources.rules import Case, Rules
 from muniment.sources.values import parse_value
 
 

@@ -84,7 +84,8 @@ def test_from_unknown_to_known(server: LiveServer) -> None:
     suggested = server.get(f"/api/v1/formats/{group['id']}")
     assert "name: tills" in suggested["text"]
     assert "recognise:" in suggested["text"]
-    assert "kind: ip" in suggested["text"]
+    assert "like: json" in suggested["text"]
+    assert "{path: cashier.name, kind: name}" in suggested["text"]
     assert "203.0.113.7" not in suggested["text"]  # the entry is kept where nothing is sealed
     assert "Anna" not in suggested["text"]
     assert suggested["preview"][0]["columns"]["src_ip"] == "203.0.113.7"
@@ -129,11 +130,18 @@ def test_from_unknown_to_known(server: LiveServer) -> None:
     server.stop()  # and a start finds it
     broken = server.folder / "formats" / "broken.yaml"
     broken.write_text("name: broken\ntitel: x\n")
+    greedy = ENTRY.replace("name: till\n", "name: greedy\n").replace(
+        "{tillEvent: {present: true}, drawer:", "{message:"
+    )
+    (server.folder / "formats" / "greedy.yaml").write_text(greedy)
     server.start()
     server.send(key, TILL[0])
     server.wait_until_visible()
     assert within(10, lambda: len(server.rows("source:tills format:till")) == 8, "the entry is forgotten by a start")
-    assert any("broken.yaml" in problem for problem in server.get("/api/v1/status")["problems"])
+    problems = server.get("/api/v1/status")["problems"]
+    assert any("broken.yaml" in problem for problem in problems)
+    assert any("greedy.yaml: it would take records that entries of Muniment read" in problem for problem in problems)
+    assert "greedy" not in server.get("/api/v1/sources")["formats"]
 
     assert server.client.delete("/api/v1/formats/okta").status_code == 404
     assert server.client.delete("/api/v1/formats/till").json()["name"] == "till"
@@ -163,6 +171,36 @@ def test_an_entry_for_all_of_a_source_and_lines_of_a_program(server: LiveServer)
     server.wait_until_visible()
     assert server.one("source:doors format:doord", 10)["actor_name"] == "anna"
     assert {each["id"]: each["format"] for each in server.get("/api/v1/sources")["sources"]}["doors"] == "doord"
+
+
+def test_what_everybody_has_is_neither_suggested_nor_accepted(server: LiveServer) -> None:
+    key = _add_source(server, "badges")
+    server.send(key, {"message": '2026-11-28 08:02:40,004777,"Okafor, Ben",HQ,IN,DENIED,No'})
+    server.wait_until_visible()
+    group = _group(server, "badges")
+    suggested = server.get(f"/api/v1/formats/{group['id']}")
+    assert suggested["text"] == ""
+    assert "nothing in these records tells them from those of others" in suggested["problem"]
+    browser = server.session()
+    page = browser.get(f"/formats/{group['id']}").text
+    assert "set the format of that source" in page
+    assert "Accept it" not in page
+
+    greedy = ENTRY.replace("{tillEvent: {present: true}, drawer:", "{message:")
+    refused = server.client.post("/api/v1/formats", json={"text": greedy})
+    assert refused.status_code == 400
+    assert (refused.json()["error"]["field"], "till" in server.get("/api/v1/sources")["formats"]) == (
+        "entry.yaml",
+        False,
+    )
+    assert "narrow what stands under `recognise:`" in refused.json()["error"]["reason"]
+    alone = greedy.replace("recognise:\n  - {message: {present: true}}\n", "")
+    assert server.client.post("/api/v1/formats", json={"text": alone, "source": "badges"}).status_code == 201
+    key = _add_source(server, "hosts")
+    server.send(key, {"message": "sshd[7]: Failed password for root from 203.0.113.7 port 22 ssh2"})
+    server.wait_until_visible()
+    row = server.one("source:hosts", 10)
+    assert (row["actor_name"], row["src_ip"], row["outcome"]) == ("root", "203.0.113.7", "failure")
 
 
 def test_the_pages(server: LiveServer) -> None:

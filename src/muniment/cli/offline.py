@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -52,17 +53,26 @@ def _records(file: Path) -> list[bytes]:
 def draft_entry(file: Path, name: str) -> None:
     """Print a draft of a catalogue entry for the events of a file, which has been read back and is valid."""
     from muniment.envelope import inside
-    from muniment.sources.catalogue import read_entry
-    from muniment.sources.draft import draft
+    from muniment.sources.catalogue import load, read_entry
+    from muniment.sources.draft import UNTIMED, draft
+    from muniment.sources.telling import Others
+    from muniment.sources.testing import explain, local_client
 
-    text = draft(name, [inside(record) for record in _records(file)])
+    came, catalogue = _records(file), load()
+    if not came or b"\0" in file.read_bytes():
+        raise RejectedError("no event is in it" if not came else "it is no text", field=str(file))
+    with local_client() as client:
+        read = list(explain(catalogue, came, client, received_at=UNTIMED))
+    reader = Counter(each.entry for each in read).most_common(1)[0][0]
+    records, columns = [inside(record) for record in came], [each.columns for each in read]
+    text = draft(name, records, like=catalogue[reader], columns=columns, others=Others.of(catalogue))
     read_entry(text, f"{name}.yaml")
     console.out(text, end="", highlight=False)
 
 
 def explain_file(file: Path, format: str, as_json: bool, entry: Path | None = None) -> None:
     """What each line of a file becomes, as if it came in now, with `entry` known too; lines of one event learn from those above."""
-    from muniment.sources.catalogue import Catalogue, load, read_entry
+    from muniment.sources.catalogue import beside, load, read_entry
     from muniment.sources.testing import Recollection, explain, local_client
 
     lines = _records(file)
@@ -74,7 +84,7 @@ def explain_file(file: Path, format: str, as_json: bool, entry: Path | None = No
             own = read_entry(entry.read_text("utf-8"), entry.name)
         except (OSError, UnicodeDecodeError) as error:
             raise RejectedError(f"cannot read it: {error}", field=str(entry)) from error
-        catalogue = Catalogue({**catalogue, own.name: own})
+        catalogue = beside(catalogue, own)
     with local_client() as client:
         said = Recollection(catalogue).of(lines)
         now = datetime.now(UTC).isoformat()
@@ -84,9 +94,18 @@ def explain_file(file: Path, format: str, as_json: bool, entry: Path | None = No
         ):
             row = {name: value for name, value in found.columns.items() if value not in ("", 0, "::")}
             if as_json:
-                print_json({"entry": found.entry, "columns": row, "ocsf": found.ocsf, "problems": list(found.problems)})
+                print_json(
+                    {
+                        "entry": found.entry,
+                        "like": catalogue[found.entry].like,
+                        "columns": row,
+                        "ocsf": found.ocsf,
+                        "problems": list(found.problems),
+                    }
+                )
             else:
-                console.print(Text(found.entry, style="bold"))
+                like = catalogue[found.entry].like
+                console.print(Text.assemble((found.entry, "bold"), (f"  like {like}" if like else "", "dim")))
                 console.print(key_values(list(row.items())))
                 for problem in found.problems:
                     console.print(Text.assemble(("  ! ", "red"), inert(problem)))

@@ -221,7 +221,11 @@ def sources_accept(
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RejectedError(f"cannot read it: {error}", field=str(file)) from error
-    done = connect(server, data).post("/api/v1/formats", {"text": text, "source": source})
+    try:
+        done = connect(server, data).post("/api/v1/formats", {"text": text, "source": source})
+    except RejectedError as error:  # the server knows the text alone
+        place = error.field.removeprefix("entry.yaml")
+        raise RejectedError(error.reason, field=error.field if place == error.field else f"{file}{place}") from error
     console.print(Text(f"{done['name']} ({done['title']}) is in force"), soft_wrap=True)
     notes.print(Text("what is stored was read before; it is read again by: muniment rebuild", style="dim"))
 

@@ -14,11 +14,12 @@ import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
+import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from muniment.envelope import inside
@@ -27,11 +28,14 @@ from muniment.search.engine import Engine
 from muniment.search.mappings import mapping_set
 from muniment.search.projector import Projector
 from muniment.search.rows import micros_text
-from muniment.sources.catalogue import Catalogue, Entry, load_over, read_entry
-from muniment.sources.draft import draft, masked
+from muniment.sources.catalogue import Catalogue, Entry, beside, load_over, read_entry
+from muniment.sources.claims import check_claims, claims
+from muniment.sources.draft import UNTIMED, draft
+from muniment.sources.narrowing import Narrowing
 from muniment.sources.ocsf import to_ocsf
 from muniment.sources.ocsf_schema import problems as ocsf_problems
 from muniment.sources.registry import SourceRegistry
+from muniment.sources.telling import Others
 from muniment.sources.testing import map_records
 
 __all__ = ["Formats", "Group", "Own", "Read", "Sample", "Suggestion"]
@@ -143,6 +147,8 @@ class Formats:
         self._folder = folder
         self._changed = changed
         self._lock = threading.Lock()
+        self._others = Others.of(shipped)
+        self._narrow: dict[str, Narrowing] = {}
         self.problems: tuple[str, ...] = ()
 
     # --- what no entry knows ----------------------------------------------------------------------------------------
@@ -170,10 +176,10 @@ class Formats:
         samples = self._samples(group)
         name = self._free_name(found)
         try:
-            text = self._drafted(name, owner, samples)
+            text = self._drafted(name, found.format, owner, samples)
             return Suggestion(found, text, "", tuple(self.try_out(text, samples)))
         except RejectedError as error:
-            return Suggestion(found, "", f"no entry can be drafted from these records: {error}", ())
+            return Suggestion(found, "", f"no entry can be drafted: {error.reason}", ())
 
     def samples(self, group: str) -> list[Sample]:
         """The newest records of a group. RejectedError: none."""
@@ -198,17 +204,16 @@ class Formats:
             name for k in range(1, len(taken) + 3) if (name := wanted if k == 1 else f"{wanted}_{k}") not in taken
         )
 
-    def _drafted(self, name: str, owner: str, samples: Sequence[Sample]) -> str:
-        shown = [
-            replace(each, record=masked(each.record)) for each in samples[:_DRAFTED] if each.record.startswith(b"{")
-        ]
-        text = draft(name, [each.record for each in samples], [each.record for each in shown])
+    def _drafted(self, name: str, format: str, owner: str, samples: Sequence[Sample]) -> str:
+        like, records = self._shipped.get(format, self._shipped["json"]), [each.record for each in samples]
+        columns = self._mapped(like, records, [UNTIMED] * len(records)) if records else []
+        text = draft(name, records, like=like, columns=columns, others=self._others, masks=_DRAFTED)
         for line, said in (("vendor: TODO", "vendor: unknown"), ("docs: TODO", "docs: none"),
                            ("    origin: TODO", "    origin: the shape of a record of this log"),
-                           ("    licence: TODO", "    licence: ours"),
-                           ("  action: =TODO", f"  action: ={name}.event")):  # fmt: skip
+                           ("    licence: TODO", "    licence: ours")):  # fmt: skip
             text = text.replace(line, said)
         text = text.replace("owner: TODO", f"owner: {orjson.dumps(owner).decode()}")
+        shown = [Sample(0, each.record, UNTIMED) for each in self._entry(text).samples]
         for read in self.try_out(text, shown):
             expected = {name: read.columns[name] for name in _EXPECTED if name in read.columns}
             text = text.replace("    expect: {outcome: TODO}", f"    expect: {orjson.dumps(expected).decode()}", 1)
@@ -234,7 +239,8 @@ class Formats:
     def accept(self, text: str, source: str = "") -> Entry:
         """Write the entry down and put it in force; with `source`, for all that this source sends.
 
-        Raises RejectedError for a text that is no entry, does not run on its own samples, or has a shipped entry's name.
+        Raises RejectedError for a text that is no entry, does not run on its own samples, has a shipped entry's name, or would
+        take what a shipped entry reads.
         """
         entry = self._entry(text)
         if entry.name in self._shipped:
@@ -243,7 +249,9 @@ class Formats:
             )
         if source and self._registry.get(source) is None:
             raise RejectedError("there is no such source", field="source", status=404)
-        self._mapped(entry, [sample.record for sample in entry.samples] or [b"{}"])
+        self._mapped(entry, [sample.record for sample in entry.samples])
+        with self._engine.nodes[0].reader() as client:
+            check_claims(self._shipped, entry, client)
         with self._lock:
             path = self._folder / f"{entry.name}.yaml"
             before = path.read_bytes() if path.exists() else None
@@ -291,13 +299,15 @@ class Formats:
 
     def _apply(self) -> None:
         catalogue, problems = load_over(self._shipped, self._folder)
-        broken = {}
-        for name, entry in catalogue.items():
-            if name not in self._shipped or entry is not self._shipped[name]:
-                try:
-                    self._mapped(entry, [sample.record for sample in entry.samples] or [b"{}"])
-                except RejectedError as error:
-                    broken[name] = f"{entry.file}: {error}"
+        broken, own = {}, [entry for name, entry in catalogue.items() if entry is not self._shipped.get(name)]
+        for entry in own:
+            try:
+                self._mapped(entry, [sample.record for sample in entry.samples])
+            except RejectedError as error:
+                broken[entry.name] = str(error)
+        with self._engine.nodes[0].reader() as client:
+            running = [entry for entry in own if entry.name not in broken]
+            broken |= {name: str(error) for name, error in claims(self._shipped, running, client).items()}
         if broken:
             kept = {name: entry for name, entry in catalogue.items() if name not in broken}
             catalogue = Catalogue(kept | {name: self._shipped[name] for name in broken if name in self._shipped})
@@ -312,15 +322,26 @@ class Formats:
         entry = read_entry(text, "entry.yaml")
         if entry.inside and entry.inside not in self._shipped:
             raise RejectedError(f"inside names no entry that comes with Muniment: {entry.inside!r}", field="entry.yaml")
-        return entry
+        return beside(self._shipped, entry)[entry.name]
+
+    def _narrowing(self, entry: Entry) -> Narrowing:
+        """Of few records a short mapping: the whole one of the entry for unknown JSON takes seconds to plan."""
+        if entry.like:
+            return Narrowing(entry, self._narrowing(self._shipped[entry.like]))
+        if entry is not self._shipped.get(entry.name):
+            return Narrowing(entry)
+        if entry.name not in self._narrow:
+            self._narrow[entry.name] = Narrowing(entry)
+        return self._narrow[entry.name]
 
     def _mapped(self, entry: Entry, records: list[bytes], received_at: Sequence[str] = ()) -> list[dict[str, Any]]:
         node = self._engine.nodes[0]
         try:
             with node.reader() as client:
+                mapping = self._narrowing(entry).mapping(pa.array(records, pa.binary()))
                 if received_at:
-                    return map_records(entry, records, client, received_at=received_at)
-                return map_records(entry, records, client)
+                    return map_records(entry, records, client, received_at=received_at, mapping=mapping)
+                return map_records(entry, records, client, mapping=mapping)
         except ClickHouseError as error:
             raise RejectedError(f"it does not run on these records: {str(error)[:400]}", field=entry.file) from error
 

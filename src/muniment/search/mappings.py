@@ -20,7 +20,8 @@ _KEYS_MIN: Final = 60
 
 def mapping_set(catalogue: Catalogue) -> MappingSet:
     """The mapping of every entry; an entry that others are found inside (`syslog`) is recognised from its content too."""
-    narrows = {name: Narrowing(entry) for name, entry in catalogue.items()}
+    narrows = {name: Narrowing(entry) for name, entry in catalogue.items() if not entry.like}
+    narrows |= {name: Narrowing(entry, narrows[entry.like]) for name, entry in catalogue.items() if entry.like}
     narrows = {name: each for name, each in narrows.items() if each.n_keys >= _KEYS_MIN or each.has_names}
     outer = sorted({entry.inside for entry in catalogue.values() if entry.inside})
     recognise = {AUTO: Recogniser(catalogue)} | {name: Recogniser(catalogue, within=name) for name in outer}

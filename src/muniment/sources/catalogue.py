@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -25,6 +25,7 @@ from muniment.sources.columns import COLUMNS, DERIVED
 from muniment.sources.located import LocatedDict, LocatedList, as_plain, of_plain, read_yaml
 from muniment.sources.paths import Segment, parse_name
 from muniment.sources.people import captured_people
+from muniment.sources.rules import Case, Rules, over
 from muniment.sources.shared import filled
 from muniment.sources.together import EARLIER, Together
 from muniment.sources.values import (
@@ -41,7 +42,7 @@ from muniment.sources.values import (
     walk,
 )
 
-__all__ = ["AUTO", "FOLDER", "OWN", "Case", "Catalogue", "Entry", "Rules", "Sample", "load", "load_over", "read_entry"]
+__all__ = ["AUTO", "FOLDER", "OWN", "Catalogue", "Entry", "Sample", "beside", "load", "load_over", "read_entry"]
 
 AUTO = "auto"
 """The format of a source whose events are recognised one by one."""
@@ -53,6 +54,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 _REQUIRED = ("name", "title", "vendor", "docs", "owner", "rhythm_s", "time", "samples")
 _OPTIONAL = (
     "product",
+    "like",
     "time_form",
     "unwrap",
     "inside",
@@ -74,31 +76,8 @@ _ACT_KEYS = {"action", "holds", "category"}
 _TOGETHER_KEYS = {"marks", "text", "of", "event", "kept"}
 _SAMPLE_KEYS = {"name", "origin", "licence", "received_at", "earlier", "record", "expect"}
 _RANK = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """The columns that one kind of event sets over the entry's fields; the first case that holds decides."""
-
-    when: Condition | None
-    text: Value | None
-    pattern: str
-    sets: Mapping[str, Value]
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How a record becomes typed columns. `is_any_time`: old time forms are read too (no year, Common Log Format).
-
-    `unwrap`: what stands in the objects below these keys is read as if it stood beside them.
-    """
-
-    time: tuple[Value, ...]
-    is_any_time: bool
-    let: Mapping[str, Value]
-    fields: Mapping[str, Value]
-    cases: tuple[Case, ...]
-    unwrap: tuple[Segment, ...] = ()
+_OWN_RANK = 440
+"""Behind all shipped entries that know a product by name, and before those that read what any program may write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +99,9 @@ class Entry:
     """One known system. `inside` names the entry whose records it is found in (openssh inside syslog).
 
     `alone` is how it is recognised outside those (a database's JSON log, beside its lines in syslog). `people` are rows
-    like those of `personal`, of what the mapping itself reads people by.
+    like those of `personal`, of what the mapping itself reads people by. `like` names the shipped entry that reads what this
+    one does not say: `mapping` and `people` have both (see `rules.over`), `personal` only what is its own, as it is sealed as by content. `is_own`: it comes from
+    an operator.
     """
 
     name: str
@@ -143,13 +124,20 @@ class Entry:
     sigma: Mapping[str, Any] = field(default_factory=dict)
     together: Together | None = None
     people: tuple[dict[str, str], ...] = ()
+    like: str = ""
+    is_own: bool = False
+
+    @property
+    def place(self) -> tuple[int, int, str]:
+        """What it stands by among all: `rank`, and of operators' entries none before the products that are known by name."""
+        return max(self.rank, _OWN_RANK) if self.is_own else self.rank, self.rank, self.name
 
 
 class Catalogue(Mapping[str, Entry]):
-    """All entries by name, the most particular first (by `rank`)."""
+    """All entries by name, the most particular first (by `Entry.place`)."""
 
     def __init__(self, entries: Mapping[str, Entry]) -> None:
-        self._entries = dict(sorted(entries.items(), key=lambda item: (item[1].rank, item[0])))
+        self._entries = dict(sorted(entries.items(), key=lambda item: item[1].place))
         for entry in self._entries.values():
             if entry.inside and entry.inside not in self._entries:
                 raise RejectedError(f"inside names no entry: {entry.inside!r}", field=entry.file)
@@ -211,13 +199,25 @@ def load_over(shipped: Catalogue, folder: FilePath) -> tuple[Catalogue, tuple[st
         except (OSError, UnicodeDecodeError) as error:
             problems.append(f"{path.name}: {error}")
         else:
-            entries[entry.name] = entry
+            entries[entry.name] = replace(entry, is_own=entry.name not in shipped)
     return Catalogue(entries), tuple(problems)
+
+
+def beside(shipped: Catalogue, entry: Entry) -> Catalogue:
+    """`shipped` with an operator's entry, where it would stand among them."""
+    return Catalogue({**shipped, entry.name: replace(entry, is_own=entry.name not in shipped)})
 
 
 def read_entry(text: str, file: str) -> Entry:
     """One file's entry. Raises RejectedError whose `field` is file:line:column."""
     return _Reader(file).entry(filled(read_yaml(text, file), file, _fragments()))
+
+
+@functools.cache
+def _shipped_one(name: str) -> Entry | None:
+    """The shipped entry of that name, which is its file's."""
+    path = FOLDER / f"{name}.yaml"
+    return read_entry(path.read_text("utf-8"), path.name) if _NAME.fullmatch(name) and path.is_file() else None
 
 
 @functools.cache
@@ -237,8 +237,9 @@ class _Reader:
 
     def entry(self, raw: LocatedDict) -> Entry:
         self._keys(raw, {*_REQUIRED, *_OPTIONAL}, "an entry")
+        base = self._base(raw)
         for key in _REQUIRED:
-            if key not in raw:
+            if key not in raw and not (key == "time" and base is not None):
                 raise self.error(f"{key} is missing", raw.line)
         name = self._text(raw, "name")
         if not _NAME.fullmatch(name):
@@ -254,7 +255,12 @@ class _Reader:
         alone = self._condition(raw["alone"], raw.lines["alone"]) if "alone" in raw else None
         if alone is not None and "inside" not in raw:
             raise self.error("alone is for an entry that is inside another one", raw.lines["alone"])
-        mapping = self._mapping(raw)
+        mapping = self._mapping(raw, base)
+        sigma, together = self._sigma(raw), self._together(raw, name)
+        secrets = [*raw.get("secrets", ()), *(base.secrets if base is not None else ())]
+        if base is not None:
+            sigma = sigma or dict(base.sigma)
+            together = together or (replace(base.together, entry=name) if base.together is not None else None)
         return Entry(
             name=name,
             title=self._text(raw, "title"),
@@ -268,15 +274,25 @@ class _Reader:
             recognise=recognise,
             alone=alone,
             personal=tuple(self._personal(raw)),
-            secrets=tuple(str(item) for item in raw.get("secrets", [])),
+            secrets=tuple(dict.fromkeys(map(str, secrets))),
             mapping=mapping,
             samples=tuple(self._samples(raw)),
             file=self.file,
             notes=str(raw.get("notes", "")),
-            sigma=self._sigma(raw),
-            together=self._together(raw, name),
+            sigma=sigma,
+            together=together,
             people=captured_people(mapping),
+            like=base.name if base is not None else "",
         )
+
+    def _base(self, raw: LocatedDict) -> Entry | None:
+        """The shipped entry that this one is like."""
+        if "like" not in raw:
+            return None
+        found = _shipped_one(name) if isinstance(name := raw["like"], str) else None
+        if found is None or found.like or found.name == raw.get("name"):
+            raise self.error(f"like names no other entry that comes with Muniment: {name!r}", raw.lines["like"])
+        return found
 
     def _sigma(self, raw: LocatedDict) -> dict[str, Any]:
         """Which of Sigma's log sources the events are, and where the fields of its taxonomy stand."""
@@ -334,9 +350,9 @@ class _Reader:
             found.append(tuple(segment.key for segment in value.segments))
         return tuple(found)
 
-    def _mapping(self, raw: LocatedDict) -> Rules:
-        times = raw["time"] if isinstance(raw["time"], list) else [raw["time"]]
-        time = tuple(self._value(item, raw.lines["time"]) for item in times)
+    def _mapping(self, raw: LocatedDict, base: Entry | None) -> Rules:
+        times = raw.get("time", [])
+        time = tuple(self._value(item, raw.lines["time"]) for item in (times if isinstance(times, list) else [times]))
         let = self._values(raw.get("let"), raw)
         fields = self._values(raw.get("fields"), raw, allowed=COLUMNS)
         cases = raw["cases"] if "cases" in raw else LocatedList()
@@ -353,7 +369,11 @@ class _Reader:
             cases=tuple(self._case(item, line) for item, line in zip(cases, cases.lines, strict=True)),
             unwrap=tuple(self._name(key, raw.lines["unwrap"]) for key in unwrap),
         )
-        self._refs(built, raw)
+        if base is not None:
+            built = over(built, base.mapping)
+        self._refs(
+            built, is_together="together" in raw or (base is not None and base.together is not None), line=raw.line
+        )
         return built
 
     def _case(self, raw: object, line: int) -> Case:
@@ -399,12 +419,12 @@ class _Reader:
             values[name] = value
         return values
 
-    def _refs(self, mapping: Rules, raw: LocatedDict) -> None:
+    def _refs(self, mapping: Rules, *, is_together: bool, line: int) -> None:
         """Every $name must be a let name or a text column, and none may stand below itself."""
         below: dict[str, set[str]] = {name: _refs_of(value) for name, value in mapping.let.items()}
-        if "together" in raw:
+        if is_together:
             if EARLIER in below:
-                raise self.error(f"{EARLIER} is what earlier records say; a let needs another name", raw.line)
+                raise self.error(f"{EARLIER} is what earlier records say; a let needs another name", line)
             below[EARLIER] = set()
         shared = set().union(*(_refs_of(case.when) | _refs_of(case.text) for case in mapping.cases))
         for column in COLUMNS:
@@ -414,11 +434,11 @@ class _Reader:
         for name, refs in below.items():
             for ref in refs:
                 if ref not in below:
-                    raise self.error(f"${ref} is neither a let name nor a column", raw.line)
+                    raise self.error(f"${ref} is neither a let name nor a column", line)
                 if ref in COLUMNS and COLUMNS[ref] != "text":
-                    raise self.error(f"${ref} is not a text column", raw.line)
+                    raise self.error(f"${ref} is not a text column", line)
             if name in _closure(name, below):
-                raise self.error(f"${name} depends on itself", raw.line)
+                raise self.error(f"${name} depends on itself", line)
 
     def _plan(self, row: dict[str, str], line: int) -> None:
         try:

@@ -14,9 +14,10 @@ import zlib
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from muniment.sources.catalogue import Case, Entry
+from muniment.sources.catalogue import Entry
 from muniment.sources.columns import ANY_TIME, COLUMNS
 from muniment.sources.paths import Segment, TypeTree, spelled
+from muniment.sources.rules import Case
 from muniment.sources.sql import EMPTY, array, first_filled, literal, quote, quote_name
 from muniment.sources.together import EARLIER
 from muniment.sources.values import Call, Condition, Const, Path, Ref, Scope, Test, Value, walk

@@ -1,8 +1,9 @@
 """A catalogue entry drafted from samples: what a person would write first, for a person to correct. Pure.
 
-Every path of the samples is looked at: is it there in all of them (then it recognises), does it hold times, addresses,
-e-mail addresses, and is its name one that the trade uses for a column? Nothing is guessed from a value that is not of
-the kind. The draft loads, its samples say what each becomes once `muniment sources test` has shown it.
+A draft is a name, what tells its records from others' (`telling`), and `like:` the entry that reads them now; so it is never
+worse than that one. Beside it stands what that one leaves empty or in the clear: every path of the samples is looked at, does it
+hold times, addresses, e-mail addresses, and is its name one that the trade uses for a column? Nothing is guessed from a value
+that is not of the kind.
 """
 
 from __future__ import annotations
@@ -10,12 +11,20 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from muniment.errors import RejectedError
+from muniment.privacy.plan import SealPlan
+from muniment.privacy.seal import Sealer
+from muniment.sources.catalogue import Entry
+from muniment.sources.people import PEOPLE
+from muniment.sources.telling import Others, telling
 
-__all__ = ["draft", "masked"]
+__all__ = ["UNTIMED", "draft", "masked"]
+
+UNTIMED: Final = "1999-01-01T00:00:00Z"
+"""When records are said to have come, to see which tell their own time."""
 
 _NAMES: Final[Mapping[str, str]] = {
     "action": "action|event|event_?type|event_?name|operation|operation_?name|activity|verb|method|type|name|message_?type",
@@ -31,14 +40,16 @@ _NAMES: Final[Mapping[str, str]] = {
     "user_agent": "(?:.*\\.)?(?:user_?agent|ua|agent|client)",
     "dst_host": "(?:.*\\.)?(?:host|hostname|host_?name|server|node|computer)",
     "app": "(?:.*\\.)?(?:app|application|service|product|app_?name|application_?name)",
-    "target_type": "(?:target|resource|object|entity)\\.(?:type|kind)|(?:target|resource|object|entity)_?type",
-    "target_id": "(?:target|resource|object|entity)\\.(?:id|uuid|uid)|(?:target|resource|object|entity)_?id",
+    "target_type": "(?:target|resource|object|entity|subject)\\.(?:type|kind)|(?:target|resource|object|entity)_?type",
+    "target_id": "(?:target|resource|object|entity)\\.(?:id|uuid|uid)|(?:target|resource|object|entity|subject)\\.(?:ref|reference|key)|(?:target|resource|object|entity)_?id",
     "target_name": "(?:target|resource|object|entity)\\.(?:name|title|display_?name)|(?:target|resource|object|entity)(?:_?name)?",
     "request_id": "(?:.*\\.)?(?:request_?id|correlation_?id|event_?id|trace_?id)|uuid|id",
     "changes_before": "(?:.*\\.)?(?:before|old|old_?value|previous)",
     "changes_after": "(?:.*\\.)?(?:after|new|new_?value|changes|details|parameters)",
 }  # fmt: skip
-_ACTIONS: Final = re.compile(r"(?:.*[._a-z])?(?:event|action|operation|activity)(?:_?(?:name|type|kind))?", re.I)
+_ACTIONS: Final = re.compile(
+    r"(?:.*[._a-z])?(?:event|evt|action|operation|activity)(?:_?(?:name|type|kind|code))?", re.I
+)
 _NOBODY: Final = re.compile(
     r"(?:.*\.)?(?:target|resource|object|entity|item|device|host|app|service|client|org.*|tenant|project|group|role|file)",
     re.I,
@@ -48,6 +59,9 @@ _TIME_NAMES: Final = re.compile(
     r"(?:.*\.)?(?:time|timestamp|@timestamp|date|created(?:_?at)?|occurred_?at|published|event_?time|datetime|ts)", re.I
 )
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d|1[0-9]{9}(?:\d{3}|\.\d+)?$")
+_MOMENT: Final = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?(?![\w-])"
+)
 _KINDS: Final = re.compile(r"type|kind|verb|category|level|severity|outcome|result|status", re.I)
 _WORDS: Final = re.compile(r"[A-Za-z][A-Za-z_.:/ -]{0,63}")
 _TOKEN: Final = re.compile(r"[^\s=:;,\"'<>()\[\]{}]+")
@@ -58,77 +72,145 @@ _TOLD: Final = re.compile(
 )
 _CAMEL: Final = re.compile(r"[A-Za-z]+[a-z][A-Z][A-Za-z]*")
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[a-z]{2,}", re.I)
-_LINE_ADDRESS: Final = r"'\b((?:[0-9]{1,3}\.){3}[0-9]{1,3})\b'"
-_LINE_ACCOUNT: Final = r"""'(?i)\b(?:user(?:name)?|account|acct|login)[ =:]+["<\[]?([^\s"<>\[\](),;]+)'"""
-_LINE_OUTCOME: Final = (
-    "'(?i)\\b(failed|failure|denied|rejected|refused|forbidden|invalid|accepted|succeeded|successful|granted)\\b'"
+_UNKNOWN_JSON: Final = "json"
+_ABOUT: Final = (
+    ("actor_id", "actor_name", "actor_email"),
+    ("target_type", "target_id", "target_name"),
+    ("changes_before", "changes_after"),
 )
-_RECOGNISED_BY: Final = 3
+"""Columns of which a draft adds all or none: what is read of one thing now is not mixed with what it may be."""
+_NOTHING_READ: Final[Mapping[str, tuple[object, ...]]] = {
+    "outcome": ("", None, "unknown"),
+    "severity_id": ("", None, 0, 1),
+}
+_NOT_TELLING: Final = (*PEOPLE, "device_name", "dst_host", "target_id", "target_name", "session_id", "request_id")
+_WORD: Final = re.compile(r"[A-Za-z0-9_]+")
+_UNPRINTABLE: Final = re.compile("[\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
+"""What YAML does not take as it is."""
 _SAMPLES: Final = 10
 _BARE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
-def draft(name: str, records: Sequence[bytes], samples: Sequence[bytes] | None = None) -> str:
-    """The text of an entry for records like these, with `samples` in it, or else the first ten of them. RejectedError: none, or one that is no JSON object."""
-    shown = records[:_SAMPLES] if samples is None else samples
+def draft(
+    name: str,
+    records: Sequence[bytes],
+    *,
+    like: Entry,
+    columns: Sequence[Mapping[str, str | int]],
+    others: Others,
+    masks: int = 0,
+) -> str:
+    """The text of an entry for records like these, with the first ten of them as samples; or `masks` of them, masked.
+
+    `like` is the entry that reads them now, `columns` is what it reads of each, as if they had come at `UNTIMED`. The draft adds
+    what that leaves empty in all of them. RejectedError: no record, one that is no JSON object, nothing that tells them from others'.
+    """
     documents = [_object(record, number) for number, record in enumerate(records, 1)]
     if not documents:
         raise RejectedError("no sample", field="samples")
-    if all(isinstance(document.get("syslog"), dict) for document in documents):
-        return _of_lines(name, documents, shown)
     paths = [dict(_leaves(document)) for document in documents]
-    common = sorted(set.intersection(*(set(each) for each in paths)), key=lambda path: (path.count("."), path))
+    told = telling(documents, paths, _people(columns), others)
     values = {
         path: [each[path] for each in paths if path in each] for path in sorted({p for each in paths for p in each})
     }
-    times = [path for path in values if _is_time(path, values[path])]
-    times = (
-        times
-        or [path for path in values if all(_TIME.match(str(value)) and "-" in str(value) for value in values[path])][:1]
-    )
+    shown = [masked(each, told.kept) for each in records[:masks]] if masks else records[:_SAMPLES]
+    inside = ["inside: syslog"] if all(isinstance(each.get("syslog"), dict) for each in documents) else []
     lines = [
         f"name: {name}", f"title: {name.replace('_', ' ').capitalize()}", "vendor: TODO", "docs: TODO", "owner: TODO",
-        "rhythm_s: 3600", "", "recognise:", f"  - {{{_tests(common, times)}}}", "",
-        f"time: [{', '.join(map(_path, times)) or 'received'}]",
+        "rhythm_s: 3600", f"like: {like.name}   # it reads what is not said here", *inside, "", "recognise:",
+        f"  - {{{', '.join(f'{_path(path)}: {_test(test)}' for path, test in told.tests.items())}}}",
     ]  # fmt: skip
-    if personal := list(_personal(values)):
-        lines += ["", "personal:", *personal]
-    lines += ["", "fields:", *_fields(values), "", *_sample_lines(shown)]
-    return "\n".join(lines) + "\n"
+    if not inside:
+        lines += _added(values, documents, records, like, columns)
+    return "\n".join([*lines, "", *_sample_lines(shown)]) + "\n"
 
 
-def masked(record: bytes) -> bytes:
-    """The record as a sample that says nothing of anybody: its shape, times, words of outcome, and values like `x`.
+def _added(
+    values: Mapping[str, Sequence[Any]],
+    documents: Sequence[Mapping[str, Any]],
+    records: Sequence[bytes],
+    like: Entry,
+    columns: Sequence[Mapping[str, str | int]],
+) -> Iterator[str]:
+    """What the entry says beside what it is like: only of places that this one does not read, seal or know."""
+    if all(str(each.get("time", "")).startswith(UNTIMED[:10]) for each in columns):
+        times = [path for path in values if _is_time(path, values[path])]
+        times = (
+            times or [path for path in values if all("-" in str(v) and _TIME.match(str(v)) for v in values[path])][:1]
+        )
+        if times:
+            yield from ("", f"time: [{', '.join(map(_path, times))}]")
+    if personal := list(_personal({path: values[path] for path in _in_the_clear(values, documents, records, like)})):
+        yield from ("", "personal:", *personal)
+    fields = _fields(values, {column for column in _NAMES if _is_empty(column, columns)})
+    if "action" in fields and like.name == _UNKNOWN_JSON:
+        yield from ("", "let:", f"  name: {fields.pop('action')[1]}   # of what happened; `json` reads the act from it")
+    if fields:
+        yield from ("", "fields:", *(f"  {column}: {shown}" for column, (shown, _) in fields.items()))
+
+
+def _is_empty(column: str, columns: Sequence[Mapping[str, str | int]]) -> bool:
+    """Is nothing read of what the column is about, in any of the records?"""
+    about = next((group for group in _ABOUT if column in group), (column,))
+    return all(each.get(name) in _NOTHING_READ.get(name, ("", None)) for each in columns for name in about)
+
+
+def _people(columns: Sequence[Mapping[str, str | int]]) -> list[str]:
+    return [str(each[name]) for each in columns for name in _NOT_TELLING if each.get(name)]
+
+
+def _in_the_clear(
+    values: Mapping[str, Sequence[Any]], documents: Sequence[Mapping[str, Any]], records: Sequence[bytes], like: Entry
+) -> list[str]:
+    """The places whose values stay as they are when records are sealed as those of `like`."""
+    sealer = Sealer(SealPlan.compile([*like.personal, *like.people], has_addresses=True))
+    sealed = [dict(_leaves(json.loads(sealer.seal(record)[0]))) for record in records]
+    plain = [dict(_leaves(document)) for document in documents]
+    return [
+        path
+        for path in values
+        if any(path in each and now.get(path) == each[path] for each, now in zip(plain, sealed, strict=True))
+    ]
+
+
+def masked(record: bytes, kept: Collection[str] = ()) -> bytes:
+    """The record as a sample that says nothing of anybody: its shape, times, words of outcome, `kept`, and values like `x`.
 
     For entries that are kept outside of the ledger, where nothing is sealed and nobody is erased.
 
     >>> masked(b'{"user": "anna", "ip": "203.0.113.7", "result": "denied", "n": 7}')
     b'{"user":"x","ip":"192.0.2.1","result":"denied","n":1}'
     """
-    return json.dumps(_masked(json.loads(record)), ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(_masked(json.loads(record), kept), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _masked(value: Any, path: str = "") -> Any:
+def _masked(value: Any, kept: Collection[str], path: str = "") -> Any:
     if isinstance(value, dict):
-        return {key: _masked(inner, f"{path}.{key}") for key, inner in value.items()}
+        return {key: _masked(inner, kept, f"{path}.{key}") for key, inner in value.items()}
     if isinstance(value, list):
-        return [_masked(inner, path) for inner in value[:3]]
+        return [_masked(inner, kept, path) for inner in value[:3]]
     if isinstance(value, bool) or value is None:
         return value
     last = path.rpartition(".")[2]
     is_act = bool(_ACTIONS.fullmatch(last) or _KINDS.fullmatch(last)) or path == ".syslog.app"
     if isinstance(value, int | float):
         return value if _TIME.match(str(value)) or is_act else 1
-    if _TIME.match(value) or (is_act and _WORDS.fullmatch(value)):
+    if (is_act and _WORDS.fullmatch(value)) or value in kept or _TIME.fullmatch(value):
         return value
     if _is_address(value):
         return "2001:db8::1" if ":" in value else "192.0.2.1"
     if _EMAIL.fullmatch(value):
         return "person@example.com"
-    return _TOKEN.sub(lambda found: found[0] if _TOLD.fullmatch(found[0]) else _stand_in(found[0]), value)
+    begun = _MOMENT.match(value)
+    start = begun.end() if begun else 0
+    return value[:start] + _TOKEN.sub(
+        lambda found: found[0] if _TOLD.fullmatch(found[0]) else _stand_in(found[0], kept), value[start:]
+    )
 
 
-def _stand_in(token: str) -> str:
+def _stand_in(token: str, kept: Collection[str]) -> str:
+    if any(word in kept for word in _WORD.findall(token)):
+        return _WORD.sub(lambda found: found[0] if found[0] in kept else "x", token)
     return "192.0.2.1" if _is_address(token) and ":" not in token else "x"
 
 
@@ -138,37 +220,9 @@ def _sample_lines(records: Sequence[bytes]) -> Iterator[str]:
         yield f"  - name: sample {number}"
         yield "    origin: TODO"
         yield "    licence: TODO"
-        yield f"    record: {json.dumps(json.loads(record), ensure_ascii=False)}"
+        text = json.dumps(json.loads(record), ensure_ascii=False)
+        yield f"    record: {json.dumps(json.loads(record)) if _UNPRINTABLE.search(text) else text}"
         yield "    expect: {outcome: TODO}"
-
-
-def _of_lines(name: str, documents: Sequence[dict[str, Any]], records: Sequence[bytes]) -> str:
-    """For lines of one program in syslog: what can be said of any line, to be made better with patterns of its own."""
-    programs = sorted({str(document["syslog"].get("app") or "") for document in documents} - {""})
-    by = (
-        [f"  - {{syslog.app: [{', '.join(map(json.dumps, programs))}]}}"]
-        if programs
-        else ["  - {syslog.message: {matches: TODO}}"]
-    )
-    return "\n".join(
-        [
-            f"name: {name}", f"title: {name.replace('_', ' ').capitalize()}", "vendor: TODO", "docs: TODO", "owner: TODO",
-            "rhythm_s: 3600", "time_form: any", "inside: syslog", "", "recognise:", *by, "", "time: [syslog.timestamp]", "",
-            "personal:", f"  - {{text: syslog.message, pattern: {_LINE_ADDRESS.replace('(', '(?P<value>', 1)}, kind: ip}}", "",
-            "fields:",
-            "  action: =TODO",
-            f"  outcome: {{outcome: {{lower: {{capture: syslog.message, pattern: {_LINE_OUTCOME}}}}}}}",
-            "  severity_id: {severity: syslog.severity}",
-            "  message: syslog.message",
-            f"  actor_name: {{capture: syslog.message, pattern: {_LINE_ACCOUNT}}}",
-            f"  src_ip: {{capture: syslog.message, pattern: {_LINE_ADDRESS}}}",
-            "  dst_host: syslog.hostname",
-            "  app: syslog.app",
-            "  session_id: syslog.procid",
-            "",
-            *_sample_lines(records),
-        ]
-    ) + "\n"  # fmt: skip
 
 
 def _object(record: bytes, number: int) -> dict[str, Any]:
@@ -208,9 +262,18 @@ def _is_address(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _tests(common: Sequence[str], times: Sequence[str]) -> str:
-    chosen = [path for path in common if path not in times and "[" not in path][:_RECOGNISED_BY]
-    return ", ".join(f"{_path(path)}: {{present: true}}" for path in chosen or common[:1] or ["TODO"])
+def _test(test: Any) -> str:
+    """A test in YAML's flow style."""
+    if isinstance(test, list):
+        return f"[{', '.join(map(json.dumps, test))}]"
+    if isinstance(test, dict):
+        ((kind, wanted),) = test.items()
+        return f"{{{kind}: {json.dumps(wanted) if isinstance(wanted, bool) else _quoted(wanted)}}}"
+    return json.dumps(test)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _personal(values: Mapping[str, Sequence[Any]]) -> Iterator[str]:
@@ -224,9 +287,12 @@ def _personal(values: Mapping[str, Sequence[Any]]) -> Iterator[str]:
             yield f"  - {{path: {_path(path.replace('[0]', '[*]'))}, kind: {kind}}}"
 
 
-def _fields(values: Mapping[str, Sequence[Any]]) -> list[str]:
-    lines = []
+def _fields(values: Mapping[str, Sequence[Any]], wanted_columns: Collection[str]) -> dict[str, tuple[str, str]]:
+    """What the wanted columns are read from, by the names of the trade: as it is written, and its first path."""
+    lines: dict[str, tuple[str, str]] = {}
     for column, pattern in _NAMES.items():
+        if column not in wanted_columns:
+            continue
         wanted = re.compile(f"(?:{pattern})", re.I)
         found = [path for path in values if wanted.fullmatch(path.replace("[0]", "").replace("`", ""))]
         if column == "src_ip":
@@ -247,8 +313,8 @@ def _fields(values: Mapping[str, Sequence[Any]]) -> list[str]:
                 shown = f"{{{'camel' if is_camel else 'dotted'}: {_path(found[0])}}}"
             shown = f"{{severity: {_path(found[0])}}}" if column == "severity_id" else shown
             shown = f"{{outcome: {_path(found[0])}}}" if column == "outcome" else shown
-            lines.append(f"  {column}: {shown if shown.startswith('{') or len(found) == 1 else f'[{shown}]'}")
-    return lines or ["  message: TODO"]
+            lines[column] = (shown if shown.startswith("{") or len(found) == 1 else f"[{shown}]", _path(found[0]))
+    return lines
 
 
 def _texts(values: Mapping[str, Sequence[Any]]) -> set[str]:

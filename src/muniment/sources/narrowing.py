@@ -51,17 +51,19 @@ _ESCAPES: Final = re.compile(rb"\\+u00([2-7][0-9a-fA-F])")
 class Narrowing:
     """The mappings of one entry by the keys that are there. Thread-safe: a rebuild maps beside what comes in."""
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: Entry, like: Narrowing | None = None) -> None:
+        """`like`: of the entry that this one is like. Its keys are looked for by what looks for them there."""
         self._entry = entry
-        paths = _all_paths(entry)
-        segments = {segment for path in paths for segment in path} | {*entry.mapping.unwrap}
-        self._named = frozenset(segment.key for segment in segments if is_plain(segment.key))
-        self._keys = tuple(sorted({key for segment in segments for key in segment.keys if is_plain(key)}))
-        self._common = frozenset(key for segment in segments for key in segment.keys[:2])
-        self._uncertain = (*_UNCERTAIN, *_arrays_for_objects(paths))
-        # Two plain texts a key, as in `"user"` and `\"user\"`: the engine finds them three times as fast as one pattern for both.
-        texts = [f'"{re.escape(key)}{end}' for key in self._keys for end in ('"', r"\\")]
-        self._finder = Finder([*self._uncertain, *texts])
+        known: tuple[_Look, ...] = like._looks if like is not None else ()
+        paths = dict.fromkeys(_all_paths(entry))
+        own = [path for path in paths if not any(path in look.paths for look in known)]
+        self._looks: tuple[_Look, ...] = (
+            *known,
+            *([_Look(own, entry.mapping.unwrap, known)] if own or not known else []),
+        )
+        self._named = frozenset[str]().union(*(look.named for look in self._looks))
+        self._keys = frozenset[str]().union(*(look.keys for look in self._looks))
+        self._common = frozenset[str]().union(*(look.common for look in self._looks))
         self._lock = threading.Lock()
         self._made: OrderedDict[frozenset[str], CompiledMapping] = OrderedDict()
 
@@ -77,31 +79,52 @@ class Narrowing:
 
     def mapping(self, records: pa.BinaryArray) -> CompiledMapping:
         """The mapping for these records; for others it may leave something out."""
-        found = self._finder.found(records)
-        uncertain = len(self._uncertain)
-        keys = self._keys_of(found)
-        if any(number < _ESCAPED_ONES for number in found):
-            keys |= self._keys_of(self._finder.found(_without_escapes(records)))
+        keys, doubts = self._found(records)
+        if any(number < _ESCAPED_ONES for number in doubts):
+            keys |= self._found(_without_escapes(records))[0]
         # Some record may list spellings: combinations of all of them would be too much for any engine.
         if len(keys) > len(self._named):
             keys &= self._named | self._common
-        if has_array(records) or any(number < uncertain for number in found):
+        if has_array(records) or doubts:
             keys |= self._named
         with self._lock:
             fits = [known for known in self._made if keys <= known and len(known) <= len(keys) * _SPARE]
             return self._of(min(fits, key=len, default=keys))
 
-    def _keys_of(self, found: Iterable[int]) -> frozenset[str]:
-        uncertain = len(self._uncertain)
-        return frozenset(self._keys[(number - uncertain) // 2] for number in found if number >= uncertain)
+    def _found(self, records: pa.BinaryArray) -> tuple[frozenset[str], frozenset[int]]:
+        """The keys that are there, and the numbers of what makes that uncertain."""
+        found = [look.found(records) for look in self._looks]
+        keys, doubts = zip(*found, strict=True)
+        return frozenset[str]().union(*keys), frozenset[int]().union(*doubts)
 
     def _of(self, keys: frozenset[str]) -> CompiledMapping:
         if keys not in self._made:
             while len(self._made) >= _KEPT:
                 self._made.popitem(last=False)
-            self._made[keys] = compile_entry(self._entry, frozenset(self._keys) - keys)
+            self._made[keys] = compile_entry(self._entry, self._keys - keys)
         self._made.move_to_end(keys)
         return self._made[keys]
+
+
+class _Look:
+    """One pass over a batch for the keys of some paths, without those that `known` look for."""
+
+    def __init__(self, paths: Sequence[Sequence[Segment]], unwrap: Sequence[Segment], known: Sequence[_Look]) -> None:
+        self.paths = frozenset(map(tuple, paths))
+        segments = {segment for path in paths for segment in path} | {*unwrap}
+        plain = {key for segment in segments for key in segment.keys if is_plain(key)}
+        self.named = frozenset(segment.key for segment in segments if is_plain(segment.key))
+        self.common = frozenset(key for segment in segments for key in segment.keys[:2])
+        self.keys: tuple[str, ...] = tuple(sorted(plain.difference(*(look.keys for look in known))))
+        self._uncertain = (*_UNCERTAIN, *_arrays_for_objects(paths))
+        # Two plain texts a key, as in `"user"` and `\"user\"`: the engine finds them three times as fast as one pattern for both.
+        texts = [f'"{re.escape(key)}{end}' for key in self.keys for end in ('"', r"\\")]
+        self._finder = Finder([*self._uncertain, *texts])
+
+    def found(self, records: pa.BinaryArray) -> tuple[frozenset[str], frozenset[int]]:
+        """Its keys that are there, and the numbers of what makes that uncertain."""
+        found, n = self._finder.found(records), len(self._uncertain)
+        return frozenset(self.keys[(k - n) // 2] for k in found if k >= n), frozenset(k for k in found if k < n)
 
 
 def whole_mapping(entry: Entry, records: Iterable[bytes]) -> CompiledMapping:

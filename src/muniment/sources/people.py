@@ -21,7 +21,7 @@ from muniment.sources.paths import Segment, parse_path
 from muniment.sources.values import Call, Capture, First, Fitting, Other, Path, Ref, Value
 
 if TYPE_CHECKING:
-    from muniment.sources.catalogue import Rules
+    from muniment.sources.rules import Rules
 
 __all__ = ["PEOPLE", "captured_people", "without_covered"]
 

@@ -214,8 +214,10 @@ class SourceRegistry:
         return plan
 
     def _is_by_content(self, format: str) -> bool:
-        """Any system's records may be inside of those of the format."""
-        return format == AUTO or any(entry.inside == format for entry in self._catalogue.values())
+        """Any system's records may be inside of those of the format; and what an entry does not say itself is sealed as before."""
+        entry = self._catalogue.get(format)
+        is_like = entry is not None and bool(entry.like)
+        return format == AUTO or is_like or any(each.inside == format for each in self._catalogue.values())
 
     def personal(self, format: str) -> list[dict[str, str]]:
         """The personal rows of a format, and of all that may be found by content under it.
@@ -226,7 +228,6 @@ class SourceRegistry:
         is_by_content = self._is_by_content(format)
         entries = [entry for name, entry in self._catalogue.items() if name == format or is_by_content]
         rows: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
-        entries.sort(key=lambda entry: entry.rank)
         named = [row for entry in entries for row in entry.personal]
         read = without_covered([row for entry in entries for row in entry.people], named)
         for row in (*named, *read):

@@ -52,6 +52,7 @@ __all__ = [
     "Capture",
     "Condition",
     "Const",
+    "First",
     "Path",
     "Ref",
     "Scope",
