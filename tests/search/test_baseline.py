@@ -64,7 +64,7 @@ def test_the_aggregate_teaches_what_the_events_teach(engine: Engine, behaviour: 
     for learned in asked.learned(engine.query(asked.sql.replace("{range}", "1"), asked.parameters).rows):
         taught.learn(learned)
     ready = Ready(loaded.rules, loaded.correlations, {})
-    for row, matched in ready.matches(ready.wanted.read(engine, "1", {}, "ORDER BY time")):
+    for row, matched in ready.matches(ready.wanted.read(engine, "1", {})):
         for _ in ready.fed(row, matched):
             pass
     fed = ready.correlators[correlation.key]

@@ -8,6 +8,7 @@ import pytest
 from memory_ledger import MAPPINGS, START_NS, MemoryLedger, record
 
 from muniment.detect import history as history_module
+from muniment.detect.alerts import SOURCE
 from muniment.detect.correlation import Firing
 from muniment.detect.correlators import Part
 from muniment.detect.evaluate import Ready
@@ -68,7 +69,7 @@ def _fill(engine: Engine) -> int:
 
 
 def _came_in(engine: Engine, loaded: Loaded, start: int, ready: Ready) -> list[Firing]:
-    rows = ready.wanted.read(engine, "`index` >= {a:UInt64}", {"a": start}, "ORDER BY `index`", is_lazy=True)
+    rows = ready.wanted.read_new(engine, start, 2**40, SOURCE)
     return ready.fed_all(Part(rows, rule, places) for rule, places in ready.found(rows, engine))
 
 

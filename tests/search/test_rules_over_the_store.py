@@ -7,6 +7,8 @@ from typing import Any, cast
 
 from memory_ledger import MAPPINGS, START_NS, MemoryLedger, record
 
+from muniment.detect.alerts import SOURCE
+from muniment.detect.batch import Batch
 from muniment.detect.correlation import Firing
 from muniment.detect.correlators import Part
 from muniment.detect.evaluate import Ready
@@ -41,6 +43,13 @@ correlation: {type: event_count, rules: [deep], group-by: [record.metadata.team]
 """
 
 
+def _read(ready: Ready, engine: Engine, *, is_lazy: bool = True) -> Batch:
+    """All events, as they are read when they have just come in, or with every record."""
+    if is_lazy:
+        return ready.wanted.read_new(engine, 0, 2**40, SOURCE)
+    return ready.wanted.read(engine, "`index` >= {a:UInt64}", {"a": 0})
+
+
 def test_columns_shapes_and_lazily_read_records(engine: Engine) -> None:
     ledger = MemoryLedger()
     projector = Projector(engine, ledger, None, MAPPINGS)
@@ -60,14 +69,14 @@ def test_columns_shapes_and_lazily_read_records(engine: Engine) -> None:
     found = {}
     for is_lazy in (True, False):
         ready = Ready(loaded.rules, loaded.correlations, {})
-        rows = ready.wanted.read(engine, "`index` >= {a:UInt64}", {"a": 0}, "ORDER BY `index`", is_lazy=is_lazy)
+        rows = _read(ready, engine, is_lazy=is_lazy)
         matches = ready.matches(rows, engine)
         found[is_lazy] = [(row.index, rule.name) for row, rule in matches]
         fired = [firing for row, rule in matches for firing in ready.fed(row, rule)]
         assert [(firing.group, firing.indexes) for firing in fired] == [((("record.metadata.team", "red"),), (2, 4))]
 
     assert found[True] == found[False] == [(0, "who"), (2, "deep"), (4, "deep")]
-    assert ready.wanted.read(engine, "`index` > {a:UInt64}", {"a": 99}, "ORDER BY `index`").newest_us == 0
+    assert ready.wanted.read(engine, "`index` > {a:UInt64}", {"a": 99}).newest_us == 0
 
 
 _CORRELATED = """
@@ -177,9 +186,9 @@ def test_correlations_fed_by_columns_fire_as_those_fed_one_by_one(engine: Engine
     assert not loaded.refused
     formats = {"flat": (Kind("app"), PLAIN)}
     one, whole = (Ready(loaded.rules, loaded.correlations, formats) for _ in range(2))
-    rows = one.wanted.read(engine, "`index` >= {a:UInt64}", {"a": 0}, "ORDER BY `index`", is_lazy=True)
+    rows = _read(one, engine)
     expected = [firing for row, rule in one.matches(rows, engine) for firing in one.fed(row, rule)]
-    rows = whole.wanted.read(engine, "`index` >= {a:UInt64}", {"a": 0}, "ORDER BY `index`", is_lazy=True)
+    rows = _read(whole, engine)
     found = whole.fed_all(Part(rows, rule, places) for rule, places in whole.found(rows, engine))
 
     def said(firing: Firing) -> tuple[object, ...]:
@@ -240,7 +249,7 @@ def test_rules_about_linux_processes_and_files_meet_the_records_of_auditd_that_s
         (),
         {"auditd": (kind_of_entry(entry.sigma), taxonomy_of(entry.sigma))},
     )
-    rows = ready.wanted.read(engine, "`index` >= {a:UInt64}", {"a": 0}, "ORDER BY `index`", is_lazy=True)
+    rows = _read(ready, engine)
     assert [(row.index, rule.name) for row, rule in ready.matches(rows, engine)] == [
         (1, "netcat"),
         (1, "own"),
@@ -285,7 +294,7 @@ def test_rules_see_what_an_envelope_carries(engine: Engine) -> None:
     formats = {entry.name: (kind_of_entry(entry.sigma), taxonomy_of(entry.sigma))}
     ready = Ready(load_rules([("rules.yml", _CLOUD)]).rules, (), formats)
     for is_lazy in (True, False):
-        rows = ready.wanted.read(engine, "`index` >= {a:UInt64}", {"a": 0}, "ORDER BY `index`", is_lazy=is_lazy)
+        rows = _read(ready, engine, is_lazy=is_lazy)
         found = [(row.index, rule.name) for row, rule in ready.matches(rows, engine)]
         assert sorted(found) == [(0, "deep"), (0, "made"), (1, "deep"), (1, "made"), (2, "deep")]
 

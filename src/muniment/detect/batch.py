@@ -225,6 +225,11 @@ class Batch(Sequence[Row]):
         """A column, or the devices; '' or 0 where an event says nothing. Equal texts are one object."""
         return self._table.values(name)
 
+    def texts(self, name: str) -> Sequence[str]:
+        """The same as texts, numbers too."""
+        values = self._table.values(name)
+        return list(map(str, values)) if len(values) and not isinstance(values[0], str) else values
+
     def scanned(self, name: str) -> Texts | None:
         """A column as the bytes of its texts, for looking through; None when it was not read."""
         column = self._table.columns.get(name)

@@ -163,7 +163,7 @@ class Part:
     def _texts(self, name: str) -> Sequence[str]:
         found = self._columns.get(name)
         if found is None:
-            texts = self._rows.values(name)
+            texts = self._rows.texts(name)
             found = self._columns[name] = [text if (text := texts[place]) != "::" else "" for place in self._places]
         return found
 
