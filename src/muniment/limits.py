@@ -332,10 +332,10 @@ DETECT_WORKER_ANSWER_S: Final = 180.0
 """The same for one that is at work: a range takes it a quarter of a second, a warm-up of full windows 20 s."""
 
 DETECT_SHAPES_MAX: Final = 50_000
-"""Kinds of events (`detect.shapes`) for which is remembered what follows from them; 0.5 kB each."""
+"""Kinds of events (`detect.shapes`) for which is remembered what follows from them; 1 kB each."""
 
 DETECT_NEW_SHAPES_MAX: Final = 100
-"""Kinds decided anew in one batch, half a millisecond each with 300 rules; events of more kinds are tried one by one."""
+"""Kinds decided anew in one batch, a millisecond each with 350 rules; events of more kinds are tried one by one."""
 
 DETECT_LATENESS_S: Final = 3_600
 """How late an event may come and still be put into the windows it belongs to; shippers are seldom away for longer."""

@@ -112,12 +112,14 @@ def test_a_flood_of_new_kinds_is_tried_one_by_one_and_loses_nothing(monkeypatch:
     assert _found(ready, _batch(events)) == [(9, "0")]
 
 
-def test_the_memory_for_kinds_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shapes, "DETECT_SHAPES_MAX", 3)
-    ready = Ready([_rule(Text("action", ("x5",)))], (), {})
+@pytest.mark.parametrize("limit", ["DETECT_SHAPES_MAX", "_DECISIONS_MAX"])
+def test_the_memory_for_kinds_is_bounded(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes, limit, 3)
+    ready = Ready([_rule(Text("action", (f"x{n}",)), n) for n in range(10)], (), {})
     events = [{"action": f"x{n}", "outcome": "", "actor_name": "", "message": "", "record": ""} for n in range(10)]
-    assert _found(ready, _batch(events)) == [(5, "0")]
-    assert _found(ready, _batch(events)) == [(5, "0")]
+    for _ in range(2):
+        assert _found(ready, _batch(events)) == [(n, str(n)) for n in range(10)]
+    assert len(ready._shapes._made) <= 3
 
 
 def test_a_control_character_in_a_column_stops_nothing() -> None:

@@ -30,26 +30,24 @@ def _entry(catalogue: Catalogue, said: str, name: str = "mine") -> Entry:
 
 
 @pytest.mark.parametrize(
-    ("said", "reader"),
+    "said",
     [
-        ("recognise: {message: {present: true}}", "app_login"),
-        ("recognise: {syslog.message: {present: true}}", "syslog"),
-        ("recognise: {syslog.message: {present: true}}\ninside: syslog", "keyvalue"),
-        ("inside: syslog", "mail_server"),
-        ("recognise: {mine: x}\ninside: syslog\nalone: {message: {matches: '.'}}", "text"),
-        ("recognise: {user: {present: true}}", "json"),
+        "recognise: {message: {present: true}}",
+        "recognise: {syslog.message: {present: true}}",
+        "recognise: {syslog.message: {present: true}}\ninside: syslog",
+        "inside: syslog",
+        "recognise: {mine: x}\ninside: syslog\nalone: {message: {matches: '.'}}",
+        "recognise: {user: {present: true}}",
     ],
 )
-def test_what_everybody_has_takes_the_records_of_general_readers(
-    said: str, reader: str, catalogue: Catalogue, client: Any
-) -> None:
+def test_what_everybody_has_takes_the_records_of_general_readers(said: str, catalogue: Catalogue, client: Any) -> None:
     with pytest.raises(
         RejectedError, match=r"mine\.yaml: it would take records .* narrow what stands under `recognise:`"
     ) as error:
         check_claims(catalogue, _entry(catalogue, said), client)
     told = re.findall(r"' of (\w+)", str(error.value))
     assert 1 <= len(told) <= 3
-    assert {*told, reader} <= catalogue.keys()
+    assert catalogue.keys() >= set(told)
 
 
 def test_what_products_read_is_not_taken_and_so_no_claim(catalogue: Catalogue, client: Any) -> None:

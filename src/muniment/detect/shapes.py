@@ -34,6 +34,9 @@ SHAPE: Final = (
 )  # fmt: skip
 """Columns whose values few events have to themselves."""
 
+_DECISIONS_MAX: Final = 2_048
+"""So many decisions that differ are remembered; one names every rule of which something is left."""
+
 _TOLD_MAX: Final = 1_024
 """So many outcomes of its parts are remembered of one rule."""
 
@@ -183,7 +186,7 @@ class Shapes:
                 yield place, text
 
     def _learned(self, values: Mapping[str, Any]) -> Decision:
-        if len(self._decisions) >= DETECT_SHAPES_MAX:
+        if len(self._decisions) >= DETECT_SHAPES_MAX or len(self._made) >= _DECISIONS_MAX:
             self._decisions.clear()
             self._made.clear()
         event = Event(values)
