@@ -137,7 +137,7 @@ def words_sql() -> str:
 
 _MERGING: Final = "merge_selector_base = 16"
 """Parts are merged when there are sixteen of a size, or older ones with nothing better to do: an event is written again half
-as often as with the engine's five (measured at 20,000 events/s: 6 to 9 us of CPU an event instead of 15 to 19).
+as often as with the engine's five (measured at 20,000 events/s: 6 us of CPU an event instead of 15 to 19).
 """
 
 
