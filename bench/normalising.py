@@ -1,8 +1,9 @@
 """`python -m bench.normalising`: CPU an event costs from its clear record to typed columns in the store, by kind of source.
 
 Records are the samples of the catalogue's entries, each made different by numbers, in blocks as the projector cuts them. `own` is
-our own format, which is the spine's cost; the others are recognised by their content. CPU of the whole process, so that
-threads of the engine count, and another process on the machine does not.
+our own format, which is the spine's cost; the others are recognised by their content, and those of one entry are also measured as
+records of a source whose format is said. CPU of the whole process, so that threads of the engine count, and another process on
+the machine does not.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ KINDS = {
     "all kinds": (),
 }
 
+ONE_BY_ONE = ("free JSON",)
+"""Of these each sample is measured as a source of its own, too: a program writes one or two forms, not what thirty vendors do."""
+
 _WARM = 2
 """Blocks before the clock runs: what is made once is made by then, and what is made when it comes again."""
 
@@ -39,7 +43,41 @@ _WARM = 2
 def records_of(catalogue: Catalogue, names: Sequence[str], count: int) -> list[bytes]:
     """`count` records after the samples of these entries, or of all."""
     samples = [s.record for name in names or catalogue for s in catalogue[name].samples if s.record.startswith(b"{")]
-    return [b'{"n%d":%d,' % (k % 1_000, k) + samples[k % len(samples)].lstrip()[1:] for k in range(count)]
+    return [_numbered(samples[k % len(samples)], k) for k in range(count)]
+
+
+def again(record: bytes, count: int) -> list[bytes]:
+    """The same record so many times, each made different."""
+    return [_numbered(record, k) for k in range(count)]
+
+
+def _numbered(record: bytes, k: int) -> bytes:
+    return b'{"n%d":%d,' % (k % 1_000, k) + record.lstrip()[1:]
+
+
+class Measure:
+    """What records cost on their way into one store; indexes go on from one call to the next."""
+
+    def __init__(self, replica: Replica, block: int) -> None:
+        self._replica = replica
+        self._size = block
+        self._index = 0
+
+    def __call__(self, source: str, records: Sequence[bytes]) -> tuple[float, float]:
+        """Microseconds of CPU and of the wall's clock a record, without the first blocks."""
+        blocks = []
+        for start in range(0, len(records), self._size):
+            part = records[start : start + self._size]
+            ids = [str(uuid.UUID(int=self._index + k)) for k in range(len(part))]
+            blocks.append(Block(self._index, ids, [source] * len(part), [1_795_000_000 * 10**9] * len(part), part))
+            self._index += len(part)
+        for block in blocks[:_WARM]:
+            self._replica.write(block)
+        began, clock = time.process_time(), time.perf_counter()
+        for block in blocks[_WARM:]:
+            self._replica.write(block)
+        n_events = len(records) - _WARM * self._size
+        return (time.process_time() - began) * 1e6 / n_events, (time.perf_counter() - clock) * 1e6 / n_events
 
 
 def main() -> None:
@@ -47,10 +85,11 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--events", type=int, default=60_000)
     arguments.add_argument("--block", type=int, default=10_000)
+    arguments.add_argument("--only", action="append", choices=KINDS, help="these kinds alone, beside our own format")
     given = arguments.parse_args()
     catalogue = load()
     own = [line for body in batches(Corpus(given.events, seed=3), given.block) for line in body.split(b"\n")]
-    corpora = {"own": own} | {kind: records_of(catalogue, names, given.events) for kind, names in KINDS.items()}
+    wanted = {kind: names for kind, names in KINDS.items() if not given.only or kind in given.only}
     with tempfile.TemporaryDirectory(prefix="muniment-bench-", dir=".") as folder:
         engine = open_engine(f"chdb:///{Path(folder).resolve()}/store")
         migrate(engine)
@@ -60,27 +99,31 @@ def main() -> None:
         )
         replica.prepare()
         engine.command("SYSTEM STOP MERGES")
-        spine, index = 0.0, 0
-        for kind, records in corpora.items():
-            blocks = []
-            for start in range(0, given.events, given.block):
-                part = records[start : start + given.block]
-                ids = [str(uuid.UUID(int=index + k)) for k in range(len(part))]
-                blocks.append(Block(index, ids, [kind] * len(part), [1_795_000_000 * 10**9] * len(part), part))
-                index += len(part)
-            for block in blocks[:_WARM]:
-                replica.write(block)
-            began, clock = time.process_time(), time.perf_counter()
-            for block in blocks[_WARM:]:
-                replica.write(block)
-            n_events = given.events - _WARM * given.block
-            each = (time.process_time() - began) * 1e6 / n_events
-            wall = (time.perf_counter() - clock) * 1e6 / n_events
-            spine = spine or each
+        measure = Measure(replica, given.block)
+        spine = 0.0
+
+        def show(kind: str, records: Sequence[bytes], each: float, wall: float) -> None:
             size = sum(map(len, records)) / len(records)
             print(
-                f"{kind:12} {size:6.0f} bytes  {each:5.1f} us CPU  {each - spine:+5.1f} over own  {wall:5.1f} us wall"
+                f"{kind:24} {size:6.0f} bytes  {each:5.1f} us CPU  {each - spine:+5.1f} over own  {wall:5.1f} us wall"
             )
+
+        spine, wall = measure("own", own)
+        show("own", own, spine, wall)
+        for kind, names in wanted.items():
+            records = records_of(catalogue, names, given.events)
+            show(kind, records, *measure(kind, records))
+            if len(names) != 1:
+                continue
+            formats[said := f"{kind}, format said"] = names[0]
+            show(said, records, *measure(said, records))
+            if kind in ONE_BY_ONE:
+                samples = records_of(catalogue, names, len(catalogue[names[0]].samples))
+                found = [
+                    measure(f"{kind} {k}", again(sample, given.block * (_WARM + 1))) for k, sample in enumerate(samples)
+                ]
+                each, wall = (sum(figures) / len(found) for figures in zip(*found, strict=True))
+                show(f"{kind}, one at a time", samples, each, wall)
         engine.close()
 
 

@@ -23,10 +23,27 @@ import orjson
 
 from muniment.windows_event import of_receiver, of_text, of_xml
 
-__all__ = ["CARRIERS_KEYS", "ENVELOPES", "OUTSIDE", "Payload", "inside", "opened", "opened_last", "payloads"]
+__all__ = [
+    "CARRIERS_KEYS",
+    "ENVELOPES",
+    "ENVELOPE_MARKS",
+    "OUTSIDE",
+    "Payload",
+    "inside",
+    "opened",
+    "opened_last",
+    "payloads",
+]
 
-ENVELOPES: Final = r"\"\{|\"@cee|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"event\"|\"stream\"|\"TopicArn\"| stdout | stderr |<Event[ >]|MSWinEventLog|EventCode="
-"""An RE2 pattern that stands in every record with a payload, and in few others."""
+_TEXT: Final = r"\"\{(?:\s|\\[nrt])*(?:\\\"|\\u0022)"
+"""A text that begins as an object with a member does."""
+_FORMS: Final = rf"{_TEXT}|\"@cee|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"stream\"|\"TopicArn\"| stdout | stderr |<Event[ >]|MSWinEventLog|EventCode="
+_COLLECTED: Final = (r"\{\s*\"(?:time|host|source|sourcetype|index|event|fields)\"\s*:", r"\"event\"")
+"""How an event collector's record begins, and what it has."""
+ENVELOPES: Final = rf"(?s:\A\s*{_COLLECTED[0]}.*{_COLLECTED[1]}|\A\s*\{{\s*{_COLLECTED[1]}\s*:)|{_FORMS}"
+"""An RE2 pattern that is found in every record with a payload, and in few others."""
+ENVELOPE_MARKS: Final = ((_FORMS,), _COLLECTED)
+"""The same for a look at many records as one text: a record with a payload has all patterns of one of these."""
 
 OUTSIDE: Final = "$outside"
 """The key under which `opened` says what the envelope knows: `host`, `app` and `time`, as texts."""
@@ -35,7 +52,9 @@ _LEVELS_MAX: Final = 3
 _OURS: Final = frozenset(("syslog", "$quarantine", "$raw", "$raw_b64", OUTSIDE))
 _OURS_OF_SYSLOG: Final = frozenset(("peer", "tls_subject"))
 """What the door writes beside a line: a payload that has such keys is opened, and what the door wrote counts."""
-_COLLECTOR: Final = frozenset(("time", "host", "source", "sourcetype", "index", "event", "fields"))
+_COLLECTOR: Final = frozenset(
+    ("time", "host", "source", "sourcetype", "index", "event", "fields")
+)  # `_COLLECTED` has them, too
 _TEXTS: Final = (
     "message", "log", "msg", "line", "@message", "MESSAGE", "body", "textPayload", "_raw", "short_message", "full_message",
 )  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from muniment.envelope import ENVELOPES, opened
+from muniment.envelope import ENVELOPE_MARKS, opened
 from muniment.limits import PROJECTOR_BLOCK_BYTES_MAX, PROJECTOR_BLOCK_EVENTS_MAX
 from muniment.sources.catalogue import AUTO, OWN
 from muniment.sources.finder import Finder
@@ -166,23 +166,38 @@ def with_opened(rows: pa.Table, by_content: Container[str]) -> pa.Table:
     """
     if pc.unique(rows.column("format")).to_pylist() == [OWN]:
         return rows
-    found = _ENVELOPES.places(rows.column("record").combine_chunks())
-    if not found:
+    told = rows.column("record").combine_chunks()
+    found = _may_be_envelopes(told)
+    put = [
+        (k, *opened(record))
+        for k, record in zip(found, told.take(pa.array(found, pa.int64())).to_pylist(), strict=True)
+    ]
+    put = [each for each in put if each[2]]
+    if not put:
         return rows
     records, added, formats = (rows.column(name).to_pylist() for name in _OPENED)
-    for k in found:
-        records[k], added[k] = opened(records[k])
-        if added[k] and formats[k] in by_content and AUTO in by_content:
+    for k, record, n_added in put:
+        records[k], added[k] = record, n_added
+        if formats[k] in by_content and AUTO in by_content:
             formats[k] = AUTO
-    if not any(added):
-        return rows
     for name, values in zip(_OPENED, (records, added, formats), strict=True):
         field = rows.schema.field(name)
         rows = rows.set_column(rows.schema.get_field_index(name), field, pa.array(values, field.type))
     return rows
 
 
-_ENVELOPES = Finder([ENVELOPES])
+def _may_be_envelopes(records: pa.BinaryArray) -> list[int]:
+    """The places of those that are worth opening, in order."""
+    found: set[int] = set()
+    for marks in _MARKS:
+        having = set(marks[0].places(records))
+        for mark in marks[1:]:
+            having &= set(mark.places(records)) if having else having
+        found |= having
+    return sorted(found)
+
+
+_MARKS = [[Finder([mark]) for mark in marks] for marks in ENVELOPE_MARKS]
 _OPENED = ("record", "added", "format")
 _CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\r")
 

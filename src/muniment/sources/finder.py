@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from muniment.sources.marks import alternatives
+
 __all__ = ["Finder", "has_array"]
 
 _BLANKS: Final = b" \t\r\n"
@@ -23,7 +25,9 @@ class Finder:
     """
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        self._patterns = tuple(patterns)
+        parts = [(part, number) for number, pattern in enumerate(patterns) for part in alternatives(pattern)]
+        self._patterns = [part for part, _ in parts]
+        self._numbers = [number for _, number in parts]
         self._lock = threading.Lock()
         self._once: _Compiled | None = None
         self._each: _Compiled | None = None
@@ -44,7 +48,7 @@ class Finder:
             if self._once is None:
                 self._once = _compiled(self._patterns, hyperscan.HS_FLAG_SINGLEMATCH)  # which is what makes it cheap
             _scan(self._once, text, note)
-        return frozenset(numbers)
+        return frozenset(self._numbers[number] for number in numbers)
 
     def places(self, records: pa.BinaryArray) -> list[int]:
         """The places of the records in which some pattern ends, in order.

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from muniment.sources.values import Condition, Path, Test
 
-__all__ = ["ESCAPED", "is_plain", "marks_of", "pattern_marks"]
+__all__ = ["ESCAPED", "alternatives", "is_plain", "marks_of", "pattern_marks"]
 
 _constants: Any = import_module("re._constants")
 _parser: Any = import_module("re._parser")
@@ -31,6 +31,7 @@ _SCORE_MIN: Final = 2.0
 _CHARS_MAX: Final = 60
 _WORDS_MAX: Final = 40
 _REPEAT_MAX: Final = 12
+_TEXTS_MAX: Final = 80
 _Run = tuple[float, str]
 _NOTHING: Final[_Run] = (0.0, "")
 
@@ -64,12 +65,12 @@ def _of_test(test: Test) -> Iterable[str]:
 def pattern_marks(pattern: str, score_min: float = _SCORE_MIN) -> list[str]:
     """At most one pattern that stands in the JSON text of whatever `pattern` matches; the most particular one.
 
-    `score_min`: how particular it must be; a letter or digit counts 1.
+    `score_min`: how particular it must be; a letter or digit counts 1, a class of them nothing, as each record has a time.
 
     >>> pattern_marks(r"^CEF: ?[0-9]\\|")
     ['CEF:']
     >>> pattern_marks(r"^\\S+ \\[\\d\\d/[A-Z][a-z]+/\\d{4}:")
-    ['\\\\\\\\?/(?:[0-9]){4}:']
+    []
     """
     return list(_most_particular(pattern, score_min))
 
@@ -86,6 +87,54 @@ def _most_particular(pattern: str, score_min: float) -> tuple[str, ...]:
     if score < score_min:
         return ()
     return (f"(?i){text}" if tree.state.flags & re.IGNORECASE else text,)
+
+
+@lru_cache(maxsize=4_096)
+def alternatives(pattern: str) -> tuple[str, ...]:
+    """Plain texts, as patterns, of which one stands wherever `pattern` is found; the pattern itself where they are too many.
+
+    A multi-pattern engine looks for a thousand plain texts faster than for one pattern that chooses.
+
+    >>> alternatives("re(?:quest|sponse)=")
+    ('request=', 'response=')
+    >>> alternatives("[0-9]{4}-")
+    ('[0-9]{4}-',)
+    """
+    try:
+        tree = _parser.parse(pattern)
+    except Exception:  # RE2 reads some forms that this parser does not
+        return (pattern,)
+    if tree.state.flags & ~(re.UNICODE | re.IGNORECASE):
+        return (pattern,)
+    texts = _texts(tree)
+    if texts is None or "" in texts:
+        return (pattern,)
+    shortest = [text for text in dict.fromkeys(texts) if not any(other in text for other in texts if other != text)]
+    sign = "(?i)" if tree.state.flags & re.IGNORECASE else ""
+    return tuple(sign + re.escape(text) for text in shortest)
+
+
+def _texts(tree: Iterable[Any]) -> list[str] | None:
+    """All texts that a pattern without classes and repetitions matches."""
+    texts = [""]
+    for kind, argument in tree:
+        parts: list[str] | None = None
+        if kind is _constants.LITERAL:
+            parts = [chr(argument)]
+        elif kind is _constants.IN and all(each is _constants.LITERAL for each, _ in argument):
+            parts = [chr(char) for _, char in argument]
+        elif kind is _constants.SUBPATTERN and not argument[1] and not argument[2]:
+            parts = _texts(argument[3])
+        elif kind is _constants.BRANCH:
+            branches = [_texts(branch) for branch in argument[1]]
+            parts = [text for branch in branches for text in branch or ()] if None not in branches else None
+        elif kind is _constants.MAX_REPEAT and argument[:2] == (0, 1):
+            inner = _texts(argument[2])
+            parts = ["", *inner] if inner is not None else None
+        if parts is None or len(texts) * len(parts) > _TEXTS_MAX:
+            return None
+        texts = [text + part for text in texts for part in parts]
+    return texts
 
 
 def _runs(tree: Iterable[Any]) -> list[_Run]:
@@ -148,7 +197,7 @@ def _class(parts: Iterable[Any]) -> _Run | None:
             text += "0-9"
         else:
             return None
-    return 0.3, f"[{text}]"
+    return 0.0, f"[{text}]"
 
 
 def _sequence(tree: Iterable[Any]) -> _Run | None:
