@@ -215,7 +215,7 @@ _RECORDS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(records=st.lists(_RECORDS, min_size=1, max_size=8), queries=st.lists(_QUERIES, min_size=8, max_size=16))
 def test_sql_and_matcher_agree(engine: Engine, records: list[dict[str, object]], queries: list[str]) -> None:
     empty(engine)

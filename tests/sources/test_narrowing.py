@@ -116,7 +116,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=8, deadline=None, phases=[Phase.generate])  # a whole mapping takes its time to be planned
+@settings(max_examples=4, deadline=None, phases=[Phase.generate])  # a whole mapping takes its time to be planned
 @given(records=st.lists(st.dictionaries(KEYS, VALUES, max_size=8), min_size=6, max_size=12))
 def test_any_records_become_the_same(records: list[dict[str, Any]], catalogue: Catalogue, client: Any) -> None:
     entry, narrowing = catalogue["json"], Narrowing(catalogue["json"])

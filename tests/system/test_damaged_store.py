@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from tests.live import LiveServer, within
 SENT = 3_000
 
 
-@pytest.fixture
-def stopped(tmp_path: Path) -> Iterator[LiveServer]:
-    """A server with records in its store, stopped."""
-    server = LiveServer(tmp_path)
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a server with records in its store leaves on disk."""
+    server = LiveServer(folder := tmp_path_factory.mktemp("filled"))
     server.start()
     key = server.key_for("app", "clear")
     for batch in range(SENT // 500):
@@ -25,6 +26,14 @@ def stopped(tmp_path: Path) -> Iterator[LiveServer]:
         server.send(key, *({"action": "page.read", "metadata": {"number": n, "word": f"w{n * 7919}"}} for n in numbers))
     server.wait_until_visible()
     server.stop()
+    return folder
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, filled: Path) -> Iterator[LiveServer]:
+    """A server with records in its store, stopped; the folder is its own."""
+    shutil.copytree(filled, tmp_path, dirs_exist_ok=True, symlinks=True)
+    server = LiveServer(tmp_path)
     yield server
     server.stop()
 
