@@ -168,21 +168,23 @@ def with_opened(rows: pa.Table, by_content: Container[str]) -> pa.Table:
         return rows
     told = rows.column("record").combine_chunks()
     found = _may_be_envelopes(told)
-    put = [
-        (k, *opened(record))
-        for k, record in zip(found, told.take(pa.array(found, pa.int64())).to_pylist(), strict=True)
-    ]
+    opening = told.take(pa.array(found, pa.int64())).to_pylist()
+    put = [(k, *opened(record)) for k, record in zip(found, opening, strict=True)]
     put = [each for each in put if each[2]]
     if not put:
         return rows
-    records, added, formats = (rows.column(name).to_pylist() for name in _OPENED)
-    for k, record, n_added in put:
-        records[k], added[k] = record, n_added
-        if formats[k] in by_content and AUTO in by_content:
-            formats[k] = AUTO
-    for name, values in zip(_OPENED, (records, added, formats), strict=True):
-        field = rows.schema.field(name)
-        rows = rows.set_column(rows.schema.get_field_index(name), field, pa.array(values, field.type))
+    is_put = np.zeros(rows.num_rows, bool)
+    is_put[[k for k, _, _ in put]] = True
+    formats = rows.column("format").filter(pa.array(is_put)).to_pylist()
+    new = {
+        "record": [record for _, record, _ in put],
+        "added": [n_added for _, _, n_added in put],
+        "format": [AUTO if name in by_content and AUTO in by_content else name for name in formats],
+    }
+    for name, values in new.items():
+        field, column = rows.schema.field(name), rows.column(name).combine_chunks()
+        changed = pc.replace_with_mask(column, pa.array(is_put), pa.array(values, field.type))
+        rows = rows.set_column(rows.schema.get_field_index(name), field, changed)
     return rows
 
 
@@ -198,7 +200,6 @@ def _may_be_envelopes(records: pa.BinaryArray) -> list[int]:
 
 
 _MARKS = [[Finder([mark]) for mark in marks] for marks in ENVELOPE_MARKS]
-_OPENED = ("record", "added", "format")
 _CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\r")
 
 
