@@ -30,8 +30,13 @@ test: export PYTHONDONTWRITEBYTECODE :=  # the tests start servers by the hundre
 test: setup-test lint  ## everything CI runs (ROOM=ledger for a part)
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder --hypothesis-profile=ci $(if $(ROOM),tests/$(ROOM),tests src/muniment)
 
-bench: .venv/.test  ## the figures, beside PostgreSQL and SQLite
-	$(BIN)/python -m bench
+.cache/sigma-peer/.made: requirements/sigma_peer.txt .venv/.test
+	$(BIN)/python -m venv --without-pip .cache/sigma-peer
+	$(BIN)/uv pip install --quiet --python .cache/sigma-peer/bin/python --require-hashes -r requirements/sigma_peer.txt
+	touch $@
+
+bench: setup-test .cache/sigma-peer/.made  ## the figures, beside PostgreSQL, SQLite and a loop over SQLite's Sigma queries (RULES=, EVENTS=: real ones)
+	$(BIN)/python -m bench --sigma-peer .cache/sigma-peer/bin/python $(if $(RULES),--sigma-rules $(RULES)) $(if $(EVENTS),--sigma-events $(EVENTS)) $(if $(ONLY),$(addprefix --only ,$(ONLY)))
 
 crash: .venv/.test  ## the long crash campaigns (R1 to R5)
 	$(BIN)/python -m tests.faults.campaign --long

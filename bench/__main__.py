@@ -1,4 +1,5 @@
-"""`make bench`: the figures of the way of a record, beside PostgreSQL 15 and SQLite FTS5, in one run, fsync on.
+"""`make bench`: the figures, in one run, fsync on: the way of a record beside PostgreSQL 15 and SQLite FTS5, the rules beside a
+plain loop over the queries that pySigma's SQLite backend makes of them.
 
 Every server here is a process of its own on a fresh folder; bodies are made before the clock starts.
 """
@@ -6,212 +7,17 @@ Every server here is a process of its own on a fresh folder; bodies are made bef
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import platform
-import random
-import statistics
 import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
-from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
-from bench.corpus import RARE_WORD, START_NS, Corpus, batches
-from bench.peers import Peer, postgres, sqlite
-from bench.running import RunningServer, post_all
-
-DAY_NS = 86_400 * 10**9
-Row = tuple[str, str, str]
-_rows: list[Row] = []
-
-
-def note(what: str, figure: str, goal: str = "") -> None:
-    """One line of the table."""
-    _rows.append((what, figure, goal))
-    print(f"{what:<58} {figure:>24}   {goal}", flush=True)
-
-
-def p(values: list[float], share: float) -> float:
-    """A percentile, by rank."""
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
-
-
-@contextmanager
-def server() -> Iterator[RunningServer]:
-    """A server on a temporary folder of this disk."""
-    with tempfile.TemporaryDirectory(prefix="muniment-bench-", dir=".") as folder:
-        running = RunningServer(Path(folder) / "data")
-        running.start()
-        try:
-            yield running
-        finally:
-            running.stop()
-
-
-def ingest(events: int) -> None:
-    """NDJSON in batches, both policies; then single events."""
-    goals = {("clear", 1000): 40_000, ("clear", 10_000): 60_000, ("sealed", 1000): 30_000, ("sealed", 10_000): 40_000}
-    for (privacy, size), goal in goals.items():
-        bodies = list(batches(Corpus(events, seed=size + len(privacy)), size))
-        with server() as running:
-            key = running.key_for("app", privacy)
-            lags: list[float] = []
-            began = time.perf_counter()
-            asyncio.run(_loaded(running, key, bodies, lags))
-            took = time.perf_counter() - began
-            note(f"HTTP NDJSON, batches of {size:,}, {privacy}", f"{events / took:,.0f} events/s", f">= {goal:,}")
-            if lags:
-                note(
-                    "  visible after ack at that load, p50 / p99",
-                    f"{p(lags, 0.5):.2f} / {p(lags, 0.99):.2f} s",
-                    "p99 <= 2 s",
-                )
-    singles = [e for body in batches(Corpus(12_000, seed=3), 1000) for e in body.split(b"\n")]
-    with server() as running:
-        key = running.key_for("app", "clear")
-        began = time.perf_counter()
-        took_each = asyncio.run(post_all(running.port, key, singles[:8_000], 64))
-        rate = 8_000 / (time.perf_counter() - began)
-        note("single-event POST, 64 connections", f"{rate:,.0f} /s", ">= 1,500")
-        took_each = asyncio.run(post_all(running.port, key, singles[8_000:], 64, 750))
-        note("  ack p99 at 750/s", f"{p(took_each, 0.99) * 1000:.1f} ms", "<= 150 ms")
-
-
-async def _loaded(running: RunningServer, key: str, bodies: list[bytes], lags: list[float]) -> None:
-    """Load, and beside it measure how far search is behind the ledger, in seconds of growth."""
-    grown: list[tuple[float, int]] = []
-
-    def look() -> bool:
-        status = running.get("/api/v1/status")
-        now = time.perf_counter()
-        grown.append((now, status["ledger"]["size"]))
-        seen = status["store"]["complete_to_index"]
-        older = [moment for moment, size in grown if size - 1 <= seen]
-        if older:
-            lags.append(now - older[-1])
-        return bool(status["store"]["pending"])
-
-    load = asyncio.create_task(post_all(running.port, key, bodies))
-    while not load.done():
-        await asyncio.to_thread(look)
-        await asyncio.sleep(0.1)
-    await load
-
-
-def questions(corpus: Corpus) -> dict[str, tuple[dict[str, object], Callable[[RunningServer], object]]]:
-    """The six, each as values for the peers and as a call of our API."""
-    middle = corpus.size // 2
-    request_id, day = corpus.request_id_of(middle), corpus.time_of(middle)
-    day -= (day - START_NS) % DAY_NS
-    first, last = (datetime.fromtimestamp(t / 1e9, UTC).isoformat() for t in (day, day + DAY_NS))
-
-    def search(q: str, **more: object) -> Callable[[RunningServer], object]:
-        return lambda s: s.get("/api/v1/search", q=q, limit=100, **more)
-
-    return {
-        "needle": ({"request_id": request_id}, search(f"request_id:{request_id}")),
-        "user's day": ({"user": "a.adler", "day": day // 10**9}, search("actor_id:a.adler", start=first, end=last)),
-        "top-10 failed": (
-            {},
-            lambda s: s.get("/api/v1/facets", q="action:user.login outcome:failure", fields="src_ip", limit=10),
-        ),
-        "word": ({"word": RARE_WORD}, search(f"message:{RARE_WORD}")),
-        "hour x action": (
-            {},
-            lambda s: s.get("/api/v1/histogram", q="", start="2026-11-01", end="2026-12-01", buckets=500, by="action"),
-        ),
-        "substring": ({"part": "follow-up call"}, search('"follow-up call"')),
-    }
-
-
-def queries(events: int, with_peers: bool) -> None:
-    """Load a whole corpus, wait until merges and packs are done, ask, prove, verify, restart; then the peers."""
-    corpus = Corpus(events)
-    goals = {"needle": 10, "user's day": 51, "top-10 failed": 8, "word": 285, "hour x action": 65, "substring": 300}
-    asked = questions(corpus)
-    with server() as running:
-        key = running.key_for("app", "clear")
-        asyncio.run(post_all(running.port, key, list(batches(corpus, 10_000))))
-        running.wait_until_visible()
-        note("resident memory after the load", f"{running.resident_mib():,.0f} MiB", "<= 1,536 MiB")
-        rest_s = _at_rest(running)
-        for name, (_, ask) in asked.items():
-            note(
-                f"{name}, p50 warm at {events:,}",
-                f"{_p50(partial(ask, running)) * 1000:.1f} ms",
-                f"<= {goals[name]} ms",
-            )
-        size = running.get("/api/v1/status")["ledger"]["size"]
-        took = []
-        for _ in range(300):
-            began = time.perf_counter()
-            running.get(f"/api/v1/events/{random.randrange(size)}/proof", format="json")
-            took.append(time.perf_counter() - began)
-        note(
-            "inclusion proof over HTTP, p50 / p99",
-            f"{p(took, 0.5) * 1000:.1f} / {p(took, 0.99) * 1000:.1f} ms",
-            "p99 <= 20 ms",
-        )
-        note("resident memory after the queries", f"{running.resident_mib():,.0f} MiB", "<= 1,536 MiB")
-        running.stop()
-        disk = running.disk_bytes()
-        note(
-            f"bytes an event after {rest_s:.0f} s at rest: ledger + store",
-            f"{disk['ledger'] / size:.0f} + {disk['store'] / size:.0f}",
-            "<= 260",
-        )
-        _verify(running.folder / "ledger", size)
-        note("cold start to the first answer", f"{running.start():.1f} s", "<= 10 s")
-    if with_peers:
-        for open_peer in (postgres, sqlite):
-            with open_peer() as peer:
-                _ask_peer(peer, corpus, asked)
-
-
-def _at_rest(running: RunningServer, longest_s: float = 900.0) -> float:
-    """Wait until merges and packs are done: nothing on disk has become less for longer than outdated parts are kept. Seconds it took."""
-    began = time.monotonic()
-    least, since = sum(running.disk_bytes().values()), began
-    while time.monotonic() - since < 75 and time.monotonic() - began < longest_s:
-        time.sleep(5)
-        now = sum(running.disk_bytes().values())
-        if now < least * 0.999:
-            least, since = now, time.monotonic()
-    return time.monotonic() - began
-
-
-def _verify(folder: Path, size: int) -> None:
-    from muniment.ledger.check import check_ledger
-
-    began = time.perf_counter()
-    check_ledger(folder)
-    note("verify, one core", f"{size / (time.perf_counter() - began):,.0f} events/s", ">= 200,000")
-
-
-def _ask_peer(
-    peer: Peer, corpus: Corpus, asked: dict[str, tuple[dict[str, object], Callable[[RunningServer], object]]]
-) -> None:
-    rate = peer.load(batches(corpus, 10_000))
-    note(f"{peer.name}: load, batches of 10,000", f"{rate:,.0f} events/s")
-    for name, (values, _) in asked.items():
-        note(
-            f"{peer.name}: {name}",
-            f"{_p50(partial(peer.query, name, values), 5) * 1000:.1f} ms",
-        )
-    note(f"{peer.name}: bytes an event", f"{peer.n_bytes() / corpus.size:.0f}")
-
-
-def _p50(ask: Callable[[], object], times: int = 15) -> float:
-    took = []
-    for _ in range(times + 2):
-        began = time.perf_counter()
-        ask()
-        took.append(time.perf_counter() - began)
-    return statistics.median(took[2:])
+from bench.sections import SECTIONS, rows_of
+from bench.table import Row
 
 
 def main() -> None:
@@ -219,20 +25,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--events", type=int, default=1_000_000, help="corpus of the queries")
     parser.add_argument("--ingest-events", type=int, default=200_000, help="corpus of each ingest row")
+    parser.add_argument("--backtest-events", type=int, default=10_000_000, help="history of the back-tests")
+    parser.add_argument("--mixed-events", type=int, default=1_000_000, help="events of all kinds for all Sigma rules")
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--sigma-rules", type=Path, help="see bench.detection; made up without it")
+    parser.add_argument("--sigma-events", type=Path, help="see bench.detection; made up without it")
+    parser.add_argument("--sigma-peer", default="", help="a Python that has pysigma-backend-sqlite")
+    parser.add_argument("--only", action="append", default=[], choices=SECTIONS, help="these sections alone")
     options = parser.parse_args()
-    ingest(options.ingest_events)
-    queries(options.events, not options.no_peers)
+    found: list[Row] = []
+    for section in SECTIONS:
+        if not options.only or section in options.only:
+            # Each in a process of its own: an embedded engine is opened once a process, and CPU is that of the process.
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                found += pool.submit(rows_of, section, options).result()
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
     results = Path(__file__).parent / "results"
     results.mkdir(exist_ok=True)
     today = datetime.now(UTC).date().isoformat()
-    head = f"# {today}, commit {commit}\n\n{platform.platform()}, fsync on, `python -m bench --events {options.events}`\n\n"
-    table = "| what | figure | goal |\n|---|---|---|\n" + "".join(f"| {a} | {b} | {c} |\n" for a, b, c in _rows)
+    head = (
+        f"# {today}, commit {commit}\n\n{platform.platform()}, fsync on, `python -m bench {' '.join(sys.argv[1:])}`\n\n"
+    )
+    table = "| what | figure | goal |\n|---|---|---|\n" + "".join(f"| {a} | {b} | {c} |\n" for a, b, c in found)
     (results / f"{today}.md").write_text(head + table, "utf-8")
-    (results / f"{today}.json").write_text(json.dumps(_rows, indent=1) + "\n", "utf-8")
+    (results / f"{today}.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

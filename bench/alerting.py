@@ -17,6 +17,7 @@ import httpx
 
 from bench.corpus import Corpus, batches
 from bench.running import RunningServer, post_all
+from bench.table import note, p
 
 _RULE = """title: Made-up rule {n}
 id: {id}
@@ -86,6 +87,36 @@ class Probes:
             time.sleep(0.1)
 
 
+def measured(n_rules: int, rate: int, seconds: int) -> None:
+    """Note the figures."""
+    bodies = list(batches(Corpus(rate * seconds, seed=5), _SIZE))
+    with tempfile.TemporaryDirectory(prefix="muniment-bench-", dir=".") as folder:
+        made = rules(Path(folder) / "rules", n_rules)
+        server = RunningServer(Path(folder) / "data", {"rules": str(made)})
+        server.start()
+        try:
+            key = server.key_for("app", "clear")
+            probes = Probes(server, key)
+            began = time.monotonic()
+            asyncio.run(post_all(server.port, key, bodies, _CONNECTIONS, rate / _SIZE))
+            wall = time.monotonic() - began
+            probes.stop()
+            evaluated = server.get("/api/v1/alerts", limit=1)["evaluated"]
+        finally:
+            server.stop()
+    running = evaluated["rules"] + evaluated["correlations"]
+    note(
+        f"alerts, {running} rules: taken of {rate:,} events/s offered",
+        f"{len(bodies) * _SIZE / wall:,.0f} events/s",
+        f">= {rate:,}",
+    )
+    note(
+        f"  acknowledged to alert, {len(probes.took)} probes, p50 / p99",
+        f"{p(probes.took, 0.5):.2f} / {p(probes.took, 0.99):.2f} s",
+        "p99 <= 3 s",
+    )
+
+
 def main() -> None:
     """Print the figures."""
     arguments = argparse.ArgumentParser(description=__doc__)
@@ -93,28 +124,7 @@ def main() -> None:
     arguments.add_argument("--rate", type=int, default=20_000)
     arguments.add_argument("--seconds", type=int, default=30)
     given = arguments.parse_args()
-    bodies = list(batches(Corpus(given.rate * given.seconds, seed=5), _SIZE))
-    with tempfile.TemporaryDirectory(prefix="muniment-bench-", dir=".") as folder:
-        made = rules(Path(folder) / "rules", given.rules)
-        server = RunningServer(Path(folder) / "data", {"rules": str(made)})
-        server.start()
-        try:
-            key = server.key_for("app", "clear")
-            probes = Probes(server, key)
-            began = time.monotonic()
-            asyncio.run(post_all(server.port, key, bodies, _CONNECTIONS, given.rate / _SIZE))
-            seconds = time.monotonic() - began
-            probes.stop()
-            evaluated = server.get("/api/v1/alerts", limit=1)["evaluated"]
-        finally:
-            server.stop()
-    took = sorted(probes.took)
-    print(
-        f"{len(bodies) * _SIZE / seconds:,.0f} events/s taken, {evaluated['rules'] + evaluated['correlations']} rules, {len(took)} probes"
-    )
-    print(
-        f"acknowledged -> alert: p50 {took[len(took) // 2]:.2f} s, p99 {took[int(len(took) * 0.99)]:.2f} s (goal 3 s)"
-    )
+    measured(given.rules, given.rate, given.seconds)
 
 
 if __name__ == "__main__":

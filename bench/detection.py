@@ -1,7 +1,7 @@
-"""`python -m bench.detection --rules RULES --events EVENTS`: Sigma rules over events, beside a plain loop over SQLite.
+"""`python -m bench.detection [--rules RULES] [--events EVENTS]`: Sigma rules over events, beside a plain loop over SQLite.
 
 RULES: a folder of rule files, or JSON Lines (.gz) with the rule under `yaml`. EVENTS: a folder of JSON Lines (.xz, .gz or
-plain), one Windows event each with flat fields. The peer is what Zircolite does: pySigma's SQLite backend makes a query of
+plain), one Windows event each with flat fields. Without them they are made up. The peer is what Zircolite does: pySigma's SQLite backend makes a query of
 each rule, the events are loaded into a table, every query is run. It needs another version of pySigma than we do, so it
 runs in an environment of its own (`--peer`, a Python with pysigma-backend-sqlite and the Windows and Sysmon pipelines).
 """
@@ -19,6 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
+
+from bench.table import note
 from muniment.detect.batch import Row
 from muniment.detect.evaluate import Ready
 from muniment.detect.logsources import kind_of_entry, taxonomy_of, windows_kind_of
@@ -46,6 +49,45 @@ def rules_of(path: Path, product: str = "windows") -> list[tuple[str, str]]:
     return [(each["path"], each["yaml"]) for each in chosen]
 
 
+def made_rules(count: int = 1_600) -> list[tuple[str, str]]:
+    """Rules of the forms that published ones have: of processes, registry and files, with texts that few events hold."""
+    kinds = ("process_creation", "registry_set", "file_event", "image_load", "process_creation")
+    fields = {"registry_set": "TargetObject", "file_event": "TargetFilename", "image_load": "ImageLoaded"}
+    found = []
+    for n in range(count):
+        kind = kinds[n % len(kinds)]
+        tool, word = ("whoami", "whoami") if n == 5 else (f"other{n}", f"zz{n}")
+        made = _MADE.format(n=n, kind=kind, field=fields.get(kind, "CommandLine"), tool=tool, word=word)
+        found.append((f"made{n}.yml", made))
+    return found
+
+
+_MADE = """title: Made {n}
+id: 00000000-0000-4000-9000-{n:012d}
+logsource: {{product: windows, category: {kind}}}
+detection:
+  image: {{Image|endswith: ['\\tool{n}.exe', '\\{tool}.exe']}}
+  text:
+    {field}|contains|all: ['{word}', 'a']
+  other: {{{field}|contains: [' /made{n} ', ' -made{n}:']}}
+  condition: (image and text) or other
+"""
+
+
+def made_events(count: int = 23_000) -> list[bytes]:
+    """Windows events after the samples of the catalogue's entry, each made different by numbers."""
+    samples = [json.loads(sample.record) for sample in load()["windows"].samples]
+    flat = [sample for sample in samples if "Channel" in sample and "EventID" in sample]
+    flat.append(
+        {"Channel": "Microsoft-Windows-Sysmon/Operational", "EventID": 1, "Image": "C:\\Windows\\System32\\whoami.exe",
+         "CommandLine": "whoami /all", "ParentImage": "C:\\Windows\\System32\\cmd.exe", "User": "SHOP\\anna"}
+    )  # fmt: skip
+    return [
+        orjson.dumps(flat[k % len(flat)] | {"RecordNumber": k, "ProcessId": str(1_000 + k % 9_000)})
+        for k in range(count)
+    ]
+
+
 def events_of(folder: Path) -> list[bytes]:
     """Every event that is a JSON object with a channel."""
     found = []
@@ -60,8 +102,12 @@ def events_of(folder: Path) -> list[bytes]:
     return found
 
 
-def ours(rules: list[tuple[str, str]], events: list[bytes], dead: int = 0) -> tuple[float, int, int, float]:
-    """(seconds, matches, rules, seconds to make them ready) of our rules over the events, read as the detector reads
+Matches = dict[int, set[int]]
+"""By the place of a rule: the places of the events that it matches."""
+
+
+def ours(rules: list[tuple[str, str]], events: list[bytes], dead: int = 0) -> tuple[float, Matches, int, float]:
+    """(seconds, matches, rules that run, seconds to make them ready) of our rules over the events, read as the detector reads
     them; `dead` rules besides match nothing. Made ready: once for each kind of event, as converting is for the peer.
     """
     texts = [*rules, *((f"dead{n}.yml", _DEAD.format(n=n)) for n in range(dead))]
@@ -74,14 +120,19 @@ def ours(rules: list[tuple[str, str]], events: list[bytes], dead: int = 0) -> tu
     ready.matches([Row(0, 0, _WINDOWS, event.decode("utf-8", "replace")) for event in kinds.values()])
     made_ready = time.perf_counter() - began
     began = time.perf_counter()
-    found = 0
+    hits = []
     for start in range(0, len(events), 5_000):
         rows = [
             Row(start + k, 0, _WINDOWS, event.decode("utf-8", "replace"))
             for k, event in enumerate(events[start : start + 5_000])
         ]
-        found += len(ready.matches(rows))
-    return time.perf_counter() - began, found, len(loaded.rules), made_ready
+        hits += ready.matches(rows)
+    took = time.perf_counter() - began
+    number_of = {name: number for number, (name, _) in enumerate(texts)}
+    found: Matches = {number_of[rule.file]: set() for rule in loaded.rules}
+    for row, rule in hits:
+        found[number_of[rule.file]].add(row.index)
+    return took, found, len(loaded.rules), made_ready
 
 
 _WINDOWS = {"source": "s", "format": "windows", "class_name": ""}
@@ -132,31 +183,54 @@ def peer(python: str, rules: list[tuple[str, str]], events: list[bytes]) -> dict
     return found
 
 
+def _quickest(rules: list[tuple[str, str]], events: list[bytes], dead: int = 0) -> tuple[float, Matches, int, float]:
+    return min((ours(rules, events, dead) for _ in range(3)), key=lambda run: run[0])
+
+
+def measured(rules_at: Path | None, events_at: Path | None, peer_python: str, n_mixed: int) -> None:
+    """Note the figures, and print where the peer disagrees."""
+    rules = rules_of(rules_at) if rules_at else made_rules()
+    events = events_of(events_at) if events_at else made_events()
+    took, found, n_rules, made_ready = _quickest(rules, events)
+    n_matches = sum(map(len, found.values()))
+    given = "" if rules_at and events_at else "made-up "
+    what = f"Sigma, {n_rules:,} {'' if rules_at else 'made-up '}Windows rules, {len(events):,} {given}events"
+    note(f"{what}: {n_matches:,} matches", f"{len(events) / took:,.0f} events/s")
+    note("  rules made ready", f"{made_ready:.1f} s")
+    more, _, with_dead, _ = _quickest(rules, events, 1_000)
+    note(f"  {with_dead - n_rules:,} rules more that never match", f"{100 * (more / took - 1):+.1f} %", "<= +15 %")
+    if peer_python:
+        other = peer(peer_python, rules, events)
+        theirs: Matches = {int(number): set(places) for number, places in other["matches"].items()}
+        rate = other["events"] / other["seconds"]
+        n_theirs = sum(map(len, theirs.values()))
+        n_same = sum(len(found.get(number, set()) & places) for number, places in theirs.items())
+        note(f"  loop over SQLite's queries, {len(theirs):,} rules: {n_theirs:,} matches", f"{rate:,.0f} events/s")
+        note("  times the loop", f"{len(events) / took / rate:.0f}", ">= 40")
+        note("  matches of both / of ours alone / of the loop alone",
+             f"{n_same:,} / {n_matches - n_same:,} / {n_theirs - n_same:,}", "the same")  # fmt: skip
+        for number in sorted(found.keys() | theirs.keys()):
+            mine, its = found.get(number, set()), theirs.get(number, set())
+            if mine != its:
+                why = "" if number in theirs else ", which the loop cannot run"
+                print(f"   {rules[number][0]}: {len(mine - its)} ours alone, {len(its - mine)} the loop's alone{why}")
+    if n_mixed:
+        took, n_found, n_rules = mixed(rules_of(rules_at, "") if rules_at else rules, events, n_mixed)
+        note(
+            f"Sigma, {n_rules:,} rules, {n_mixed:,} events of all kinds: {n_found:,} matches",
+            f"{n_mixed / took:,.0f} events/s",
+        )
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the figures."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--rules", type=Path, required=True)
-    arguments.add_argument("--events", type=Path, required=True)
+    arguments.add_argument("--rules", type=Path)
+    arguments.add_argument("--events", type=Path)
     arguments.add_argument("--peer", default="", help="a Python that has pysigma-backend-sqlite")
     arguments.add_argument("--mixed", type=int, default=0, help="so many events of all kinds, too, with all rules")
     given = arguments.parse_args()
-    rules, events = rules_of(given.rules), events_of(given.events)
-    took, found, n, made_ready = min(ours(rules, events) for _ in range(3))
-    print(
-        f"muniment: {len(events):,} events, {n:,} rules, {found:,} matches, {len(events) / took:,.0f} events/s (ready in {made_ready:.1f} s)"
-    )
-    more, _, with_dead, _ = min(ours(rules, events, 1_000) for _ in range(3))
-    print(f"muniment with {with_dead - n:,} rules that never match: {100 * (more / took - 1):+.1f} % (goal +15 %)")
-    if given.peer:
-        other = peer(given.peer, rules, events)
-        rate = other["events"] / other["seconds"]
-        print(
-            f"SQLite loop: {other['events']:,} events, {other['rules']:,} rules, {other['matches']:,} matches, {rate:,.0f} events/s"
-        )
-        print(f"ratio: {len(events) / took / rate:.0f} (goal 40)")
-    if given.mixed:
-        took, found, n = mixed(rules_of(given.rules, ""), events, given.mixed)
-        print(f"mixed: {given.mixed:,} events, {n:,} rules, {found:,} matches, {given.mixed / took:,.0f} events/s")
+    measured(given.rules, given.events, given.peer, given.mixed)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.corpus import Corpus, batches
+from bench.table import note
 from muniment.search.blocks import Block
 from muniment.search.engine import open_engine
 from muniment.search.mappings import mapping_set
@@ -63,8 +64,8 @@ class Measure:
         self._size = block
         self._index = 0
 
-    def __call__(self, source: str, records: Sequence[bytes]) -> tuple[float, float]:
-        """Microseconds of CPU and of the wall's clock a record, without the first blocks."""
+    def __call__(self, source: str, records: Sequence[bytes]) -> float:
+        """Microseconds of CPU a record, without the first blocks."""
         blocks = []
         for start in range(0, len(records), self._size):
             part = records[start : start + self._size]
@@ -73,23 +74,17 @@ class Measure:
             self._index += len(part)
         for block in blocks[:_WARM]:
             self._replica.write(block)
-        began, clock = time.process_time(), time.perf_counter()
+        began = time.process_time()
         for block in blocks[_WARM:]:
             self._replica.write(block)
-        n_events = len(records) - _WARM * self._size
-        return (time.process_time() - began) * 1e6 / n_events, (time.perf_counter() - clock) * 1e6 / n_events
+        return (time.process_time() - began) * 1e6 / (len(records) - _WARM * self._size)
 
 
-def main() -> None:
-    """Print the figures."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--events", type=int, default=60_000)
-    arguments.add_argument("--block", type=int, default=10_000)
-    arguments.add_argument("--only", action="append", choices=KINDS, help="these kinds alone, beside our own format")
-    given = arguments.parse_args()
+def measured(events: int, block: int, only: Sequence[str]) -> None:
+    """Note the figures. `only`: these kinds alone, beside our own format."""
     catalogue = load()
-    own = [line for body in batches(Corpus(given.events, seed=3), given.block) for line in body.split(b"\n")]
-    wanted = {kind: names for kind, names in KINDS.items() if not given.only or kind in given.only}
+    own = [line for body in batches(Corpus(events, seed=3), block) for line in body.split(b"\n")]
+    wanted = {kind: names for kind, names in KINDS.items() if not only or kind in only}
     with tempfile.TemporaryDirectory(prefix="muniment-bench-", dir=".") as folder:
         engine = open_engine(f"chdb:///{Path(folder).resolve()}/store")
         migrate(engine)
@@ -99,32 +94,43 @@ def main() -> None:
         )
         replica.prepare()
         engine.command("SYSTEM STOP MERGES")
-        measure = Measure(replica, given.block)
+        measure = Measure(replica, block)
         spine = 0.0
 
-        def show(kind: str, records: Sequence[bytes], each: float, wall: float) -> None:
+        def show(kind: str, records: Sequence[bytes], each: float) -> None:
             size = sum(map(len, records)) / len(records)
-            print(
-                f"{kind:24} {size:6.0f} bytes  {each:5.1f} us CPU  {each - spine:+5.1f} over own  {wall:5.1f} us wall"
+            over = f" ({each - spine:+.1f})" if spine else ""
+            note(
+                f"store, CPU a record (over our own): {kind}, {size:,.0f} bytes",
+                f"{each:.1f} us{over}",
+                "+8" if spine else "",
             )
 
-        spine, wall = measure("own", own)
-        show("own", own, spine, wall)
+        each = measure("own", own)
+        show("our own format", own, each)
+        spine = each
         for kind, names in wanted.items():
-            records = records_of(catalogue, names, given.events)
-            show(kind, records, *measure(kind, records))
+            records = records_of(catalogue, names, events)
+            show(kind, records, measure(kind, records))
             if len(names) != 1:
                 continue
             formats[said := f"{kind}, format said"] = names[0]
-            show(said, records, *measure(said, records))
+            show(said, records, measure(said, records))
             if kind in ONE_BY_ONE:
                 samples = records_of(catalogue, names, len(catalogue[names[0]].samples))
-                found = [
-                    measure(f"{kind} {k}", again(sample, given.block * (_WARM + 1))) for k, sample in enumerate(samples)
-                ]
-                each, wall = (sum(figures) / len(found) for figures in zip(*found, strict=True))
-                show(f"{kind}, one at a time", samples, each, wall)
+                found = [measure(f"{kind} {k}", again(sample, block * (_WARM + 1))) for k, sample in enumerate(samples)]
+                show(f"{kind}, one at a time", samples, sum(found) / len(found))
         engine.close()
+
+
+def main() -> None:
+    """Print the figures."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--events", type=int, default=60_000)
+    arguments.add_argument("--block", type=int, default=10_000)
+    arguments.add_argument("--only", action="append", choices=KINDS, help="these kinds alone, beside our own format")
+    given = arguments.parse_args()
+    measured(given.events, given.block, given.only or ())
 
 
 if __name__ == "__main__":

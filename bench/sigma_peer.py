@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import sqlite3
@@ -24,18 +23,15 @@ def main() -> None:
     from sigma.backends.sqlite import sqlite as backend_module  # type: ignore[import-not-found,unused-ignore]
     from sigma.collection import SigmaCollection
     from sigma.pipelines.sysmon import sysmon_pipeline  # type: ignore[import-not-found,unused-ignore]
-    from sigma.pipelines.windows import (  # type: ignore[import-not-found,unused-ignore]
-        windows_audit_pipeline,
-        windows_logsource_pipeline,
-    )
+    from sigma.pipelines.windows import windows_logsource_pipeline  # type: ignore[import-not-found,unused-ignore]
 
     folder = Path(sys.argv[1])
-    pipeline = sysmon_pipeline() + windows_audit_pipeline() + windows_logsource_pipeline()
-    backend: Any = backend_module.sqliteBackend(pipeline)
-    queries: list[str] = []
-    for text in json.loads((folder / "rules.json").read_text()):
+    # Its usual pipelines. Beside them that of Windows' own audit would make conditions that contradict each other.
+    backend: Any = backend_module.sqliteBackend(sysmon_pipeline() + windows_logsource_pipeline())
+    queries: list[tuple[int, str]] = []
+    for number, text in enumerate(json.loads((folder / "rules.json").read_text())):
         try:
-            queries += backend.convert(SigmaCollection.from_yaml(text))
+            queries += [(number, query) for query in backend.convert(SigmaCollection.from_yaml(text))]
         except Exception:  # what the peer cannot convert it does not run
             continue
     events = [json.loads(line) for line in (folder / "events.jsonl").read_bytes().splitlines()]
@@ -55,13 +51,21 @@ def main() -> None:
         for event in events
     ]  # fmt: skip
     database.executemany(f"INSERT INTO logs VALUES ({places})", rows)
-    ran = matches = 0
-    for query in queries:
-        with contextlib.suppress(sqlite3.Error):  # a column that no event has: the rule matches nothing
-            matches += len(database.execute(query.replace("<TABLE_NAME>", "logs")).fetchall())
-        ran += 1
+    matches: dict[int, set[int]] = {}
+    for number, query in queries:
+        found = matches.setdefault(number, set())
+        sql = query.replace("SELECT *", "SELECT rowid", 1).replace("<TABLE_NAME>", "logs")
+        while True:
+            try:
+                found.update(row - 1 for (row,) in database.execute(sql))
+            except sqlite3.OperationalError as error:
+                if missing := re.fullmatch("no such column: (.+)", str(error)):  # no event has it: it is empty
+                    database.execute(f'ALTER TABLE logs ADD COLUMN "{missing[1]}" TEXT COLLATE NOCASE')
+                    continue
+            break
     seconds = time.perf_counter() - began
-    print(json.dumps({"events": len(events), "rules": ran, "matches": matches, "seconds": seconds}))
+    told = {number: sorted(found) for number, found in matches.items()}
+    print(json.dumps({"events": len(events), "matches": told, "seconds": seconds}))
 
 
 if __name__ == "__main__":
