@@ -74,5 +74,7 @@ def test_where_another_format_may_hold_the_field_that_one_is_named() -> None:
     said = "names ParentImage, which records of auditd of linux process_creation never hold: it can match records of laurel, sysmon_linux, tetragon only"
     assert remark_on_fields(rule, ALL) == said
     rule = _rule(LINUX, "  s: [{ParentImage|endswith: /java}, {Image|endswith: /sh}]\n  condition: s\n")
-    assert remark_on_fields(rule, ALL).endswith("never hold: what asks for it matches in laurel, sysmon_linux, tetragon only")
+    assert remark_on_fields(rule, ALL).endswith(
+        "never hold: what asks for it matches in laurel, sysmon_linux, tetragon only"
+    )
     assert not remark_on_fields(rule, {"sysmon_linux": ALL["sysmon_linux"]})
