@@ -51,7 +51,7 @@ def test_check_names_fields_that_no_record_of_the_log_source_holds(tmp_path: Pat
     (tmp_path / "windows.yml").write_text(RULE.replace("271de298", "271de299"))
     remark = (
         "names ParentImage, which records of auditd of linux process_creation never hold: "
-        "it can match records of sysmon_linux, tetragon only"
+        "it can match records of laurel, sysmon_linux, tetragon only"
     )
     done = _run("check", str(tmp_path))
     assert done.returncode == 0

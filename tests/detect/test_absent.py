@@ -14,7 +14,7 @@ from muniment.sources.catalogue import load
 ALL: Formats = {
     name: (kind_of_entry(entry.sigma), taxonomy_of(entry.sigma)) for name, entry in load().items() if entry.sigma
 }
-FORMATS: Formats = {name: format for name, format in ALL.items() if name not in {"sysmon_linux", "tetragon"}}
+FORMATS: Formats = {name: format for name, format in ALL.items() if name not in {"laurel", "sysmon_linux", "tetragon"}}
 LINUX = "product: linux, category: process_creation"
 NEVER = "names ParentImage, which records of linux process_creation never hold: "
 
@@ -71,8 +71,10 @@ def test_an_entry_that_says_where_the_field_stands_or_holds_any_field_ends_the_r
 
 def test_where_another_format_may_hold_the_field_that_one_is_named() -> None:
     rule = _rule(LINUX, "  s: {ParentImage|endswith: /java}\n  condition: s\n")
-    said = "names ParentImage, which records of auditd of linux process_creation never hold: it can match records of sysmon_linux, tetragon only"
+    said = "names ParentImage, which records of auditd of linux process_creation never hold: it can match records of laurel, sysmon_linux, tetragon only"
     assert remark_on_fields(rule, ALL) == said
     rule = _rule(LINUX, "  s: [{ParentImage|endswith: /java}, {Image|endswith: /sh}]\n  condition: s\n")
-    assert remark_on_fields(rule, ALL).endswith("never hold: what asks for it matches in sysmon_linux, tetragon only")
+    assert remark_on_fields(rule, ALL).endswith(
+        "never hold: what asks for it matches in laurel, sysmon_linux, tetragon only"
+    )
     assert not remark_on_fields(rule, {"sysmon_linux": ALL["sysmon_linux"]})

@@ -130,7 +130,7 @@ def test_a_windows_rule_is_fed_by_its_channel_and_not_by_its_product(
         ("product: windows, category: process_creation", "Security (event 4688)"),
         ("product: windows, category: no_such", "windows no_such, which is no log source that Windows events are known by"),
         ("product: qualys", "an entry of the catalogue that says it is qualys"),
-        ("product: linux, category: process_creation", "events of linux process_creation, which come in the format auditd, sysmon_linux or tetragon"),
+        ("product: linux, category: process_creation", "events of linux process_creation, which come in the format auditd, laurel, sysmon_linux or tetragon"),
         ("product: muniment, service: okta", "events of the format okta"),
         ("product: muniment, category: account_change", "events of the class account change"),
     ],
@@ -145,7 +145,7 @@ def test_a_rule_about_linux_processes_is_fed_by_records_of_commands_only() -> No
     rule = "product: linux, category: process_creation"
     sources, missing = _fed(rule, "auditd", ("user.login", LOGIN))
     assert (sources, missing) == (
-        (), "events of linux process_creation, which come in the format auditd, sysmon_linux or tetragon; what dc1 sent was none",
+        (), "events of linux process_creation, which come in the format auditd, laurel, sysmon_linux or tetragon; what dc1 sent was none",
     )  # fmt: skip
     assert _fed(rule, "auditd", ("process.start", EXECVE)) == (("dc1",), "")
 

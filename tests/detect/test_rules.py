@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muniment.detect.condition import All, AnyOf, Condition, No, Text, Wild, fields_of
+from muniment.detect.condition import All, AnyOf, Condition, No, Regex, Text, Wild, fields_of
 from muniment.detect.logsources import Kind
-from muniment.detect.match import Event, Matcher, compiled
+from muniment.detect.match import _BIG, Event, Matcher, compiled
 from muniment.detect.prefilter import literals
 from muniment.detect.rule import LogSource, Rule
 from muniment.detect.rules import load_rules
@@ -198,6 +199,26 @@ def test_the_prefilter_never_loses_a_match(condition: Condition, event: dict[str
     texts = literals(condition)
     if verdict and texts is not None and b"\\u" not in record:
         assert any(text in record.lower() for text in texts)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["abc|x", "(?i)ABC", "^a", "b$", "a.c", "c{2}", "(?s)a.b", "[0-9]+"]), min_size=2, max_size=4
+    ),
+    st.sampled_from(["", "abc", "ABC", "xabcx", "a\nb", "cc", "7", "ba"]),
+)
+def test_patterns_of_one_field_find_together_what_each_finds_alone(patterns: list[str], text: str) -> None:
+    parts = tuple(Regex("f", pattern) for pattern in patterns)
+    alone = [compiled(part)(Event({"f": text})) for part in parts]
+    assert compiled(AnyOf(parts))(Event({"f": text})) is any(alone)
+
+
+def test_patterns_that_are_too_large_together_are_searched_one_by_one() -> None:
+    large = tuple(Regex("f", start + r"\pL{900}") for start in "1234")
+    with pytest.raises(re2.error):
+        re2.compile("|".join(part.pattern for part in large), _BIG)
+    assert compiled(AnyOf(large))(Event({"f": "4" + "é" * 900}))
+    assert not compiled(AnyOf(large))(Event({"f": "9" + "é" * 900}))
 
 
 @given(condition=_CONDITIONS, event=_EVENTS, f=st.sampled_from(["abc", "1234", "other"]), is_number=st.booleans())

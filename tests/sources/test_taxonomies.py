@@ -44,6 +44,7 @@ CASES = [
     ("sysmon_linux", "a program starts", "{product: linux, category: process_creation}", "Image|endswith: /curl\n    ParentImage|endswith: /bash\n    CommandLine|contains: http"),
     ("sysmon_linux", "a connection", "{product: linux, category: network_connection}", "DestinationHostname: pool.minexmr.com\n    Initiated: 'true'\n    DestinationPort: 4444"),
     ("sysmon_linux", "as JSON", "{product: linux, category: file_event}", "TargetFilename|startswith: /etc/cron.d/"),
+    ("laurel", "a web server", "{product: linux, category: process_creation}", "Image|endswith: /whoami\n    ParentImage|endswith: /dash\n    CommandLine: whoami"),
     ("auditd", "a connection over IPv4", "{product: linux, category: network_connection}", "DestinationIp: 203.0.113.7"),
     ("macos_events", "a script runs", "{product: macos, category: process_creation}", "Image|endswith: /osascript\n    ParentImage|endswith: /zsh\n    CommandLine|contains: osascript -e"),
     ("macos_events", "a launch agent", "{product: macos, category: file_event}", "TargetFilename|contains: /LaunchAgents/"),

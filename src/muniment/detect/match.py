@@ -177,7 +177,8 @@ def compiled(condition: Condition) -> Test:
             tests = [compiled(part) for part in parts]
             return lambda event: all(test(event) for test in tests)
         case AnyOf(parts):
-            tests = [*_grouped(parts), *(compiled(part) for part in parts if _shape(part) is None)]
+            alone = [part for part in parts if _shape(part) is None and not (isinstance(part, Regex) and part.field)]
+            tests = [*_grouped(parts), *_searched(parts), *map(compiled, alone)]
             return tests[0] if len(tests) == 1 else lambda event: any(test(event) for test in tests)
         case No(part):
             inner = compiled(part)
@@ -185,10 +186,10 @@ def compiled(condition: Condition) -> Test:
         case Text():
             return _text_test(condition)
         case Regex(where, pattern):
+            if where is not None:
+                return _search_test(where, pattern)
             search = re2.compile(pattern).search
-            if where is None:
-                return lambda event: search(event.text) is not None
-            return lambda event: any(search(value) is not None for value in event.plain(where))
+            return lambda event: search(event.text) is not None
         case Compare(field, operator, number):
             holds = _OPERATE[operator]
             return lambda event: any(
@@ -234,6 +235,24 @@ def _grouped(parts: Iterable[Condition]) -> Iterable[Test]:
             groups[shape, part.field, part.is_cased].append(text if part.is_cased else text.lower())
     for (shape, field, is_cased), texts in groups.items():
         yield _group_test(shape, field, is_cased, texts)
+
+
+def _searched(parts: Iterable[Condition]) -> Iterable[Test]:
+    """One search for all patterns of a field among alternatives: asking RE2 costs more than the search, where nothing is found."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for part in parts:
+        if isinstance(part, Regex) and part.field:
+            groups[part.field].append(part.pattern)
+    for field, patterns in groups.items():
+        try:
+            yield _search_test(field, "|".join(f"(?:{pattern})" for pattern in patterns))
+        except re2.error:  # together they are more than RE2 takes
+            yield from (_search_test(field, pattern) for pattern in patterns)
+
+
+def _search_test(field: str, pattern: str) -> Test:
+    search = re2.compile(pattern, _BIG).search
+    return lambda event: any(search(value) is not None for value in event.plain(field))
 
 
 def _group_test(shape: str, field: str, is_cased: bool, texts: list[str]) -> Test:

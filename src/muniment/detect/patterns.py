@@ -7,6 +7,7 @@ certain is said: anything that may be empty, repeated or of many kinds ends a te
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from importlib import import_module
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ _CHARS_MIN: Final = 3
 Texts = frozenset[str]
 
 
+@lru_cache(maxsize=4_096)  # each pattern is asked about some four times when rules are made ready
 def texts_of(pattern: str) -> Texts | None:
     """Texts in lower case of which one must stand in a match; None when nothing is certain.
 
