@@ -86,7 +86,8 @@ _AHEAD_DAYS = 2
 _JOIN = (quote(r"\2 \1 "), quote(r" \3.\4\5"))
 
 _MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}"
-_FRACTION = "(?:[.,:]([0-9]{1,9}))?"
+# A comma before four digits and more, or one or two, and another comma is between columns; three digits are what loggers write.
+_FRACTION = "(?:,[0-9]{4,9},|,[0-9]{1,2},|[.,:]([0-9]{1,9}))?"
 _MOMENT = (
     "(?i)(?:^|[^0-9A-Za-z.:/-]|[0-9]m)(?:(?:"  # the m ends a colour of a terminal
     rf"([12][0-9]{{3}})[-/.:]([0-9]{{1,2}}|{_MONTH})[-/.:]([0-9]{{1,2}})"  # 2026-11-23, 2026/Nov/23: 1, 2, 3
