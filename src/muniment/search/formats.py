@@ -172,9 +172,12 @@ class Formats:
             f"ORDER BY n DESC, id LIMIT {_SHAPES_MAX}"
         ).rows
         shapes = [
-            Shape(*map(str, row[:6]), frozenset(map(str, row[6])), int(row[7]), int(row[8]), int(row[9]))
+            Shape(
+                str(row[0]), str(row[1]), str(row[2]), str(row[3]), str(row[4]), str(row[5]), frozenset(map(str, row[6])),
+                int(row[7]), int(row[8]), int(row[9]),
+            )
             for row in rows
-        ]
+        ]  # fmt: skip
         return kinds(shapes, self._others.keys)[:_GROUPS_MAX]
 
     def _kind(self, group: str) -> Kind:
