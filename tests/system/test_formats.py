@@ -173,6 +173,27 @@ def test_an_entry_for_all_of_a_source_and_lines_of_a_program(server: LiveServer)
     assert {each["id"]: each["format"] for each in server.get("/api/v1/sources")["sources"]}["doors"] == "doord"
 
 
+def test_optional_keys_make_no_groups_of_their_own_and_two_products_do(server: LiveServer) -> None:
+    key = _add_source(server, "mixed")
+    till = [{**TILL[n], **({"amount": n} if n % 2 else {}), **({"reason": "x"} if n % 3 else {})} for n in range(6)]
+    gate = [
+        {"at": "2026-11-23T09:00:00Z", "badgeNo": n, "gateState": "open", "lane": 3, "guard": "bob"} for n in range(4)
+    ]
+    server.send(key, *till, *gate)
+    server.wait_until_visible()
+    _group(server, "mixed")
+    groups = [each for each in server.get("/api/v1/formats")["unknown"] if each["source"] == "mixed"]
+    assert [(each["count"], each["keys"]) for each in groups] == [
+        (6, "at cashier drawer origin tillEvent verdict"),
+        (4, "at badgeNo gateState guard lane"),
+    ]
+    suggested = server.get(f"/api/v1/formats/{groups[0]['id']}")
+    assert len(suggested["preview"]) == 6
+    recognise = next(line for line in suggested["text"].splitlines() if "present: true" in line)
+    assert "amount" not in recognise
+    assert "reason" not in recognise
+
+
 def test_what_everybody_has_is_neither_suggested_nor_accepted(server: LiveServer) -> None:
     key = _add_source(server, "badges")
     server.send(key, {"message": '2026-11-28 08:02:40,004777,"Okafor, Ben",HQ,IN,DENIED,No'})

@@ -183,7 +183,7 @@ def sources_unknown(server: Server = "", data: Data = "", as_json: AsJson = Fals
     print_table(
         ("group", "source", "program", "read as", "why", "seen", "newest"),
         [
-            (g["id"], g["source"], inert(g["program"]), g["format"], inert(g["reason"] or "no entry knows it"), f"{g['count']:,}",
+            (g["id"], g["source"], inert(g["program"] or g["system"]), g["format"], inert(g["reason"] or "no entry knows it"), f"{g['count']:,}",
              short_time(g["newest_time"]))
             for g in answer["unknown"]
         ],

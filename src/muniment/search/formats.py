@@ -1,6 +1,6 @@
 """The catalogue in force, an operator's own entries over the shipped ones, and the records that no entry knows.
 
-Records that only the entries of last resort have read, and quarantined ones, are grouped by source and shape; a group is
+Records that only the entries of last resort have read, and quarantined ones, are grouped by source and kind (`sources.kinds`); a group is
 given a draft of an entry made of its newest records, whose samples show their shape and nobody. Accepting one writes it to the operator's folder, durable, and puts it in
 force for what comes from then on: what is stored was read with the old mappings until the store is rebuilt. Nothing
 that does not run on its samples is accepted, and a file that is broken is left out and named, never a reason to stop.
@@ -31,6 +31,7 @@ from muniment.search.rows import micros_text
 from muniment.sources.catalogue import Catalogue, Entry, beside, load_over, read_entry
 from muniment.sources.claims import check_claims, claims
 from muniment.sources.draft import UNTIMED, draft
+from muniment.sources.kinds import Kind, Shape, kinds
 from muniment.sources.narrowing import Narrowing
 from muniment.sources.ocsf import to_ocsf
 from muniment.sources.ocsf_schema import problems as ocsf_problems
@@ -44,6 +45,8 @@ _LAST_RESORT: Final = ("json", "text", "syslog", "unmapped")
 _LOOK_BACK_DAYS: Final = 30
 _LOOKED_AT: Final = 50_000
 _GROUPS_MAX: Final = 100
+_SHAPES_MAX: Final = 1_000
+"""Sets of keys that are looked at, the commonest: a source that writes new keys each time has no end of them."""
 _SAMPLES: Final = 10
 _DRAFTED: Final = 3
 _TEXT_MAX: Final = 200_000
@@ -53,14 +56,18 @@ _SHOWN: Final = ("time", "action", "outcome", "severity", "class_name", "activit
                  "status_detail", "session_id", "request_id", "message")  # fmt: skip
 _EXPECTED: Final = ("action", "outcome", "actor_id", "actor_name", "src_ip", "target_id")
 
-_GROUPED: Final = f"""
-SELECT lower(hex(sipHash64(source, format, reason, keys, program))) AS id, source, format, reason, keys, program, `index`,
-    received_at, record
+_SYSTEM_PLACES: Final = ("vendor", "product", "app", "application", "service")
+_SYSTEM: Final = f"JSONExtract(record, 'Tuple({', '.join(f'{name} String' for name in _SYSTEM_PLACES)})')"
+_SHAPED: Final = f"""
+SELECT lower(hex(sipHash64(source, format, reason, keys, program, system))) AS id, source, format, reason, keys, program, system,
+    `index`, received_at, record
 FROM (
     SELECT source, format, splitByChar(':', quarantine)[1] AS reason, if(format = 'syslog' OR startsWith(record, '{{"syslog"'), app, '') AS program,
-        arrayStringConcat(arraySort(JSONExtractKeys(record)), ' ') AS keys, `index`, received_at, record
+        arraySort(JSONExtractKeys(record)) AS keys,
+        substring(arrayStringConcat(arrayFilter(x -> x != '' AND NOT match(x, '^[{{\\[]'), [{", ".join(f"s.{n + 1}" for n in range(len(_SYSTEM_PLACES)))}]), ' '), 1, 64) AS system,
+        `index`, received_at, record
     FROM (
-        SELECT source, format, quarantine, app, `index`, received_at, record FROM events
+        SELECT source, format, quarantine, app, `index`, received_at, record, {_SYSTEM} AS s FROM events
         WHERE received_at > now() - INTERVAL {_LOOK_BACK_DAYS} DAY AND source NOT IN ('muniment', 'alerts')
             AND (quarantine != '' OR (format IN {_LAST_RESORT!r} AND (format != 'syslog' OR class_uid = 0)))
         ORDER BY `index` DESC LIMIT {_LOOKED_AT}
@@ -70,10 +77,10 @@ FROM (
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Records of one source and shape that no entry knows: read by `format` of last resort, or quarantined for `reason`.
+    """Records of one source and kind that no entry knows: read by `format` of last resort, or quarantined for `reason`.
 
-    `keys` are the names at the top of the record, `program` that of syslog lines; `count` is of the newest 50,000 such records
-    of 30 days; times UTC ns.
+    `keys` are the names that all of them have at the top, `program` that of syslog lines, `system` the name of a system that
+    all of them say; `count` is of the newest 50,000 such records of 30 days; times UTC ns.
     """
 
     id: str
@@ -82,6 +89,7 @@ class Group:
     reason: str
     keys: str
     program: str
+    system: str
     count: int
     newest_index: int
     newest_time: int
@@ -155,25 +163,34 @@ class Formats:
 
     def groups(self) -> list[Group]:
         """The largest first. Raises StorageError, BusyError."""
+        return [_group(kind) for kind in self._kinds()]
+
+    def _kinds(self) -> list[Kind]:
         rows = self._engine.query(
-            f"SELECT id, any(source), any(format), any(reason), any(keys), any(program), count() AS n, max(`index`), "
-            f"toUnixTimestamp64Nano(CAST(max(received_at), 'DateTime64(9)')) FROM ({_GROUPED}) GROUP BY id "
-            f"ORDER BY n DESC, id LIMIT {_GROUPS_MAX}"
+            f"SELECT id, any(source), any(format), any(reason), any(program), any(system), any(keys), count() AS n, max(`index`), "
+            f"toUnixTimestamp64Nano(CAST(max(received_at), 'DateTime64(9)')) FROM ({_SHAPED}) GROUP BY id "
+            f"ORDER BY n DESC, id LIMIT {_SHAPES_MAX}"
         ).rows
-        return [
-            Group(
-                str(row[0]), str(row[1]), str(row[2]), str(row[3]), str(row[4]), str(row[5]), int(row[6]), int(row[7]),
-                int(row[8]),
+        shapes = [
+            Shape(
+                str(row[0]), str(row[1]), str(row[2]), str(row[3]), str(row[4]), str(row[5]), frozenset(map(str, row[6])),
+                int(row[7]), int(row[8]), int(row[9]),
             )
             for row in rows
         ]  # fmt: skip
+        return kinds(shapes, self._others.keys)[:_GROUPS_MAX]
+
+    def _kind(self, group: str) -> Kind:
+        """The one that a shape of this id is of: also when another shape has become its commonest since. RejectedError: none."""
+        found = next((kind for kind in self._kinds() if any(shape.id == group for shape in kind.shapes)), None)
+        if found is None:
+            raise RejectedError("there is no such group of records; they may be known by now", field="id", status=404)
+        return found
 
     def suggestion(self, group: str, owner: str) -> Suggestion:
         """A draft from the group's newest records, and what they become with it. RejectedError: no such group."""
-        found = next((each for each in self.groups() if each.id == group), None)
-        if found is None:
-            raise RejectedError("there is no such group of records; they may be known by now", field="id", status=404)
-        samples = self._samples(group)
+        kind = self._kind(group)
+        found, samples = _group(kind), self._samples(kind)
         name = self._free_name(found)
         try:
             text = self._drafted(name, found.format, owner, samples)
@@ -183,21 +200,20 @@ class Formats:
 
     def samples(self, group: str) -> list[Sample]:
         """The newest records of a group. RejectedError: none."""
-        found = self._samples(group)
-        if not found:
-            raise RejectedError("there is no such group of records; they may be known by now", field="id", status=404)
-        return found
+        return self._samples(self._kind(group))
 
-    def _samples(self, group: str) -> list[Sample]:
+    def _samples(self, kind: Kind) -> list[Sample]:
+        """The newest of each of its shapes before the next newest of any: what a draft recognises must stand in all of them."""
         rows = self._engine.query(
-            f"SELECT `index`, record, toUnixTimestamp64Micro(received_at) FROM ({_GROUPED}) WHERE id = {{id:String}} "
-            f"ORDER BY `index` DESC LIMIT {_SAMPLES}",
-            {"id": group},
+            f"SELECT `index`, record, toUnixTimestamp64Micro(received_at) FROM ({_SHAPED}) WHERE id IN {{ids:Array(String)}} "
+            f"ORDER BY row_number() OVER (PARTITION BY id ORDER BY `index` DESC), `index` DESC LIMIT {_SAMPLES}",
+            {"ids": [shape.id for shape in kind.shapes]},
         ).rows
-        return [Sample(int(index), inside(str(record).encode()), micros_text(came)) for index, record, came in rows]
+        found = sorted(rows, key=lambda row: -int(row[0]))
+        return [Sample(int(index), inside(str(record).encode()), micros_text(came)) for index, record, came in found]
 
     def _free_name(self, group: Group) -> str:
-        wanted = _UNNAMED.sub("_", (group.program or group.source).lower()).strip("_")[:48] or "source"
+        wanted = _UNNAMED.sub("_", (group.program or group.system or group.source).lower()).strip("_")[:48] or "source"
         wanted = wanted if wanted[0].isalnum() else f"x{wanted}"
         taken = set(self._registry.formats())
         return next(
@@ -344,6 +360,14 @@ class Formats:
                 return map_records(entry, records, client, mapping=mapping)
         except ClickHouseError as error:
             raise RejectedError(f"it does not run on these records: {str(error)[:400]}", field=entry.file) from error
+
+
+def _group(kind: Kind) -> Group:
+    first = kind.first
+    return Group(
+        first.id, first.source, first.format, first.reason, " ".join(sorted(kind.keys)), first.program, kind.system, kind.count,
+        max(shape.newest_index for shape in kind.shapes), max(shape.newest_time for shape in kind.shapes),
+    )  # fmt: skip
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -30,7 +30,7 @@ _ENTITY: Final = (
     r"(?:organi[sz]ations?|orgs?|projects?|workspaces?|tenants?|sites?|spaces?|apps?|applications?|integrations?|"
     r"(?:web ?)?hooks?|connectors?|connections?|devices?|repositor(?:y|ies)|repos?|channels?|boards?|environments?|"
     r"databases?|instances?|clusters?|buckets?|pipelines?|workflows?|services?|licen[sc]es?|subscriptions?|billing|plans?|"
-    r"sources?|stacks?|jobs?|servers?|hosts?|sensors?|snapshots?|volumes?|warehouses?|vaults?|safes?|networks?|gateways?|zones?|schedules?|monitors?|templates?|extensions?|plugins?|runners?|nodes?|registr(?:y|ies)|(?:api|oauth) clients?)"
+    r"blueprints?|playbooks?|queues?|topics?|sources?|stacks?|jobs?|servers?|hosts?|sensors?|snapshots?|volumes?|warehouses?|vaults?|safes?|networks?|gateways?|zones?|schedules?|monitors?|templates?|extensions?|plugins?|runners?|nodes?|registr(?:y|ies)|(?:api|oauth) clients?)"
 )
 _SOMEBODY: Final = r"^ ?(?:the |an? )?(?:user|admin|member|owner|somebody|someone)(?: \w+)? "
 
@@ -53,8 +53,8 @@ _WORDS: Final = {
     "part": r"(?:methods?|providers?|requirements?|restrict\w*|enforc\w*|require\w*|pages?|endpoints?|connections?|mode|config\w*)",
     "group": r"(?:groups?|teams?|squads?|distribution lists?)",
     "member": r"(?:members?|memberships?|users?|people|collaborators?|persons?)",
-    "joins": r"(?:add\w*|assign\w*|invit\w*) [^ ]+ to (?:the )?(?:groups?|teams?)",
-    "leaves": r"remov\w* [^ ]+ from (?:the )?(?:groups?|teams?)",
+    "joins": r"(?:add\w*|assign\w*|invit\w*) (?:(?:user|member|account) )?[^ ]+ to (?:the )?(?:groups?|teams?)",
+    "leaves": r"remov\w* (?:(?:user|member|account) )?[^ ]+ from (?:the )?(?:groups?|teams?)",
     "add": r"(?:add(?:s|ed|ing)?|join\w*|invit\w*|assign\w*)",
     "key": r"(?:keys?|key ?pairs?|tokens?|pats?|secrets?|credentials?|certificates?|certs?|oauth ?2? (?:apps?|applications?|clients?|grants?|consents?))",
     "role": r"(?:roles?|permissions?|privileges?|entitlements?|rbac|ownership|iam policy|access (?:levels?|rights?|controls?))",

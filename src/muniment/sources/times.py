@@ -86,16 +86,18 @@ _AHEAD_DAYS = 2
 _JOIN = (quote(r"\2 \1 "), quote(r" \3.\4\5"))
 
 _MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}"
-_FRACTION = "(?:[.,:]([0-9]{1,9}))?"
+# A comma before four digits and more, or one or two, and another comma is between columns; three digits are what loggers write.
+_FRACTION = "(?:,[0-9]{4,9},|,[0-9]{1,2},|[.,:]([0-9]{1,9}))?"
 _MOMENT = (
     "(?i)(?:^|[^0-9A-Za-z.:/-]|[0-9]m)(?:(?:"  # the m ends a colour of a terminal
     rf"([12][0-9]{{3}})[-/.:]([0-9]{{1,2}}|{_MONTH})[-/.:]([0-9]{{1,2}})"  # 2026-11-23, 2026/Nov/23: 1, 2, 3
     rf"|([0-9]{{1,2}})([-/. ])([0-9]{{1,2}}|{_MONTH})[-/. ,]{{1,2}}([12][0-9]{{3}}|[0-9]{{2}})"  # 23/Nov/2026, 11/23/26: 4..7
     rf"|({_MONTH})[.]? {{1,2}}([0-9]{{1,2}}),? ([12][0-9]{{3}})"  # Nov 23, 2026: 8, 9, 10
-    rf")(?:[ T_:,\t-]{{1,3}}| at )([0-9]{{1,2}}:[0-9]{{2}}:[0-9]{{2}}){_FRACTION}"  # 11, 12
-    r"(?: ?([AP]M)\b)?(?: ?(Z|[+-][0-9]{2}:?[0-9]{2}|[A-Z]{3,4})\b)?"  # 13, 14
-    rf"|({_MONTH}) {{1,2}}([0-9]{{1,2}}) ([0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}){_FRACTION}"  # Nov 23 06:36:01 2026: 15..18
-    r" (?:([A-Z]{3,4}|[+-][0-9]{2}:?[0-9]{2}) )?([12][0-9]{3})\b)"  # 19, 20
+    r"|(20[0-9]{2})(0[1-9]|1[0-2])([0-3][0-9])"  # 20261123: 11, 12, 13
+    rf")(?:[ T_:,\t-]{{1,3}}| at )([0-9]{{1,2}}:[0-9]{{2}}:[0-9]{{2}}){_FRACTION}"  # 14, 15
+    r"(?: ?([AP]M)\b)?(?: ?(Z|[+-][0-9]{2}:?[0-9]{2}|[A-Z]{3,4})\b)?"  # 16, 17
+    rf"|({_MONTH}) {{1,2}}([0-9]{{1,2}}) ([0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}){_FRACTION}"  # Nov 23 06:36:01 2026: 18..21
+    r" (?:([A-Z]{3,4}|[+-][0-9]{2}:?[0-9]{2}) )?([12][0-9]{3})\b)"  # 22, 23
 )
 _WORLD = {"Z": "Z", "UTC": "Z", "GMT": "Z", **_ZONES}
 
@@ -113,16 +115,16 @@ def moment_sql(text: str) -> str:
     is_month_first = (
         f"(toUInt8OrZero({b}) > 12 OR (toUInt8OrZero({b}) > 0 AND {sep} = '/' AND toUInt8OrZero({a}) <= 12))"
     )
-    month = f"if({is_month_first}, {a}, {part(2, 6, 8, 15)})"
+    month = f"if({is_month_first}, {a}, {part(2, 6, 8, 12, 18)})"
     named = f"intDiv(position('{_MONTHS}', lower(substring({month}, 1, 3))) + 2, 3)"
     number = f"leftPad(toString(if(match({month}, '^[0-9]+$'), toUInt8OrZero({month}), {named})), 2, '0')"
-    day = f"leftPad(if({is_month_first}, {b}, {part(3, 4, 9, 16)}), 2, '0')"
-    year = f"concat(if(length(arrayElement(g, 7)) = 2, '20', ''), {part(1, 7, 10, 20)})"
-    clock, half = part(11, 17), "lower(arrayElement(g, 13))"
+    day = f"leftPad(if({is_month_first}, {b}, {part(3, 4, 9, 13, 19)}), 2, '0')"
+    year = f"concat(if(length(arrayElement(g, 7)) = 2, '20', ''), {part(1, 7, 10, 11, 23)})"
+    clock, half = part(14, 20), "lower(arrayElement(g, 16))"
     hour = f"toUInt8OrZero(extract({clock}, '^[0-9]+'))"
     hour = f"multiIf({half} = 'pm' AND {hour} < 12, {hour} + 12, {half} = 'am' AND {hour} = 12, 0, {hour})"
-    fraction = f"if({part(12, 18)} = '', '', concat('.', {part(12, 18)}))"
-    zone = part(14, 19)
+    fraction = f"if({part(15, 21)} = '', '', concat('.', {part(15, 21)}))"
+    zone = part(17, 22)
     zones = f"transform({zone}, {array(list(_WORLD))}, {array(list(_WORLD.values()))}, '')"
     offset = f"if(match({zone}, '^[+-]'), {zone}, {zones})"
     rest = f"substring({clock}, length({clock}) - 5)"

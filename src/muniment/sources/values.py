@@ -21,7 +21,8 @@ A value is
     {ending: V}                               success or failure, when the name itself says so ("login_failed")
     {first: L} {plain: L} {object: L} {address: L}   the first of a long list that is filled; is a plain text; an object or
                                               array; an IP address
-    {below: [path], in: V}                    the first filled path in a text that is an object, or an array of them
+    {below: [path], in: V}                    the first filled path in a text that is an object, or an array of them;
+                                              with `as: object` the first that is itself an object or array
     {country: V}                              a country's name or code as ISO 3166-1 alpha-2
     {outcome: V} {severity: V}                the words of the trade -> success/failure/unknown, 0..6
     {class: V} {activity: V}                  the OCSF class_uid and activity_id of an action noun.verb
@@ -234,6 +235,7 @@ class Below:
 
     paths: tuple[tuple[Segment, ...], ...]
     value: Value
+    fits: str = "plain"
 
     def sql(self, scope: Scope) -> str:
         each = [paths for path in self.paths if (paths := scope.spelled(path))]
@@ -243,7 +245,7 @@ class Below:
         first = scope.part(
             f"if(startsWith({text}, '['), arrayElement(JSONExtract({text}, 'Array(String)'), 1), {text})"
         )
-        fits = quote(_FITTING["plain"])
+        fits = quote(_FITTING[self.fits])
         # Named as a column, and not the variable of a lambda: what is read from it is written once then (8 us a record).
         tree = TypeTree(each, root=scope.part(f"JSONExtract({first}, {quote(TypeTree(each).tuple_type)})"))
         found = _first_fitting([first_filled([tree.sql(path) for path in some]) for some in each], fits, scope.part)
@@ -346,7 +348,10 @@ def _operator(raw: Mapping[str, object]) -> Value:
         value = Fitting(name, tuple(_flat(inner)))
     elif name == "below":
         paths = tuple(found.segments for found in walk(parse_value(argument)) if isinstance(found, Path))
-        value = Below(paths, parse_value(options.pop("in", None)))
+        wanted = options.pop("as", "plain")
+        if wanted not in ("plain", "object"):
+            raise RejectedError(f"below gives what is plain, or as: object, not {wanted!r}")
+        value = Below(paths, parse_value(options.pop("in", None)), wanted)
     elif name in _CALLS:
         value = Call(name, parse_value(argument))
     elif name == "lookup":

@@ -149,7 +149,7 @@ class FormatPages:
 
 def group_row(site: Site, request: Request, group: Group) -> GroupRow:
     """A group of records as pages show it."""
-    what = f"{group.source}: {group.program}" if group.program else group.source
+    what = f"{group.source}: {named}" if (named := group.program or group.system) else group.source
     why = group.reason or {"unmapped": "its mapping failed"}.get(
         group.format, f"no entry knows it; read as any {'JSON' if group.format == 'json' else group.format}"
     )
