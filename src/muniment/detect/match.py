@@ -16,7 +16,6 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import orjson
-import re2
 
 from muniment.detect.condition import (
     Address,
@@ -37,9 +36,10 @@ from muniment.detect.condition import (
 from muniment.detect.logsources import PLAIN, Kind, Taxonomy
 from muniment.detect.prefilter import Prefilter, need_of
 from muniment.detect.rule import Rule
+from muniment.patterns import compiled_pattern
 
-_BIG = re2.Options()
-_BIG.max_mem = 64 << 20
+_BIG = 64 << 20
+"""Memory for patterns of hundreds of texts: with RE2's own they would be searched slowly."""
 
 __all__ = ["Event", "Matcher", "compiled"]
 
@@ -185,7 +185,7 @@ def compiled(condition: Condition) -> Test:
         case Text():
             return _text_test(condition)
         case Regex(where, pattern):
-            search = re2.compile(pattern).search
+            search = compiled_pattern(pattern).search
             if where is None:
                 return lambda event: search(event.text) is not None
             return lambda event: any(search(value) is not None for value in event.plain(where))
@@ -248,7 +248,7 @@ def _group_test(shape: str, field: str, is_cased: bool, texts: list[str]) -> Tes
     elif len(many) < 4:
         found = lambda value: any(text in value for text in many)  # noqa: E731
     else:
-        search = re2.compile("|".join(map(re.escape, many)), _BIG).search
+        search = compiled_pattern("|".join(map(re.escape, many)), bytes_max=_BIG).search
         found = lambda value: search(value) is not None  # noqa: E731
     if is_cased:
         return lambda event: any(map(found, event.plain(field)))
@@ -290,7 +290,7 @@ def _search(parts: tuple[str | Wild, ...], *, is_whole: bool) -> Callable[[str],
     pattern = "".join(
         re.escape(part) if isinstance(part, str) else ".*" if part is Wild.MANY else "." for part in parts
     )
-    expression = re2.compile(f"(?s)^(?:{pattern})$" if is_whole else f"(?s){pattern}")
+    expression = compiled_pattern(f"(?s)^(?:{pattern})$" if is_whole else f"(?s){pattern}")
     return lambda value: expression.search(value) is not None
 
 

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import re2
 from sigma.conditions import (
     ConditionAND,
     ConditionFieldEqualsValueExpression,
@@ -89,6 +88,7 @@ from muniment.detect.mistakes import YAML_FIX, fix_of, place_of, plain
 from muniment.detect.parsing import parsed_documents, said
 from muniment.detect.rule import Loaded, LogSource, Refused, Rule
 from muniment.errors import RejectedError
+from muniment.patterns import PatternError, compiled_pattern
 from muniment.search.columns import COLUMNS
 
 __all__ = ["load_rules", "rule_of"]
@@ -109,8 +109,6 @@ _DESCRIBING = (
 _TYPED = "muniment"
 _MADE = {"actor", "device"}
 """Names that rules over typed columns may use besides the columns; both are made when an event is read."""
-_QUIET = re2.Options()
-_QUIET.log_errors = False
 
 
 Placeholders = Mapping[str, Sequence[str]]
@@ -491,8 +489,8 @@ def _pattern(value: SigmaRegularExpression) -> str:
     flags = "".join(sorted(SigmaRegularExpression.sigma_to_re_flag[flag] for flag in value.flags))
     pattern = (f"(?{flags})" if flags else "") + str(value.regexp)
     try:
-        re2.compile(pattern, _QUIET)
-    except re2.error as error:
+        compiled_pattern(pattern)
+    except PatternError as error:
         raise RejectedError(
             f"the pattern {pattern[:80]!r} is none of RE2's (linear time, so no look-around): {error}"
         ) from error
