@@ -17,7 +17,6 @@ class PatternError(ValueError):
     """A text that RE2 does not read; what it says is why."""
 
 
-
 def compiled_pattern(pattern: str | bytes, *, bytes_max: int = 0) -> Any:
     """The compiled pattern; the same text is compiled once. `bytes_max`: memory it may take, 0 for RE2's own 8 MiB.
 

@@ -15,6 +15,7 @@ from muniment.cli.output import console, inert, notes, print_json, print_table
 from muniment.errors import RejectedError
 
 if TYPE_CHECKING:
+    from muniment.detect.correlation import Correlation
     from muniment.detect.logsources import Kind
     from muniment.detect.rule import Loaded, Refused, Rule
 
@@ -108,7 +109,7 @@ def check(paths: Paths, as_json: AsJson = False) -> None:
         raise typer.Exit(2)
 
 
-def _remarks(loaded: Loaded) -> Iterator[tuple[Rule, str]]:
+def _remarks(loaded: Loaded) -> Iterator[tuple[Rule | Correlation, str]]:
     """What is odd about rules that run: in their own words, or a field that no record of their log source holds."""
     from muniment.detect.absent import remark_on_fields
     from muniment.detect.logsources import kind_of_entry, taxonomy_of
@@ -121,6 +122,9 @@ def _remarks(loaded: Loaded) -> Iterator[tuple[Rule, str]]:
         for text in (*rule.remarks, remark_on_fields(rule, formats)):
             if text:
                 yield rule, text
+    for each in loaded.correlations:
+        for text in each.remarks:
+            yield each, text
 
 
 def _without_source(loaded: Loaded) -> list[tuple[str, int]]:

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from sigma.collection import SigmaCollection
 from sigma.filters import SigmaFilter
 from sigma.policy import SigmaPolicy
-from sigma.policy.regex_engine import RE2RegexEngine
+from sigma.policy.regex_engine import RegexEngine
 
 from muniment.detect.documents import lines_of, spelled
 from muniment.errors import RejectedError
@@ -18,8 +18,8 @@ from muniment.patterns import PatternError, compiled_pattern
 __all__ = ["Parsed", "parsed_documents", "said"]
 
 
-class _Engine(RE2RegexEngine):
-    """RE2 as the parser has it, but what is wrong with a pattern is an error alone and nothing on stderr."""
+class _Engine(RegexEngine):
+    """RE2, as the parser has it by itself; but what is wrong with a pattern is an error alone and nothing on stderr."""
 
     def compile(self, pattern: str, flags: int = 0) -> Any:
         names = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s"}

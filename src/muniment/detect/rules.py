@@ -106,6 +106,7 @@ _DESCRIBING = (
     SigmaModifiedError, SigmaReferencesError, SigmaRelatedError, SigmaScopeError, SigmaStatusError, SigmaTaxonomyError,
     SigmaLicenseError, SigmaTagError,
 )  # fmt: skip
+_DESCRIBING_RULES = tuple(each for each in _DESCRIBING if each is not SigmaLevelError)
 _TYPED = "muniment"
 _MADE = {"actor", "device"}
 """Names that rules over typed columns may use besides the columns; both are made when an event is read."""
@@ -359,10 +360,14 @@ def _correlation(parsed: SigmaCorrelationRule, file: str, known: Mapping[str, st
 
 
 def _remarks(parsed: Any, file: str) -> tuple[str, ...]:
-    """Mistakes in what only describes a rule. Raises RejectedError for any other."""
-    if wrong := [error for error in parsed.errors if not isinstance(error, _DESCRIBING)]:
+    """Mistakes in what only describes a rule. Raises RejectedError for any other.
+
+    A level describes a filter, but of a rule it is how severe its alerts are, which is not guessed.
+    """
+    describing = _DESCRIBING if isinstance(parsed, SigmaFilter) else _DESCRIBING_RULES
+    if wrong := [error for error in parsed.errors if not isinstance(error, describing)]:
         raise RejectedError("; ".join(dict.fromkeys(map(said, wrong))), field=file)
-    return tuple(dict.fromkeys(said(error) for error in parsed.errors if isinstance(error, _DESCRIBING)))
+    return tuple(dict.fromkeys(said(error) for error in parsed.errors))
 
 
 def rule_of(parsed: Any, file: str = "", placeholders: Placeholders = _NO_PLACEHOLDERS) -> Rule:
