@@ -28,13 +28,15 @@ def alerts_list(
     state: Annotated[str, typer.Option(help="open, new, in_progress, suppressed or resolved; empty: all.")] = "open",
     level: Annotated[str, typer.Option(help="informational, low, medium, high or critical.")] = "",
     entity: Annotated[str, typer.Option(help="About this account, address or host.")] = "",
+    rule: Annotated[str, typer.Option(help="Of this rule: its id, or its name or title where it has none.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
     server: Server = "",
     data: Data = "",
     as_json: AsJson = False,
 ) -> None:
     """Alerts, the newest first."""
-    answer = connect(server, data).get("/api/v1/alerts", state=state, level=level, entity=entity, limit=limit)
+    asked = {"state": state, "level": level, "entity": entity, "rule": rule, "limit": limit}
+    answer = connect(server, data).get("/api/v1/alerts", **asked)
     if as_json:
         print_json(answer)
         return
@@ -52,7 +54,7 @@ def alerts_list(
     seen = answer["evaluated"]
     words = (
         f"{answer['total']} alerts; evaluated to {short_time(seen['to_time']) if seen['to_time'] else 'nothing yet'} "
-        f"for {seen['n_fresh']} of {seen['n_sources']} sources"
+        f"for {seen['n_fresh']} of {seen['n_sources']} sources{' that feed the rule' if rule else ''}"
     )
     notes.print(Text(words + (f"; {seen['problem']}" if seen["problem"] else ""), style="dim"), soft_wrap=True)
 
