@@ -11,7 +11,7 @@ from rich.text import Text
 from muniment.cli.options import AsJson, Data, Server, connect
 from muniment.cli.output import console, inert, key_values, notes, print_json, print_table, short_time
 from muniment.errors import RejectedError
-from muniment.sources.connect import KEY_PLACEHOLDER, WAYS, Snippet, snippets
+from muniment.sources.connect import KEY_PLACEHOLDER, WAYS, WEBHOOKS, Snippet, snippets
 
 if TYPE_CHECKING:
     from muniment.cli.client import Client
@@ -69,30 +69,36 @@ def sources_key(id: str, sender: For = "", server: Server = "", data: Data = "",
     _print_key(client, id, client.post(f"/api/v1/sources/{id}/keys"), sender, as_json, f"another key for {id}")
 
 
-_WEBHOOKS = {
-    "github": "GitHub, Settings, Webhooks, Add webhook: this as Payload URL and Secret; either content type",
-    "okta": "Okta, Workflow, Event hooks: this as URL; authentication field Authorization, the secret as its value; then Verify",
-    "auth0": "Auth0, Monitoring, Streams, Custom Webhook: this as Payload URL, the secret as Authorization Token",
-    "slack": "Slack, your app, Event Subscriptions: this as Request URL; the secret is the app's own Signing Secret",
-    "standard": "Whatever signs as Standard Webhooks say: this URL and secret",
-}
-_KINDS = ", ".join(_WEBHOOKS)
+_KINDS = ", ".join(WEBHOOKS)
 
 
 @sources_app.command("webhook")
 def sources_webhook(
-    id: str,
-    kind: Annotated[str, typer.Argument(help=f"How the sender signs: {_KINDS}.")],
+    id: Annotated[str, typer.Argument(metavar="[SOURCE]", help="None: list all webhooks.")] = "",
+    kind: Annotated[
+        str, typer.Argument(metavar="[KIND]", help=f"How the sender signs: {_KINDS}. None: say how it does.")
+    ] = "",
     secret_file: Annotated[
         Path | None,
         typer.Option(help="A file with the secret, where the sender gives it, as Slack does; else one is made."),
     ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="End the webhook: what is posted to it is refused.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before removing.")] = False,
     server: Server = "",
     data: Data = "",
     as_json: AsJson = False,
 ) -> None:
-    """Let a source's events come in by signed webhook; print where it posts to and, once, the secret. An older secret ends."""
-    if kind not in _WEBHOOKS:
+    """Let a source's events come in by signed webhook, see what was delivered and refused, or end it.
+
+    With KIND it prints where the sender posts to and, once, the secret; an older secret ends at once.
+    """
+    if remove:
+        _remove_webhook(connect(server, data), id, yes, as_json)
+        return
+    if not kind:
+        _show_webhooks(connect(server, data), id, as_json)
+        return
+    if kind not in WEBHOOKS:
         raise RejectedError(f"must be one of {_KINDS}, got {kind!r}", field="kind")
     if kind == "slack" and secret_file is None:
         raise RejectedError(
@@ -106,10 +112,71 @@ def sources_webhook(
     if as_json:
         print_json(made)
         return
-    console.print(Text(_WEBHOOKS[kind]), soft_wrap=True)
+    console.print(Text(WEBHOOKS[kind].setup), soft_wrap=True)
     console.print(Text(f"\n  URL     {made['url']}"), soft_wrap=True)
     if not secret:
         console.print(Text(f"  secret  {made['secret']}   (shown this once)"), soft_wrap=True)
+    notes.print(Text(f"whether it delivers: muniment sources webhook {id}", style="dim"))
+
+
+def _show_webhooks(client: Client, id: str, as_json: bool) -> None:
+    found = [each for each in client.get("/api/v1/webhooks")["webhooks"] if id in {"", each["source"]}]
+    if id and not found:
+        raise RejectedError(f"{id!r} has no webhook; muniment sources webhook {id} KIND makes one", field="source")
+    if as_json:
+        print_json({"webhooks": found})
+        return
+    print_table(
+        ("source", "signed by", "delivered", "last", "refused"),
+        [
+            (each["source"], WEBHOOKS[each["kind"]].title, f"{each['accepted']:,}", _when(each["last_at"]),
+             f"{sum(r['count'] for r in each['refused']):,}")
+            for each in found
+        ],
+    )  # fmt: skip
+    for each in found:
+        for r in each["refused"]:
+            words = f"{each['source']}: {r['count']:,} refused, {r['reason']}; the last {_when(r['last_at'])}"
+            console.print(Text(inert(words), style="red"), soft_wrap=True)
+    if id:
+        console.print(Text(f"posts to {found[0]['url']}"), soft_wrap=True)
+    if found:
+        notes.print(Text("counted since the secret was made, or the server started if that was later", style="dim"))
+    else:
+        notes.print(Text("there is none; muniment sources webhook SOURCE KIND makes one", style="dim"))
+
+
+def _when(at_ns: int) -> str:
+    return short_time(at_ns) if at_ns else "never"
+
+
+def _remove_webhook(client: Client, id: str, yes: bool, as_json: bool) -> None:
+    if not id:
+        raise RejectedError("name the source whose webhook ends", field="source")
+    if not yes and not typer.confirm(f"refuse from now on what is posted to the webhook of {inert(id)}?", err=True):
+        raise typer.Exit(1)
+    ended = client.delete(f"/api/v1/sources/{id}/webhook")
+    if as_json:
+        print_json(ended)
+        return
+    console.print(Text(f"the webhook of {inert(id)} is removed"), soft_wrap=True)
+
+
+@sources_app.command("format")
+def sources_format(
+    id: Annotated[str, typer.Argument(metavar="SOURCE")],
+    format: Annotated[str, typer.Argument(metavar="FORMAT", help="A catalogue entry, or auto: by content.")],
+    server: Server = "",
+    data: Data = "",
+    as_json: AsJson = False,
+) -> None:
+    """Read all that a source sends with one entry of the catalogue, from now on; `sources test --format` shows what that gives."""
+    done = connect(server, data).post(f"/api/v1/sources/{id}/format", {"format": format})
+    if as_json:
+        print_json(done)
+        return
+    console.print(Text(f"{done['source']} is read as {done['format']}, before: {done['before']}"), soft_wrap=True)
+    notes.print(Text("what is stored was read before; it is read again by: muniment rebuild", style="dim"))
 
 
 @sources_app.command("connect")

@@ -21,9 +21,11 @@ from muniment.privacy.plan import SealPlan
 from muniment.sources.catalogue import AUTO, OWN, Catalogue
 from muniment.sources.people import without_covered
 
-__all__ = ["SOURCE_ID", "Counters", "Privacy", "SourceInfo", "SourceRegistry"]
+__all__ = ["OWN_SOURCES", "SOURCE_ID", "Counters", "Privacy", "SourceInfo", "SourceRegistry"]
 
 SOURCE_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+OWN_SOURCES: Final = frozenset({"muniment", "muniment.alerts"})
+"""What Muniment does and finds: records of these are its word, so no key and no webhook writes them."""
 Privacy = Literal["clear", "sealed"]
 _TITLE_CHARS_MAX = 200
 
@@ -96,6 +98,15 @@ class SourceRegistry:
     def get(self, source_id: str) -> SourceInfo | None:
         """The source of that id, retired or not."""
         return self._sources.get(source_id)
+
+    def sender(self, source_id: str) -> SourceInfo:
+        """A source that somebody outside sends as. Raises RejectedError: there is none, or it is Muniment's own."""
+        info = self._sources.get(source_id)
+        if info is None:
+            raise RejectedError("there is no such source", field="id", status=404)
+        if source_id in OWN_SOURCES:
+            raise RejectedError("Muniment itself writes it, and nobody else may", field="id")
+        return info
 
     def all(self) -> list[SourceInfo]:
         """Every source, by id."""
