@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Final, Literal, cast
 
 import sqlalchemy as sa
@@ -197,8 +198,9 @@ class SourceRegistry:
 
     def _check(self, format: str, privacy: str, title: str, owner: str, rhythm_s: int) -> None:
         if format != AUTO and format not in self._catalogue:
-            known = ", ".join(self.formats())
-            raise RejectedError(f"there is no format {format!r}; there are {known}", field="format")
+            near = get_close_matches(format, self.formats(), 3)
+            known = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(self.formats())}"
+            raise RejectedError(f"there is no format {format!r}; {known}", field="format")
         if privacy not in ("clear", "sealed"):
             raise RejectedError(f"must be clear or sealed, got {privacy!r}", field="privacy")
         for field, text in (("title", title), ("owner", owner)):
