@@ -360,10 +360,7 @@ def _correlation(parsed: SigmaCorrelationRule, file: str, known: Mapping[str, st
 
 
 def _remarks(parsed: Any, file: str) -> tuple[str, ...]:
-    """Mistakes in what only describes a rule. Raises RejectedError for any other.
-
-    A level describes a filter, but of a rule it is how severe its alerts are, which is not guessed.
-    """
+    """Mistakes in what only describes a rule, as a level does not: alerts are so severe. Raises RejectedError for any other."""
     describing = _DESCRIBING if isinstance(parsed, SigmaFilter) else _DESCRIBING_RULES
     if wrong := [error for error in parsed.errors if not isinstance(error, describing)]:
         raise RejectedError("; ".join(dict.fromkeys(map(said, wrong))), field=file)
