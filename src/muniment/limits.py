@@ -389,7 +389,10 @@ FEEDING_DAYS: Final = 7
 """A source that sent nothing a rule could be about for so long does not feed it; weekends are no gap."""
 
 FEEDING_EVERY_S: Final = 300.0
-"""How old the look at what feeds which rule may be; it takes 30 ms for a million events."""
+"""How old the look at what feeds which rule may be, however long it takes."""
+
+FEEDING_SHARE: Final = 0.01
+"""Of the time, at most, for looking at what feeds which rule: it takes 30 ms for a million events, so it is seconds old then."""
 
 FEEDING_KINDS_MAX: Final = 5_000
 """Kinds of events rules are asked about, the most frequent; a company with sixty systems has a thousand."""

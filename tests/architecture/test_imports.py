@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "muniment"
-LEAVES = {"envelope", "errors", "four_eyes", "kept", "limits", "spelling", "tables", "toml_file", "windows_event"}
+LEAVES = {
+    "envelope",
+    "errors",
+    "four_eyes",
+    "kept",
+    "limits",
+    "patterns",
+    "spelling",
+    "tables",
+    "toml_file",
+    "windows_event",
+}
 MAY_IMPORT: dict[str, set[str]] = {
     "event": set(),
     "merkle": set(),

@@ -101,6 +101,10 @@ def test_alerts(server: LiveServer) -> None:
 
 
 def test_blocks(server: LiveServer) -> None:
+    assert "nothing is blocked" in _run(server, "blocks", "list").stderr
+    for what in ("preview", "add"):
+        wrong = _run(server, "blocks", what, "adress", "203.0.113.50", *(["--reason", "x"] if what == "add" else []))
+        assert (wrong.returncode, "address, range, account, key" in wrong.stderr) == (2, True)
     preview = _run(server, "blocks", "preview", "address", "203.0.113.50")
     assert "12 failures" in preview.stdout
     unasked = _run(server, "blocks", "add", "address", "203.0.113.50", "--reason", "guesses passwords")
@@ -108,7 +112,10 @@ def test_blocks(server: LiveServer) -> None:
     added = _json(server, "blocks", "add", "address", "203.0.113.50", "--reason", "guesses passwords", "--yes")
     assert added["state"] == "active"
     assert "203.0.113.50" in _run(server, "blocks", "list").stdout
-    assert "undone" in _run(server, "blocks", "undo", added["id"]).stdout
+    short = added["id"][:8]
+    assert short in _run(server, "blocks", "list").stdout
+    assert "there is no such block" in _run(server, "blocks", "undo", "not-a-block").stderr
+    assert "undone" in _run(server, "blocks", "undo", short).stdout
     assert _run(server, "blocks", "undo", added["id"]).returncode != 0
 
 

@@ -108,3 +108,17 @@ def test_check_refuses_what_the_server_would(tmp_path: Path) -> None:
     assert f"that of {tmp_path}/a.yml" in done.stdout
     assert "not UTF-8: byte 0xfc" in done.stdout
     assert "1 can be run" in done.stdout
+
+
+def test_a_level_that_is_none_cannot_be_run_and_remarks_on_correlations_are_said(tmp_path: Path) -> None:
+    (tmp_path / "good.yml").write_text(RULE)
+    (tmp_path / "odd.yml").write_text(RULE.replace("level: high", "level: terrible").replace("271de298", "271de299"))
+    id = RULE.partition("id: ")[2].partition("\n")[0]
+    many = f"{{type: event_count, rules: [{id}], timespan: 5m, condition: {{gte: 3}}}}"
+    (tmp_path / "many.yml").write_text(f"title: Many\nstatus: nearly\nlevel: low\ncorrelation: {many}\n")
+    done = _run("check", str(tmp_path))
+    assert done.returncode == 2
+    assert "'terrible' is not a valid Sigma rule level" in done.stdout
+    assert "there are informational, low, medium, high, critical" in done.stdout
+    assert "2 can be run (1 high, 1 low), 1 cannot" in done.stdout
+    assert "'nearly' is not a valid Sigma rule status (it runs all the same)" in done.stderr

@@ -219,6 +219,11 @@ ERRORS = [
     ("sources key nonsense", {}, 2, "error "),
     ("sources webhook x gitlab", {}, 2, "error kind: must be one of github, okta, auth0, slack, standard, got 'gitlab'"),
     ("sources webhook x slack", {}, 2, "error secret-file: Slack makes the secret"),
+    ("sources format nonsense okta", {}, 2, "error id: there is no such source"),
+    ("sources format muniment okta", {}, 2, "error id: Muniment itself writes it"),
+    ("sources key muniment.alerts", {}, 2, "error id: Muniment itself writes it"),
+    ("sources add other --format github_webhok", {}, 2, "did you mean github_webhook or github?"),
+    ("sources webhook --remove", {}, 2, "error source: name the source"),
     ("sources webhook nonsense github", {}, 2, "error id: there is no such source"),
     ("keys new x --role king", {}, 2, "'king' is not one of 'reader', 'analyst', 'enforcer', 'administrator'"),
     ("export --json", {}, 2, "name one with --out"),
@@ -313,7 +318,34 @@ def test_a_webhook_is_made_and_takes_what_its_sender_signs(desk: Desk, tmp_path:
     assert "0123456789abcdef" not in desk.pipe("sources", "webhook", name, "github", "--secret-file", str(own)).stdout
     assert [sent(secret[1]), sent(own.read_text().strip())] == [401, 200]
     missing = desk.pipe("sources", "webhook", name, "github", "--secret-file", str(tmp_path / "none"))
-    assert missing.returncode == 2
+    assert (missing.returncode, "Errno" in missing.stderr) == (2, False)
+    for told in (desk.pipe("sources", "webhook", name).stdout, desk.pipe("sources", "webhook").stdout):
+        assert re.search(rf"{name} +GitHub +1 20\S+ \S+ +1\n", told)
+        assert f"{name}: 1 refused, wrong signature" in told
+        assert own.read_text().strip() not in told
+    assert url[1] in desk.pipe("sources", "webhook", name).stdout
+    assert desk.pipe("sources", "webhook", name, "--remove").returncode == 1  # nobody says yes
+    assert sent(own.read_text().strip()) == 200
+    assert "is removed" in desk.pipe("sources", "webhook", name, "--remove", "--yes").stdout
+    assert sent(own.read_text().strip()) == 401
+    gone = desk.pipe("sources", "webhook", name)
+    assert (gone.returncode, "has no webhook" in gone.stderr) == (2, True)
+
+
+def test_a_source_is_read_with_an_entry_and_by_content_again(desk: Desk) -> None:
+    name = f"cli-read-{time.time_ns()}"
+    desk.pipe("sources", "add", name)
+    assert f"{name} is read as okta, before: auto" in desk.pipe("sources", "format", name, "okta").stdout
+    assert f"{name} is read as auto, before: okta" in desk.pipe("sources", "format", name, "auto").stdout
+
+
+@pytest.mark.parametrize(
+    "words", ["", "sources", "rules", "blocks", "alerts", "keys", "people", "orders", "notices", "erase"]
+)
+def test_the_list_of_commands_says_each_in_one_whole_sentence(desk: Desk, words: str) -> None:
+    commands = desk.pipe(*words.split(), "--help").stdout.partition("Commands:\n")[2]
+    assert commands
+    assert "..." not in commands
 
 
 @pytest.mark.parametrize("sender", [way.id for way in WAYS])

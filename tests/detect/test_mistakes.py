@@ -230,3 +230,58 @@ detection: {s: {action: c}, condition: 7}
     found = load_rules([("r.yml", text)])
     assert [rule.title for rule in found.rules] == ["First", "Second"]
     assert [each.title for each in found.refused] == ["Broken"]
+
+
+BEHAVING = "title: New\n{more}behaviour: {{type: first_seen, rules: [x], group-by: [actor], field: src_country}}\n"
+X = "---\ntitle: X\nname: x\nlogsource: {product: muniment}\ndetection: {s: {action: a}, condition: s}\n"
+
+
+@pytest.mark.parametrize("kind", ["rule", "correlation", "behaviour"])
+@pytest.mark.parametrize(
+    ("level", "column", "fix"),
+    [
+        ("terrible", 8, "there are informational, low, medium, high, critical"),
+        ("hihg", 8, "did you mean high?"),
+        ("Informatoinal", 8, "did you mean informational?"),
+        ("4", 8, "there are informational"),
+        ("''", 9, "there are informational"),
+        ("[high]", 1, "there are informational"),
+    ],
+)
+def test_a_level_that_is_none_is_refused_where_it_stands(kind: str, level: str, column: int, fix: str) -> None:
+    """How severe its alerts are would be a guess. The title has the same word, so the place is found by the key."""
+    text = {
+        "rule": ODD.replace("title: Odd\n", f"title: {level} Odd\nlevel: {level}\n"),
+        "correlation": MANY.replace("title: Many\n", f"title: Many\nlevel: {level}\n") + X,
+        "behaviour": BEHAVING.format(more=f"level: {level}\n") + X,
+    }[kind].replace("title: [high] Odd", "title: Odd").replace("title: '' Odd", "title: Odd")  # fmt: skip
+    where, reason, told = _refused(text)
+    assert (where, "rule level" in reason) == (f"shop.yml:2:{column}", True), reason
+    assert fix in told
+
+
+@pytest.mark.parametrize("level", ["informational", "low", "medium", "high", "critical", "HIGH", ""])
+def test_a_level_of_the_specification_is_taken_and_none_is_medium_to_an_alert(level: str) -> None:
+    line = f"level: {level}\n"
+    texts = [ODD.replace("title: Odd\n", f"title: Odd\n{line}"), MANY + line + X, BEHAVING.format(more=line) + X]
+    for text in texts:
+        loaded = load_rules([("shop.yml", text)])
+        assert not loaded.refused
+        assert level.lower() in {each.level for each in (*loaded.rules, *loaded.correlations)}
+
+
+def test_a_status_that_is_none_is_remarked_upon_and_the_rule_runs() -> None:
+    line = "status: nearly\n"
+    for text in (ODD + line, MANY + line + X, BEHAVING.format(more=line) + X):
+        loaded = load_rules([("shop.yml", text)])
+        remarks = [remark for each in (*loaded.rules, *loaded.correlations) for remark in each.remarks]
+        assert (loaded.refused, remarks) == ([], ["'nearly' is not a valid Sigma rule status"])
+
+
+def test_a_filters_level_means_nothing_and_takes_nothing_away() -> None:
+    filtering = (
+        "title: Not ours\nlevel: terrible\nlogsource: {product: muniment}\n"
+        "filter: {rules: any, selection: {actor: ours}, condition: not selection}\n"
+    )
+    loaded = load_rules([("shop.yml", ODD), ("filter.yml", filtering)])
+    assert ([rule.title for rule in loaded.rules], loaded.refused) == (["Odd"], [])

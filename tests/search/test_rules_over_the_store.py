@@ -333,5 +333,5 @@ def test_what_feeds_a_windows_rule_is_read_from_the_newest_records_once(engine: 
     for _ in range(2):
         found = feeding.of(RuleSet(1, rules, (), rules, (), ()), now_us)
         assert [found[rule.key].sources for rule in rules] == [("app",), ("app",), (), ()]
-        feeding._at = 0.0
+        feeding._next = 0.0
     assert asked == [[0, *range(301 - FEEDING_LOOKED_AT, 301)]]

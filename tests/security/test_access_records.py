@@ -59,6 +59,7 @@ READS: dict[str, tuple[Reader, str, dict[str, Any]]] = {
     "GET /api/v1/saved": (_get("/api/v1/saved"), "search.list", {}),
     "GET /api/v1/sources": (_get("/api/v1/sources"), "source.list", {}),
     "GET /api/v1/formats": (_get("/api/v1/formats"), "format.list", {}),
+    "GET /api/v1/webhooks": (_get("/api/v1/webhooks"), "webhook.list", {}),
     "GET /api/v1/keys": (_get("/api/v1/keys"), "key.list", {}),
     "GET /api/v1/people": (_get("/api/v1/people"), "user.list", {}),
     "GET /api/v1/erasures": (_get("/api/v1/erasures"), "privacy.list", {}),

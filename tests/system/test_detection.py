@@ -111,6 +111,43 @@ def test_what_rules_say_they_have_seen_counts_sources_that_never_spoke(server: R
     assert told() == (fresh + 1, there + 1)
 
 
+def test_what_one_rule_says_it_has_seen_counts_the_sources_that_feed_it(server: RuledServer, key: str) -> None:
+    """Others may be silent for ever: what they know is nothing that this rule is about."""
+    server.key_for("never-a-shop", "clear")
+    server.send(server.key_for("other-work", "clear"), {"action": "door.open"})
+    server.send(server.key_for("second-shop", "clear"), _close("Chur", "ruth"))
+    server.send(key, _close("Chur", "ruth"))
+    server.one("source:shop", 10)
+    server.one("source:second-shop", 10)
+
+    def told() -> dict[str, Any]:
+        found = server.get("/api/v1/rules/one", rule=KEY)
+        return found if len(found["rule"]["sources"]) == 2 else {}
+
+    found = within(10, told, "what has just come feeds no rule")
+    assert found["rule"]["sources"] == ["second-shop", "shop"]
+    seen = found["evaluated"]
+    assert (seen["n_fresh"], seen["n_sources"]) == (2, 2)
+    assert abs(found["fed_at"] - time.time_ns()) < 120e9
+    of_alerts = server.get("/api/v1/alerts", rule=KEY)["evaluated"]
+    assert (of_alerts["n_fresh"], of_alerts["n_sources"]) == (2, 2)
+    everybody = server.get("/api/v1/rules")["evaluated"]
+    assert everybody["n_sources"] == server.get("/api/v1/alerts")["evaluated"]["n_sources"] > 4
+    page = server.session().get("/rules/one", params={"rule": KEY}).text
+    assert "for 2 of 2 sources that feed it" in page
+    assert "in seven days, as of " in page
+
+
+def test_a_rule_that_nothing_feeds_says_so_and_one_about_alerts_is_about_every_source(server: RuledServer) -> None:
+    rules = server.get("/api/v1/rules")["rules"]
+    paper = next(each["key"] for each in rules if not each["sources"] and each["logsource"])
+    assert server.get("/api/v1/rules/one", rule=paper)["evaluated"]["n_sources"] == 0
+    assert "; no source feeds it" in server.session().get("/rules/one", params={"rule": paper}).text
+    risk = next(each["key"] for each in rules if each["kind"] == "risk")
+    every = server.get("/api/v1/rules")["evaluated"]["n_sources"]
+    assert server.get("/api/v1/rules/one", rule=risk)["evaluated"]["n_sources"] == every
+
+
 def test_a_match_is_an_alert_with_its_author_and_a_sealed_record(server: RuledServer, key: str) -> None:
     server.send(key, _close("Bern", "ruth"), _close("Basel", "ruth"))
     alert = within(5, lambda: server.alerts(rule=KEY), "no alert")[0]

@@ -255,3 +255,52 @@ def test_the_pages(server: LiveServer) -> None:
     removed = browser.post("/formats/own/till/remove", data={"csrf": form["csrf"]})
     assert removed.headers["location"] == "/formats?done=removed"
     assert "Tills" not in browser.get("/formats").text
+
+
+def test_a_group_without_a_draft_is_read_with_an_entry_of_the_catalogue(server: LiveServer) -> None:
+    key = _add_source(server, "badges")
+    line = {"message": '2026-11-28 08:02:40,004777,"Okafor, Ben",HQ,IN,DENIED,No'}
+    server.send(key, line)
+    alone = ENTRY.replace("recognise:\n  - {tillEvent: {present: true}, drawer: {present: true}}\n", "")
+    assert server.client.post("/api/v1/formats", json={"text": alone}).status_code == 201
+    server.wait_until_visible()
+    group = _group(server, "badges")
+    browser, url = server.session(), f"/formats/{group['id']}"
+    page = browser.get(url).text
+    assert "Read it with an entry of the catalogue" in page
+    assert 'value="till"' in page
+    assert 'value="muniment"' not in page
+    form = {"csrf": browser.headers["x-csrf-token"], "entry": "till", "do": "try-entry"}
+    tried = browser.post(url, data=form)
+    assert (tried.status_code, 'value="till" selected' in tried.text) == (200, True)
+    assert "<dt>target_type</dt><dd>drawer</dd>" in tried.text
+    assert "Read badges with it" in tried.text
+    assert _format(server, "badges") == "auto"  # trying changes nothing
+    for do in ("try-entry", "read-as"):
+        told = browser.post(url, data=form | {"entry": "no_such_entry", "do": do})
+        assert (told.status_code, "no_such_entry" in told.text) == (400, True)
+    done = browser.post(url, data=form | {"do": "read-as"})
+    assert (done.status_code, done.headers["location"]) == (303, "/formats?done=read-as")
+    assert "is read with the entry you chose" in browser.get("/formats?done=read-as").text
+    server.send(key, line | {"n": 2})
+    assert server.one("source:badges format:till", 10)["target_type"] == "drawer"
+    record = json.loads(server.get(f"/api/v1/events/{server.one('action:source.change', 5)['index']}")["record"])
+    assert (record["metadata"], record["targets"]) == (
+        {"format": "till", "before": "auto"},
+        [{"type": "source", "id": "badges"}],
+    )
+
+
+def test_muniments_own_records_are_read_as_they_are_and_a_trial_is_of_one_entry(server: LiveServer) -> None:
+    for source in ("muniment", "muniment.alerts"):
+        refused = server.client.post(f"/api/v1/sources/{source}/format", json={"format": "json"})
+        assert (refused.status_code, _format(server, source) == "json") == (400, False)
+        refused = server.client.post("/api/v1/formats", json={"text": ENTRY, "source": source})
+        assert (refused.status_code, "till" in server.get("/api/v1/sources")["formats"]) == (400, False)
+    assert server.client.post("/api/v1/sources/nobody/format", json={"format": "json"}).status_code == 404
+    for body in ({}, {"text": ENTRY, "entry": "json"}):
+        assert server.client.post("/api/v1/formats/x/try", json=body).status_code == 400
+
+
+def _format(server: LiveServer, source: str) -> str:
+    return {str(each["id"]): str(each["format"]) for each in server.get("/api/v1/sources")["sources"]}[source]

@@ -1,5 +1,6 @@
 """Secrets of incoming webhooks: one a source, and how its sender signs. In the database, because a signature needs the secret
-itself; it is shown once, when it is made.
+itself; it is shown once, when it is made. What each delivered and what was refused is counted in memory, since the secret was
+made or the server started: who sets up a sender sees there why nothing comes.
 """
 
 from __future__ import annotations
@@ -7,7 +8,8 @@ from __future__ import annotations
 import base64
 import secrets
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import sqlalchemy as sa
@@ -15,10 +17,29 @@ import sqlalchemy as sa
 from muniment.access.database import METADATA
 from muniment.errors import RejectedError
 
-__all__ = ["KINDS", "IncomingWebhook", "Webhooks"]
+__all__ = [
+    "KINDS",
+    "NO_SIGNATURE",
+    "TOO_OLD",
+    "UNREADABLE",
+    "UNTAKEN",
+    "WRONG_SIGNATURE",
+    "Deliveries",
+    "IncomingWebhook",
+    "Refusal",
+    "Webhooks",
+]
 
 KINDS: Final = ("auth0", "github", "okta", "slack", "standard")
 """Who signs how: see `ingest.door_webhook`."""
+
+NO_SIGNATURE: Final = "no signature"
+WRONG_SIGNATURE: Final = "wrong signature"
+TOO_OLD: Final = "too old"
+"""Signed with the right secret, at another time than now."""
+UNREADABLE: Final = "unreadable"
+UNTAKEN: Final = "not taken"
+"""The server was busy, or its disk refused."""
 
 _TABLE = sa.Table(
     "incoming_webhooks",
@@ -40,11 +61,35 @@ class IncomingWebhook:
     created_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """How many deliveries were refused for a reason, and when the last was."""
+
+    count: int
+    last_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deliveries:
+    """What came by one webhook since `since`; `refused` by reason. Times in nanoseconds, 0 for never."""
+
+    since: int
+    accepted: int = 0
+    last_at: int = 0
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
+
+
 class Webhooks:
     """All incoming webhooks; in memory whole. Thread-safe."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, now_ns: int) -> None:
+        """`now_ns`: when the server started, since which deliveries are counted."""
         self._engine = engine
+        self._started_at = now_ns
+        self._deliveries: dict[str, Deliveries] = {}
+        self._counting = (
+            threading.Lock()
+        )  # of its own: a door counts on the event loop and must not wait for the database
         self._lock = threading.Lock()
         METADATA.create_all(engine, tables=[_TABLE])
         with engine.connect() as connection:
@@ -55,14 +100,37 @@ class Webhooks:
         """The webhook of a source."""
         return self._all.get(source)
 
+    def all(self) -> list[IncomingWebhook]:
+        """Every webhook, by source."""
+        return [self._all[source] for source in sorted(self._all)]
+
+    def deliveries(self, source: str) -> Deliveries:
+        """What came by the webhook of a source."""
+        return self._deliveries.get(source) or Deliveries(self._started_at)
+
+    def told(self, source: str, now_ns: int, refusal: str = "") -> None:
+        """A delivery was taken, or refused for one of the reasons above."""
+        with self._counting:
+            if source not in self._all:
+                return
+            old = self.deliveries(source)
+            if not refusal:
+                self._deliveries[source] = replace(old, accepted=old.accepted + 1, last_at=now_ns)
+                return
+            before = old.refused.get(refusal)
+            new = Refusal(before.count + 1 if before else 1, now_ns)
+            self._deliveries[source] = replace(old, refused={**old.refused, refusal: new})
+
     def set(self, source: str, kind: str, secret: str, now_ns: int) -> IncomingWebhook:
         """Let a source's events come in by webhook; an empty secret is made up. An older secret ends.
 
         Raises:
-            RejectedError: no such kind, or a secret too short to be one.
+            RejectedError: no such kind, a secret too short to be one, or none where the sender makes it.
         """
         if kind not in KINDS:
             raise RejectedError(f"must be one of {', '.join(KINDS)}, got {kind!r}", field="kind")
+        if not secret and kind == "slack":
+            raise RejectedError("Slack makes the secret: give the app's Signing Secret", field="secret")
         if not secret:
             made = secrets.token_bytes(32)
             secret = "whsec_" + base64.b64encode(made).decode() if kind == "standard" else made.hex()
@@ -73,5 +141,20 @@ class Webhooks:
             connection.execute(sa.delete(_TABLE).where(_TABLE.c.source == source))
             values = {"source": source, "kind": kind, "secret": secret, "created_at": now_ns}
             connection.execute(sa.insert(_TABLE).values(**values))
-        self._all[source] = webhook
+            with self._counting:
+                self._all[source] = webhook
+                self._deliveries[source] = Deliveries(now_ns)
+        return webhook
+
+    def remove(self, source: str) -> IncomingWebhook:
+        """End it: what is delivered from now on is refused. RejectedError: the source has none."""
+        with self._lock:
+            webhook = self._all.get(source)
+            if webhook is None:
+                raise RejectedError("this source has no webhook", field="id", status=404)
+            with self._engine.begin() as connection:
+                connection.execute(sa.delete(_TABLE).where(_TABLE.c.source == source))
+            with self._counting:
+                del self._all[source]
+                self._deliveries.pop(source, None)
         return webhook

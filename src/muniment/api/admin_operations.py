@@ -61,22 +61,6 @@ class NewSourceAnswer(msgspec.Struct, frozen=True):
     key: str
 
 
-class WebhookBody(msgspec.Struct, frozen=True):
-    """`secret` empty: one is made; Slack gives its own (signing secret)."""
-
-    kind: Literal["auth0", "github", "okta", "slack", "standard"]
-    secret: Annotated[str, Meta(max_length=256)] = ""
-
-
-class WebhookAnswer(msgspec.Struct, frozen=True):
-    """Where the sender posts to, and the secret, which is shown this once."""
-
-    source: str
-    kind: str
-    url: str
-    secret: str
-
-
 class KeyBody(msgspec.Struct, frozen=True):
     name: NameText
     role: Literal["reader", "analyst", "enforcer", "administrator"] = "reader"
@@ -168,9 +152,6 @@ def admin_operations(services: Services) -> list[Operation]:
                   refusals=frozenset({409})),
         Operation("POST", "/api/v1/sources/{id}/keys", "source_key", "Another key for a source", "sources",
                   a.source_key, answer=NewKeyAnswer, status=201, tag="sources"),
-        Operation("POST", "/api/v1/sources/{id}/webhook", "source_webhook",
-                  "Let a source's events come in by signed webhook; the secret is shown once", "sources", a.source_webhook,
-                  body=WebhookBody, answer=WebhookAnswer, status=201, tag="sources"),
         Operation("GET", "/api/v1/keys", "api_keys", "All API keys, without their secrets", "admin", a.keys,
                   answer=KeyListAnswer, tag="operation"),
         Operation("POST", "/api/v1/keys", "key_create", "A reading key, perhaps with a row scope", "admin",
@@ -244,20 +225,11 @@ class Administering:
 
     async def source_key(self, call: Call[Empty, Empty]) -> NewKeyAnswer:
         source = str(call.path["id"])
-        if self._s.sources.get(source) is None:
-            raise RejectedError("there is no such source", field="id", status=404)
+        self._s.sources.sender(source)
         owner = self._owner(call)
         key, text = self._s.keys.create(f"{source} key", "source", self._s.clock(), source=source, owner=owner)
         await self._s.recorder.note(call, "key.create", "source", source, key=key.id, owner=owner)
         return NewKeyAnswer(_key(key), text)
-
-    async def source_webhook(self, call: Call[Empty, WebhookBody]) -> WebhookAnswer:
-        source = str(call.path["id"])
-        if self._s.sources.get(source) is None:
-            raise RejectedError("there is no such source", field="id", status=404)
-        made = self._s.webhooks.set(source, call.body.kind, call.body.secret, self._s.clock())
-        await self._s.recorder.note(call, "webhook.create", "source", source, sender=made.kind)
-        return WebhookAnswer(source, made.kind, f"{self._s.settings.base_url}/ingest/webhook/{source}", made.secret)
 
     async def keys(self, call: Call[Empty, Empty]) -> KeyListAnswer:
         found = [_key(key) for key in self._s.keys.all()]

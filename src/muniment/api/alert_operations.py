@@ -220,10 +220,22 @@ class Alerting:
         by_rule = Counter((alert.rule_id, alert.title) for alert in but("rule"))
         sources = Counter(source for alert in but("source") for source in alert.of("sources"))
         return AlertListAnswer(
-            [_alert(alert, let_in.get(alert.uid)) for alert in page], len(found), evaluated(self._s),
+            [_alert(alert, let_in.get(alert.uid)) for alert in page], len(found), await self._evaluated(p.rule),
             dict(Counter(alert.state for alert in but("state"))), dict(Counter(alert.level for alert in but("level"))),
             [CountedRule(rule, title, n) for (rule, title), n in by_rule.most_common(100)], dict(sources.most_common(100)),
         )  # fmt: skip
+
+    async def _evaluated(self, rule: str) -> EvaluatedAnswer:
+        """How far all rules have seen, or the one whose alerts are asked for."""
+        if not rule:
+            return evaluated(self._s)
+        current, now_us = self._s.rules.current, self._s.clock() // 1_000
+        asked = next((each for each in current.all_rules if each.key == rule), None)
+        if asked is None:
+            return evaluated(self._s)
+        fed, switches = await self._s.blocking(lambda: (self._s.feeding.of(current, now_us), self._s.rules.switches()))
+        is_dead = self._s.rules.off_parts(asked, switches)[1]
+        return evaluated(self._s, () if is_dead or rule not in fed else fed[rule].sources)
 
     async def risk(self, call: Call[RiskParams, Empty]) -> RiskAnswer:
         all_rows(call)

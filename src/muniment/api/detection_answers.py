@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -22,7 +22,8 @@ RuleText = Annotated[str, Meta(max_length=200, examples=["5d6a1c3e-3b1e-4d55-9d4
 
 class EvaluatedAnswer(msgspec.Struct, frozen=True):
     """How far the rules have seen: events below `position`, received up to `to_time` (ns), for `n_fresh` of `n_sources` sources.
-    The others never spoke, or are silent for longer than they should be: what they know is not in what was found.
+    The others never spoke, or are silent for longer than they should be: what they know is not in what was found. Of one rule the
+    sources are those that feed it; of all rules, and of alerts of any, every source.
     """
 
     position: int
@@ -43,10 +44,12 @@ class TechniqueAnswer(msgspec.Struct, frozen=True):
     tactics: list[str]
 
 
-def evaluated(services: Services) -> EvaluatedAnswer:
-    """How far the rules have seen."""
+def evaluated(services: Services, feeding: Collection[str] | None = None) -> EvaluatedAnswer:
+    """How far the rules have seen; `feeding`: the sources of the one rule that is asked about."""
     found = services.detector.evaluated()
     sources = [info for info in services.sources.all() if not info.retired_at and info.id != OWN_ALERTS]
+    if feeding is not None and set(feeding) != {OWN_ALERTS}:  # who is about alerts is about whatever source they are of
+        sources = [info for info in sources if info.id in feeding]
     now = services.clock()
 
     def is_fresh(info: SourceInfo) -> bool:

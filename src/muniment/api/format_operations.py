@@ -10,9 +10,10 @@ from msgspec import Meta
 
 from muniment.api.operations import Call, Empty, Operation
 from muniment.api.services import Services
+from muniment.errors import RejectedError
 from muniment.search.formats import Group, Own, Read, Suggestion
 
-__all__ = ["AcceptBody", "Formatting", "TryBody", "format_operations"]
+__all__ = ["AcceptBody", "Formatting", "ReadAsBody", "TryBody", "format_operations"]
 
 EntryText = Annotated[str, Meta(min_length=1, max_length=200_000, description="A catalogue entry, YAML")]
 
@@ -26,7 +27,10 @@ class UnknownAnswer(msgspec.Struct, frozen=True):
 
 
 class TryBody(msgspec.Struct, frozen=True):
-    text: EntryText
+    """Either the `text` of an entry, or the name of an `entry` of the catalogue."""
+
+    text: Annotated[str, Meta(max_length=200_000, description="A catalogue entry, YAML")] = ""
+    entry: Annotated[str, Meta(max_length=64, description="The name of an entry in force")] = ""
 
 
 class TriedAnswer(msgspec.Struct, frozen=True):
@@ -45,6 +49,18 @@ class AcceptedAnswer(msgspec.Struct, frozen=True):
     title: str
 
 
+class ReadAsBody(msgspec.Struct, frozen=True):
+    format: Annotated[str, Meta(max_length=64, description="A catalogue entry, or auto: by content", examples=["okta"])]
+
+
+class ReadAsAnswer(msgspec.Struct, frozen=True):
+    """In force from now on. What is stored was read before; `POST /api/v1/rebuild` reads it again."""
+
+    source: str
+    format: str
+    before: str
+
+
 def format_operations(services: Services) -> list[Operation]:
     """The operations over `services`."""
     f = Formatting(services)
@@ -56,6 +72,8 @@ def format_operations(services: Services) -> list[Operation]:
                   answer=Suggestion, tag="sources"),
         Operation("POST", "/api/v1/formats/{id}/try", "format_try", "What a group of records becomes with an entry",
                   "sources", f.try_out, body=TryBody, answer=TriedAnswer, tag="sources"),
+        Operation("POST", "/api/v1/sources/{id}/format", "source_format", "Read all that a source sends with an entry of the catalogue",
+                  "sources", f.read_as, body=ReadAsBody, answer=ReadAsAnswer, tag="sources"),
         Operation("POST", "/api/v1/formats", "format_accept", "Put an entry of one's own in force", "sources", f.accept,
                   body=AcceptBody, answer=AcceptedAnswer, status=201, tag="sources"),
         Operation("DELETE", "/api/v1/formats/{id}", "format_remove", "Take an entry of one's own out of force", "sources",
@@ -86,10 +104,21 @@ class Formatting:
         return found
 
     async def try_out(self, call: Call[Empty, TryBody]) -> TriedAnswer:
-        id, text = str(call.path["id"]), call.body.text
-        found = await self._s.blocking(lambda: self._s.formats.try_out(text, self._s.formats.samples(id)))
-        await self._s.recorder.note(call, "format.view", "record_group", id, results=len(found))
+        id, text, entry = str(call.path["id"]), call.body.text, call.body.entry
+        if bool(text) == bool(entry):
+            raise RejectedError("give the text of an entry, or the name of one, and not both", field="text")
+        f = self._s.formats
+        found = await self._s.blocking(
+            lambda: f.try_entry(entry, f.samples(id)) if entry else f.try_out(text, f.samples(id))
+        )
+        await self._s.recorder.note(call, "format.view", "record_group", id, results=len(found), entry=entry)
         return TriedAnswer(found)
+
+    async def read_as(self, call: Call[Empty, ReadAsBody]) -> ReadAsAnswer:
+        source, wanted = str(call.path["id"]), call.body.format
+        before, now = await self._s.blocking(lambda: self._s.formats.read_as(source, wanted))
+        await self._s.recorder.note(call, "source.change", "source", source, format=now, before=before)
+        return ReadAsAnswer(source, now, before)
 
     async def accept(self, call: Call[Empty, AcceptBody]) -> AcceptedAnswer:
         b = call.body

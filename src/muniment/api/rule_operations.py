@@ -75,7 +75,9 @@ class RuleTextParams(msgspec.Struct, frozen=True):
 
 
 class OneRuleAnswer(msgspec.Struct, frozen=True):
-    """One rule, the text of its document, the line of its file at which that begins, and the alert that came last (µs)."""
+    """One rule, the text of its document, the line of its file at which that begins, and the alert that came last (µs).
+    `evaluated` is of the sources that feed it; `fed_at` (ns): when it was looked which those are.
+    """
 
     rule: RuleAnswer
     text: str
@@ -84,6 +86,8 @@ class OneRuleAnswer(msgspec.Struct, frozen=True):
     budget_share: float
     last_alert_us: int
     counted_since_us: int
+    evaluated: EvaluatedAnswer
+    fed_at: int
 
 
 class RefusedAnswer(msgspec.Struct, frozen=True):
@@ -102,6 +106,7 @@ class RuleListAnswer(msgspec.Struct, frozen=True):
     refused: list[RefusedAnswer]
     evaluated: EvaluatedAnswer
     counted_since_us: int
+    fed_at: int
 
 
 class SwitchBody(msgspec.Struct, frozen=True):
@@ -209,7 +214,7 @@ class Ruling:
             RefusedAnswer(each.file, each.title, each.reason, each.line, each.column, each.fix)
             for each in current.refused
         ]
-        return RuleListAnswer(rows, refused, evaluated(self._s), known.since_us)
+        return RuleListAnswer(rows, refused, evaluated(self._s), known.since_us, known.fed_at)
 
     async def rule(self, call: Call[RuleTextParams, Empty]) -> OneRuleAnswer:
         rule = self._s.rules.get(call.params.rule)
@@ -220,7 +225,10 @@ class Ruling:
         about = {key: names[key] for key in (*answer.rules, *answer.used_by) if key in names}
         last = max((alert.last_us for alert in self._s.alerts.all() if alert.rule_id == rule.key), default=0)
         await self._s.recorder.note(call, "rule.view", "rule", rule.key, results=1)
-        return OneRuleAnswer(answer, text, line, about, RULE_BUDGET_SHARE, last, known.since_us)
+        return OneRuleAnswer(
+            answer, text, line, about, RULE_BUDGET_SHARE, last, known.since_us, evaluated(self._s, answer.sources),
+            known.fed_at,
+        )  # fmt: skip
 
     def _known(self) -> _Known:
         """What is known of all rules together. Blocking."""
@@ -232,7 +240,7 @@ class Ruling:
                 used_by[name].append(each.key)
         return _Known(
             self._s.rules.switches(), self._counts(), self._s.feeding.of(current, now_us), self._s.rules.tally.told(now_us),
-            used_by, self._s.rules.tally.since_us(),
+            used_by, self._s.rules.tally.since_us(), self._s.feeding.at_us * 1_000,
         )  # fmt: skip
 
     def _counts(self) -> Mapping[str, int]:
@@ -341,6 +349,7 @@ class _Known:
     told: Mapping[str, Told]
     used_by: Mapping[str, list[str]]
     since_us: int
+    fed_at: int
 
 
 def _exception(each: Exemption, now_ns: int) -> ExceptionAnswer:

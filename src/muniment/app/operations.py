@@ -23,6 +23,7 @@ from muniment.api.rule_operations import rule_operations
 from muniment.api.search_operations import search_operations
 from muniment.api.services import Services
 from muniment.api.taxii_operations import taxii_operations
+from muniment.api.webhook_operations import webhook_operations
 
 __all__ = ["every_operation", "openapi", "openapi_endpoint"]
 
@@ -33,6 +34,7 @@ def every_operation(services: Services) -> list[Operation]:
         *search_operations(services),
         *ledger_operations(services),
         *admin_operations(services),
+        *webhook_operations(services),
         *format_operations(services),
         *erasure_operations(services),
         *alert_operations(services),

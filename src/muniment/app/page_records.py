@@ -23,7 +23,7 @@ from muniment.api.recorder import Recorder
 __all__ = ["PageRecorder", "recorded_pages"]
 
 _TELLING: Final = (
-    "key.list", "user.list", "privacy.list", "alert.view", "entity.view", "block.view", "rule.view", "alert.list", "block.list", "rule.list", "log.view", "log.search", "log.tail", "log.prove", "log.aggregate", "log.complete", "source.list", "search.list",
+    "key.list", "user.list", "privacy.list", "alert.view", "entity.view", "block.view", "rule.view", "alert.list", "block.list", "rule.list", "log.view", "log.search", "log.tail", "log.prove", "log.aggregate", "log.complete", "webhook.list", "source.list", "search.list",
     "exception.list", "format.view", "format.list", "notify.list", "silence.list", "allowed.list", "risk.list", "order.view", "order.list",
 )  # fmt: skip
 """What pages read, the most telling first; other actions are changes and are recorded by themselves."""

@@ -49,6 +49,7 @@ from muniment.app.people_pages import PeoplePagesBackend
 from muniment.app.security_pages import SecurityPagesBackend
 from muniment.app.status import Status
 from muniment.app.upkeep import Upkeep
+from muniment.app.webhook_pages import WebhookPagesBackend
 from muniment.config import Settings
 from muniment.detect.alerts import SOURCE as ALERTS_SOURCE
 from muniment.detect.alerts import AlertBook
@@ -140,7 +141,7 @@ class Server:
         self.registry = SourceRegistry(self.database, shipped, {OWN_SOURCE: SealPlan.compile(ABOUT_OTHERS)})
         self.keys = KeyRing(self.database)
         self.erasures = Erasures(self.database)
-        self.webhooks = Webhooks(self.database)
+        self.webhooks = Webhooks(self.database, self.started_at)
         self.doorkeeper = Doorkeeper(self.database, s.session_hours * 3_600 * 10**9)
         for source, title, fmt in (
             (OWN_SOURCE, "Muniment itself", "muniment"),
@@ -303,6 +304,7 @@ class Server:
             lambda: self.pipeline.held_bytes,
             trouble=self.status.trouble,
             webhook_of=self.webhooks.get,
+            webhook_told=self.webhooks.told,
         )
 
         def client_ip(request: Request) -> str:
@@ -332,6 +334,7 @@ class Server:
                     OrderPagesBackend(pages),
                     people_pages,
                     people_pages,
+                    WebhookPagesBackend(pages),
                 ),
                 self.recorder,
             ),

@@ -200,7 +200,7 @@ def proof(
     data: Data = "",
     as_json: AsJson = False,
 ) -> None:
-    """A record's proof: shown, or written to a file that verifies offline."""
+    """A record's proof, shown or as a file that verifies offline."""
     client = connect(server, data)
     if evidence is not None:
         content = client.raw("/api/v1/evidence", indexes=str(index))
@@ -235,7 +235,10 @@ def verify(
     data: Data = "",
     as_json: AsJson = False,
 ) -> None:
-    """Verify an evidence file, a ledger folder, or (without either) the running server's whole ledger."""
+    """Verify an evidence file, a ledger folder or the server's ledger.
+
+    Without either of the first two, the whole ledger of the running server.
+    """
     if file is not None:
         from muniment.cli.offline import verify_evidence_file
 

@@ -111,5 +111,5 @@ def explain_file(file: Path, format: str, as_json: bool, entry: Path | None = No
                     console.print(Text.assemble(("  ! ", "red"), inert(problem)))
             n_unknown += found.entry in _LAST_RESORT
     if n_unknown and not as_json:
-        words = f"{n_unknown:,} of {len(lines):,} are known by no entry of the catalogue; to draft one: muniment sources new {file}"
+        words = f"{n_unknown:,} of {len(lines):,} {'is' if n_unknown == 1 else 'are'} known by no entry of the catalogue; to draft one: muniment sources new {file}"
         notes.print(Text(inert(words), style="dim"), soft_wrap=True)

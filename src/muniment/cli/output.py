@@ -97,10 +97,11 @@ def _print_row(row: Sequence[Text], names: Sequence[str], widths: Sequence[int])
     console.print(line, soft_wrap=True)
 
 
-_WHOLE = {"time", "when", "level", "made", "last heard", "id", "outcome", "index", "received", "bad", "state"}
+_WHOLE = {"time", "when", "level", "made", "last heard", "id", "outcome", "index", "received", "bad", "state", "last", "delivered", "kind", "until", "tries",
+          "refused"}  # fmt: skip
 """Columns that are of no use when cut."""
 
-_NUMBERS = {"index", "received", "bad", "events", "seen", "day", "month"}
+_NUMBERS = {"index", "received", "bad", "events", "seen", "day", "month", "delivered", "refused", "tries"}
 _CELL_MIN = 5
 
 

@@ -111,7 +111,10 @@ def people_list(server: Server = "", data: Data = "", as_json: AsJson = False) -
 
 @people_app.command("leave")
 def people_leave(person: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
-    """Somebody has left: their sessions, login links and reading keys end at once; keys of sources are listed."""
+    """Somebody has left: end what they come in with.
+
+    Sessions, login links and reading keys end at once; keys of sources go on and are listed.
+    """
     answer = connect(server, data).post(f"/api/v1/people/{person}/leave")
     if as_json:
         print_json(answer)

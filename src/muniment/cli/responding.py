@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -10,6 +10,9 @@ from rich.text import Text
 from muniment.cli.options import AsJson, Data, Server, connect
 from muniment.cli.output import console, inert, key_values, notes, print_json, print_table, short_time
 from muniment.errors import RejectedError
+
+if TYPE_CHECKING:
+    from muniment.cli.client import Client
 
 __all__ = ["alerts_app", "blocks_app", "notices_app", "orders_app"]
 
@@ -28,13 +31,15 @@ def alerts_list(
     state: Annotated[str, typer.Option(help="open, new, in_progress, suppressed or resolved; empty: all.")] = "open",
     level: Annotated[str, typer.Option(help="informational, low, medium, high or critical.")] = "",
     entity: Annotated[str, typer.Option(help="About this account, address or host.")] = "",
+    rule: Annotated[str, typer.Option(help="Of this rule: its id, or its name or title where it has none.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
     server: Server = "",
     data: Data = "",
     as_json: AsJson = False,
 ) -> None:
     """Alerts, the newest first."""
-    answer = connect(server, data).get("/api/v1/alerts", state=state, level=level, entity=entity, limit=limit)
+    asked = {"state": state, "level": level, "entity": entity, "rule": rule, "limit": limit}
+    answer = connect(server, data).get("/api/v1/alerts", **asked)
     if as_json:
         print_json(answer)
         return
@@ -52,7 +57,7 @@ def alerts_list(
     seen = answer["evaluated"]
     words = (
         f"{answer['total']} alerts; evaluated to {short_time(seen['to_time']) if seen['to_time'] else 'nothing yet'} "
-        f"for {seen['n_fresh']} of {seen['n_sources']} sources"
+        f"for {seen['n_fresh']} of {seen['n_sources']} sources{' that feed the rule' if rule else ''}"
     )
     notes.print(Text(words + (f"; {seen['problem']}" if seen["problem"] else ""), style="dim"), soft_wrap=True)
 
@@ -135,19 +140,31 @@ def alerts_assign(
 # --- blocks -----------------------------------------------------------------------------------------------------------
 
 
+_BLOCK_KINDS = ("address", "range", "account", "key")
+_ID_CHARS = 36
+BlockKind = Annotated[
+    str, typer.Argument(metavar="KIND", help=f"{', '.join(_BLOCK_KINDS[:-1])} or {_BLOCK_KINDS[-1]}.")
+]
+BlockValue = Annotated[str, typer.Argument(metavar="VALUE", help="Such as 203.0.113.7, 203.0.113.0/24 or an account.")]
+BlockId = Annotated[str, typer.Argument(metavar="ID", help="From `blocks list`, or its beginning.")]
+
+
 @blocks_app.command("list")
 def blocks_list(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
-    """Every block, the newest first, with what came from there since."""
+    """Every block, the newest first, with the tries since."""
     answer = connect(server, data).get("/api/v1/blocks")
     if as_json:
         print_json(answer)
         return
+    if not answer["blocks"]:
+        notes.print(Text("nothing is blocked; what a block would hit: muniment blocks preview KIND VALUE", style="dim"))
+        return
     print_table(
-        ("kind", "value", "state", "until", "tries since", "by", "reason", "id"),
+        ("kind", "value", "state", "until", "tries", "by", "reason", "id"),
         [
             (
-                b["kind"], inert(b["value"]), b["state"], short_time(b["expires_at"]) if b["expires_at"] else "",
-                f"{b['attempts_since']:,}", inert(b["asked_by"]), inert(b["reason"]), b["id"],
+                b["kind"], inert(b["value"]), b["state"], short_time(b["expires_at"])[5:16] if b["expires_at"] else "",
+                f"{b['attempts_since']:,}", inert(b["asked_by"]), inert(b["reason"]), b["id"][:8],
             )
             for b in answer["blocks"]
         ],
@@ -155,8 +172,11 @@ def blocks_list(server: Server = "", data: Data = "", as_json: AsJson = False) -
 
 
 @blocks_app.command("preview")
-def blocks_preview(kind: str, value: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
-    """What a block would have hit in thirty days. KIND is address, range, account or key."""
+def blocks_preview(
+    kind: BlockKind, value: BlockValue, server: Server = "", data: Data = "", as_json: AsJson = False
+) -> None:
+    """What a block would have hit in thirty days."""
+    _check_kind(kind)
     answer = connect(server, data).post("/api/v1/blocks/preview", {"kind": kind, "value": value})
     if as_json:
         print_json(answer)
@@ -166,8 +186,8 @@ def blocks_preview(kind: str, value: str, server: Server = "", data: Data = "", 
 
 @blocks_app.command("add")
 def blocks_add(
-    kind: str,
-    value: str,
+    kind: BlockKind,
+    value: BlockValue,
     reason: Annotated[str, typer.Option(help="Why.")],
     hours: Annotated[int, typer.Option(min=1, max=2160)] = 24,
     alert: Annotated[str, typer.Option(help="The alert it is for.")] = "",
@@ -178,7 +198,8 @@ def blocks_add(
     data: Data = "",
     as_json: AsJson = False,
 ) -> None:
-    """Block an address, range, account or key, after a look at what that would have hit."""
+    """Block an address, range, account or key after a preview."""
+    _check_kind(kind)
     client = connect(server, data)
     preview = client.post("/api/v1/blocks/preview", {"kind": kind, "value": value})
     if not as_json:
@@ -206,14 +227,18 @@ def blocks_add(
 
 @blocks_app.command("approve")
 def blocks_approve(
-    id: str,
+    id: BlockId,
     accounts: Annotated[int, typer.Option(help="How many accounts it shuts out, where many share it.")] = 0,
     server: Server = "",
     data: Data = "",
     as_json: AsJson = False,
 ) -> None:
-    """Agree to a block that somebody else asked for, after a look at what it hits."""
+    """Agree to a block that somebody else asked for.
+
+    What it hits is shown before.
+    """
     client = connect(server, data)
+    id = _whole_id(client, id)
     hits = client.get(f"/api/v1/blocks/{id}/hits")
     if not as_json:
         _show_preview(hits)
@@ -225,9 +250,25 @@ def blocks_approve(
 
 
 @blocks_app.command("undo")
-def blocks_undo(id: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+def blocks_undo(id: BlockId, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """End a block now."""
-    _changed(connect(server, data).post(f"/api/v1/blocks/{id}/undo"), as_json)
+    client = connect(server, data)
+    _changed(client.post(f"/api/v1/blocks/{_whole_id(client, id)}/undo"), as_json)
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in _BLOCK_KINDS:
+        raise RejectedError(f"must be one of {', '.join(_BLOCK_KINDS)}, got {kind!r}", field="kind")
+
+
+def _whole_id(client: Client, id: str) -> str:
+    """The id of the block that begins so, as the list shows them."""
+    if len(id) >= _ID_CHARS:
+        return id
+    found = [block["id"] for block in client.get("/api/v1/blocks")["blocks"] if block["id"].startswith(id)]
+    if len(found) > 1:
+        raise RejectedError(f"{len(found)} blocks begin with {id!r}; write more of it", field="id")
+    return str(found[0]) if found else id
 
 
 def _accounts(preview: dict[str, Any], is_silent: bool) -> int:
@@ -295,7 +336,10 @@ def orders_end_sessions(
     data: Data = "",
     as_json: AsJson = False,
 ) -> None:
-    """End every session of an account, by the webhook that the operator configured for it."""
+    """End every session of an account.
+
+    By the webhook that the operator configured for it.
+    """
     if not yes and not typer.confirm(f"end {inert(account)}'s sessions?", err=True):
         raise typer.Exit(1)
     body = {"type": "sessions.end", "account": account, "reason": reason, "alert": alert}
@@ -334,7 +378,7 @@ def notices_list(
     data: Data = "",
     as_json: AsJson = False,
 ) -> None:
-    """What was sent to whom, what waits, and what could not be delivered."""
+    """What was sent to whom, what waits, what was not taken."""
     answer = connect(server, data).get("/api/v1/notifications")
     if as_json:
         print_json(answer)
@@ -404,7 +448,10 @@ def notices_silence(
     server: Server = "",
     data: Data = "",
 ) -> None:
-    """Tell nobody of some alerts for a time; they are made all the same."""
+    """Tell nobody of some alerts for a time.
+
+    They are made all the same.
+    """
     body = {"source": source, "reason": reason, "hours": hours, "severity_max": severity_max}
     made = connect(server, data).post("/api/v1/silences", body)
     console.print(

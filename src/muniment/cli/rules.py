@@ -15,14 +15,13 @@ from muniment.cli.output import console, inert, notes, print_json, print_table
 from muniment.errors import RejectedError
 
 if TYPE_CHECKING:
+    from muniment.detect.correlation import Correlation
     from muniment.detect.logsources import Kind
     from muniment.detect.rule import Loaded, Refused, Rule
 
 __all__ = ["rules_app"]
 
-rules_app = typer.Typer(
-    help="Sigma rules: what can be run, what they find in a file, how a server runs them.", no_args_is_help=True
-)
+rules_app = typer.Typer(help="Sigma rules: check them, try them, see how a server runs them.", no_args_is_help=True)
 Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of *.yml.", show_default=False)]
 _STYLES = {"critical": "bold red", "high": "red", "medium": "yellow"}
 _LEVELS = ("critical", "high", "medium", "low", "informational")
@@ -39,7 +38,7 @@ def list_rules(
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """The rules of a server: which run, what feeds them, how often they matched. Asks the server."""
+    """The rules of a server: what runs, what feeds it, what matched."""
     from muniment.cli.client import connect
 
     if show not in {"all", "running", "off", "paper"}:
@@ -66,6 +65,8 @@ def list_rules(
             for r in wanted
         ],
     )  # fmt: skip
+    if not wanted:
+        notes.print(Text(f"no rule is {show}" if answer["rules"] else "there are no rules", style="dim"))
     for each in answer["refused"]:
         where = ":".join([each["file"], *(str(n) for n in (each["line"], each["column"]) if n)])
         notes.print(Text(f"cannot be run: {inert(where)} {inert(each['reason'])}. {inert(each['fix'])}", style="red"))
@@ -108,7 +109,7 @@ def check(paths: Paths, as_json: AsJson = False) -> None:
         raise typer.Exit(2)
 
 
-def _remarks(loaded: Loaded) -> Iterator[tuple[Rule, str]]:
+def _remarks(loaded: Loaded) -> Iterator[tuple[Rule | Correlation, str]]:
     """What is odd about rules that run: in their own words, or a field that no record of their log source holds."""
     from muniment.detect.absent import remark_on_fields
     from muniment.detect.logsources import kind_of_entry, taxonomy_of
@@ -121,6 +122,9 @@ def _remarks(loaded: Loaded) -> Iterator[tuple[Rule, str]]:
         for text in (*rule.remarks, remark_on_fields(rule, formats)):
             if text:
                 yield rule, text
+    for each in loaded.correlations:
+        for text in each.remarks:
+            yield each, text
 
 
 def _without_source(loaded: Loaded) -> list[tuple[str, int]]:
@@ -160,9 +164,9 @@ def try_out(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try rules: on the trials that stand beside them (exit code 10 when one differs), or on the events of a file.
+    """Try rules on the trials beside them, or on events of a file.
 
-    Of a file's events, those of Windows meet the rules of their channel, others meet all.
+    Exit code 10 when a trial differs. Of a file's events, those of Windows meet the rules of their channel, others meet all.
     """
     from muniment.detect.match import Matcher
     from muniment.detect.rulebook import PACK
@@ -221,7 +225,10 @@ def _run_trials(paths: Sequence[Path], loaded: Loaded, as_json: bool) -> None:
                          "missed": sorted(trial.finds - found), "too_much": sorted(found - trial.finds),
                          "unknown": sorted(trial.finds - names)})  # fmt: skip
     if not rows and not broken:
-        raise RejectedError("no trial (*.events.yml) stands beside the rules", field=", ".join(map(str, paths)))
+        raise RejectedError(
+            "no trial (*.events.yml) stands beside the rules; to try them on events of yours: --events FILE",
+            field=", ".join(map(str, paths)),
+        )
     wrong = [row for row in rows if not row["is_right"]]
     if as_json:
         n_rules = len(loaded.rules) + len(loaded.correlations)

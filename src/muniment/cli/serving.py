@@ -65,7 +65,10 @@ def demo(
     seconds: Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None,
     pace: Annotated[float, typer.Option(min=0.05, max=200, help="Events per second when everybody is at work.")] = 5.0,
 ) -> None:
-    """A running server with a simulated company sending live through the real doors, and a login link."""
+    """A running server with a simulated company, and a login link.
+
+    The company sends live, through the real doors.
+    """
     _prepare()
     from muniment.app import run_demo
 
@@ -85,7 +88,10 @@ def doctor(
     data: DataFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Check this machine and the settings, before or beside a running server. Exit code 5 when something is wrong."""
+    """Check this machine and the settings.
+
+    Before or beside a running server. Exit code 5 when something is wrong.
+    """
     settings = load_settings(config, flags={"data": data})
     checks = _checks(settings)
     origins = setting_origins(config, flags={"data": data})

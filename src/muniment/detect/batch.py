@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
-import re2
 
 from muniment.detect.shapes import SHAPE, Texts
 from muniment.envelope import ENVELOPES, opened_last
+from muniment.patterns import compiled_pattern
 from muniment.sources.useragent import describe
 
 __all__ = ["DEVICE", "DEVICE_COLUMNS", "Batch", "Row", "device_of"]
@@ -29,7 +29,7 @@ DEVICE: Final = "device"
 DEVICE_COLUMNS: Final = ("device_id", "device_name", "user_agent")
 _OWN: Final = frozenset({"index", "time_us", "whole"})
 _CODES_MAX: Final = 2**62
-_ENVELOPES: Final[Any] = re2.compile(ENVELOPES.encode())
+_ENVELOPES: Final[Any] = compiled_pattern(ENVELOPES.encode())
 
 
 class Row:

@@ -20,9 +20,12 @@ from ipaddress import ip_network
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from sigma.rule import SigmaStatus
+
 from muniment.detect.behaviour import Behaviour
 from muniment.detect.correlation import Correlation
 from muniment.detect.documents import documents
+from muniment.detect.mistakes import LEVELS
 from muniment.errors import RejectedError
 
 __all__ = ["behaviour_of", "is_behaviour", "split"]
@@ -40,6 +43,7 @@ _OWN: Final[Mapping[str, frozenset[str]]] = {
     "look_alike": frozenset({"domains"}),
     "risk": frozenset({"at-least", "rules-at-least"}),
 }
+_STATUSES: Final = {"", *(each.name.lower() for each in SigmaStatus)}
 _NEEDS_FIELD: Final = {"first_seen", "rare", "impossible_travel", "look_alike"}
 
 
@@ -91,6 +95,7 @@ def behaviour_of(document: Mapping[str, Any], file: str, known: Callable[[str], 
         networks=made.networks(), domains=tuple(each.lower() for each in made.texts("domains")),
         rules_at_least=int(made.number("rules-at-least", 2)),
     )  # fmt: skip
+    level, status = _level(document, file), str(document.get("status", "") or "")
     aliases = given.get("aliases", {})
     if not isinstance(aliases, dict) or not all(isinstance(each, dict) for each in aliases.values()):
         raise RejectedError("behaviour.aliases: a mapping of names to mappings of rules to fields", field=file)
@@ -98,17 +103,29 @@ def behaviour_of(document: Mapping[str, Any], file: str, known: Callable[[str], 
     together_s = {"volume": behaviour.per_us // 1_000_000, "off_hours": 43_200, "risk": 7 * 86_400}.get(kind, 3_600)
     correlation = Correlation(
         id=str(document.get("id", "") or ""), name=str(document.get("name", "") or ""),
-        title=str(document.get("title", "") or ""), level=str(document.get("level", "") or "medium"),
-        status=str(document.get("status", "") or ""), author=str(document.get("author", "") or ""),
+        title=str(document.get("title", "") or ""), level=level, status=status, author=str(document.get("author", "") or ""),
         description=str(document.get("description", "") or ""), references=top.texts("references"),
         tags=top.texts("tags"), false_positives=top.texts("falsepositives"), kind=kind,
         rules=tuple(map(known, rules)), timespan_s=together_s, group_by=group_by,
         aliases={str(name): {known(str(rule)): str(to) for rule, to in each.items()} for name, each in aliases.items()},
         fields=(*fields, *([behaviour.peers] if behaviour.peers else [])), file=file, behaviour=behaviour,
+        remarks=() if status.lower() in _STATUSES else (f"{status!r} is not a valid Sigma rule status",),
     )  # fmt: skip
     if not correlation.title:
         raise RejectedError("title: a rule needs one", field=file)
     return correlation, bool(given.get("generate", False))
+
+
+def _level(document: Mapping[str, Any], file: str) -> str:
+    """How severe its alerts are; the words are those of Sigma's parser, for which the fix is the same."""
+    given = document.get("level")
+    if given is None:
+        return "medium"
+    if not isinstance(given, str):
+        raise RejectedError("Sigma rule level must be a string", field=file)
+    if given.lower() not in LEVELS:
+        raise RejectedError(f"{given!r} is not a valid Sigma rule level", field=file)
+    return given.lower()
 
 
 class _Reader:

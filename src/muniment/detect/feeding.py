@@ -33,7 +33,7 @@ from muniment.detect.match import Event, Test, compiled
 from muniment.detect.reading import Formats
 from muniment.detect.risk import RISK
 from muniment.detect.rule import LogSource, Rule, RuleSet
-from muniment.limits import FEEDING_DAYS, FEEDING_EVERY_S, FEEDING_KINDS_MAX, FEEDING_LOOKED_AT
+from muniment.limits import FEEDING_DAYS, FEEDING_EVERY_S, FEEDING_KINDS_MAX, FEEDING_LOOKED_AT, FEEDING_SHARE
 from muniment.search.engine import Engine
 
 __all__ = ["Fed", "Feeding", "Kinds", "Sent", "feeds_of"]
@@ -198,12 +198,15 @@ def _could_match(condition: Condition, event: Event, tests: dict[Condition, Test
 
 
 class Feeding:
-    """What came in, asked for anew when it is older than `FEEDING_EVERY_S`. Thread-safe enough: a look lost is asked again."""
+    """What came in. A look is so old at most that looks take `FEEDING_SHARE` of the time, and `FEEDING_EVERY_S`: where they are quick,
+    what has just come is seen soon. Thread-safe enough: a look lost is asked again. `at_us` is when the last one was, 0 for never.
+    """
 
     def __init__(self, engine: Engine, formats: Formats) -> None:
         self._engine = engine
         self._formats = formats
-        self._at = 0.0
+        self._next = 0.0
+        self.at_us = 0
         self._made: tuple[int, dict[str, Fed]] | None = None
         self._sent: list[Sent] = []
         self._kinds: dict[tuple[str, str], dict[Kind, int]] = {}
@@ -211,13 +214,16 @@ class Feeding:
 
     def of(self, rules: RuleSet, now_us: int) -> Mapping[str, Fed]:
         """What feeds each rule."""
-        now = time.monotonic()
-        if not self._at or now - self._at > FEEDING_EVERY_S:
+        began = time.monotonic()
+        if began >= self._next:
             since = now_us - FEEDING_DAYS * 86_400_000_000
-            self._at, self._sent, self._kinds, self._made = now, self._asked(since), self._told_apart(since), None
+            self._sent, self._kinds, self._made, self.at_us = self._asked(since), self._told_apart(since), None, now_us
         made = self._made
         if made is None or made[0] != rules.version:
             made = self._made = (rules.version, feeds_of(rules, self._formats, self._sent, self._kinds))
+        if began >= self._next:
+            done = time.monotonic()
+            self._next = done + min(FEEDING_EVERY_S, (done - began) / FEEDING_SHARE)
         return made[1]
 
     def _asked(self, since_us: int) -> list[Sent]:

@@ -16,7 +16,6 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import orjson
-import re2
 
 from muniment.detect.condition import (
     Address,
@@ -37,9 +36,10 @@ from muniment.detect.condition import (
 from muniment.detect.logsources import PLAIN, Kind, Taxonomy
 from muniment.detect.prefilter import Prefilter, need_of
 from muniment.detect.rule import Rule
+from muniment.patterns import PatternError, compiled_pattern
 
-_BIG = re2.Options()
-_BIG.max_mem = 64 << 20
+_BIG = 64 << 20
+"""Memory for patterns of hundreds of texts: with RE2's own they would be searched slowly."""
 
 __all__ = ["Event", "Matcher", "compiled"]
 
@@ -188,7 +188,7 @@ def compiled(condition: Condition) -> Test:
         case Regex(where, pattern):
             if where is not None:
                 return _search_test(where, pattern)
-            search = re2.compile(pattern).search
+            search = compiled_pattern(pattern).search
             return lambda event: search(event.text) is not None
         case Compare(field, operator, number):
             holds = _OPERATE[operator]
@@ -246,12 +246,12 @@ def _searched(parts: Iterable[Condition]) -> Iterable[Test]:
     for field, patterns in groups.items():
         try:
             yield _search_test(field, "|".join(f"(?:{pattern})" for pattern in patterns))
-        except re2.error:  # together they are more than RE2 takes
+        except PatternError:  # together they are more than RE2 takes
             yield from (_search_test(field, pattern) for pattern in patterns)
 
 
 def _search_test(field: str, pattern: str) -> Test:
-    search = re2.compile(pattern, _BIG).search
+    search = compiled_pattern(pattern, bytes_max=_BIG).search
     return lambda event: any(search(value) is not None for value in event.plain(field))
 
 
@@ -267,7 +267,7 @@ def _group_test(shape: str, field: str, is_cased: bool, texts: list[str]) -> Tes
     elif len(many) < 4:
         found = lambda value: any(text in value for text in many)  # noqa: E731
     else:
-        search = re2.compile("|".join(map(re.escape, many)), _BIG).search
+        search = compiled_pattern("|".join(map(re.escape, many)), bytes_max=_BIG).search
         found = lambda value: search(value) is not None  # noqa: E731
     if is_cased:
         return lambda event: any(map(found, event.plain(field)))
@@ -309,7 +309,7 @@ def _search(parts: tuple[str | Wild, ...], *, is_whole: bool) -> Callable[[str],
     pattern = "".join(
         re.escape(part) if isinstance(part, str) else ".*" if part is Wild.MANY else "." for part in parts
     )
-    expression = re2.compile(f"(?s)^(?:{pattern})$" if is_whole else f"(?s){pattern}")
+    expression = compiled_pattern(f"(?s)^(?:{pattern})$" if is_whole else f"(?s){pattern}")
     return lambda value: expression.search(value) is not None
 
 

@@ -15,13 +15,16 @@ from typing import Any, Final
 import yaml
 from sigma.correlations import SigmaCorrelationType
 from sigma.modifiers import modifier_mapping
+from sigma.rule import SigmaLevel
 
 from muniment.errors import RejectedError
 from muniment.search.columns import COLUMNS
 from muniment.sources.nesting import FAST_LOADER, check_nesting
 
-__all__ = ["YAML_FIX", "document_of", "fix_of", "place_of", "plain"]
+__all__ = ["LEVELS", "YAML_FIX", "document_of", "fix_of", "place_of", "plain"]
 
+LEVELS: Final = tuple(each.name.lower() for each in SigmaLevel)
+"""How severe a rule's alerts are, the least first."""
 YAML_FIX: Final = "indent this line as its neighbours are, with spaces; quote texts that hold : # { [ * or %"
 _SEPARATOR: Final = re.compile(r"^---[ \t]*(?:#.*)?$", re.MULTILINE)
 _QUOTED: Final = re.compile(
@@ -158,6 +161,9 @@ def place_of(text: str, title: str, reason: str) -> tuple[int, int]:
             document, f"{'correlation' if 'correlation' in _keys(document) else 'detection'}.condition"
         )
         return first + line - 1, column + (int(stopped[2]) - 1 if stopped[1] == "1" else 0)
+    if "rule level" in reason:
+        line, column = _value_at(document, "level")
+        return first + line - 1, column
     for match in _QUOTED.finditer(reason):
         wanted = _wanted(match)
         found = [each.start() for each in re.finditer(rf"(?<!\w){re.escape(wanted)}(?![\w-])", document)]
@@ -228,6 +234,8 @@ def fix_of(text: str, title: str, reason: str, names: Collection[str]) -> str:
     if "not defined in detections" in low or "doesn't match any detection" in low:
         known = _selections(document)
         return f"{_near(quoted, dict.fromkeys(known))}this rule has {', '.join(known) or 'no selection'}"
+    if "rule level" in low:
+        return f"{_near(quoted.lower(), dict.fromkeys(LEVELS))}there are {', '.join(LEVELS)}"
     if "unknown modifier" in low:
         return f"{_near(quoted, dict.fromkeys(modifier_mapping))}Sigma's modifiers are contains, startswith, endswith, re, cidr, ..."
     if "no rule with the id or name" in low or "not found in rule collection" in low:

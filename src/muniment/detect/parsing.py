@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sigma.collection import SigmaCollection
 from sigma.filters import SigmaFilter
+from sigma.policy import SigmaPolicy
+from sigma.policy.regex_engine import RegexEngine
 
 from muniment.detect.documents import lines_of, spelled
 from muniment.errors import RejectedError
+from muniment.patterns import PatternError, compiled_pattern
 
 __all__ = ["Parsed", "parsed_documents", "said"]
+
+
+class _Engine(RegexEngine):
+    """RE2, as the parser has it by itself; but what is wrong with a pattern is an error alone and nothing on stderr."""
+
+    def compile(self, pattern: str, flags: int = 0) -> Any:
+        names = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s"}
+        given = "".join(name for flag, name in names.items() if flags & flag)
+        return compiled_pattern(f"(?{given}){pattern}" if given else pattern)
+
+    @property
+    def error(self) -> type[Exception]:
+        return PatternError
+
+
+_POLICY: Final = SigmaPolicy(regex_engine=_Engine())
 
 
 class Parsed(NamedTuple):
@@ -51,7 +71,7 @@ def parsed_documents(given: Sequence[Any], text: str) -> Parsed:
 def _taken(given: Sequence[Any]) -> SigmaCollection:
     """Documents as the parser reads them. Raises whatever it does not expect in one."""
     taken = SigmaCollection.from_dicts(
-        list(map(spelled, given)), collect_errors=True, collect_filters=True, resolve_references=False
+        list(map(spelled, given)), collect_errors=True, collect_filters=True, resolve_references=False, policy=_POLICY
     )
     if len(taken.errors) > sum(len(each.errors) for each in (*taken.rules, *taken.filters)):
         raise taken.errors[0]  # of a document of which nothing came

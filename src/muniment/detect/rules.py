@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import re2
 from sigma.conditions import (
     ConditionAND,
     ConditionFieldEqualsValueExpression,
@@ -89,6 +88,7 @@ from muniment.detect.mistakes import YAML_FIX, fix_of, place_of, plain
 from muniment.detect.parsing import parsed_documents, said
 from muniment.detect.rule import Loaded, LogSource, Refused, Rule
 from muniment.errors import RejectedError
+from muniment.patterns import PatternError, compiled_pattern
 from muniment.search.columns import COLUMNS
 
 __all__ = ["load_rules", "rule_of"]
@@ -106,11 +106,10 @@ _DESCRIBING = (
     SigmaModifiedError, SigmaReferencesError, SigmaRelatedError, SigmaScopeError, SigmaStatusError, SigmaTaxonomyError,
     SigmaLicenseError, SigmaTagError,
 )  # fmt: skip
+_DESCRIBING_RULES = tuple(each for each in _DESCRIBING if each is not SigmaLevelError)
 _TYPED = "muniment"
 _MADE = {"actor", "device"}
 """Names that rules over typed columns may use besides the columns; both are made when an event is read."""
-_QUIET = re2.Options()
-_QUIET.log_errors = False
 
 
 Placeholders = Mapping[str, Sequence[str]]
@@ -361,10 +360,11 @@ def _correlation(parsed: SigmaCorrelationRule, file: str, known: Mapping[str, st
 
 
 def _remarks(parsed: Any, file: str) -> tuple[str, ...]:
-    """Mistakes in what only describes a rule. Raises RejectedError for any other."""
-    if wrong := [error for error in parsed.errors if not isinstance(error, _DESCRIBING)]:
+    """Mistakes in what only describes a rule, as a level does not: alerts are so severe. Raises RejectedError for any other."""
+    describing = _DESCRIBING if isinstance(parsed, SigmaFilter) else _DESCRIBING_RULES
+    if wrong := [error for error in parsed.errors if not isinstance(error, describing)]:
         raise RejectedError("; ".join(dict.fromkeys(map(said, wrong))), field=file)
-    return tuple(dict.fromkeys(said(error) for error in parsed.errors if isinstance(error, _DESCRIBING)))
+    return tuple(dict.fromkeys(said(error) for error in parsed.errors))
 
 
 def rule_of(parsed: Any, file: str = "", placeholders: Placeholders = _NO_PLACEHOLDERS) -> Rule:
@@ -491,8 +491,8 @@ def _pattern(value: SigmaRegularExpression) -> str:
     flags = "".join(sorted(SigmaRegularExpression.sigma_to_re_flag[flag] for flag in value.flags))
     pattern = (f"(?{flags})" if flags else "") + str(value.regexp)
     try:
-        re2.compile(pattern, _QUIET)
-    except re2.error as error:
+        compiled_pattern(pattern)
+    except PatternError as error:
         raise RejectedError(
             f"the pattern {pattern[:80]!r} is none of RE2's (linear time, so no look-around): {error}"
         ) from error

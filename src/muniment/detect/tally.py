@@ -81,7 +81,10 @@ class Tally:
         """Since when there are counts (microseconds); 0: there are none yet."""
         with self._database.connect() as connection:
             first = connection.execute(sa.select(sa.func.min(_HOURS.c.hour))).scalar()
-        return int(first) * _HOUR_US if first is not None else 0
+        with self._lock:
+            hours = [hour for _, hour in self._new]  # not written yet, but told of
+        hours += [int(first)] if first is not None else []
+        return min(hours) * _HOUR_US if hours else 0
 
     def told(self, now_us: int) -> Mapping[str, Told]:
         """Every rule that matched or took time."""

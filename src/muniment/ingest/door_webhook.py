@@ -8,7 +8,8 @@
     standard   Standard Webhooks: webhook-id, webhook-timestamp, webhook-signature
 
 A signature is over the bytes as they came, so it is checked before anything is parsed; without a right one nothing is
-said about the source, not even whether it exists. Resent deliveries have the same id and are kept once.
+said about the source, not even whether it exists; only who may change the source is told why. Resent deliveries have the
+same id and are kept once.
 """
 
 from __future__ import annotations
@@ -23,15 +24,22 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from muniment.access.webhooks import IncomingWebhook
-from muniment.errors import DeniedError, RejectedError
+from muniment.access.webhooks import (
+    NO_SIGNATURE,
+    TOO_OLD,
+    UNREADABLE,
+    UNTAKEN,
+    WRONG_SIGNATURE,
+    IncomingWebhook,
+)
+from muniment.errors import AuditError, DeniedError, RejectedError
 from muniment.ingest.door_native import receipt_of
 from muniment.ingest.http_request import Answer, Request, json_answer, seal
 from muniment.limits import WEBHOOK_AGE_S
 from muniment.wire.jsonl import decode_body
 from muniment.wire.records import Records, producer_id
 
-__all__ = ["PREFIX", "is_signed", "post_webhook"]
+__all__ = ["PREFIX", "post_webhook", "unsigned"]
 
 PREFIX: Final = "/ingest/webhook/"
 DOOR: Final = "webhook"
@@ -45,9 +53,23 @@ async def post_webhook(request: Request) -> Answer:
     if webhook is not None and webhook.kind == "okta" and request.method == "GET":
         return json_answer(200, {"verification": request.headers.get("x-okta-verification-challenge", "")})
     body = await request.body()
-    if webhook is None or not is_signed(webhook, request.headers, body, request.ctx.now_ns() // 10**9):
+    now_ns = request.ctx.now_ns()
+    why = unsigned(webhook, request.headers, body, now_ns // 10**9) if webhook else NO_SIGNATURE
+    if webhook is None or why:
+        if webhook is not None:
+            request.ctx.webhook_told(webhook.source, now_ns, why)
         raise DeniedError(_REFUSED, permission="ingest", is_authenticated=False)
     request.source = webhook.source
+    try:
+        answer = await _taken(webhook, request, body)
+    except AuditError as error:
+        request.ctx.webhook_told(webhook.source, now_ns, UNREADABLE if isinstance(error, RejectedError) else UNTAKEN)
+        raise
+    request.ctx.webhook_told(webhook.source, now_ns, "")
+    return answer
+
+
+async def _taken(webhook: IncomingWebhook, request: Request, body: bytes) -> Answer:
     if webhook.kind == "slack" and (challenge := _challenge(body)):
         return json_answer(200, {"challenge": challenge})
     found = _records(webhook.kind, request.headers, body)
@@ -55,26 +77,30 @@ async def post_webhook(request: Request) -> Answer:
     return json_answer(200, receipt_of(found, ack, is_full=False))
 
 
-def is_signed(webhook: IncomingWebhook, headers: Mapping[str, str], body: bytes, now_s: int) -> bool:
-    """Did the holder of the secret send these bytes, lately where the sender says when?"""
-    secret = webhook.secret.encode()
+def unsigned(webhook: IncomingWebhook, headers: Mapping[str, str], body: bytes, now_s: int) -> str:
+    """Empty when the holder of the secret sent these bytes, lately where the sender says when; else why that is not so."""
+    secret, at = webhook.secret.encode(), str(now_s)
     match webhook.kind:
         case "github":
-            return _is_same(headers.get("x-hub-signature-256", ""), f"sha256={_hex(secret, body)}")
+            given = headers.get("x-hub-signature-256", "")
+            is_same = _is_same(given, f"sha256={_hex(secret, body)}")
         case "slack":
-            at = headers.get("x-slack-request-timestamp", "")
-            signed = b"v0:" + at.encode() + b":" + body
-            return _is_recent(at, now_s) and _is_same(
-                headers.get("x-slack-signature", ""), f"v0={_hex(secret, signed)}"
-            )
+            at, given = headers.get("x-slack-request-timestamp", ""), headers.get("x-slack-signature", "")
+            is_same = _is_same(given, f"v0={_hex(secret, b'v0:' + at.encode() + b':' + body)}")
         case "standard":
-            return _is_standard(webhook.secret, headers, body, now_s)
+            at, given = headers.get("webhook-timestamp", ""), headers.get("webhook-signature", "")
+            is_same = _is_standard(webhook.secret, headers, body)
         case _:
             given = headers.get("authorization", "")
-            return _is_same(given.removeprefix("Bearer ").strip(), webhook.secret)
+            is_same = _is_same(given.removeprefix("Bearer ").strip(), webhook.secret)
+    if not given:
+        return NO_SIGNATURE
+    if not is_same:
+        return WRONG_SIGNATURE
+    return "" if _is_recent(at, now_s) else TOO_OLD
 
 
-def _is_standard(secret: str, headers: Mapping[str, str], body: bytes, now_s: int) -> bool:
+def _is_standard(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
     at = headers.get("webhook-timestamp", "")
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
@@ -83,7 +109,7 @@ def _is_standard(secret: str, headers: Mapping[str, str], body: bytes, now_s: in
     signed = f"{headers.get('webhook-id', '')}.{at}.".encode() + body
     wanted = "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
     given = headers.get("webhook-signature", "").split(" ")[:8]
-    return _is_recent(at, now_s) and any(_is_same(each, wanted) for each in given)
+    return any(_is_same(each, wanted) for each in given)
 
 
 def _hex(secret: bytes, body: bytes) -> str:

@@ -85,6 +85,7 @@ class DoorContext:
     elastic_version: str = "8.19.0"
     is_query_token_allowed: bool = False
     webhook_of: Callable[[str], IncomingWebhook | None] = lambda source: None
+    webhook_told: Callable[[str, int, str], None] = lambda source, now_ns, refusal: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-import re2
 
 from muniment.errors import RejectedError
+from muniment.patterns import PatternError, compiled_pattern
 from muniment.spelling import is_name
 
 __all__ = ["KINDS", "PersonalField", "PersonalText", "SealPlan", "Step", "normalise", "parse_path"]
@@ -128,7 +128,7 @@ class SealPlan:
         fields, texts, opens, has_addresses = msgspec.msgpack.decode(data, type=_Wire)
         return cls(
             tuple(PersonalField(path, kind, subject) for path, kind, subject in fields),
-            tuple(PersonalText(path, _pattern(text), kind, *rest) for path, text, kind, *rest in texts),
+            tuple(PersonalText(path, compiled_pattern(text), kind, *rest) for path, text, kind, *rest in texts),
             opens,
             has_addresses,
         )
@@ -140,16 +140,10 @@ _Wire = tuple[
 ]
 
 
-def _pattern(text: str) -> Any:
-    options = re2.Options()
-    options.log_errors = False
-    return re2.compile(text, options)
-
-
 def _text(row: Mapping[str, str], kind: str) -> PersonalText:
     try:
-        pattern = _pattern(row["pattern"])
-    except re2.error as error:
+        pattern = compiled_pattern(row["pattern"])
+    except PatternError as error:
         raise RejectedError(f"cannot read the pattern {row['pattern']!r}: {error}") from None
     groups = dict(pattern.groupindex)
     subject = row.get("subject")

@@ -27,6 +27,7 @@ import re2
 from muniment.envelope import ENVELOPES, Payload, payloads
 from muniment.errors import RejectedError
 from muniment.limits import SEAL_MENTION_CHARS_MIN, SEAL_PATTERNS_AT_ONCE_MIN, SEAL_PATTERNS_BYTES_MAX
+from muniment.patterns import compiled_pattern
 from muniment.privacy.addresses import addresses
 from muniment.privacy.places import Reader, Spans, has_twins, spans
 from muniment.privacy.plain import Groups, PlainSealer
@@ -41,7 +42,7 @@ _PLAIN = re.compile(rb'"[A-Za-z0-9][^"\\]*"')
 _BECAME_KEY = re.compile(rb"\}\s*:")
 _SAYS_SOMETHING = re.compile(rb"[0-9A-Za-z\x80-\xff]")
 _WORD = re.compile(rb"[A-Za-z_]+")
-_ENVELOPES = re2.compile(ENVELOPES.encode())
+_ENVELOPES = compiled_pattern(ENVELOPES.encode())
 _ESCAPE = re.compile(rb"(?:[\\\x01](?:[bfnrt]|u[0-9a-fA-F]{4})|%[0-9a-fA-F]{2})\Z")  # \x01: in a text inside a text
 _KEY_FOLLOWS = re.compile(rb'"\s*:')
 

@@ -42,6 +42,7 @@ from muniment.sources.testing import map_records
 __all__ = ["Formats", "Group", "Own", "Read", "Sample", "Suggestion"]
 
 _LAST_RESORT: Final = ("json", "text", "syslog", "unmapped")
+_ITS_OWN: Final = frozenset({"muniment", "alert"})
 _LOOK_BACK_DAYS: Final = 30
 _LOOKED_AT: Final = 50_000
 _GROUPS_MAX: Final = 100
@@ -155,6 +156,7 @@ class Formats:
         self._folder = folder
         self._changed = changed
         self._lock = threading.Lock()
+        self._catalogue = shipped
         self._others = Others.of(shipped)
         self._narrow: dict[str, Narrowing] = {}
         self.problems: tuple[str, ...] = ()
@@ -235,11 +237,25 @@ class Formats:
             text = text.replace("    expect: {outcome: TODO}", f"    expect: {orjson.dumps(expected).decode()}", 1)
         return text
 
+    def entries(self) -> list[tuple[str, str]]:
+        """Name and title of what a source may be read with, by title; not those of what Muniment itself writes."""
+        found = ((name, entry.title) for name, entry in self._catalogue.items() if name not in _ITS_OWN)
+        return sorted(found, key=lambda each: each[1].lower())
+
     # --- trying and accepting ---------------------------------------------------------------------------------------
 
     def try_out(self, text: str, samples: Sequence[Sample]) -> list[Read]:
         """What records become with the entry that `text` is. RejectedError names file and line of what is wrong."""
-        entry = self._entry(text)
+        return self._read(self._entry(text), samples)
+
+    def try_entry(self, name: str, samples: Sequence[Sample]) -> list[Read]:
+        """What records become with an entry that is in force. RejectedError: there is none of that name."""
+        entry = self._catalogue.get(name)
+        if entry is None:
+            raise RejectedError(f"there is no entry {name!r} in the catalogue", field="entry")
+        return self._read(entry, samples)
+
+    def _read(self, entry: Entry, samples: Sequence[Sample]) -> list[Read]:
         found = self._mapped(entry, [each.record for each in samples], [each.received_at for each in samples])
         return [
             Read(
@@ -263,8 +279,8 @@ class Formats:
             raise RejectedError(
                 f"{entry.name!r} is an entry that comes with Muniment; give yours another name", field="name"
             )
-        if source and self._registry.get(source) is None:
-            raise RejectedError("there is no such source", field="source", status=404)
+        if source:
+            self._registry.sender(source)
         self._mapped(entry, [sample.record for sample in entry.samples])
         with self._engine.nodes[0].reader() as client:
             check_claims(self._shipped, entry, client)
@@ -282,6 +298,14 @@ class Formats:
         if source:
             self._registry.change(source, format=entry.name)
         return entry
+
+    def read_as(self, source: str, name: str) -> tuple[str, str]:
+        """From now on all that a source sends is read with an entry, or `auto`: by content. Returns the one before and this.
+
+        Raises RejectedError: no such source or entry.
+        """
+        before = self._registry.sender(source).format
+        return before, self._registry.change(source, format=name).format
 
     def remove(self, name: str) -> Own:
         """Take an own entry out of force; sources that were read with it are recognised by content again."""
@@ -330,6 +354,7 @@ class Formats:
         self._projector.adopt(mapping_set(catalogue))
         self._registry.adopt(catalogue)
         self._changed(catalogue)
+        self._catalogue = catalogue
         self.problems = (*problems, *broken.values())
 
     def _entry(self, text: str) -> Entry:

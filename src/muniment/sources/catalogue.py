@@ -15,10 +15,10 @@ from pathlib import Path as FilePath
 from typing import Any
 
 import msgspec
-import re2
 
 from muniment.errors import RejectedError
 from muniment.kept import kept
+from muniment.patterns import compiled_pattern
 from muniment.privacy.plan import SealPlan
 from muniment.sources import located, nesting
 from muniment.sources.columns import COLUMNS, DERIVED
@@ -388,7 +388,7 @@ class _Reader:
             line = raw.lines["pattern"]
             text = self._value(raw.get("text", "$text"), line)
             pattern = self._pattern(raw["pattern"], line)
-            found = re2.compile(pattern)
+            found = compiled_pattern(pattern)
             for column, group in found.groupindex.items():
                 if column not in COLUMNS:
                     raise self.error(f"the pattern names no column: {column!r}", line)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["KEY_PLACEHOLDER", "WAYS", "Snippet", "Way", "snippets"]
+__all__ = ["KEY_PLACEHOLDER", "WAYS", "WEBHOOKS", "Snippet", "Way", "WebhookSender", "snippets"]
 
 KEY_PLACEHOLDER: Final = "mk_YOUR_KEY"
 
@@ -151,3 +151,33 @@ WAYS: Final = (
     Way("python", "Python", "Standard library only; the record is durable when the call returns.", "py", ("http",), True,
         _python),
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSender:
+    """A kind of sender that signs its webhooks, and where in it the address and the secret are put."""
+
+    title: str
+    setup: str
+
+
+WEBHOOKS: Final[Mapping[str, WebhookSender]] = {
+    "github": WebhookSender(
+        "GitHub",
+        "GitHub, Settings, Webhooks, Add webhook: this as Payload URL and Secret; either content type",
+    ),
+    "okta": WebhookSender(
+        "Okta",
+        "Okta, Workflow, Event hooks: this as URL; authentication field Authorization, the secret as its value; then Verify",
+    ),
+    "auth0": WebhookSender(
+        "Auth0",
+        "Auth0, Monitoring, Streams, Custom Webhook: this as Payload URL, the secret as Authorization Token",
+    ),
+    "slack": WebhookSender(
+        "Slack",
+        "Slack, your app, Event Subscriptions: this as Request URL; the secret is the app's own Signing Secret",
+    ),
+    "standard": WebhookSender("Standard Webhooks", "Whatever signs as Standard Webhooks say: this URL and secret"),
+}
+"""By kind, as `access.webhooks` knows them."""

@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Final, Literal, cast
 
 import sqlalchemy as sa
@@ -21,9 +22,11 @@ from muniment.privacy.plan import SealPlan
 from muniment.sources.catalogue import AUTO, OWN, Catalogue
 from muniment.sources.people import without_covered
 
-__all__ = ["SOURCE_ID", "Counters", "Privacy", "SourceInfo", "SourceRegistry"]
+__all__ = ["OWN_SOURCES", "SOURCE_ID", "Counters", "Privacy", "SourceInfo", "SourceRegistry"]
 
 SOURCE_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+OWN_SOURCES: Final = frozenset({"muniment", "muniment.alerts"})
+"""What Muniment does and finds: records of these are its word, so no key and no webhook writes them."""
 Privacy = Literal["clear", "sealed"]
 _TITLE_CHARS_MAX = 200
 
@@ -96,6 +99,15 @@ class SourceRegistry:
     def get(self, source_id: str) -> SourceInfo | None:
         """The source of that id, retired or not."""
         return self._sources.get(source_id)
+
+    def sender(self, source_id: str) -> SourceInfo:
+        """A source that somebody outside sends as. Raises RejectedError: there is none, or it is Muniment's own."""
+        info = self._sources.get(source_id)
+        if info is None:
+            raise RejectedError("there is no such source", field="id", status=404)
+        if source_id in OWN_SOURCES:
+            raise RejectedError("Muniment itself writes it, and nobody else may", field="id")
+        return info
 
     def all(self) -> list[SourceInfo]:
         """Every source, by id."""
@@ -186,8 +198,9 @@ class SourceRegistry:
 
     def _check(self, format: str, privacy: str, title: str, owner: str, rhythm_s: int) -> None:
         if format != AUTO and format not in self._catalogue:
-            known = ", ".join(self.formats())
-            raise RejectedError(f"there is no format {format!r}; there are {known}", field="format")
+            near = get_close_matches(format, self.formats(), 3)
+            known = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(self.formats())}"
+            raise RejectedError(f"there is no format {format!r}; {known}", field="format")
         if privacy not in ("clear", "sealed"):
             raise RejectedError(f"must be clear or sealed, got {privacy!r}", field="privacy")
         for field, text in (("title", title), ("owner", owner)):

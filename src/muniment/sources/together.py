@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
-import re2
 
 from muniment.limits import (
     TOGETHER_BYTES_MAX,
@@ -27,6 +26,7 @@ from muniment.limits import (
     TOGETHER_ENTRIES_MAX,
     TOGETHER_TEXT_CHARS_MAX,
 )
+from muniment.patterns import compiled_pattern
 
 __all__ = ["EARLIER", "Memory", "Together"]
 
@@ -56,8 +56,8 @@ class Together:
     _rare: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_event", re2.compile(self.event))
-        object.__setattr__(self, "_kept", re2.compile(self.kept) if self.kept else None)
+        object.__setattr__(self, "_event", compiled_pattern(self.event))
+        object.__setattr__(self, "_kept", compiled_pattern(self.kept) if self.kept else None)
         object.__setattr__(self, "_bytes", tuple(mark.encode() for mark in self.marks))
         # Looking for one byte is ten times as fast as looking for a word, and few records have these.
         rare = {byte for mark in self._bytes for byte in mark if not chr(byte).isalnum() and chr(byte) not in ' ":,{}'}

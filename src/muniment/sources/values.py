@@ -41,9 +41,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import re2
-
 from muniment.errors import RejectedError
+from muniment.patterns import PatternError, compiled_pattern
 from muniment.sources import countries, deeds, words
 from muniment.sources.paths import Segment, TypeTree, parse_path, spelled
 from muniment.sources.sql import EMPTY, array, first_filled, literal, quote
@@ -363,7 +362,7 @@ def _operator(raw: Mapping[str, object]) -> Value:
     elif name == "capture":
         pattern = check_pattern(options.pop("pattern", None))
         value = Capture(parse_value(argument), pattern)
-        if re2.compile(pattern).groups != 1:
+        if compiled_pattern(pattern).groups != 1:
             raise RejectedError(f"capture needs a pattern with one group: {pattern!r}")
     elif name == "template":
         value = _template(argument)
@@ -404,8 +403,8 @@ def check_pattern(raw: object) -> str:
     if not isinstance(raw, str) or not raw:
         raise RejectedError("a pattern is a text")
     try:
-        re2.compile(raw)
-    except re2.error as error:
+        compiled_pattern(raw)
+    except PatternError as error:
         raise RejectedError(f"RE2 cannot read the pattern {raw!r}: {error}") from None
     return raw
 
@@ -425,7 +424,7 @@ class Test:
         if self.kind == "present":
             found = False
         elif self.kind == "matches":
-            found = re2.search(self.wanted[0], "") is not None
+            found = compiled_pattern(self.wanted[0]).search("") is not None
         else:
             found = "" in self.wanted
         return found != self.negated

@@ -32,6 +32,7 @@ from muniment.web.search_page import SearchPages
 from muniment.web.security import SecurityBackend
 from muniment.web.site import Site
 from muniment.web.source_pages import SourcePages
+from muniment.web.webhook_pages import HooksBackend
 
 __all__ = ["Backend", "missing", "routes"]
 
@@ -44,11 +45,12 @@ def routes(
     orders: OrdersBackend | None = None,
     people: PeopleBackend | None = None,
     erasures: ErasuresBackend | None = None,
+    hooks: HooksBackend | None = None,
 ) -> list[Route]:
     """Every page over `backend`; those of detection, response, formats and people where somebody fills them."""
     site = Site(backend)
     search, event, other = SearchPages(site), EventPages(site), OtherPages(site, erasures)
-    sources = SourcePages(site, security, formats, people)
+    sources = SourcePages(site, security, formats, people, hooks)
 
     async def static(request: Request) -> Response:
         return site.static_file(request)
@@ -71,6 +73,7 @@ def routes(
         Route("/login/{token}", other.enter, methods=["POST"]),
         Route("/logout", site.form(other.leave), methods=["POST"]),
         Route("/static/{tree}/{name}", static),
+        *([Route("/sources/{id}/webhook", site.form(sources.webhook), methods=["POST"])] if hooks is not None else ()),
         *(_security_routes(site, security) if security is not None else ()),
         *(_format_routes(site, FormatPages(site, formats)) if formats is not None else ()),
         *(_notice_routes(site, NoticePages(site, notices)) if notices is not None else ()),

@@ -131,12 +131,16 @@ def by_rule(cards: Sequence[Card]) -> list[Card]:
     ]
 
 
-def seen(evaluated: Evaluated, zone: tzinfo) -> str:
-    """How far the rules have seen."""
+def seen(evaluated: Evaluated, zone: tzinfo, *, is_one: bool = False) -> str:
+    """How far the rules have seen, or one of them, whose sources are those that feed it."""
     if not evaluated.to_time:
         return "Nothing is evaluated yet: the rules wait for the store"
     clock = clock_text(evaluated.to_time, zone, "second")
-    return f"Evaluated to {clock} for {evaluated.n_fresh} of {evaluated.n_sources} sources"
+    n, m = evaluated.n_fresh, evaluated.n_sources
+    if is_one and not m:
+        return f"Evaluated to {clock}; no source feeds it"
+    whose = f"{'source' if m == 1 else 'sources'} that {'feeds' if m == 1 else 'feed'} it" if is_one else "sources"
+    return f"Evaluated to {clock} for {n} of {m} {whose}"
 
 
 def url(path: str, **params: str) -> str:

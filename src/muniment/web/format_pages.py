@@ -42,6 +42,18 @@ class FormatsBackend(Protocol):
         """Put it in force, for all of `source` if that is given."""
         ...
 
+    async def entries(self, viewer: Viewer) -> Sequence[tuple[str, str]]:
+        """Name and title of the entries that a source may be read with."""
+        ...
+
+    async def try_entry(self, viewer: Viewer, group: str, name: str) -> Sequence[Read]:
+        """What the group's records become with an entry of the catalogue."""
+        ...
+
+    async def read_as(self, viewer: Viewer, source: str, name: str) -> None:
+        """Read all that a source sends with an entry of the catalogue from now on."""
+        ...
+
     async def remove_format(self, viewer: Viewer, name: str) -> None:
         """Take one's own entry out of force."""
         ...
@@ -72,7 +84,11 @@ class FormatsView:
 
 @dataclass(frozen=True, slots=True)
 class FormatView:
-    """One group with its draft. `problem` says what is wrong with the text, or why there is none."""
+    """One group with its draft. `problem` says what is wrong with the text, or why there is none.
+
+    `entries`: those of the catalogue; `entry` is the chosen one, `title` its title: the preview is of it, not of the draft.
+    `is_wrong`: `problem` is about what was sent.
+    """
 
     row: GroupRow
     text: str
@@ -81,6 +97,10 @@ class FormatView:
     problem: str
     can_accept: bool
     is_for_source: bool
+    entries: tuple[tuple[str, str], ...] = ()
+    entry: str = ""
+    title: str = ""
+    is_wrong: bool = False
 
 
 class FormatPages:
@@ -106,32 +126,55 @@ class FormatPages:
     async def one(self, request: Request, viewer: Viewer) -> Response:
         """A group with its draft."""
         found = await self._backend.suggestion(viewer, request.path_params["id"])
-        return self._page(request, found, is_for_source=False, can_accept=bool(found.text))
+        return await self._page(request, viewer, found, can_accept=bool(found.text))
 
     async def change(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
-        """Try the text, or accept it; a text that is wrong comes back as it was typed, with what is wrong."""
+        """Try the text or an entry, or accept it; what is wrong comes back as it was typed, with what is wrong."""
         group, text = request.path_params["id"], fields.get("text", "").replace("\r\n", "\n")
         found = await self._backend.suggestion(viewer, group)
+        do, entry, has_draft = fields.get("do"), fields.get("entry", ""), bool(found.text)
+        if do in {"try-entry", "read-as"}:
+            return await self._entry(request, viewer, found, entry, is_wanted=do == "read-as")
         is_for_source = fields.get("for_source") == "1"
-        typed, has_draft = replace(found, text=text, problem="", preview=()), bool(found.text)
+        typed = replace(found, text=text, problem="", preview=())
         try:
-            if fields.get("do") == "accept":
+            if do == "accept":
                 await self._backend.accept_format(viewer, text, found.group.source if is_for_source else "")
                 return redirect("/formats?done=accepted")
-            preview = tuple(await self._backend.try_format(viewer, group, text))
-            return self._page(
-                request, replace(typed, preview=preview), is_for_source=is_for_source, can_accept=has_draft
+            typed = replace(typed, preview=tuple(await self._backend.try_format(viewer, group, text)))
+        except RejectedError as error:
+            typed = replace(typed, problem=str(error))
+        return await self._page(
+            request, viewer, typed, is_for_source=is_for_source, can_accept=has_draft,
+            status=400 if typed.problem else 200,
+        )  # fmt: skip
+
+    async def _entry(
+        self, request: Request, viewer: Viewer, found: Suggestion, entry: str, *, is_wanted: bool
+    ) -> Response:
+        """What the records become with an entry of the catalogue; `is_wanted`: their source is read with it from now on."""
+        try:
+            if is_wanted:
+                await self._backend.read_as(viewer, found.group.source, entry)
+                return redirect("/formats?done=read-as")
+            tried = replace(
+                found, problem="", preview=tuple(await self._backend.try_entry(viewer, found.group.id, entry))
             )
         except RejectedError as error:
-            wrong = replace(typed, problem=str(error))
-            return self._page(request, wrong, is_for_source=is_for_source, can_accept=has_draft)
+            wrong = replace(found, problem=error.reason)
+            return await self._page(request, viewer, wrong, can_accept=bool(found.text), status=error.status)
+        return await self._page(request, viewer, tried, can_accept=bool(found.text), entry=entry)
 
     async def remove(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Take an own entry out of force."""
         await self._backend.remove_format(viewer, request.path_params["name"])
         return redirect("/formats?done=removed")
 
-    def _page(self, request: Request, found: Suggestion, *, is_for_source: bool, can_accept: bool) -> Response:
+    async def _page(
+        self, request: Request, viewer: Viewer, found: Suggestion, *, can_accept: bool, is_for_source: bool = False,
+        entry: str = "", status: int = 200,
+    ) -> Response:  # fmt: skip
+        entries = tuple(await self._backend.entries(viewer))
         view = FormatView(
             group_row(self._site, request, found.group),
             found.text,
@@ -140,11 +183,15 @@ class FormatPages:
             found.problem,
             can_accept,
             is_for_source,
+            entries,
+            entry,
+            dict(entries).get(entry, ""),
+            status >= 400,
         )
         shell = self._site.shell(
             request, f"Format of {view.row.what}", "sources", json_url=f"/api/v1/formats/{found.group.id}"
         )
-        return self._site.render("format.html", shell, view, 400 if found.problem and can_accept else 200)
+        return self._site.render("format.html", shell, view, status)
 
 
 def group_row(site: Site, request: Request, group: Group) -> GroupRow:

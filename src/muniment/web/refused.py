@@ -13,6 +13,7 @@ _NAMES = {
     "v": "Address, range, account or key", "reason": "Reason", "accounts": "Number of accounts", "hours": "How long",
     "days": "For how many days", "network": "Network", "title": "Whose it is", "query": "Events", "source": "Alerts of",
     "severity_max": "Up to level", "account": "Account", "text": "Text", "alert": "Alert", "identifier": "Whom",
+    "secret": "Secret",
 }  # fmt: skip
 """Fields of forms, as their labels call them."""
 

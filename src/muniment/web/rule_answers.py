@@ -85,7 +85,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class OneRule:
-    """One rule with its text, the line of its file it begins at, and the titles of the rules it names."""
+    """One rule with its text, the line of its file it begins at, and the titles of the rules it names.
+
+    `evaluated` counts the sources that feed it, as of `fed_at`.
+    """
 
     rule: Rule
     text: str
@@ -94,6 +97,8 @@ class OneRule:
     budget_share: float
     last_alert_us: int
     counted_since_us: int
+    evaluated: Evaluated
+    fed_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,7 @@ class Rules:
     refused: list[Refused]
     evaluated: Evaluated
     counted_since_us: int
+    fed_at: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,7 @@ class RuleView:
     may_change: bool
     problem: str
     seen: str
+    fed_at: str
     refused: RefusedForm | None = None
 
 
@@ -198,7 +199,6 @@ class RulePages:
                 problem = str(error)
         look, now = self._site.look(request), self._site.backend.now_ns()
         exemptions = [each for each in await self._backend.exemptions(viewer) if each.rule in {"", key}]
-        evaluated = (await self._backend.alerts(viewer, rule=key, limit=1)).evaluated
         view = RuleView(
             rule=rule, one=one, kind=KINDS.get(rule.kind, rule.kind), paragraphs=paragraphs(rule.description),
             controls=tuple(control_words(tag) for tag in rule.tags if not tag.startswith("attack.")),
@@ -207,7 +207,8 @@ class RulePages:
             counted=_counted(one.counted_since_us, now, look.zone), alerts_url=url("/alerts", state="all", rule=key), back_test=tested, bars=_bars(tested),
             rows=await self._rows(viewer, request, tested), exemptions=tuple((each, _until(each.expires_at, now)) for each in exemptions),
             history=await self._history(viewer, key), start=since or "-90d",
-            may_change="rules" in viewer.permissions, problem=problem, seen=seen(evaluated, look.zone),
+            may_change="rules" in viewer.permissions, problem=problem, seen=seen(one.evaluated, look.zone, is_one=True),
+            fed_at=clock_text(one.fed_at, look.zone, "second"),
             refused=told,
         )  # fmt: skip
         shell = self._site.shell(request, rule.title, "rules", json_url=url("/api/v1/rules/one", rule=key))

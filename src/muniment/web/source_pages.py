@@ -1,4 +1,5 @@
-"""Sources: who sends what, who has fallen silent, and of one source what comes, how it is read, what watches it, its keys."""
+"""Sources: who sends what, who has fallen silent, and of one source what comes, how it is read, what watches it, its keys and
+its webhook."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from muniment.errors import RejectedError
+from muniment.sources.registry import OWN_SOURCES
 from muniment.web.address import Address
 from muniment.web.backend import SourceStatus, Viewer, Wanted
 from muniment.web.chart import Chart, chart
@@ -19,11 +21,13 @@ from muniment.web.fields import ROW_COLUMNS
 from muniment.web.format_pages import FormatsBackend, GroupRow, group_row
 from muniment.web.people_pages import KeyRow, PeopleBackend, key_row
 from muniment.web.query_text import including
+from muniment.web.refused import Refused, refused
 from muniment.web.rows import Row, rows
 from muniment.web.rule_answers import Rule
 from muniment.web.security import SecurityBackend
-from muniment.web.site import Site
+from muniment.web.site import Site, redirect
 from muniment.web.times import ago, clock_text, span_text
+from muniment.web.webhook_pages import HookPanel, HooksBackend, MadeHook, hook_panel, made_hook, remove_hook
 
 __all__ = ["SourcePages"]
 
@@ -86,7 +90,12 @@ class SourceView:
     rows: tuple[Row, ...]
     unknown: tuple[GroupRow, ...] | None
     rules: tuple[Rule, ...] | None
+    fed_at: str
     keys: tuple[KeyRow, ...] | None
+    hook: HookPanel | None = None
+    made: MadeHook | None = None
+    refused: Refused | None = None
+    done: str = ""
 
 
 class SourcePages:
@@ -98,12 +107,14 @@ class SourcePages:
         security: SecurityBackend | None = None,
         formats: FormatsBackend | None = None,
         people: PeopleBackend | None = None,
+        hooks: HooksBackend | None = None,
     ) -> None:
         self._site = site
         self._backend = site.backend
         self._security = security
         self._formats = formats
         self._people = people
+        self._hooks = hooks
 
     async def sources(self, request: Request, viewer: Viewer) -> Response:
         """Who sends what, and who has fallen silent."""
@@ -122,6 +133,33 @@ class SourcePages:
 
     async def source(self, request: Request, viewer: Viewer) -> Response:
         """One source."""
+        return await self._source(request, viewer)
+
+    async def webhook(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
+        """Make its webhook, make another secret for it, or end it."""
+        id = request.path_params["id"]
+        assert self._hooks is not None  # no route leads here without
+        try:
+            if fields.get("do") == "remove":
+                await remove_hook(self._hooks, viewer, id, fields)
+                return redirect(f"/sources/{id}?done=webhook-removed#webhook")
+            made = await made_hook(self._hooks, viewer, id, fields)
+        except RejectedError as error:
+            typed = {name: value for name, value in fields.items() if name != "secret"}  # which is in no page again
+            return await self._source(
+                request, viewer, problem=refused("webhook", error, typed | {"secret": ""}), status=error.status
+            )
+        return await self._source(request, viewer, made=made, status=201)
+
+    async def _source(
+        self,
+        request: Request,
+        viewer: Viewer,
+        *,
+        made: MadeHook | None = None,
+        problem: Refused | None = None,
+        status: int = 200,
+    ) -> Response:
         id = request.path_params["id"]
         source = next((each for each in await self._backend.sources(viewer) if each.id == id), None)
         if source is None:
@@ -152,11 +190,15 @@ class SourcePages:
             _counted(address, "format", values.get("format", ())),
             tuple(rows(page.rows, address, look.zone)),
             await self._unknown(request, viewer, id),
-            await self._rules(viewer, id),
+            *await self._rules(request, viewer, id),
             await self._keys(request, viewer, id),
+            await self._hook(request, viewer, id),
+            made,
+            problem,
+            request.query_params.get("done", "")[:64],
         )
         shell = self._site.shell(request, source.title, "sources", json_url="/api/v1/sources", horizon=page.horizon)
-        return self._site.render("source.html", shell, view)
+        return self._site.render("source.html", shell, view, status)
 
     async def _count(self, viewer: Viewer, wanted: Wanted, part: str) -> int:
         narrowed = Wanted(f"{wanted.q} {part}", wanted.start, wanted.end)
@@ -169,18 +211,26 @@ class SourcePages:
         groups, _, _ = await self._formats.formats(viewer)
         return tuple(group_row(self._site, request, each) for each in groups if each.source == id)
 
-    async def _rules(self, viewer: Viewer, id: str) -> tuple[Rule, ...] | None:
+    async def _rules(self, request: Request, viewer: Viewer, id: str) -> tuple[tuple[Rule, ...] | None, str]:
+        """The rules it feeds, and as of when."""
         if self._security is None or "alerts" not in viewer.permissions:
-            return None
-        found = (await self._security.rules(viewer)).rules
-        mine = [rule for rule in found if id in rule.sources and rule.is_on and not rule.is_silent]
-        return tuple(sorted(mine, key=lambda rule: (-rule.matches_month, rule.title)))
+            return None, ""
+        found = await self._security.rules(viewer)
+        mine = [rule for rule in found.rules if id in rule.sources and rule.is_on and not rule.is_silent]
+        as_of = clock_text(found.fed_at, self._site.look(request).zone, "second")
+        return tuple(sorted(mine, key=lambda rule: (-rule.matches_month, rule.title))), as_of
 
     async def _keys(self, request: Request, viewer: Viewer, id: str) -> tuple[KeyRow, ...] | None:
         if self._people is None or "admin" not in viewer.permissions:
             return None
         found = [key for key in await self._people.keys(viewer) if key.source == id and key.revoked_at is None]
         return tuple(key_row(self._site, request, key, {}, {}) for key in found)
+
+    async def _hook(self, request: Request, viewer: Viewer, id: str) -> HookPanel | None:
+        if self._hooks is None or "sources" not in viewer.permissions or id in OWN_SOURCES:
+            return None
+        found = next((hook for hook in await self._hooks.webhooks(viewer) if hook.source == id), None)
+        return hook_panel(self._site, request, found)
 
     def _row(self, request: Request, source: SourceStatus) -> SourceRow:
         look, now = self._site.look(request), self._backend.now_ns()

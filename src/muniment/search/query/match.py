@@ -9,12 +9,11 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
-from functools import lru_cache
 from typing import Any
 
 import orjson
-import re2
 
+from muniment.patterns import compiled_pattern
 from muniment.search.columns import TEXT_COLUMNS
 from muniment.search.query.ast import (
     And,
@@ -83,18 +82,11 @@ def _lower(text: str) -> str:
     return text.lower() if text.isascii() else "".join(c.lower() if c.isascii() else c for c in text)
 
 
-@lru_cache(512)
-def _compiled(pattern: str) -> Any:
-    options = re2.Options()
-    options.log_errors = False
-    return re2.compile(pattern, options)
-
-
 def _holds(value: str, is_pattern: bool) -> Callable[[str], bool]:
     wanted = needle(value, is_pattern)
     if wanted.part:
         return lambda text: wanted.part in text
-    pattern = _compiled(wanted.pattern)
+    pattern = compiled_pattern(wanted.pattern)
     return lambda text: pattern.search(text) is not None
 
 
@@ -109,7 +101,7 @@ def _text_test(test: str, value: str) -> Callable[[str], bool]:
             holds = _holds(value, False)
             return lambda text: holds(_lower(text))
         case "regex":
-            pattern = _compiled("(?is)" + value)
+            pattern = compiled_pattern("(?is)" + value)
             return lambda text: pattern.search(text) is not None
         case "from":
             return lambda text: _lower(text).encode() >= lowered.encode()
@@ -118,9 +110,9 @@ def _text_test(test: str, value: str) -> Callable[[str], bool]:
     if value.isascii() and test == "equals":
         return lambda text: _lower(text) == lowered
     if value.isascii():
-        pieces = _compiled(whole(lowered, True).replace("(?is)", "(?s)"))
+        pieces = compiled_pattern(whole(lowered, True).replace("(?is)", "(?s)"))
         return lambda text: pieces.search(_lower(text)) is not None
-    pattern = _compiled(whole(value, test == "pattern"))
+    pattern = compiled_pattern(whole(value, test == "pattern"))
     return lambda text: pattern.search(text) is not None
 
 

@@ -14,12 +14,12 @@ from functools import cache
 from pathlib import Path as FilePath
 from typing import Any
 
-import re2
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
 from muniment.errors import RejectedError
 from muniment.limits import QUERY_CHARS_MAX, QUERY_DEPTH_MAX
+from muniment.patterns import PatternError, compiled_pattern
 from muniment.search.columns import ALIASES, COLUMNS
 from muniment.search.query import values
 from muniment.search.query.ast import (
@@ -290,15 +290,10 @@ def _range(token: str) -> tuple[str, str, bool, bool]:
 
 def _regex(token: str) -> str:
     pattern = token[1:-1].replace("\\/", "/")
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = 1 << 20
     try:
-        re2.compile("(?is)" + pattern, options)
-    except re2.error as error:
-        reason = error.args[0] if error.args else error
-        shown = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
-        raise RejectedError(f"the pattern is not valid (RE2 syntax): {shown}") from None
+        compiled_pattern("(?is)" + pattern, bytes_max=1 << 20)
+    except PatternError as error:
+        raise RejectedError(f"the pattern is not valid (RE2 syntax): {error}") from None
     return pattern
 
 
