@@ -329,7 +329,7 @@ class BehaviourCorrelator:
             if any(last >= now_us - b.history_us for other, last in others.items() if other != key):
                 return ""
             n_peers = sum(1 for other in self._entities if other != key)
-        usual = sorted(entity.values.items(), key=lambda each: -each[1][0])[:3]
+        usual = sorted(entity.values.items(), key=lambda each: (-each[1][0], each[0]))[:3]
         said = ", ".join(f"{name} ({n:,})" for name, (n, _) in usual)
         days = min(b.history_us, now_us - entity.first_us)
         also = ", and none of the others did" if n_peers else ""
