@@ -9,6 +9,8 @@ the machine does not.
 from __future__ import annotations
 
 import argparse
+import json
+import random
 import tempfile
 import time
 import uuid
@@ -17,12 +19,18 @@ from pathlib import Path
 
 from bench.corpus import Corpus, batches
 from bench.table import note
+from muniment.app.demo import FORMATS
+from muniment.drills.activity import DAY_NS, Activity
+from muniment.drills.company import SYSTEMS, make_company
+from muniment.drills.shapes import to_bytes
 from muniment.search.blocks import Block
 from muniment.search.engine import open_engine
 from muniment.search.mappings import mapping_set
 from muniment.search.replica import Replica
 from muniment.search.schema import migrate
 from muniment.sources.catalogue import AUTO, Catalogue, load
+from muniment.wire.otlp import decode_otlp_json
+from muniment.wire.syslog import origin_suffix, syslog_record
 
 KINDS = {
     "sshd": ("openssh",),
@@ -56,6 +64,30 @@ def _numbered(record: bytes, k: int) -> bytes:
     return b'{"n%d":%d,' % (k % 1_000, k) + record.lstrip()[1:]
 
 
+def company(count: int) -> tuple[list[str], list[bytes]]:
+    """Sources and records of what the forty systems of the demo's company send on a working day, as they stand in the ledger."""
+    rng, sources, records = random.Random(7), [], []
+    for action in Activity(make_company(), seed=7, per_second=count / 3_000).between(_MORNING_NS, _MORNING_NS + DAY_NS):
+        system, body = action.system, to_bytes(action, rng)
+        if system.door == "syslog":
+            body, _ = syslog_record(body, _SUFFIX)
+        elif system.door == "otlp":
+            item = json.loads(body)
+            scope = {"scope": {"name": item["service"]}, "logRecords": [item["record"]]}
+            resource = {"attributes": [{"key": "service.name", "value": {"stringValue": item["service"]}}]}
+            export = {"resourceLogs": [{"resource": resource, "scopeLogs": [scope]}]}
+            body = decode_otlp_json(json.dumps(export).encode(), door="otlp").records[0]
+        sources.append("syslog" if system.door == "syslog" else system.id)
+        records.append(body)
+        if len(records) == count:
+            break
+    return sources, records
+
+
+_MORNING_NS = 1_795_424_400 * 10**9  # Monday, 23 November 2026, 9:00
+_SUFFIX = origin_suffix(transport="tcp", peer="192.0.2.1")
+
+
 class Measure:
     """What records cost on their way into one store; indexes go on from one call to the next."""
 
@@ -64,13 +96,14 @@ class Measure:
         self._size = block
         self._index = 0
 
-    def __call__(self, source: str, records: Sequence[bytes]) -> float:
-        """Microseconds of CPU a record, without the first blocks."""
+    def __call__(self, source: str | Sequence[str], records: Sequence[bytes]) -> float:
+        """Microseconds of CPU a record, without the first blocks. `source`: of all records, or of each."""
         blocks = []
         for start in range(0, len(records), self._size):
             part = records[start : start + self._size]
             ids = [str(uuid.UUID(int=self._index + k)) for k in range(len(part))]
-            blocks.append(Block(self._index, ids, [source] * len(part), [1_795_000_000 * 10**9] * len(part), part))
+            sources = [source] * len(part) if isinstance(source, str) else source[start : start + self._size]
+            blocks.append(Block(self._index, ids, sources, [1_795_000_000 * 10**9] * len(part), part))
             self._index += len(part)
         for block in blocks[:_WARM]:
             self._replica.write(block)
@@ -88,7 +121,8 @@ def measured(events: int, block: int, only: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="muniment-bench-", dir=".") as folder:
         engine = open_engine(f"chdb:///{Path(folder).resolve()}/store")
         migrate(engine)
-        formats = {"own": "muniment"}
+        formats = {"own": "muniment"} | {each.id: FORMATS[each.shape] for each in SYSTEMS if each.door != "syslog"}
+        formats["syslog"] = "syslog"
         replica = Replica(
             engine, engine.nodes[0], mapping_set(catalogue), lambda s: formats.get(s, AUTO), engine.local_table
         )
@@ -120,6 +154,9 @@ def measured(events: int, block: int, only: Sequence[str]) -> None:
                 samples = records_of(catalogue, names, len(catalogue[names[0]].samples))
                 found = [measure(f"{kind} {k}", again(sample, block * (_WARM + 1))) for k, sample in enumerate(samples)]
                 show(f"{kind}, one at a time", samples, sum(found) / len(found))
+        if not only:
+            sources, records = company(events)
+            show("a company's forty systems, formats said", records, measure(sources, records))
         engine.close()
 
 

@@ -17,9 +17,10 @@ from muniment.app.server import Server
 from muniment.config import SETTINGS, Settings
 from muniment.drills.company import SYSTEMS
 
-__all__ = ["run_demo"]
+__all__ = ["FORMATS", "run_demo"]
 
-_FORMATS = {"okta": "okta", "github": "github", "cloudtrail": "aws_cloudtrail", "sdk": "muniment", "otlp": "json"}
+FORMATS = {"okta": "okta", "github": "github", "cloudtrail": "aws_cloudtrail", "sdk": "muniment", "otlp": "json"}
+"""Of the sources of the company, by the shape of what they send."""
 
 
 def run_demo(settings: Settings, seconds: float | None = None, pace: float = 5.0) -> None:
@@ -85,7 +86,7 @@ def _write_plan(server: Server, pace: float) -> Path:
             server.registry.add(
                 system.id,
                 title=system.title,
-                format=_FORMATS[system.shape],
+                format=FORMATS[system.shape],
                 privacy="sealed",
                 owner="demo",
                 now_ns=server.clock(),

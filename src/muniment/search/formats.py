@@ -35,7 +35,7 @@ from muniment.sources.kinds import Kind, Shape, kinds
 from muniment.sources.narrowing import Narrowing
 from muniment.sources.ocsf import to_ocsf
 from muniment.sources.ocsf_schema import problems as ocsf_problems
-from muniment.sources.registry import SourceRegistry
+from muniment.sources.registry import OWN_SOURCES, SourceRegistry
 from muniment.sources.telling import Others
 from muniment.sources.testing import map_records
 
@@ -69,7 +69,7 @@ FROM (
         `index`, received_at, record
     FROM (
         SELECT source, format, quarantine, app, `index`, received_at, record, {_SYSTEM} AS s FROM events
-        WHERE received_at > now() - INTERVAL {_LOOK_BACK_DAYS} DAY AND source NOT IN ('muniment', 'alerts')
+        WHERE received_at > now() - INTERVAL {_LOOK_BACK_DAYS} DAY AND source NOT IN {tuple(sorted(OWN_SOURCES))!r}
             AND (quarantine != '' OR (format IN {_LAST_RESORT!r} AND (format != 'syslog' OR class_uid = 0)))
         ORDER BY `index` DESC LIMIT {_LOOKED_AT}
     )
