@@ -8,11 +8,12 @@ import pytest
 
 from muniment.detect.rulebook import PACK
 from muniment.detect.rules import load_rules
-from muniment.detect.trial import Trial, found_by, read_trials
+from muniment.detect.trial import Trial, found_by, read_trials, ready_for_trials
 from muniment.errors import RejectedError
 
 FILES = sorted(path for path in PACK.glob("*.yml") if not path.name.endswith(".events.yml"))
 LOADED = load_rules((path.name, path.read_text("utf-8")) for path in FILES)
+READY = ready_for_trials(LOADED)
 TRIALS = [
     (path.stem, trial)
     for path in sorted(PACK.glob("*.events.yml"))
@@ -27,7 +28,7 @@ def test_every_rule_can_be_run() -> None:
 
 @pytest.mark.parametrize(("file", "trial"), TRIALS, ids=lambda each: each.name if isinstance(each, Trial) else each)
 def test_trials(file: str, trial: Trial) -> None:
-    assert found_by(LOADED, trial) == trial.finds
+    assert found_by(READY, trial) == trial.finds
 
 
 def test_every_rule_has_events_it_must_and_must_not_match() -> None:

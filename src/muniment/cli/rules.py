@@ -203,8 +203,9 @@ def try_out(
 
 def _run_trials(paths: Sequence[Path], loaded: Loaded, as_json: bool) -> None:
     """Compare what the rules find in each trial with what it says they must."""
-    from muniment.detect.trial import found_by, read_trials
+    from muniment.detect.trial import found_by, read_trials, ready_for_trials
 
+    ready = ready_for_trials(loaded)
     files = [
         f
         for path in paths
@@ -220,7 +221,7 @@ def _run_trials(paths: Sequence[Path], loaded: Loaded, as_json: bool) -> None:
             broken.append({"where": error.field, "reason": error.reason})
             continue
         for trial in trials:
-            found = found_by(loaded, trial)
+            found = found_by(ready, trial)
             rows.append({"file": file.name, "line": trial.line, "trial": trial.name, "is_right": found == trial.finds,
                          "missed": sorted(trial.finds - found), "too_much": sorted(found - trial.finds),
                          "unknown": sorted(trial.finds - names)})  # fmt: skip

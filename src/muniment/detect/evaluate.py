@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 
 import orjson
 
@@ -64,12 +65,20 @@ class Ready:
         self.typed = Matcher([rule for rule in rules if rule.logsource.product == PRODUCT])
         self.raw = Matcher([rule for rule in rules if rule.logsource.product != PRODUCT])
         self._told: set[str] = set()
+        self._working = correlations
         self._correlators = Correlators(correlations, kept, around, self._values)
         self._shapes = Shapes(self.typed)
         self.by_key: dict[str, Rule | Correlation] = {rule.key: rule for rule in self.rules}
         self.by_key |= {each.key: each for each in self.correlations}
         self._looking = frozenset(n for n, rule in enumerate(self.typed.rules) if self._looks_into_record(rule))
         self._looking_keys = {self.typed.rules[number].key for number in self._looking}
+
+    def anew(self, around: Surroundings) -> Ready:
+        """The same rules, made ready already, with correlations that have seen nothing. `around` knows domains if the one before did."""
+        other = copy(self)
+        other._told = set()
+        other._correlators = Correlators(self._working, None, around, other._values)
+        return other
 
     def _looks_into_record(self, rule: Rule) -> bool:
         """Does the rule, or a correlation about it, read what only the record has?"""

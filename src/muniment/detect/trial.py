@@ -33,10 +33,12 @@ from muniment.limits import TRIAL_EVENTS_MAX
 from muniment.search.columns import COLUMNS
 from muniment.sources.nesting import check_nesting
 
-__all__ = ["Trial", "found_by", "read_trials"]
+__all__ = ["Trial", "found_by", "read_trials", "ready_for_trials"]
 
 _START_US = 1_795_000_000_000_000
 _OWN = {"repeat", "every_s", "after_s", "record", "varying"}
+_OURS: Final = ("example.com",)
+"""The domains of the company that trials are about."""
 _PARTS: Final = ("name", "finds", "events", "places")
 _PLACE: Final = tuple(field.name for field in fields(Place))
 
@@ -169,9 +171,14 @@ def _row(event: Mapping[str, Any], index: int, at_us: int, number: int) -> Row:
     return Row(index, at_us, known, orjson.dumps(event.get("record", {})).decode())
 
 
-def found_by(loaded: Loaded, trial: Trial) -> frozenset[str]:
-    """The names of the rules that make an alert of a trial."""
-    ready = Ready(loaded.rules, loaded.correlations, {}, around=Surroundings(trial.places.get, ("example.com",)))
+def ready_for_trials(loaded: Loaded) -> Ready:
+    """Rules made ready once for any number of trials."""
+    return Ready(loaded.rules, loaded.correlations, {}, around=Surroundings(domains=_OURS))
+
+
+def found_by(ready: Ready, trial: Trial) -> frozenset[str]:
+    """The names of the rules that make an alert of a trial, which sees nothing of others. `ready`: by `ready_for_trials`."""
+    ready = ready.anew(Surroundings(trial.places.get, _OURS))
     found: set[str] = set()
     for row in trial.rows:  # one at a time, as they would come in
         for _, rule in ready.matches([row]):
