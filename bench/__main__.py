@@ -21,7 +21,7 @@ from bench.table import Row
 
 
 def main() -> None:
-    """Run, print, and keep the table in bench/results/."""
+    """Run, print, and keep the table of a whole run in bench/results/."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--events", type=int, default=1_000_000, help="corpus of the queries")
     parser.add_argument("--ingest-events", type=int, default=200_000, help="corpus of each ingest row")
@@ -39,6 +39,8 @@ def main() -> None:
             # Each in a process of its own: an embedded engine is opened once a process, and CPU is that of the process.
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
                 found += pool.submit(rows_of, section, options).result()
+    if options.only:  # the table that is kept is of a whole run
+        return
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()

@@ -87,9 +87,8 @@ class Webhooks:
         self._engine = engine
         self._started_at = now_ns
         self._deliveries: dict[str, Deliveries] = {}
-        self._counting = (
-            threading.Lock()
-        )  # of its own: a door counts on the event loop and must not wait for the database
+        # A lock of its own: a door counts on the event loop and must not wait for the database.
+        self._counting = threading.Lock()
         self._lock = threading.Lock()
         METADATA.create_all(engine, tables=[_TABLE])
         with engine.connect() as connection:

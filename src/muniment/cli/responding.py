@@ -142,6 +142,7 @@ def alerts_assign(
 
 _BLOCK_KINDS = ("address", "range", "account", "key")
 _ID_CHARS = 36
+_ID_CHARS_MIN = 4  # fewer are no name of one block, and empty ones would be that of the only one
 BlockKind = Annotated[
     str, typer.Argument(metavar="KIND", help=f"{', '.join(_BLOCK_KINDS[:-1])} or {_BLOCK_KINDS[-1]}.")
 ]
@@ -265,6 +266,8 @@ def _whole_id(client: Client, id: str) -> str:
     """The id of the block that begins so, as the list shows them."""
     if len(id) >= _ID_CHARS:
         return id
+    if len(id) < _ID_CHARS_MIN:
+        raise RejectedError(f"write at least {_ID_CHARS_MIN} characters of it", field="id")
     found = [block["id"] for block in client.get("/api/v1/blocks")["blocks"] if block["id"].startswith(id)]
     if len(found) > 1:
         raise RejectedError(f"{len(found)} blocks begin with {id!r}; write more of it", field="id")
