@@ -90,6 +90,8 @@ class Upkeep:
                     self._server.jobs.start("index-check", self._index_check_job())
             except AuditError as error:
                 _log.error("upkeep: %s", error)
+            except Exception:  # a mistake in one of these must not end them all
+                _log.exception("upkeep")
 
     def _note_damage(self) -> None:
         """What was wrong with the store when it was opened."""

@@ -26,6 +26,7 @@ import clickhouse_connect
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from muniment.embedded import Embedded
 from muniment.errors import BusyError, ConfigError, StorageError
 from muniment.limits import (
     MIB,
@@ -397,13 +398,12 @@ def open_engine(url: str) -> Engine:
 def _open_embedded(path: str) -> Engine:
     os.makedirs(path, mode=0o700, exist_ok=True)
 
-    def connect(settings: Mapping[str, int | str]) -> Any:
-        client = clickhouse_connect.get_client(
-            dsn=f"chdb://{path}", chdb_options=dict(_EMBEDDED_OPTIONS), settings={**settings, **_EMBEDDED_SETTINGS}
-        )
+    def begin(client: Any) -> None:
         client.command(f"CREATE DATABASE IF NOT EXISTS {_DATABASE} ENGINE = Atomic")
         client.database = _DATABASE
-        return client
+
+    def connect(settings: Mapping[str, int | str]) -> Any:
+        return Embedded(path, {**settings, **_EMBEDDED_SETTINGS}, _EMBEDDED_OPTIONS, begin)
 
     node = Node(name=path, shard=0, connect=connect, is_shared=False)
     with _errors(node), node.writer():  # fails here, with the path, when another process has it

@@ -76,10 +76,10 @@ class Recollection:
 @contextmanager
 def local_client() -> Iterator[Any]:
     """The embedded engine on a folder that goes away. One per process, and never before a fork."""
-    import clickhouse_connect
+    from muniment.embedded import Embedded  # the engine takes 0.3 s to load
 
     with tempfile.TemporaryDirectory(prefix="muniment-sources-") as folder:
-        client = clickhouse_connect.get_client(dsn=f"chdb:///{folder}/store")
+        client = Embedded(f"{folder}/store")
         try:
             yield client
         finally:
