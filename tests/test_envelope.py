@@ -138,6 +138,63 @@ def test_a_line_of_text_is_read_as_a_message(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "inside"),
+    [
+        (
+            '[2026-11-23 06:36:01] shop.INFO: paid {"order":7} []',
+            {"time": "2026-11-23 06:36:01", "level": "INFO", "logger": "shop", "message": "paid", "order": 7},
+        ),
+        (
+            '2026-11-23T06:36:01.123+01:00 [warn] refused {"a":{"b":1}} {"url":"/x"}',
+            {
+                "time": "2026-11-23T06:36:01.123+01:00",
+                "level": "warn",
+                "message": "refused",
+                "a": {"b": 1},
+                "url": "/x",
+            },
+        ),
+        ('user.deleted {"message":"told","level":3}', {"message": "told", "level": 3}),
+        ('audit {$sealed:3} left {"id":{$sealed:1}}', {"message": "audit {$sealed:3} left", "id": "{$sealed:1}"}),
+        ('Error of Anna: {"a":1}', {"message": "Error of Anna", "a": 1}),
+    ],
+)
+@pytest.mark.parametrize("name", ["syslog", "a message", "a container", "Loki"])
+def test_an_object_behind_words_is_read_with_the_words(line: str, inside: dict[str, Any], name: str) -> None:
+    record = _text(_INSIDE[name](line) if name in _INSIDE else {"message": line, "host": {"name": "h"}})
+    found = _innermost(record)
+    assert found is not None
+    assert (json.loads(found.body), found.escapes) == (inside, 1)
+    text, added = opened(record)
+    assert b"{" + text[1 + added :] == record
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'user=anna did {"a":1}',  # values before it would be lost
+        'CEF:0|a|b|{"a":1}',
+        'Nov 23 06:36:01 job {"a":1}',  # a time that is not known here
+        'darktrace_audit {"a":1}',  # the name of a product
+        'it said {"a":1} and more',
+        'it said {"a":1} {"a":1',
+        'it said {"a":1,"a":2}',
+        'it said "{"a":1}',
+        '{not so} {"a":1}',
+        "set of {1,2}",
+    ],
+)
+def test_a_line_that_is_more_than_words_and_an_object_stays_closed(line: str) -> None:
+    assert payloads(_text({"message": line})) == []
+    assert payloads(_text({"syslog": {"message": line}})) == []
+
+
+def test_words_and_an_object_in_an_event_of_its_own_stay_closed() -> None:
+    assert payloads(_text({"action": "user.delete", "by": "anna", "message": 'left {"a":1}'})) == []
+    assert payloads(_text({"otel": {"body": 'left {"a":1}', "attributes": {"event.name": "user.delete"}}})) == []
+
+
+@pytest.mark.parametrize(
     "record",
     [
         {"message": _LINE},

@@ -35,8 +35,8 @@ __all__ = [
     "payloads",
 ]
 
-_TEXT: Final = r"\"\{(?:\s|\\[nrt])*(?:\\\"|\\u0022)"
-"""A text that begins as an object with a member does."""
+_TEXT: Final = r"\{(?:\s|\\[nrt])*(?:\\\"|\\u0022)"
+"""A text in which an object with a member begins."""
 _FORMS: Final = rf"{_TEXT}|\"@cee|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"stream\"|\"TopicArn\"| stdout | stderr |<Event[ >]|MSWinEventLog|EventCode="
 _COLLECTED: Final = (r"\{\s*\"(?:time|host|source|sourcetype|index|event|fields)\"\s*:", r"\"event\"")
 """How an event collector's record begins, and what it has."""
@@ -69,6 +69,17 @@ _SHIPPERS: Final = frozenset(
 _WINDOWS: Final = re.compile(rb"MSWinEventLog|EventCode=")
 _COOKIE: Final = re.compile(r"\s*(?:@cee:|\S+ (?:stdout|stderr) [FP] )\s*")
 _CONTAINER: Final = re.compile(r"\S+ (?:stdout|stderr) [FP] ")
+_WORDS: Final = re.compile(r"(?:[^{}=|]|\{\$sealed:\d+\}){0,300}[\s\]:]")
+"""What stands before the object of a line: words of a logger, and no values of its own."""
+_TAG: Final = re.compile(r"[\w-]+:?\s*")
+"""One word: it may be the name of a product, whose own entry reads such lines."""
+_STAMP: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?(?!\d)")
+_CLOCK: Final = re.compile(r"\d:\d\d:\d\d")
+_HEAD: Final = re.compile(
+    r"[\s\[\]:-]*(?:(?P<channel>[\w.$/-]{1,60})\.)?(?P<level>(?:DEBUG|INFO|NOTICE|WARN(?:ING)?|ERR(?:OR)?|CRIT(?:ICAL)?|ALERT|EMERG(?:ENCY)?|FATAL)\b"
+    r"|(?i:debug|info|notice|warn|warning|error|critical|alert|fatal)(?=[\]:]))[\]:]?\s*(?:\[(?P<logger>[^\[\]\s]{1,60})\])?"
+)
+"""What loggers write before the sentence, without its time."""
 _BARE: Final = re.compile(r"(?<=[:,\[{ ])\{\$sealed:(\d+)\}(?=\s*[,:}\]])")
 _Place = tuple[str, ...]
 _HOSTS: Final[tuple[_Place, ...]] = (
@@ -95,6 +106,7 @@ _OUTSIDE: Final = (("host", _HOSTS), ("app", _APPS), ("time", _MOMENTS))
 _NOTHING: Final = msgspec.Raw(b'""')
 _UNREADABLE: Final = (msgspec.DecodeError, ValueError, RecursionError)
 """No JSON, or texts that are no Unicode (a lone surrogate): such a record is nobody's envelope."""
+_DECODER: Final = json.JSONDecoder()
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -158,6 +170,8 @@ def _payload(outer: Mapping[str, msgspec.Raw]) -> Payload | None:
         return Payload(orjson.dumps(event), 0, place, is_rewritten=True)
     if text[:1] == "{" and text[-1:] == "}":
         return _allowed(Payload(body, 1, place), outer) if (body := _good(text)) is not None else None
+    if _may_end_in_object(text, outer, place) and (body := _behind_words(text)) is not None:
+        return _allowed(Payload(body, 1, place), outer)
     return Payload(orjson.dumps({"message": text}), 0, place, is_rewritten=True) if is_line and text else None
 
 
@@ -256,7 +270,7 @@ def _value(outer: Mapping[str, msgspec.Raw]) -> tuple[bytes, bool, str]:
     for key in _TEXTS:
         value = bytes(outer.get(key, b""))
         if value[:1] == b'"' and (
-            b"{" in value[:80] or b" std" in value[:80] or b"<Event" in value[:8] or _WINDOWS.search(value)
+            b"{" in value[:400] or b" std" in value[:80] or b"<Event" in value[:8] or _WINDOWS.search(value)
         ):
             return value, key == "log" and "stream" in outer, key
     return bytes(outer.get("log", b"")) if "stream" in outer else b"", True, "log"
@@ -298,6 +312,49 @@ def _is_good(text: str) -> bool:
 def _once(pairs: list[tuple[str, Any]]) -> None:
     if len({key for key, _ in pairs}) != len(pairs):
         raise ValueError("a key stands twice")
+
+
+def _may_end_in_object(text: str, outer: Mapping[str, msgspec.Raw], place: str) -> bool:
+    """Is it a line of a program that nothing else is said of?"""
+    is_line = place in ("syslog.message", "loki.line") or (place in _TEXTS and outer.keys() <= CARRIERS_KEYS)
+    return is_line and text[-1:] in ("}", "]")
+
+
+def _behind_words(text: str) -> bytes | None:
+    """The object with which a line ends, with the words before it as its message, and their time and level; as Monolog writes
+    it, a list that is empty or a second object may stand behind.
+
+    >>> _behind_words('[2026-11-23 06:36:01] shop.INFO: paid {"order":7} []')
+    b'{"time":"2026-11-23 06:36:01","level":"INFO","logger":"shop","message":"paid","order":7}'
+    """
+    words = _WORDS.match(text)
+    if words is None or text[words.end() : words.end() + 1] != "{" or _TAG.fullmatch(words.group()):
+        return None
+    parts = _objects(_BARE.sub(r'"{$sealed:\1}"', text[words.end() :]))
+    if parts is None or not all(map(_is_good, parts)):
+        return None
+    members = _MEMBERS.decode(parts[1]) | _MEMBERS.decode(parts[0])
+    told, said = words.group(), {}
+    if stamp := _STAMP.search(told):
+        said["time"] = stamp.group()
+        told = told[: stamp.start()] + told[stamp.end() :]
+    elif _CLOCK.search(told):  # a time that is not known here
+        return None
+    if head := _HEAD.match(told):
+        said |= {"level": head["level"], "logger": head["channel"] or head["logger"] or ""}
+        told = told[head.end() :]
+    said["message"] = told.removeprefix("[]").strip(" \t\r\n:-")
+    return msgspec.json.encode({key: text for key, text in said.items() if text and key not in members} | members)
+
+
+def _objects(text: str) -> tuple[str, str] | None:
+    """The object in front, and the one behind it or `{}`; None where something else is behind."""
+    try:
+        _, end = _DECODER.raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    more = text[end:].strip()
+    return (text[:end], "{}" if more in ("", "[]") else more)
 
 
 def _allowed(found: Payload, outer: Mapping[str, msgspec.Raw]) -> Payload | None:

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from muniment.envelope import opened
 from muniment.limits import SEAL_MENTION_CHARS_MIN
 from muniment.privacy.plan import SealPlan
 from muniment.privacy.seal import Groups, Sealer
@@ -54,7 +55,7 @@ def _registry() -> SourceRegistry:
 
 @cache
 def _sealer(format: str) -> Sealer:
-    return Sealer(SealPlan.compile(_registry().personal(format), has_addresses=True))
+    return Sealer(SealPlan.compile(_registry().personal(format), opens=True, has_addresses=True))
 
 
 @pytest.mark.parametrize("entry", load().values(), ids=lambda entry: entry.name)
@@ -66,7 +67,7 @@ def test_nobody_whom_a_sample_names_is_in_the_clear_once_sealed(
     for moment in dict.fromkeys(sample.received_at for sample in entry.samples):
         samples = [sample for sample in entry.samples if sample.received_at == moment]
         said = [Recollection(catalogue).of([*sample.earlier, sample.record])[-1] for sample in samples]
-        records = [sample.record for sample in samples]
+        records = [opened(sample.record)[0] for sample in samples]
         rows = map_records(entry, records, client, received_at=moment, earlier=said)
         named += zip(samples, rows, strict=True)
     formats = [entry.name, AUTO, *(["syslog"] if entry.inside == "syslog" else [])]

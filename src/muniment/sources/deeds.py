@@ -193,7 +193,9 @@ DEEDS: Final = (
 _BITS: Final = {word: 1 << number for number, word in enumerate(_WORDS)}
 _PATTERNS: Final = [rf"{pattern}\b" if pattern.startswith("^") else rf"\b{pattern}\b" for pattern in _WORDS.values()]
 
-_FAILED: Final = r"\b(?:fail\w*|failure|denied|rejected|refused|unsuccessful\w*|invalid|incorrect|unauthori[sz]ed)\b"
+_FAILED: Final = (
+    r"\b(?:fail\w*|failure|denied|rejected|refused|declined|unsuccessful\w*|invalid|incorrect|unauthori[sz]ed)\b"
+)
 _DONE: Final = r"\b(?:succe\w+|logged (?:in|on|out|off)|signed (?:in|on|out|off)|authenticated|accepted|granted)\b"
 
 
