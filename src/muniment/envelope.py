@@ -1,9 +1,10 @@
 """The event inside what carried it: a record is often the envelope of a shipper, with the event in it as an object or as text.
 
 A line of syslog that is JSON, a container's line in `log`, an event collector's `event`, a CloudEvent's `data`, the body
-of an OpenTelemetry log record, a line of Loki: whoever reads a record by its content reads what is inside as if it had been
-sent by itself. `payloads` finds it; `opened` is the record with the payload's members in front of its own, from which the
-record as it came can be cut again. Pure. The record that the ledger keeps is never changed.
+of an OpenTelemetry log record, a line of Loki, an object behind the words of a logger: whoever reads a record by its
+content reads what is inside as if it had been sent by itself. `payloads` finds it; `opened` is the record with the payload's
+members in front of its own, from which the record as it came can be cut again. Pure. The record that the ledger keeps is
+never changed.
 
 What may be inside is decided by the form of the envelope, not by the payload, and a payload may not say what only we
 say of a record (`_OURS`), such as the host that a line of syslog came from. An envelope inside an envelope is opened, too, as a
