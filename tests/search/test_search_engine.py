@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import ExitStack
+
 import pytest
+from tests.live import within
 
 from muniment.embedded import Embedded
 from muniment.errors import AuditError
+from muniment.limits import SEARCH_CONNECTIONS
 from muniment.search.engine import Engine
 
 FAILING = (
@@ -45,3 +50,24 @@ def test_a_connection_that_cannot_be_made_anew_is_tried_again(engine: Engine) ->
     assert client.query("SELECT 1 AS one").result_rows == [(1,)]
     assert len(begun) == 3
     client.close()
+
+
+def test_who_waits_for_a_connection_has_it_before_who_gives_one_back_and_comes_again(engine: Engine) -> None:
+    node, order = engine.nodes[0], list[str]()
+
+    def wait() -> None:
+        with node.reader():
+            order.append("who waited")
+
+    with ExitStack() as held:
+        for _ in range(SEARCH_CONNECTIONS - 1):
+            held.enter_context(node.reader())
+        for _ in range(10):
+            with node.reader():
+                waiting = threading.Thread(target=wait)
+                waiting.start()
+                assert within(5, lambda: len(node._waiting) == 1, "nobody waits")
+            with node.reader():
+                order.append("who came again")
+            waiting.join()
+    assert order == ["who waited", "who came again"] * 10

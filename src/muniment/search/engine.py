@@ -15,6 +15,7 @@ import fcntl
 import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -104,7 +105,8 @@ class Node:
     connect: Callable[[Mapping[str, int | str]], Any]
     is_shared: bool  # one connection serves many threads (HTTP); chDB connections serve one call at a time
     is_suspect: bool = False  # a read met what looks like damage: its parts should be checked
-    _readers: queue.LifoQueue[Any] = field(default_factory=queue.LifoQueue)
+    _idle: list[Any] = field(default_factory=list)
+    _waiting: deque[queue.SimpleQueue[Any]] = field(default_factory=deque)
     _made: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _writer: Any = None
@@ -128,27 +130,38 @@ class Node:
 
     @contextmanager
     def reader(self) -> Iterator[Any]:
-        """A connection for reading; waits when all are in use."""
+        """A connection for reading; waits when all are in use, and who came first has the first."""
         client = self._take()
         try:
             yield client
         finally:
-            self._readers.put(client)
+            self._give(client)
 
     def _take(self) -> Any:
-        try:
-            return self._readers.get_nowait()
-        except queue.Empty:
-            pass
+        place: queue.SimpleQueue[Any] = queue.SimpleQueue()
         with self._lock:
+            if self._idle:
+                return self._idle.pop()
             if self._made < SEARCH_CONNECTIONS:
                 client = self.connect(_READ_SETTINGS)
                 self._made += 1
                 return client
+            self._waiting.append(place)
         try:
-            return self._readers.get(timeout=SEARCH_TIMEOUT_MS / 1000)
+            return place.get(timeout=SEARCH_TIMEOUT_MS / 1000)
         except queue.Empty:
+            with self._lock:
+                if place not in self._waiting:  # it came in this moment
+                    return place.get_nowait()
+                self._waiting.remove(place)
             raise BusyError("all search connections are in use", retry_after_ms=1_000) from None
+
+    def _give(self, client: Any) -> None:
+        with self._lock:
+            if self._waiting:  # handed over: put back, whoever is running would have it again
+                self._waiting.popleft().put(client)
+            else:
+                self._idle.append(client)
 
     @contextmanager
     def writer(self) -> Iterator[Any]:
@@ -162,9 +175,10 @@ class Node:
         """Drop the connections, so that the next use connects anew."""
         with self._lock:
             self._writer = None
-            while not self._readers.empty():
-                self._readers.get_nowait().close()
+            for client in self._idle:
+                client.close()
                 self._made -= 1
+            self._idle.clear()
 
     def close(self) -> None:
         """Close every connection."""
@@ -173,9 +187,11 @@ class Node:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
-        while not self._readers.empty():
-            self._readers.get_nowait().close()
-        self._made = 0
+        with self._lock:
+            for client in self._idle:
+                client.close()
+            self._idle.clear()
+            self._made = 0
 
 
 class Engine:
