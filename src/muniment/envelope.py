@@ -171,7 +171,7 @@ def _payload(outer: Mapping[str, msgspec.Raw]) -> Payload | None:
         return Payload(orjson.dumps(event), 0, place, is_rewritten=True)
     if text[:1] == "{" and text[-1:] == "}":
         return _allowed(Payload(body, 1, place), outer) if (body := _good(text)) is not None else None
-    if _may_end_in_object(text, outer, place) and (body := _behind_words(text)) is not None:
+    if (is_line or _is_line(outer, place)) and text[-1:] in ("}", "]") and (body := _behind_words(text)) is not None:
         return _allowed(Payload(body, 1, place), outer)
     return Payload(orjson.dumps({"message": text}), 0, place, is_rewritten=True) if is_line and text else None
 
@@ -315,10 +315,9 @@ def _once(pairs: list[tuple[str, Any]]) -> None:
         raise ValueError("a key stands twice")
 
 
-def _may_end_in_object(text: str, outer: Mapping[str, msgspec.Raw], place: str) -> bool:
-    """Is it a line of a program that nothing else is said of?"""
-    is_line = place in ("syslog.message", "loki.line") or (place in _TEXTS and outer.keys() <= CARRIERS_KEYS)
-    return is_line and text[-1:] in ("}", "]")
+def _is_line(outer: Mapping[str, msgspec.Raw], place: str) -> bool:
+    """Is it what a program wrote, of which nothing else is said?"""
+    return place == "syslog.message" or (place in _TEXTS and outer.keys() <= CARRIERS_KEYS)
 
 
 def _behind_words(text: str) -> bytes | None:

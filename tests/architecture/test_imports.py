@@ -14,6 +14,7 @@ LEAVES = {
     "four_eyes",
     "kept",
     "limits",
+    "embedded",
     "patterns",
     "spelling",
     "tables",

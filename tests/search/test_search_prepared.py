@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from memory_ledger import MAPPINGS, MemoryLedger, record
 
+from muniment.envelope import opened
 from muniment.search.blocks import Block
 from muniment.search.engine import Engine
 from muniment.search.mappings import mapping_set
@@ -97,7 +98,7 @@ def test_the_store_has_what_a_mapping_says(replica: Replica, catalogue: Catalogu
     rows = _write(replica, 0, told)
     with replica.node.reader() as client:
         for (name, text), row in zip(told, rows, strict=True):
-            said = map_records(catalogue[name], [text], client, received_at=RECEIVED, source=name)[0]
+            said = map_records(catalogue[name], [opened(text)[0]], client, received_at=RECEIVED, source=name)[0]
             for column in (
                 "class_name",
                 "activity_name",

@@ -164,7 +164,7 @@ def blocks_list(server: Server = "", data: Data = "", as_json: AsJson = False) -
         ("kind", "value", "state", "until", "tries", "by", "reason", "id"),
         [
             (
-                b["kind"], inert(b["value"]), b["state"], short_time(b["expires_at"])[5:16] if b["expires_at"] else "",
+                b["kind"], inert(b["value"]), b["state"], short_time(b["expires_at"])[:16] if b["expires_at"] else "",
                 f"{b['attempts_since']:,}", inert(b["asked_by"]), inert(b["reason"]), b["id"][:8],
             )
             for b in answer["blocks"]
