@@ -27,6 +27,8 @@ ESCAPED: Final = r"(?i)\\u00(?:2[013-589a-be]|3[0-9abdf]|[46][0-9a-f]|5[0-9abdef
 
 _RE2_ONLY: Final = ("[[:", "\\Q", "\\E", "\\z", "\\C", "\\p")
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _-.,:;=()[]{}|!?@#$%^*~")
+_SIMPLE: Final = re.compile(r"(?:[^\\.^$*+?{}\[\]|()]|\\[^A-Za-z0-9])+")
+"""One plain text, as a pattern."""
 _SCORE_MIN: Final = 2.0
 _CHARS_MAX: Final = 60
 _WORDS_MAX: Final = 40
@@ -100,6 +102,8 @@ def alternatives(pattern: str) -> tuple[str, ...]:
     >>> alternatives("[0-9]{4}-")
     ('[0-9]{4}-',)
     """
+    if _SIMPLE.fullmatch(pattern):  # nearly all are: there are thousands, and each start of a server waits for them
+        return (pattern,)
     try:
         tree = _parser.parse(pattern)
     except Exception:  # RE2 reads some forms that this parser does not
