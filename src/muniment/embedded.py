@@ -8,6 +8,7 @@ A leaf: everything that reads or writes through that engine connects here.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,8 +34,7 @@ class Embedded:
         self._settings = dict(settings or {})
         self._options = dict(options or {})
         self._begin = begin
-        self._client: Any = None
-        self._client = self._connect()
+        self._client: Any = self._connect()
 
     def query(self, *args: Any, **named: Any) -> Any:
         """As the client's own."""
@@ -65,12 +65,9 @@ class Embedded:
 
     def _begin_anew(self) -> None:
         before, self._client = self._client, None
-        try:
-            self._client = self._connect()  # first: without any connection the engine would be shut down
-        except Exception:  # what failed before is what to tell; the next statement tries again
-            self._client = None
-        finally:
-            before.close()
+        with contextlib.suppress(Exception):  # what failed before is what to tell; the next statement tries this again
+            self._client = self._connect()  # before the other ends: without any connection the engine is shut down
+        before.close()
 
     def _connect(self) -> Any:
         client = clickhouse_connect.get_client(
