@@ -1,9 +1,10 @@
 """`python -m bench.normalising`: CPU an event costs from its clear record to typed columns in the store, by kind of source.
 
-Records are the samples of the catalogue's entries, each made different by numbers, in blocks as the projector cuts them. `own` is
-our own format, which is the spine's cost; the others are recognised by their content, and those of one entry are also measured as
-records of a source whose format is said. CPU of the whole process, so that threads of the engine count, and another process on
-the machine does not.
+Records are the samples of the catalogue's entries, each made different by numbers, in blocks as the projector cuts them. Our own
+format is the spine's cost: beside each block of a kind goes one of as many events of ours, each of the same size and with the
+record's own parts as its metadata, as it costs more to store more. The kinds are recognised by their content, and those of one
+entry are also measured as records of a source whose format is said. CPU of the whole process, so that threads of the engine
+count, and another process on the machine does not; medians of blocks.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import statistics
 import tempfile
 import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.corpus import Corpus, batches
 from bench.table import note
@@ -88,6 +91,36 @@ _MORNING_NS = 1_795_424_400 * 10**9  # Monday, 23 November 2026, 9:00
 _SUFFIX = origin_suffix(transport="tcp", peer="192.0.2.1")
 
 
+def of_ours(records: Sequence[bytes]) -> list[bytes]:
+    """An event of our own format for each record, of its size where that is 350 bytes or more, with parts of it as metadata."""
+    events = [line for body in batches(Corpus(len(records), seed=3), len(records)) for line in body.split(b"\n")]
+    return [_filled(json.loads(event), record) for event, record in zip(events, records, strict=True)]
+
+
+def _filled(event: dict[str, Any], record: bytes) -> bytes:
+    parts: dict[str, Any] = {}
+    event |= {"targets": [], "metadata": parts}
+    left = len(record) - len(_json(event))
+    for key, value in json.loads(record).items():
+        whole = {key: value}
+        if len(_json(whole)) > left and isinstance(value, dict):
+            inner: dict[str, Any] = {}
+            for name, each in value.items():
+                if len(_json(inner | {name: each})) + len(key) + 4 <= left:
+                    inner[name] = each
+            whole = {key: inner} if inner else {}
+        elif isinstance(value, str):
+            whole = {key: value[: max(0, left - len(key) - 8)]}
+        if len(_json(whole)) <= left:
+            parts |= whole
+            left -= len(_json(whole)) - 1
+    return _json(event)
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
 class Measure:
     """What records cost on their way into one store; indexes go on from one call to the next."""
 
@@ -96,27 +129,36 @@ class Measure:
         self._size = block
         self._index = 0
 
-    def __call__(self, source: str | Sequence[str], records: Sequence[bytes]) -> float:
-        """Microseconds of CPU a record, without the first blocks. `source`: of all records, or of each."""
-        blocks = []
-        for start in range(0, len(records), self._size):
-            part = records[start : start + self._size]
-            ids = [str(uuid.UUID(int=self._index + k)) for k in range(len(part))]
-            sources = [source] * len(part) if isinstance(source, str) else source[start : start + self._size]
-            blocks.append(Block(self._index, ids, sources, [1_795_000_000 * 10**9] * len(part), part))
-            self._index += len(part)
-        for block in blocks[:_WARM]:
-            self._replica.write(block)
+    def __call__(self, source: str | Sequence[str], records: Sequence[bytes]) -> tuple[float, float, float]:
+        """Microseconds of CPU: an event of ours, a record, and a record over an event beside it; without the first blocks.
+
+        `source`: of all records, or of each.
+        """
+        ours = of_ours(records)
+        sources = [source] * len(records) if isinstance(source, str) else source
+        costs = []
+        for start in range(0, len(records) - self._size + 1, self._size):
+            part = slice(start, start + self._size)
+            costs.append((self._written(["own"] * self._size, ours[part]), self._written(sources[part], records[part])))
+        counted = costs[_WARM:]
+        return (
+            statistics.median(own for own, _ in counted),
+            statistics.median(each for _, each in counted),
+            statistics.median(each - own for own, each in counted),
+        )
+
+    def _written(self, sources: Sequence[str], records: Sequence[bytes]) -> float:
+        ids = [str(uuid.UUID(int=self._index + k)) for k in range(len(records))]
+        block = Block(self._index, ids, sources, [1_795_000_000 * 10**9] * len(records), records)
+        self._index += len(records)
         began = time.process_time()
-        for block in blocks[_WARM:]:
-            self._replica.write(block)
-        return (time.process_time() - began) * 1e6 / (len(records) - _WARM * self._size)
+        self._replica.write(block)
+        return (time.process_time() - began) * 1e6 / len(records)
 
 
 def measured(events: int, block: int, only: Sequence[str]) -> None:
-    """Note the figures. `only`: these kinds alone, beside our own format."""
+    """Note the figures. `only`: these kinds alone."""
     catalogue = load()
-    own = [line for body in batches(Corpus(events, seed=3), block) for line in body.split(b"\n")]
     wanted = {kind: names for kind, names in KINDS.items() if not only or kind in only}
     with tempfile.TemporaryDirectory(prefix="muniment-bench-", dir=".") as folder:
         engine = open_engine(f"chdb:///{Path(folder).resolve()}/store")
@@ -129,20 +171,13 @@ def measured(events: int, block: int, only: Sequence[str]) -> None:
         replica.prepare()
         engine.command("SYSTEM STOP MERGES")
         measure = Measure(replica, block)
-        spine = 0.0
 
-        def show(kind: str, records: Sequence[bytes], each: float) -> None:
+        def show(kind: str, records: Sequence[bytes], cost: tuple[float, float, float]) -> None:
+            own, each, over = cost
             size = sum(map(len, records)) / len(records)
-            over = f" ({each - spine:+.1f})" if spine else ""
-            note(
-                f"store, CPU a record (over our own): {kind}, {size:,.0f} bytes",
-                f"{each:.1f} us{over}",
-                "+8" if spine else "",
-            )
+            note(f"store, CPU a record, an event of ours beside it: {kind}, {size:,.0f} bytes",
+                 f"{each:.1f} us, {own:.1f} us, {over:+.1f}", "+8")  # fmt: skip
 
-        each = measure("own", own)
-        show("our own format", own, each)
-        spine = each
         for kind, names in wanted.items():
             records = records_of(catalogue, names, events)
             show(kind, records, measure(kind, records))
@@ -153,7 +188,8 @@ def measured(events: int, block: int, only: Sequence[str]) -> None:
             if kind in ONE_BY_ONE:
                 samples = records_of(catalogue, names, len(catalogue[names[0]].samples))
                 found = [measure(f"{kind} {k}", again(sample, block * (_WARM + 1))) for k, sample in enumerate(samples)]
-                show(f"{kind}, one at a time", samples, sum(found) / len(found))
+                own, each, over = (sum(costs) / len(found) for costs in zip(*found, strict=True))
+                show(f"{kind}, one at a time", samples, (own, each, over))
         if not only:
             sources, records = company(events)
             show("a company's forty systems, formats said", records, measure(sources, records))
@@ -163,9 +199,9 @@ def measured(events: int, block: int, only: Sequence[str]) -> None:
 def main() -> None:
     """Print the figures."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--events", type=int, default=60_000)
+    arguments.add_argument("--events", type=int, default=100_000)
     arguments.add_argument("--block", type=int, default=10_000)
-    arguments.add_argument("--only", action="append", choices=KINDS, help="these kinds alone, beside our own format")
+    arguments.add_argument("--only", action="append", choices=KINDS, help="these kinds alone")
     given = arguments.parse_args()
     measured(given.events, given.block, given.only or ())
 

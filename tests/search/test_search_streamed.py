@@ -88,6 +88,30 @@ def test_rows_are_those_that_tables_make(engine: Engine, catalogue: Catalogue) -
     assert {row["format"] for row in wanted} >= {*names} - {"syslog"}
 
 
+def test_what_a_source_sent_before_does_not_name_what_it_sends_now(
+    engine: Engine, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Early lines are asked alone only where the others would change nothing."""
+    asked: list[int] = []
+    ask = StreamLanding._named
+
+    def noted(self: StreamLanding, rows: pa.Table, *given: Any) -> Any:
+        asked.append(given[-1])
+        return ask(self, rows, *given)
+
+    monkeypatch.setattr("muniment.search.stages._ROWS_MIN", 2)
+    monkeypatch.setattr(StreamLanding, "_named", noted)
+    early, late = ([(AUTO, text) for _, text in _samples(catalogue, [name], 9)] for name in ("windows", "web_access"))
+    blocks = [early, [*early, *late[:1]], late, [*late, *early], early, [(AUTO, INSIDE), *early]]
+    plain = _replica(engine, mapping_set(catalogue), has_streams=False)
+    wanted = [_write(plain, 1_000 * number, told) for number, told in enumerate(blocks)]
+    asked.clear()
+    streamed = _replica(engine, mapping_set(catalogue))
+    for number, (told, rows) in enumerate(zip(blocks * 2, wanted * 2, strict=True)):
+        assert _write(streamed, 1_000 * (len(blocks) + number), told) == rows
+    assert len(set(asked)) == 2
+
+
 def test_what_is_asked_once_starts_nothing(replica: Replica, catalogue: Catalogue) -> None:
     for number, name in enumerate(("okta", "openssh", "kubernetes")):
         _write(replica, 100 * number, _samples(catalogue, [name]))

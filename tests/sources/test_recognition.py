@@ -39,6 +39,19 @@ def test_what_the_marks_leave_open_names_every_sample_as_the_whole_catalogue_doe
         assert _named(recogniser.sql(_possible(recogniser, [record])), [record], client) == [name], record
 
 
+def test_lines_before_a_cut_name_what_all_lines_name_by_them_and_nothing_else(
+    catalogue: Catalogue, client: Any
+) -> None:
+    records = [sample.record for entry in catalogue.values() for sample in entry.samples]
+    recogniser = Recogniser(catalogue)
+    whole = _named(recogniser.sql(), records, client)
+    for cut in recogniser.cuts[:-1]:
+        possible = recogniser.possible(pa.array(records, pa.binary()), cut)
+        found = _named(recogniser.sql(possible, cut), records, client)
+        assert found == [name if recogniser.cut_of(name) <= cut else "" for name in whole]
+        assert found != whole
+
+
 def test_the_sql_for_one_kind_of_record_does_not_grow_with_the_catalogue(catalogue: Catalogue, client: Any) -> None:
     recogniser = Recogniser(catalogue)
     record = catalogue["github"].samples[0].record

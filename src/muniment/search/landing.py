@@ -138,10 +138,12 @@ def recognised(
     return rows.set_column(rows.schema.get_field_index("format"), field, pa.array(names, field.type))
 
 
-def possible_in(rows: pa.Table, recogniser: Recognises) -> frozenset[int]:
-    """The lines of a recogniser that may hold of some row; each source is looked at by itself, as most send one format."""
+def possible_in(rows: pa.Table, recogniser: Recognises, cut: int = 0) -> frozenset[int]:
+    """The lines of a recogniser that may hold of some row, before the `cut` if any; each source is looked at by itself, as most
+    send one format.
+    """
     return frozenset[int]().union(
-        *(recogniser.possible(part.column("record").combine_chunks()) for _, part in by("source", rows))
+        *(recogniser.possible(part.column("record").combine_chunks(), cut) for _, part in by("source", rows))
     )
 
 

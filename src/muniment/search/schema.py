@@ -75,10 +75,16 @@ class Narrows(Protocol):
 
 
 class Recognises(Protocol):
-    """Names the mapping of records by their content: which lines may hold of some of them, and an expression over `record`."""
+    """Names the mapping of records by their content: which lines may hold of some of them, and an expression over `record`.
 
-    def possible(self, records: pa.BinaryArray) -> frozenset[int]: ...
-    def sql(self, lines: frozenset[int] | None = None) -> str: ...
+    The first line that holds decides. One may ask those before a `cut` alone: then what they do not name is ''.
+    """
+
+    @property
+    def cuts(self) -> tuple[int, ...]: ...
+    def cut_of(self, name: str) -> int: ...
+    def possible(self, records: pa.BinaryArray, cut: int = 0) -> frozenset[int]: ...
+    def sql(self, lines: frozenset[int] | None = None, cut: int = 0) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)

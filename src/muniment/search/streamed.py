@@ -17,12 +17,15 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from muniment.search.engine import Engine, Node
 from muniment.search.landing import TableLanding, Texts, by, mapping_for, possible_in, recognised
 from muniment.search.running import Running
 from muniment.search.schema import LANDED, Mapped, MappingSet, Recognises, gathered_sql, in_one, unplaced_ready_sql
+from muniment.search.stages import Stages
 
 __all__ = ["StreamLanding"]
 
@@ -35,8 +38,12 @@ _IN_USE_S: Final = 10
 _NOTED: Final = 512
 _LINES_KEPT: Final = 64
 """Alternatives that a naming statement decides between; more of them would cost those that need few."""
-_WAIT_MIN_S: Final = 0.002
-_WAIT_MAX_S: Final = 0.025
+_EARLY: Final = 0.7
+_EACH: Final = 0.1
+_TIMED_ROWS_MIN: Final = 1_000
+"""Of fewer rows the time says nothing about more."""
+_WAIT_MIN_S: Final = 0.001
+_WAIT_MAX_S: Final = 0.25
 _TEXTS: Final = "`index` UInt64, record String"
 _TABLES: Final = ("named", "ready")
 _Key = tuple[str, int, object]
@@ -62,7 +69,9 @@ class StreamLanding:
         self._tables = tables
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
         self._asked_once: OrderedDict[_Key, object] = OrderedDict()
-        self._lines: dict[tuple[str, int], frozenset[int]] = {}
+        self._lines: dict[tuple[str, int, int], frozenset[int]] = {}
+        self._stages = Stages()
+        self._took_s = dict.fromkeys(_TABLES, 0.0)  # a row, the last time
         self._filled = {*_TABLES}  # those that may hold something
 
     def put(self, rows: pa.Table, mappings: MappingSet, *, has_envelopes: bool) -> None:
@@ -116,13 +125,18 @@ class StreamLanding:
             self._asked_once.popitem(last=False)
 
     def _await(self, table: str, count: int) -> None:
-        """Until the table has so many rows. StorageError: some statement has failed."""
-        wait_s = _WAIT_MIN_S
+        """Until the table has so many rows. StorageError: some statement has failed.
+
+        To ask costs a millisecond, so the first time is when they should nearly be there.
+        """
+        began = time.monotonic()
+        time.sleep(min(_EARLY * self._took_s[table] * count, _WAIT_MAX_S))
         while self._asked(f"SELECT count() FROM {self._name}_{table}")[0][0] < count:
             for each in self._kept.values():
                 each.running.check()
-            time.sleep(wait_s)
-            wait_s = min(wait_s * 1.5, _WAIT_MAX_S)
+            time.sleep(min(_WAIT_MIN_S + _EACH * (time.monotonic() - began), _WAIT_MAX_S))
+        if count >= _TIMED_ROWS_MIN:
+            self._took_s[table] = (time.monotonic() - began) / count
 
     def _asked(self, sql: str) -> Any:
         return self._engine.query(sql, node=self._node).rows
@@ -151,13 +165,24 @@ class StreamLanding:
     # --- naming ---------------------------------------------------------------------------------------------------
 
     def _names(self, rows: pa.Table, wanted: str, recogniser: Recognises) -> Texts:
-        lines = self._lines_for(possible_in(rows, recogniser), (wanted, id(recogniser)))
+        names: Texts = np.full(rows.num_rows, "", object)
+        for cut, places in self._stages.early(rows, recogniser):
+            names[places] = self._named(_taken(rows, places), wanted, recogniser, cut)
+        left = np.flatnonzero(names == "")
+        if len(left):
+            names[left] = self._named(_taken(rows, left), wanted, recogniser, recogniser.cuts[-1])
+        self._stages.note(rows, recogniser, names)
+        return names
+
+    def _named(self, rows: pa.Table, wanted: str, recogniser: Recognises, cut: int) -> Texts:
+        """What the lines before the `cut` name rows, in the order of their indexes."""
+        lines = self._lines_for(possible_in(rows, recogniser, cut), (wanted, id(recogniser), cut))
         running = self._running(
-            (wanted, id(recogniser), lines), recogniser, _TEXTS,
-            lambda came: f"INSERT INTO {self._name}_named SELECT `index`, {recogniser.sql(lines)} FROM {came}",
+            (wanted, id(recogniser), (cut, lines)), recogniser, _TEXTS,
+            lambda came: f"INSERT INTO {self._name}_named SELECT `index`, {recogniser.sql(lines, cut)} FROM {came}",
         )  # fmt: skip
         if running is None:
-            return self._tables.names(rows, recogniser.sql(lines))
+            return self._tables.names(rows, recogniser.sql(lines, cut))
         self._filled.add("named")
         running.send(rows.select(("index", "record")))
         self._await("named", rows.num_rows)
@@ -166,7 +191,7 @@ class StreamLanding:
         names: Texts = found.sort_by("index").column("format").to_numpy()
         return names
 
-    def _lines_for(self, needed: frozenset[int], kind: tuple[str, int]) -> frozenset[int]:
+    def _lines_for(self, needed: frozenset[int], kind: tuple[str, int, int]) -> frozenset[int]:
         """The lines that the naming statement should decide between; one that decides fewer is ended."""
         known = self._lines.get(kind, frozenset())
         if needed <= known:
@@ -174,8 +199,8 @@ class StreamLanding:
         both = needed | known
         if len(both) > _LINES_KEPT:
             both = needed
-        elif (*kind, known) in self._kept:
-            self._end((*kind, known))
+        elif (key := (*kind[:2], (kind[2], known))) in self._kept:
+            self._end(key)
         self._lines[kind] = both
         return both
 
@@ -200,3 +225,7 @@ class StreamLanding:
             self._tables.put_known(others, mappings, has_envelopes=has_envelopes)
             self._tables.gather(f"{self._name}_ready", others.num_rows, {})
         self._await("ready", rows.num_rows)
+
+
+def _taken(rows: pa.Table, places: npt.NDArray[np.int64]) -> pa.Table:
+    return rows if len(places) == rows.num_rows else rows.take(pa.array(places))

@@ -3,7 +3,8 @@
 Two steps for a batch. (1) One pass of a multi-pattern engine says which *marks* (see `marks`) stand anywhere in it, and
 so which lines of which entries could hold of any of its records. (2) The conditions of those lines alone are written as
 SQL, and decide for each record. A catalogue of three hundred entries costs a batch of two kinds of event what a catalogue
-of two would.
+of two would. The first line that holds decides, so for who sends what early lines name the others need not be asked: `cuts`
+says after which of them one may stop.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from muniment.sources.values import Condition, Path, Scope, walk
 __all__ = ["Recogniser"]
 
 _KEPT: Final = 1_024
+_CUTS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,33 +47,44 @@ class Recogniser:
         self._fallback = within or "json"
         wanted = [entry for entry in catalogue.values() if not within or entry.inside == within]
         self._lines = [line for entry in wanted for line in _lines(catalogue, entry)]
-        marks = sorted({mark for line in self._lines for mark in line.marks})
-        self._marks = (ESCAPED, *marks)
-        numbers = {mark: k for k, mark in enumerate(self._marks)}
+        marks = dict.fromkeys((ESCAPED, *(mark for line in self._lines for mark in sorted(line.marks))))
+        numbers = {mark: k for k, mark in enumerate(marks)}
         self._needs = [frozenset(numbers[mark] for mark in line.marks) for line in self._lines]
-        self._sql: dict[frozenset[int], str] = {}
-        self._finder = Finder(self._marks)
+        self._sql: dict[tuple[frozenset[int], bool], str] = {}
+        self._ends = {line.name: end for end, line in enumerate(self._lines, 1)}
+        self.cuts = _cuts(sorted(self._ends.values()))
+        """Numbers of lines, ascending; the last is that of all."""
+        # The marks of the first lines are the first marks.
+        last = {cut: max((0, *(k for needs in self._needs[:cut] for k in needs))) for cut in self.cuts}
+        self._finders = {cut: Finder([*marks][: k + 1]) for cut, k in last.items()}
 
-    def possible(self, records: pa.BinaryArray) -> frozenset[int]:
-        """The numbers of the lines that may hold of some of these records."""
-        have = self._finder.found(records)
+    def cut_of(self, name: str) -> int:
+        """The first cut after all lines that name an entry; that of all lines for what no line names."""
+        end = self._ends.get(name, len(self._lines))
+        return next(cut for cut in self.cuts if cut >= end)
+
+    def possible(self, records: pa.BinaryArray, cut: int = 0) -> frozenset[int]:
+        """The numbers of the lines that may hold of some of these records; of those before the `cut`, or of all."""
+        cut = cut or self.cuts[-1]
+        have = self._finders[cut].found(records)
         if 0 in have:  # the escaped text: marks may be there in another spelling
-            return frozenset(range(len(self._lines)))
-        return frozenset(number for number, needs in enumerate(self._needs) if needs <= have)
+            return frozenset(range(cut))
+        return frozenset(number for number, needs in enumerate(self._needs[:cut]) if needs <= have)
 
-    def sql(self, lines: frozenset[int] | None = None) -> str:
+    def sql(self, lines: frozenset[int] | None = None, cut: int = 0) -> str:
         """A String expression over `record` naming its entry. `lines`: the numbers of those that may hold of it.
 
-        Without them it is for any record, and as long as the catalogue.
+        Without them it is for any record, and as long as the catalogue. With a `cut` before the last, what no line names is ''.
         """
         known = frozenset(range(len(self._lines))) if lines is None else lines
-        if known not in self._sql:
+        is_all = cut in (0, self.cuts[-1])
+        if (known, is_all) not in self._sql:
             if len(self._sql) >= _KEPT:
                 self._sql.clear()
-            self._sql[known] = self._written([self._lines[number] for number in sorted(known)])
-        return self._sql[known]
+            self._sql[known, is_all] = self._written([self._lines[number] for number in sorted(known)], is_all)
+        return self._sql[known, is_all]
 
-    def _written(self, lines: Sequence[_Line]) -> str:
+    def _written(self, lines: Sequence[_Line], is_all: bool) -> str:
         paths = [
             spelled(found.segments)
             for line in lines
@@ -79,7 +92,7 @@ class Recogniser:
             for found in walk(condition)
             if isinstance(found, Path)
         ]
-        fallback = quote(self._fallback)
+        fallback = quote(self._fallback if is_all else "")
         if not lines:
             return fallback
         tree = TypeTree(paths, root="r")
@@ -91,6 +104,16 @@ class Recogniser:
         # The lambda names the extraction once; written out it would stand in the text a hundred times.
         chosen = f"multiIf({', '.join(branches)}, {fallback})"
         return f"arrayElement(arrayMap(r -> {chosen}, [JSONExtract(record, {quote(tree.tuple_type)})]), 1)"
+
+
+def _cuts(ends: Sequence[int]) -> tuple[int, ...]:
+    """About _CUTS of these numbers, as far apart as they can be, and the last.
+
+    >>> _cuts([1, 2, 30, 31, 80])
+    (30, 80)
+    """
+    last = ends[-1] if ends else 0
+    return tuple(sorted({next(end for end in (*ends, 0) if end >= last * k / _CUTS) for k in range(1, _CUTS + 1)}))
 
 
 def _lines(catalogue: Catalogue, entry: Entry) -> list[_Line]:
