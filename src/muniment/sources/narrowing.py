@@ -7,8 +7,9 @@ a batch from one program has ten. One pass of a multi-pattern engine finds the k
 Of a name that may be spelled in twenty ways (`~user_id`) the mapping has the spellings that are there.
 
 What comes out is the same. So keys are looked for in the text of the record as a whole, in texts inside it too, and
-where that says nothing certain (a plain character written as an escape, an array in the place of an object, whose
-elements the engine would count into the keys) every key counts as there, each name in its first spelling at least.
+where that says nothing certain (a plain character written as an escape, arrays of arrays) every key counts as there, each
+name in its first spelling at least; so do those below an object in whose place an array stands, as the engine counts
+its elements into the object's keys.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ _UNCERTAIN: Final = (
 
 _ESCAPED_ONES: Final = 2
 """The first of these say that plain characters are written as escapes."""
+_ARRAYS: Final = len(_UNCERTAIN)
+"""The number of what says that some array stands in the place of an object."""
 _WORDS: Final = re.compile(rb"\"([^\"\\]+)(?=[\"\\])")
 _ESCAPES: Final = re.compile(rb"\\+u00([2-7][0-9a-fA-F])")
 
@@ -116,7 +119,9 @@ class _Look:
         self.named = frozenset(segment.key for segment in segments if is_plain(segment.key))
         self.common = frozenset(key for segment in segments for key in segment.keys[:2])
         self.keys: tuple[str, ...] = tuple(sorted(plain.difference(*(look.keys for look in known))))
-        self._uncertain = (*_UNCERTAIN, *_arrays_for_objects(paths))
+        self._below = _keys_below(paths)
+        self._uncertain = (*_UNCERTAIN, *([_arrays_in_place_of(self._below)] if self._below else []))
+        self._arrays = Finder([_arrays_in_place_of([segment], '"') for segment in self._below])
         # Two plain texts a key, as in `"user"` and `\"user\"`: the engine finds them three times as fast as one pattern for both.
         texts = [f'"{re.escape(key)}{end}' for key in self.keys for end in ('"', r"\\")]
         self._finder = Finder([*self._uncertain, *texts])
@@ -124,7 +129,12 @@ class _Look:
     def found(self, records: pa.BinaryArray) -> tuple[frozenset[str], frozenset[int]]:
         """Its keys that are there, and the numbers of what makes that uncertain."""
         found, n = self._finder.found(records), len(self._uncertain)
-        return frozenset(self.keys[(k - n) // 2] for k in found if k >= n), frozenset(k for k in found if k < n)
+        keys, doubts = {self.keys[(k - n) // 2] for k in found if k >= n}, {k for k in found if k < n}
+        if doubts == {_ARRAYS} and all(is_plain(segment.key) for segment in self._below):
+            below = [*self._below.values()]
+            keys = keys.union(*(below[k] for k in self._arrays.found(records)))
+            doubts = set()
+        return frozenset(keys), frozenset(doubts)
 
 
 def whole_mapping(entry: Entry, records: Iterable[bytes]) -> CompiledMapping:
@@ -152,12 +162,21 @@ def _unescaped(record: bytes) -> bytes:
     return _ESCAPES.sub(lambda found: bytes.fromhex(found[1].decode()), record)
 
 
-def _arrays_for_objects(paths: Sequence[Sequence[Segment]]) -> list[str]:
-    """A pattern for arrays that stand where these paths go through an object. Of names it knows the words, which is quicker."""
-    segments = {segment for path in paths for segment in path[:-1] if segment.pick is None}
-    if not segments:
-        return []
-    # Empty arrays have nothing to count. A key that may be written in several ways is any key.
-    keys = sorted(re.escape(each.key).replace("_", "[_ -]?" if each.is_name else "_") for each in segments)
-    names = f"(?i)(?:{'|'.join(keys)})" if all(is_plain(each.key) for each in segments) else ""
-    return [rf'{names}\\*"{_BLANK}:{_BLANK}(?:\\*"{_BLANK})?\[{_BLANK}(?:[^\]\s\\]|\\+[^nrt\\])']
+def _keys_below(paths: Sequence[Sequence[Segment]]) -> dict[Segment, frozenset[str]]:
+    """Where these paths go through an object, each name in its first spelling: the keys that they go on with."""
+    below: dict[Segment, set[str]] = {}
+    for path in paths:
+        for k, segment in enumerate(path[:-1]):
+            if segment.pick is None:
+                below.setdefault(segment, set()).update(each.key for each in path[k + 1 :])
+    return {segment: frozenset(keys) for segment, keys in below.items()}
+
+
+def _arrays_in_place_of(objects: Iterable[Segment], before: str = "") -> str:
+    """A pattern for arrays that stand where these are objects. Of names it knows the words, which is quicker.
+
+    Empty arrays have nothing to count. A key that may be written in several ways is any key.
+    """
+    keys = sorted(re.escape(each.key).replace("_", "[_ -]?" if each.is_name else "_") for each in objects)
+    names = f"{before}(?i)(?:{'|'.join(keys)})" if all(is_plain(each.key) for each in objects) else ""
+    return rf'{names}\\*"{_BLANK}:{_BLANK}(?:\\*"{_BLANK})?\[{_BLANK}(?:[^\]\s\\]|\\+[^nrt\\])'
