@@ -100,6 +100,40 @@ def test_alerts(server: LiveServer) -> None:
     assert short not in _run(server, "alerts", "list").stdout
 
 
+def test_rules(server: LiveServer) -> None:
+    title = "Many failed logins from one address"
+    shown = _run(server, "rules", "show", title.upper()).stdout
+    assert "runs" in shown
+    assert "condition: {gte: 10}" in shown
+    key = _json(server, "rules", "show", title)["rule"]["key"]
+    assert title in _run(server, "rules", "show", key[-6:]).stdout
+    several = _run(server, "rules", "show", "login")
+    assert (several.returncode, "may be one of" in several.stderr) == (2, True)
+    assert "no rule is called" in _run(server, "rules", "off", "no such rule", "--reason", "x").stderr
+    tested = _json(server, "rules", "backtest", title, "--since", "30d")
+    assert tested["hits"] == 1
+    assert "1 hit in 30d" in _run(server, "rules", "backtest", title, "--since", "-30d").stdout
+    assert _run(server, "rules", "off", title).returncode == 2  # a reason is asked for
+    assert _run(server, "rules", "off", title, "--reason", "too loud").stdout == f"{title}: off\n"
+    assert title in _run(server, "rules", "list", "--show", "off").stdout
+    assert "too loud" in _run(server, "rules", "show", title).stdout
+    assert _run(server, "rules", "on", title, "--reason", "mended").stdout == f"{title}: runs\n"
+
+
+def test_exceptions_of_rules(server: LiveServer) -> None:
+    title = "Many failed logins from one address"
+    assert "no rule overlooks anything" in _run(server, "rules", "exceptions").stderr
+    wrong = _run(server, "rules", "except", title, "src_ip:(", "--reason", "x")
+    assert (wrong.returncode, "query" in wrong.stderr) == (2, True)
+    made = _json(server, "rules", "except", title, "src_ip:198.51.100.0/24", "--reason", "the pen test", "--days", "3")
+    listed = _run(server, "rules", "exceptions").stdout
+    assert title in listed
+    assert "the pen test" in listed
+    assert "ended" in _run(server, "rules", "end-exception", str(made["number"])).stdout
+    assert title not in _run(server, "rules", "exceptions").stdout
+    assert "(over)" in _run(server, "rules", "exceptions", "--all").stdout
+
+
 def test_blocks(server: LiveServer) -> None:
     assert "nothing is blocked" in _run(server, "blocks", "list").stderr
     for what in ("preview", "add"):

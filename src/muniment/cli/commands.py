@@ -396,7 +396,7 @@ def _said(value: object) -> str:
 from muniment.cli import erasing as _erasing  # noqa: E402  (these join `app`, which must exist first)
 from muniment.cli import people as _people  # noqa: E402
 from muniment.cli import responding as _responding  # noqa: E402
-from muniment.cli import rules as _rules  # noqa: E402
+from muniment.cli import ruling as _ruling  # noqa: E402
 from muniment.cli import serving as _serving  # noqa: E402
 from muniment.cli import sources as _sources  # noqa: E402
 
@@ -404,7 +404,7 @@ _people.join(app)
 app.add_typer(_sources.sources_app, name="sources")
 app.add_typer(_people.keys_app, name="keys")
 app.add_typer(_people.people_app, name="people")
-app.add_typer(_rules.rules_app, name="rules")
+app.add_typer(_ruling.rules_app, name="rules")
 app.add_typer(_responding.alerts_app, name="alerts")
 app.add_typer(_responding.blocks_app, name="blocks")
 app.add_typer(_responding.orders_app, name="orders")

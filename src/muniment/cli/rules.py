@@ -1,4 +1,4 @@
-"""`muniment rules`: read Sigma rules as the server will, run them over events in a file, ask a server how they do."""
+"""`muniment rules` without a server: read Sigma rules as it will, run them over their trials or events in a file."""
 
 from __future__ import annotations
 
@@ -19,57 +19,12 @@ if TYPE_CHECKING:
     from muniment.detect.logsources import Kind
     from muniment.detect.rule import Loaded, Refused, Rule
 
-__all__ = ["rules_app"]
+__all__ = ["LEVELS", "STYLES", "rules_app"]
 
 rules_app = typer.Typer(help="Sigma rules: check them, try them, see how a server runs them.", no_args_is_help=True)
 Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of *.yml.", show_default=False)]
-_STYLES = {"critical": "bold red", "high": "red", "medium": "yellow"}
-_LEVELS = ("critical", "high", "medium", "low", "informational")
-
-
-@rules_app.command("list")
-def list_rules(
-    show: Annotated[
-        str, typer.Option(help="all, running, off, or paper: those that no source feeds.", metavar="WHICH")
-    ] = "all",
-    server: Annotated[str, typer.Option("--server", help="URL of the server.", envvar="MUNIMENT_URL")] = "",
-    data: Annotated[
-        str, typer.Option("--data", help="Data folder of a server on this machine.", envvar="MUNIMENT_DATA")
-    ] = "",
-    as_json: AsJson = False,
-) -> None:
-    """The rules of a server: what runs, what feeds it, what matched."""
-    from muniment.cli.client import connect
-
-    if show not in {"all", "running", "off", "paper"}:
-        raise RejectedError(f"must be all, running, off or paper, got {show!r}", field="show")
-    answer = connect(server, data=data).get("/api/v1/rules")
-    if as_json:
-        print_json(answer)
-        return
-    wanted = [
-        r
-        for r in answer["rules"]
-        if show == "all" or (r["is_on"] == (show != "off") and (show != "paper" or not r["sources"]))
-    ]
-    wanted.sort(key=lambda r: (_LEVELS.index(r["level"]) if r["level"] in _LEVELS else 9, r["title"]))
-    print_table(
-        ("level", "rule", "state", "fed by", "day", "month", "author"),
-        [
-            (
-                Text(r["level"], _STYLES.get(r["level"], "")), inert(r["title"]),
-                "runs" if r["is_on"] else "paused" if r["by"] == "muniment" else "off",
-                inert(", ".join(r["sources"]) or "no source" + (f"; missing: {r['missing']}" if show == "paper" and r["missing"] else "")), f"{r['matches_day']:,}", f"{r['matches_month']:,}",
-                inert(r["author"]),
-            )
-            for r in wanted
-        ],
-    )  # fmt: skip
-    if not wanted:
-        notes.print(Text(f"no rule is {show}" if answer["rules"] else "there are no rules", style="dim"))
-    for each in answer["refused"]:
-        where = ":".join([each["file"], *(str(n) for n in (each["line"], each["column"]) if n)])
-        notes.print(Text(f"cannot be run: {inert(where)} {inert(each['reason'])}. {inert(each['fix'])}", style="red"))
+STYLES = {"critical": "bold red", "high": "red", "medium": "yellow"}
+LEVELS = ("critical", "high", "medium", "low", "informational")
 
 
 @rules_app.command("check")
@@ -101,7 +56,7 @@ def check(paths: Paths, as_json: AsJson = False) -> None:
             notes.print(Text(inert(f"{words}: they cannot match until one does"), style="dim"))
         by_level = Counter(rule.level.lower() for rule in loaded.rules)
         by_level.update(each.level.lower() for each in loaded.correlations)
-        levels = ", ".join(f"{by_level[level]:,} {level}" for level in _LEVELS if by_level[level])
+        levels = ", ".join(f"{by_level[level]:,} {level}" for level in LEVELS if by_level[level])
         console.print(
             f"{len(loaded.rules) + len(loaded.correlations):,} can be run{f' ({levels})' if levels else ''}, {len(loaded.refused):,} cannot"
         )
@@ -164,7 +119,7 @@ def try_out(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try rules on the trials beside them, or on events of a file.
+    """Try rules on the trials beside them, or on a file's events.
 
     Exit code 10 when a trial differs. Of a file's events, those of Windows meet the rules of their channel, others meet all.
     """
@@ -189,7 +144,7 @@ def try_out(
             [
                 (
                     str(line),
-                    Text(rule.level.lower(), _STYLES.get(rule.level.lower(), "")),
+                    Text(rule.level.lower(), STYLES.get(rule.level.lower(), "")),
                     inert(rule.title),
                     inert(rule.author),
                 )

@@ -31,6 +31,8 @@ from muniment.web.times import ago, clock_text, span_text
 __all__ = ["RulePages"]
 
 _ROWS = 12
+_FIRST = 50
+"""Rules that a page shows at once: those that alert and the severest come first."""
 _DAY_S = 86_400
 _BARS = 60
 _ORDER = {"critical": 0, "high": 1, "medium": 2, "low": 3}
@@ -51,9 +53,11 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class RulesView:
-    """All rules; `shown` those that match the filter."""
+    """All rules; `shown` those that match the filter, without `n_more` that are behind a link."""
 
     shown: tuple[Rule, ...]
+    n_more: int
+    more_url: str
     kinds: dict[str, str]
     n_on: int
     n_all: int
@@ -156,8 +160,9 @@ class RulePages:
             (words, sum(_is_shown(rule, name) for rule in matching), url("/rules", q=q, show=name), name == show)
             for name, words in _SHOWN
         )
+        n_shown = PAGE_RULES_MAX if "more" in request.query_params else _FIRST
         view = RulesView(
-            tuple(shown[:PAGE_RULES_MAX]), KINDS, sum(rule.is_on for rule in found.rules), len(found.rules),
+            tuple(shown[:n_shown]), len(shown[n_shown:PAGE_RULES_MAX]), url("/rules", q=q, show=show, more="1"), KINDS, sum(rule.is_on for rule in found.rules), len(found.rules),
             sum(_is_shown(rule, "paper") for rule in found.rules), tabs, show, tuple(found.refused[:200]), len(found.refused),
             found.evaluated, seen(found.evaluated, look.zone), _counted(found.counted_since_us, now, look.zone), q,
             tuple(exemptions),
