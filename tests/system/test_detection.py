@@ -139,10 +139,15 @@ def test_what_one_rule_says_it_has_seen_counts_the_sources_that_feed_it(server: 
 
 
 def test_a_rule_that_nothing_feeds_says_so_and_one_about_alerts_is_about_every_source(server: RuledServer) -> None:
+    within(10, lambda: server.get("/api/v1/rules")["evaluated"]["to_time"], "nothing is evaluated")
     rules = server.get("/api/v1/rules")["rules"]
     paper = next(each["key"] for each in rules if not each["sources"] and each["logsource"])
     assert server.get("/api/v1/rules/one", rule=paper)["evaluated"]["n_sources"] == 0
     assert "; no source feeds it" in server.session().get("/rules/one", params={"rule": paper}).text
+    first, whole = (server.session().get("/rules", params={"show": "all", **more}).text for more in ({}, {"more": "1"}))
+    assert first.count('<tr><th scope="row"><a href="/rules/one') == 50
+    assert f"Show the other {len(rules) - 50}" in first
+    assert whole.count('<tr><th scope="row"><a href="/rules/one') == len(rules)
     risk = next(each["key"] for each in rules if each["kind"] == "risk")
     every = server.get("/api/v1/rules")["evaluated"]["n_sources"]
     assert server.get("/api/v1/rules/one", rule=risk)["evaluated"]["n_sources"] == every
