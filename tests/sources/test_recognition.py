@@ -29,12 +29,17 @@ def _named(sql: str, records: list[bytes], client: Any) -> list[str]:
     ]
 
 
+def _samples_named(catalogue: Catalogue, client: Any) -> tuple[Recogniser, list[bytes], list[str]]:
+    """All samples, and what all lines name them."""
+    records = [sample.record for entry in catalogue.values() for sample in entry.samples]
+    recogniser = Recogniser(catalogue)
+    return recogniser, records, _named(recogniser.sql(), records, client)
+
+
 def test_what_the_marks_leave_open_names_every_sample_as_the_whole_catalogue_does(
     catalogue: Catalogue, client: Any
 ) -> None:
-    records = [sample.record for entry in catalogue.values() for sample in entry.samples]
-    recogniser = Recogniser(catalogue)
-    whole = _named(recogniser.sql(), records, client)
+    recogniser, records, whole = _samples_named(catalogue, client)
     for record, name in zip(records, whole, strict=True):
         assert _named(recogniser.sql(_possible(recogniser, [record])), [record], client) == [name], record
 
@@ -42,9 +47,7 @@ def test_what_the_marks_leave_open_names_every_sample_as_the_whole_catalogue_doe
 def test_lines_before_a_cut_name_what_all_lines_name_by_them_and_nothing_else(
     catalogue: Catalogue, client: Any
 ) -> None:
-    records = [sample.record for entry in catalogue.values() for sample in entry.samples]
-    recogniser = Recogniser(catalogue)
-    whole = _named(recogniser.sql(), records, client)
+    recogniser, records, whole = _samples_named(catalogue, client)
     for cut in recogniser.cuts[:-1]:
         possible = recogniser.possible(pa.array(records, pa.binary()), cut)
         found = _named(recogniser.sql(possible, cut), records, client)

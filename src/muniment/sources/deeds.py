@@ -232,7 +232,7 @@ def deed_type_sql(sql: str) -> str:
     types = {deed.name: deed.type_uid for deed in DEEDS}
     known = f"transform({sql}, {array(list(types))}, {array(list(types.values()))}, 0)"
     found = f"arrayElement({array([deed.type_uid for deed in DEEDS])}, {_line_sql(sql)})"
-    # A sum, and not one `if`: the engine asks the other rows only where the value before is a constant (measured: 5 us a row).
+    # A sum: in an `if` that hands on `known`, which is worked out here, the engine works the other out for all rows (measured: 5 us each).
     return f"({known} + if({known} > 0, 0, {found}))"
 
 

@@ -119,9 +119,11 @@ class _Look:
         self.named = frozenset(segment.key for segment in segments if is_plain(segment.key))
         self.common = frozenset(key for segment in segments for key in segment.keys[:2])
         self.keys: tuple[str, ...] = tuple(sorted(plain.difference(*(look.keys for look in known))))
-        self._below = _keys_below(paths)
-        self._uncertain = (*_UNCERTAIN, *([_arrays_in_place_of(self._below)] if self._below else []))
-        self._arrays = Finder([_arrays_in_place_of([segment], '"') for segment in self._below])
+        below = _keys_below(paths)
+        self._below_each = [*below.values()]
+        self._is_plain = all(is_plain(segment.key) for segment in below)
+        self._uncertain = (*_UNCERTAIN, *([_arrays_in_place_of(below)] if below else []))
+        self._arrays = Finder([_arrays_in_place_of([segment], '"') for segment in below])
         # Two plain texts a key, as in `"user"` and `\"user\"`: the engine finds them three times as fast as one pattern for both.
         texts = [f'"{re.escape(key)}{end}' for key in self.keys for end in ('"', r"\\")]
         self._finder = Finder([*self._uncertain, *texts])
@@ -130,9 +132,8 @@ class _Look:
         """Its keys that are there, and the numbers of what makes that uncertain."""
         found, n = self._finder.found(records), len(self._uncertain)
         keys, doubts = {self.keys[(k - n) // 2] for k in found if k >= n}, {k for k in found if k < n}
-        if doubts == {_ARRAYS} and all(is_plain(segment.key) for segment in self._below):
-            below = [*self._below.values()]
-            keys = keys.union(*(below[k] for k in self._arrays.found(records)))
+        if doubts == {_ARRAYS} and self._is_plain:
+            keys = keys.union(*(self._below_each[k] for k in self._arrays.found(records)))
             doubts = set()
         return frozenset(keys), frozenset(doubts)
 

@@ -108,13 +108,7 @@ class First:
     values: tuple[Value, ...]
 
     def sql(self, scope: Scope) -> str:
-        texts = [value.sql(scope) for value in self.values]
-        dear = next((k for k, value in enumerate(self.values) if isinstance(value, Call) and value.name in _DEAR), 0)
-        if not any(text != EMPTY for text in texts[:dear]):
-            return first_filled(texts)
-        # A text joined to nothing, and not one `if`: the engine asks the other rows only where the value before is a constant.
-        before = scope.part(first_filled(texts[:dear]))
-        return f"concat({before}, if({before} != '', '', {first_filled(texts[dear:])}))"
+        return first_filled([value.sql(scope) for value in self.values])
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +206,6 @@ def _first_fitting(texts: Sequence[str], fits: str, part: Callable[[str], str] =
 
 _MANY: Final = 3
 _AT_ONCE: Final = 2
-_DEAR: Final = frozenset(("ending",))
-"""Calls of two microseconds, which are spared those rows that a value before them fills."""
 
 
 @dataclass(frozen=True, slots=True)
