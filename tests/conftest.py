@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,8 @@ import pytest
 
 _SLOW_ROOMS: Final = ("system", "faults", "web", "docs")
 _TESTS: Final = Path(__file__).parent
+
+gc.set_threshold(50_000, 20, 50)  # as the server does
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

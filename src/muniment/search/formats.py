@@ -351,10 +351,11 @@ class Formats:
         if broken:
             kept = {name: entry for name, entry in catalogue.items() if name not in broken}
             catalogue = Catalogue(kept | {name: self._shipped[name] for name in broken if name in self._shipped})
-        self._projector.adopt(mapping_set(catalogue))
-        self._registry.adopt(catalogue)
-        self._changed(catalogue)
-        self._catalogue = catalogue
+        if [*map(id, catalogue.values())] != [*map(id, self._catalogue.values())]:
+            self._projector.adopt(mapping_set(catalogue))
+            self._registry.adopt(catalogue)
+            self._catalogue = catalogue
+        self._changed(self._catalogue)
         self.problems = (*problems, *broken.values())
 
     def _entry(self, text: str) -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -20,12 +21,39 @@ _KEYS_MIN: Final = 60
 
 def mapping_set(catalogue: Catalogue) -> MappingSet:
     """The mapping of every entry; an entry that others are found inside (`syslog`) is recognised from its content too."""
-    narrows = {name: Narrowing(entry) for name, entry in catalogue.items() if not entry.like}
-    narrows |= {name: Narrowing(entry, narrows[entry.like]) for name, entry in catalogue.items() if entry.like}
-    narrows = {name: each for name, each in narrows.items() if each.n_keys >= _KEYS_MIN or each.has_names}
     outer = sorted({entry.inside for entry in catalogue.values() if entry.inside})
     recognise = {AUTO: Recogniser(catalogue)} | {name: Recogniser(catalogue, within=name) for name in outer}
-    return MappingSet(_Compiled(catalogue), recognise, together=_together(catalogue, outer), narrows=narrows)
+    return MappingSet(
+        _Compiled(catalogue), recognise, together=_together(catalogue, outer), narrows=_Narrows(catalogue)
+    )
+
+
+class _Narrows(Mapping[str, Narrowing]):
+    """Who makes the shorter mappings of the long ones of a catalogue, made when the first record of its format comes."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._lock = threading.RLock()
+        self._made: dict[str, Narrowing] = {}
+
+    def __getitem__(self, name: str) -> Narrowing:
+        found = self._of(name)
+        if found.n_keys < _KEYS_MIN and not found.has_names:
+            raise KeyError(name)
+        return found
+
+    def _of(self, name: str) -> Narrowing:
+        with self._lock:
+            if name not in self._made:
+                entry = self._catalogue[name]
+                self._made[name] = Narrowing(entry, self._of(entry.like) if entry.like else None)
+            return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._catalogue if self.get(name) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class _Compiled(Mapping[str, CompiledMapping]):

@@ -25,9 +25,7 @@ class Finder:
     """
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        parts = [(part, number) for number, pattern in enumerate(patterns) for part in alternatives(pattern)]
-        self._patterns = [part for part, _ in parts]
-        self._numbers = [number for _, number in parts]
+        self._patterns = patterns
         self._lock = threading.Lock()
         self._once: _Compiled | None = None
         self._each: _Compiled | None = None
@@ -48,7 +46,7 @@ class Finder:
             if self._once is None:
                 self._once = _compiled(self._patterns, hyperscan.HS_FLAG_SINGLEMATCH)  # which is what makes it cheap
             _scan(self._once, text, note)
-        return frozenset(self._numbers[number] for number in numbers)
+        return frozenset(numbers)
 
     def places(self, records: pa.BinaryArray) -> list[int]:
         """The places of the records in which some pattern ends, in order.
@@ -76,10 +74,10 @@ _Compiled = tuple[hyperscan.Database, hyperscan.Scratch]
 
 def _compiled(patterns: Sequence[str], flags: int) -> _Compiled:
     database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-    count = len(patterns)
+    parts = [(part.encode(), number) for number, pattern in enumerate(patterns) for part in alternatives(pattern)]
     flags |= hyperscan.HS_FLAG_DOTALL | hyperscan.HS_FLAG_ALLOWEMPTY
     database.compile(
-        expressions=[pattern.encode() for pattern in patterns], ids=list(range(count)), flags=[flags] * count
+        expressions=[part for part, _ in parts], ids=[number for _, number in parts], flags=[flags] * len(parts)
     )
     return database, hyperscan.Scratch(database)
 
