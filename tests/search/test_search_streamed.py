@@ -112,6 +112,50 @@ def test_what_a_source_sent_before_does_not_name_what_it_sends_now(
     assert len(set(asked)) == 2
 
 
+def test_a_source_that_sent_one_format_is_expected_to_send_it_again(
+    engine: Engine, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows are named where they are mapped; what is of another format comes out as if it had been named first."""
+    asked: list[int] = []
+    ask = StreamLanding._named
+
+    def noted(self: StreamLanding, rows: pa.Table, *given: Any) -> Any:
+        asked.append(rows.num_rows)
+        return ask(self, rows, *given)
+
+    monkeypatch.setattr("muniment.search.stages._ROWS_MIN", 2)
+    monkeypatch.setattr(StreamLanding, "_named", noted)
+    formats = ("windows", "json", "openssh", "web_access")
+    windows, json, ssh, web = ([(AUTO, text) for _, text in _samples(catalogue, [name], 3)] for name in formats)
+    many = windows * 8
+    other = [*many, web[0], *many, json[0], *many, ssh[0]]
+    blocks = [
+        many,
+        many,
+        many,
+        other,
+        other,
+        other,
+        ssh * 9,
+        [("syslog", text) for _, text in ssh],
+        *[json * 2] * 4,
+        [(AUTO, INSIDE)],
+    ]
+    plain = _replica(engine, mapping_set(catalogue), has_streams=False)
+    wanted = [_write(plain, 1_000 * number, told) for number, told in enumerate(blocks)]
+    asked.clear()
+    streamed = _replica(engine, mapping_set(catalogue))
+    counts = []
+    for number, (told, rows) in enumerate(zip(blocks, wanted, strict=True), len(blocks)):
+        assert _write(streamed, 1_000 * number, told) == rows
+        counts.append([*asked])
+        asked.clear()
+    assert counts[:3] == [[len(many)], [len(many)], []], "named first, until a statement runs that names and maps"
+    assert {row["format"] for row in wanted[5]} == {"windows", "web_access", "json", "openssh"}
+    assert sum(counts[5]) <= 6, "those alone that no mapping knew, by early lines and then by all"
+    assert sum(counts[6]) >= len(ssh) * 9, "and all, when a source sends something else"
+
+
 def test_what_is_asked_once_starts_nothing(replica: Replica, catalogue: Catalogue) -> None:
     for number, name in enumerate(("okta", "openssh", "kubernetes")):
         _write(replica, 100 * number, _samples(catalogue, [name]))

@@ -386,20 +386,22 @@ def create_landing(engine: Engine, node: Node, prefix: str = "landing") -> str:
     return landing
 
 
-def gathered_sql(landed: str, table: str, rows_sql: str, *, with_places: bool = False) -> str:
+def gathered_sql(landed: str, table: str, rows_sql: str, *, with_places: bool = False, without: str = "") -> str:
     """Moves what a block became into `table`, all {n:UInt64} rows or none: a node that was started again has lost them.
 
     `landed`: the table that has them. `rows_sql`: they as `finished` makes them, in brackets, or a view of it. `with_places`: rows whose mapping says no
-    country get that of their address, from {addresses:Array(String)} and {countries:Array(String)}.
+    country get that of their address, from {addresses:Array(String)} and {countries:Array(String)}. `without`: of which rows
+    the table has some more, which stay behind.
     """
     columns = ", ".join(f"`{name}`" for name in _STORED)
     chosen = columns
     if with_places:
         place = f"transform({_ADDRESS}, {{addresses:Array(String)}}, {{countries:Array(String)}}, '')"
         chosen = columns.replace("`src_country`", f"if(src_country = '', {place}, src_country) AS src_country")
+    counted, kept = (f"countIf(NOT ({without}))", f" AND NOT ({without})") if without else ("count()", "")
     return (
         f"INSERT INTO {table} ({columns}) SELECT {chosen} FROM {rows_sql} "
-        f"WHERE throwIf((SELECT count() FROM {landed}) != {{n:UInt64}}, 'rows of a block were lost') = 0"
+        f"WHERE throwIf((SELECT {counted} FROM {landed}) != {{n:UInt64}}, 'rows of a block were lost') = 0{kept}"
     )
 
 

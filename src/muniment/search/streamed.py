@@ -3,7 +3,8 @@
 A block takes three steps: (1) rows whose content names their format go through the statement that names it; (2) the rows of
 each format go through the statement that makes rows of `events` of them, each format's at the same time; (3) what all
 have become goes into `events` in one insert. Between the steps Python holds the rows. In (1) and for long mappings the
-statement is for what records so far had; it is replaced when a block has more.
+statement is for what records so far had; it is replaced when a block has more. Rows of a source that has sent one format skip (1):
+their mapping asks as well whether they are of it, and what is not goes through all the steps.
 
 Rules: what is asked for the first time, and what is too much at once, goes by tables, so that rare formats start nothing.
 After any error every statement is ended, and what they left is forgotten: the next block begins anew.
@@ -13,19 +14,21 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from muniment.search.engine import Engine, Node
 from muniment.search.landing import TableLanding, Texts, by, mapping_for, possible_in, recognised
 from muniment.search.running import Running
 from muniment.search.schema import LANDED, Mapped, MappingSet, Recognises, gathered_sql, in_one, unplaced_ready_sql
 from muniment.search.stages import Stages
+from muniment.sources.sql import quote
 
 __all__ = ["StreamLanding"]
 
@@ -46,7 +49,9 @@ _WAIT_MIN_S: Final = 0.001
 _WAIT_MAX_S: Final = 0.25
 _TEXTS: Final = "`index` UInt64, record String"
 _TABLES: Final = ("named", "ready")
-_Key = tuple[str, int, object]
+_UNSURE: Final = "format = ''"
+"""Of rows that were expected to be of a format and are not."""
+_Key = tuple[Hashable, ...]
 
 
 @dataclass(slots=True)
@@ -56,6 +61,16 @@ class _Kept:
     running: Running
     about: object
     used_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """Rows that went to a format's mapping, and what their format was before."""
+
+    rows: pa.Table
+    name: str
+    wanted: str
+    recogniser: Recognises
 
 
 class StreamLanding:
@@ -69,16 +84,21 @@ class StreamLanding:
         self._tables = tables
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
         self._asked_once: OrderedDict[_Key, object] = OrderedDict()
-        self._lines: dict[tuple[str, int, int], frozenset[int]] = {}
+        self._lines: dict[_Key, frozenset[int]] = {}
         self._stages = Stages()
         self._took_s = dict.fromkeys(_TABLES, 0.0)  # a row, the last time
         self._filled = {*_TABLES}  # those that may hold something
+        self._has_unsure = False
 
     def put(self, rows: pa.Table, mappings: MappingSet, *, has_envelopes: bool) -> None:
         self.empty()
         self._end_idle()
         try:
-            self._map(recognised(rows, mappings, self._names), mappings, has_envelopes)
+            expected, others = self._send_expected(rows, mappings, has_envelopes)
+            self._map(recognised(others, mappings, self._names), mappings, has_envelopes)
+            n_unsure = self._await("ready", rows.num_rows)
+            if expected:
+                self._map_unsure(expected, n_unsure, rows.num_rows, mappings, has_envelopes)
         except BaseException:
             self._end_all()
             raise
@@ -91,12 +111,14 @@ class StreamLanding:
         if places:
             parameters |= {"addresses": list(places), "countries": list(places.values())}
         ready = f"{self._name}_ready"
-        self._engine.command(gathered_sql(ready, table, ready, with_places=bool(places)), parameters, node=self._node)
+        sql = gathered_sql(ready, table, ready, with_places=bool(places), without=_UNSURE if self._has_unsure else "")
+        self._engine.command(sql, parameters, node=self._node)
         self.empty()
 
     def empty(self) -> None:
         for table in list(self._filled):
             self._empty(table)
+        self._has_unsure = False
 
     # --- statements -----------------------------------------------------------------------------------------------
 
@@ -124,19 +146,21 @@ class StreamLanding:
         while len(self._asked_once) > _NOTED:
             self._asked_once.popitem(last=False)
 
-    def _await(self, table: str, count: int) -> None:
-        """Until the table has so many rows. StorageError: some statement has failed.
+    def _await(self, table: str, count: int) -> int:
+        """Until the table has so many rows; returns how many of them are of no format. StorageError: some statement has failed.
 
         To ask costs a millisecond, so the first time is when they should nearly be there.
         """
         began = time.monotonic()
         time.sleep(min(_EARLY * self._took_s[table] * count, _WAIT_MAX_S))
-        while self._asked(f"SELECT count() FROM {self._name}_{table}")[0][0] < count:
+        asked = f"SELECT count(), countIf({_UNSURE}) FROM {self._name}_{table}"
+        while (found := self._asked(asked)[0])[0] < count:
             for each in self._kept.values():
                 each.running.check()
             time.sleep(min(_WAIT_MIN_S + _EACH * (time.monotonic() - began), _WAIT_MAX_S))
         if count >= _TIMED_ROWS_MIN:
             self._took_s[table] = (time.monotonic() - began) / count
+        return int(found[1])
 
     def _asked(self, sql: str) -> Any:
         return self._engine.query(sql, node=self._node).rows
@@ -176,9 +200,10 @@ class StreamLanding:
 
     def _named(self, rows: pa.Table, wanted: str, recogniser: Recognises, cut: int) -> Texts:
         """What the lines before the `cut` name rows, in the order of their indexes."""
-        lines = self._lines_for(possible_in(rows, recogniser, cut), (wanted, id(recogniser), cut))
+        kind = (wanted, id(recogniser), cut)
+        lines = self._lines_for(possible_in(rows, recogniser, cut), kind)
         running = self._running(
-            (wanted, id(recogniser), (cut, lines)), recogniser, _TEXTS,
+            (kind, lines), recogniser, _TEXTS,
             lambda came: f"INSERT INTO {self._name}_named SELECT `index`, {recogniser.sql(lines, cut)} FROM {came}",
         )  # fmt: skip
         if running is None:
@@ -191,17 +216,18 @@ class StreamLanding:
         names: Texts = found.sort_by("index").column("format").to_numpy()
         return names
 
-    def _lines_for(self, needed: frozenset[int], kind: tuple[str, int, int]) -> frozenset[int]:
-        """The lines that the naming statement should decide between; one that decides fewer is ended."""
-        known = self._lines.get(kind, frozenset())
+    def _lines_for(self, needed: frozenset[int], kind: Hashable) -> frozenset[int]:
+        """The lines that the statement of a kind should decide between; those that decide fewer are ended."""
+        known = self._lines.get((kind,), frozenset())
         if needed <= known:
             return known
         both = needed | known
         if len(both) > _LINES_KEPT:
             both = needed
-        elif (key := (*kind[:2], (kind[2], known))) in self._kept:
-            self._end(key)
-        self._lines[kind] = both
+        else:
+            for key in [key for key in self._kept if key[:2] == (kind, known)]:
+                self._end(key)
+        self._lines[kind,] = both
         return both
 
     # --- mapping --------------------------------------------------------------------------------------------------
@@ -211,12 +237,8 @@ class StreamLanding:
         self._filled.add("ready")
         for name, part in by("format", rows):
             mapping = mapping_for(part, name, mappings)
-
-            def statement(came: str, mapping: Mapped = mapping) -> str:
-                return in_one(mapping, came, has_envelopes=has_envelopes).insert_sql(f"{self._name}_ready")
-
-            running = self._running(("map", id(mapping), has_envelopes), mapping, LANDED, statement)
-            if running is None:
+            key = ("map", id(mapping), has_envelopes)
+            if (running := self._mapping(key, mapping, mapping, "", has_envelopes)) is None:
                 rest.append(part)
             else:
                 running.send(part)
@@ -224,8 +246,83 @@ class StreamLanding:
             others = pa.concat_tables(rest)
             self._tables.put_known(others, mappings, has_envelopes=has_envelopes)
             self._tables.gather(f"{self._name}_ready", others.num_rows, {})
-        self._await("ready", rows.num_rows)
+
+    def _mapping(
+        self, key: _Key, about: object, mapping: Mapped, format_sql: str, has_envelopes: bool
+    ) -> Running | None:
+        """`format_sql`: over a row, in the place of its format."""
+
+        def statement(came: str) -> str:
+            rows = f"(SELECT * REPLACE ({format_sql} AS format) FROM {came})" if format_sql else came
+            return in_one(mapping, rows, has_envelopes=has_envelopes).insert_sql(f"{self._name}_ready")
+
+        return self._running(key, about, LANDED, statement)
+
+    def _send_expected(
+        self, rows: pa.Table, mappings: MappingSet, has_envelopes: bool
+    ) -> tuple[Sequence[_Expected], pa.Table]:
+        """Send what is expected to be of a format to a mapping that says so of each row; returns that, and the other rows."""
+        sent: list[_Expected] = []
+        is_sent = np.zeros(rows.num_rows, bool)
+        formats = rows.column("format")
+        for wanted in [each for each in pc.unique(formats).to_pylist() if each in mappings.recognise]:
+            recogniser = mappings.recognise[wanted]
+            places = np.flatnonzero(pc.equal(formats, wanted).to_numpy())
+            for name, found in self._stages.expected(_taken(rows.select(["source"]), places), recogniser):
+                part = _as(_taken(rows, places[found]), name)
+                expected = _Expected(part, name, wanted, recogniser)
+                if (running := self._checking(expected, mappings, has_envelopes)) is not None:
+                    self._filled.add("ready")
+                    running.send(part)
+                    is_sent[places[found]] = True
+                    sent.append(expected)
+        return sent, rows.filter(pa.array(~is_sent)) if sent else rows
+
+    def _checking(self, expected: _Expected, mappings: MappingSet, has_envelopes: bool) -> Running | None:
+        name, recogniser = expected.name, expected.recogniser
+        cut = recogniser.cut_of(name)
+        kind = (expected.wanted, id(recogniser), cut, name)
+        lines = self._lines_for(possible_in(expected.rows, recogniser, cut), kind)
+        mapping = mapping_for(expected.rows, name, mappings)
+        sql = f"if({recogniser.sql(lines, cut)} = {quote(name)}, format, '')"
+        return self._mapping(
+            (kind, lines, id(mapping), has_envelopes), (mapping, recogniser), mapping, sql, has_envelopes
+        )
+
+    def _map_unsure(
+        self, expected: Sequence[_Expected], count: int, total: int, mappings: MappingSet, has_envelopes: bool
+    ) -> None:
+        """Name and map the rows of no format, and note what all that were expected have been."""
+        names: dict[int, str] = {}
+        if count:
+            self._has_unsure = True
+            unsure = pa.array(
+                [index for (index,) in self._asked(f"SELECT `index` FROM {self._name}_ready WHERE {_UNSURE}")],
+                pa.uint64(),
+            )
+            others = pa.concat_tables(
+                _as(each.rows.filter(pc.is_in(each.rows.column("index"), value_set=unsure)), each.wanted)
+                for each in expected
+            )
+            others = recognised(others, mappings, self._names)
+            names = dict(zip(others.column("index").to_pylist(), others.column("format").to_pylist(), strict=True))
+            self._map(others, mappings, has_envelopes)
+            self._await("ready", total + count)
+        for each in expected:
+            found = np.full(each.rows.num_rows, each.name, object)
+            if names:
+                for place, index in enumerate(each.rows.column("index").to_pylist()):
+                    found[place] = names.get(index, each.name)
+            self._stages.note(each.rows, each.recogniser, found)
 
 
 def _taken(rows: pa.Table, places: npt.NDArray[np.int64]) -> pa.Table:
     return rows if len(places) == rows.num_rows else rows.take(pa.array(places))
+
+
+def _as(rows: pa.Table, format: str) -> pa.Table:
+    """The rows, all of one format."""
+    field = rows.schema.field("format")
+    return rows.set_column(
+        rows.schema.get_field_index("format"), field, pa.array([format] * rows.num_rows, pa.string()).cast(field.type)
+    )
