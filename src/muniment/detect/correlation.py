@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
+from math import ceil, floor
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -104,6 +105,12 @@ class Correlation:
         if self.presence is not None:
             return _has_not(self.presence)
         return not {"gt", "gte"}.issuperset((self.operator, *(operator for operator, _ in self.also)))
+
+    @property
+    def at_least(self) -> int:
+        """The least count that satisfies a condition which no later event can undo."""
+        limits = ((self.operator, self.count), *self.also)
+        return max(1, *(floor(number) + 1 if operator == "gt" else ceil(number) for operator, number in limits))
 
     def is_met(self, number: float) -> bool:
         """Does a number satisfy the condition?"""

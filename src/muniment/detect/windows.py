@@ -26,6 +26,8 @@ __all__ = ["Correlator"]
 Entry = tuple[int, int, str, tuple[str, ...]]  # time, index, rule, value
 _BOUNDED: Final = frozenset({"event_count", "value_count", "temporal", "temporal_ordered"})
 """Kinds that cannot hold with fewer matches, or of fewer rules, than they ask for."""
+_LOOKED_AT: Final = 16
+"""So many matches that were there already are looked at for each new one."""
 
 
 @dataclass(slots=True)
@@ -127,7 +129,15 @@ class Correlator:
                 if entry[2] not in group.rules:
                     group.rules += (entry[2],)
             n = len(group.rules)
-        return not self.correlation.is_met(n)
+        return not self.correlation.is_met(n) or self._is_spread(group, new)
+
+    def _is_spread(self, group: _Group, new: Sequence[Entry]) -> bool:
+        """Does no stretch of a time span have so many as are asked for? Not looked at where few came to many."""
+        if len(group.entries) > _LOOKED_AT * len(new):
+            return False
+        least = self.correlation.at_least
+        times = sorted([entry[0] for entry in group.entries] + [entry[0] for entry in new])
+        return all(last - first > self._span_us for first, last in zip(times, times[least - 1 :], strict=False))
 
     def _group(self, key: tuple[str, ...]) -> _Group:
         group = self._groups.pop(key, None)
