@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from heapq import nlargest
 
 from muniment.detect.alerts import SOURCE
 from muniment.detect.baseline import aggregate
@@ -19,7 +21,6 @@ from muniment.detect.correlation import Correlation, Firing
 from muniment.detect.correlators import Part
 from muniment.detect.evaluate import Ready
 from muniment.detect.logsources import PRODUCT
-from muniment.detect.match import compiled
 from muniment.detect.reading import Formats, Store
 from muniment.detect.rule import Rule
 from muniment.limits import (
@@ -141,16 +142,19 @@ class History:
         rule, span = self._rule_of(key), _Range(below, since_us, until_us)
         if isinstance(rule, Correlation):
             return self._run(rule, span, began)
-        exact = self._candidates(rule)
-        if exact.is_exact:
-            return self._counted(exact, span, began)
-        days: Counter[str] = Counter()
-        newest: deque[int] = deque(maxlen=BACKTEST_HITS_MAX)
-        for (part,) in self._in_parts([(rule, span)]):
-            days.update(map(_day, part.matches.times_us))
-            newest.extend(part.matches.indexes)
-        n = days.total()
-        return BackTest(n, tuple(newest), dict(days), n, (time.perf_counter() - began) * 1_000)
+        wanted = self._candidates(rule)
+        days, newest = self._counted(wanted, span) if wanted.has_sure else (Counter[str](), [])
+        looked_at = 0
+        if not wanted.is_exact:
+            tried: deque[int] = deque(maxlen=BACKTEST_HITS_MAX)
+            past = _Past(self._store, rule, replace(wanted, sql=wanted.unsure), span)
+            for (part,) in self._read([past]):
+                looked_at += part.n_read
+                days.update(map(_day, part.matches.times_us))
+                tried.extend(part.matches.indexes)
+            newest = nlargest(BACKTEST_HITS_MAX, [*newest, *tried])
+        took_ms = (time.perf_counter() - began) * 1_000
+        return BackTest(days.total(), tuple(sorted(newest)), dict(days), looked_at, took_ms)
 
     def _candidates(self, rule: Rule) -> Candidates:
         formats = tuple(
@@ -163,21 +167,34 @@ class History:
     def _in_parts(
         self, spans: Sequence[tuple[Rule, _Range]], correlations: Sequence[Correlation] = ()
     ) -> Iterator[list[Part]]:
-        """Events of rules, from the newest candidates, in the order of the ledger, with what the correlations read of them: as
-        they came in, so many at once as memory bears.
-        """
+        """Events of rules, with what the correlations read of them."""
         past = [_Past(self._store, rule, self._candidates(rule), span) for rule, span in spans]
+        return self._read(past, correlations)
+
+    def _read(self, past: Sequence[_Past], correlations: Sequence[Correlation] = ()) -> Iterator[list[Part]]:
+        """From the newest candidates, in the order of the ledger: as they came in, so many at once as memory bears. While
+        the caller works on some, the next are read.
+        """
         readers = [self._reader(each.rule, correlations) for each in past]
         ahead: Counter[int] = Counter()
         for each in past:
             ahead.update(each.ahead)
-        for first, last in _stretches(ahead):
-            found = [
+
+        def found(first: int, last: int) -> list[Part]:
+            return [
                 self._found(each, reader, first, last, correlations)
                 for each, reader in zip(past, readers, strict=True)
                 if any(first <= step <= last for step in each.ahead)
             ]
-            yield found
+
+        with ThreadPoolExecutor(1) as pool:
+            reading: deque[Future[list[Part]]] = deque()
+            for first, last in _stretches(ahead):
+                reading.append(pool.submit(found, first, last))
+                if len(reading) > 1:
+                    yield reading.popleft().result()
+            if reading:
+                yield reading.popleft().result()
 
     def _reader(self, rule: Rule, correlations: Sequence[Correlation]) -> Ready:
         about = [each for each in correlations if rule.key in each.rules]
@@ -193,16 +210,14 @@ class History:
             self._store, condition, parameters,
             has_only_columns=is_sure and bool(about) and all(ready.reads_columns(each, rule) for each in about),
         )  # fmt: skip
-        places: Sequence[int] = range(len(rows))
-        if not is_sure:
-            test = compiled(rule.condition)
-            places = [place for place in places if ready.holds(rule, test, rows[place])]
-        return Part(rows, rule, places)
+        if is_sure:
+            return Part(rows, rule, range(len(rows)))
+        return Part(rows, rule, next((places for each, places in ready.found(rows) if each.key == rule.key), ()))
 
-    def _counted(self, wanted: Candidates, span: _Range, began: float) -> BackTest:
-        """A rule that is wholly SQL: the store counts."""
+    def _counted(self, wanted: Candidates, span: _Range) -> tuple[Counter[str], Sequence[int]]:
+        """Events of which SQL alone knows that the rule matches: by day, and the newest."""
         condition, parameters = span.condition()
-        where = f"{condition} AND ({wanted.sql})"
+        where = f"{condition} AND ({wanted.sure})"
         parameters |= wanted.parameters
         days = self._store.query(
             f"SELECT toString(toDate(time)) AS day, count() FROM events WHERE {where} GROUP BY day ORDER BY day",
@@ -211,9 +226,7 @@ class History:
         newest = self._store.query(
             f"SELECT `index` FROM events WHERE {where} ORDER BY `index` DESC LIMIT {BACKTEST_HITS_MAX}", parameters
         ).rows
-        by_day = {str(day): int(n) for day, n in days}
-        indexes = tuple(sorted(int(row[0]) for row in newest))
-        return BackTest(sum(by_day.values()), indexes, by_day, 0, (time.perf_counter() - began) * 1_000)
+        return Counter({str(day): int(n) for day, n in days}), [int(row[0]) for row in newest]
 
     def _run(self, correlation: Correlation, span: _Range, began: float) -> BackTest:
         """Run a correlation, and those it is about, over the matches of a range.
@@ -262,6 +275,7 @@ class _Past:
         self.rule, self.candidates = rule, candidates
         condition, parameters = span.condition()
         self._where = f"{condition} AND ({candidates.sql})"
+        self._near = candidates.near
         self._parameters = {**parameters, **candidates.parameters}
         rows = store.query(
             f"SELECT intDiv(`index`, {DETECT_HISTORY_STEP}) AS step, count() FROM events WHERE {self._where} "
@@ -282,7 +296,10 @@ class _Past:
             **self._parameters, "first": max(first, min(self.ahead)) * DETECT_HISTORY_STEP,
             "end": (last + 1) * DETECT_HISTORY_STEP,
         }  # fmt: skip
-        return f"`index` >= {{first:UInt64}} AND `index` < {{end:UInt64}} AND {self._where}", parameters
+        return (
+            f"`index` >= {{first:UInt64}} AND `index` < {{end:UInt64}} AND {self._where} AND {self._near}",
+            parameters,
+        )
 
 
 def _stretches(ahead: Mapping[int, int]) -> Iterator[tuple[int, int]]:
