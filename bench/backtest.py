@@ -60,8 +60,8 @@ def _measured(store: str, folder: Path, events: int, rules: Sequence[Path], only
     what = f"back-test of each of {len(took)} rules over {events:,} events"
     note(f"{what}, p50 / p90", f"{p(seconds, 0.5):.2f} / {p(seconds, 0.9):.2f} s", "typical <= 3 s")
     note("  within 3 s / the slowest", f"{sum(s <= 3 for s in seconds)} / {seconds[-1]:.1f} s")
-    for second, title, hits in took[-12:]:
-        print(f"   {second:6.2f} s  {hits:>10,} hits  {title}")
+    for second, title, n_hits in took[-12:]:
+        print(f"   {second:6.2f} s  {n_hits:>10,} hits  {title}")
     engine.close()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from math import ceil, floor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = [
     "All", "Correlation", "Firing", "Has", "Match", "Matches", "Not", "Presence", "Some", "denied", "holds", "tuples",
 ]  # fmt: skip
+
+
+_BOUNDED: Final = frozenset({"event_count", "value_count", "temporal", "temporal_ordered"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,16 @@ class Correlation:
         if self.presence is not None:
             return _has_not(self.presence)
         return not {"gt", "gte"}.issuperset((self.operator, *(operator for operator, _ in self.also)))
+
+    @property
+    def is_temporal(self) -> bool:
+        """Is it about which rules matched, and not how often?"""
+        return self.kind.startswith("temporal")
+
+    @property
+    def is_bounded(self) -> bool:
+        """Can it not hold with fewer matches, or of fewer rules, than it asks for, and only sooner with more?"""
+        return self.kind in _BOUNDED and self.presence is None and not self.needs_the_end
 
     @property
     def at_least(self) -> int:
