@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muniment.envelope import ENVELOPES, OUTSIDE, Payload, opened, opened_last, payloads
+from muniment.envelope import CUT_COLLECTED, CUT_FORMS, ENVELOPES, OUTSIDE, Payload, opened, opened_last, payloads
 
 _EVENT = {"eventName": "CreateUser", "user": {"email": "anna@example.com"}}
 _LINE = "Failed password for anna from 203.0.113.7 port 22 ssh2"
@@ -281,3 +281,44 @@ def test_texts_that_are_no_unicode_stop_nobody(record: bytes) -> None:
 def test_bytes_that_are_no_record_are_left_alone(data: bytes) -> None:
     text, added = opened(data)
     assert b"{" * bool(added) + text[bool(added) + added :] == data
+
+
+def _is_seen(record: str, is_cut: list[bool]) -> bool:
+    """Where texts with their quotes stand elsewhere, as in the store: any that two quotes hold, whatever they mean."""
+    texts: list[str] = []
+
+    def cut(found: re.Match[str]) -> str:
+        if not (is_cut and is_cut[len(texts) % len(is_cut)]):
+            texts.append("")
+            return found[0]
+        texts.append(found[1])
+        return "\x01"
+
+    rest = re.sub(r'"([^"]{6,}?)"', cut, record)
+    pieces = "\x1e".join([rest, *texts])
+    begins, says = CUT_COLLECTED
+    return bool(re.search(CUT_FORMS, pieces) or (re.search(begins, rest) and says in pieces))
+
+
+_XML = (
+    "<Event xmlns='http://schemas.microsoft.com/win/2004/08/events/event'><System><Provider Name='P'/><EventID>4624</EventID>"
+    "<Channel>Security</Channel></System><EventData><Data Name='TargetUserName'>anna</Data></EventData></Event>"
+)
+
+
+@pytest.mark.parametrize("inside", _INSIDE.values(), ids=_INSIDE)
+@pytest.mark.parametrize("text", [json.dumps(_EVENT), _XML, _LINE])
+def test_an_envelope_is_seen_in_the_pieces_of_a_record(inside: Any, text: str) -> None:
+    record = _text(inside(text)).decode()
+    if payloads(record.encode()):
+        assert all(_is_seen(record, cut) for cut in ([True], [True, False], [False, True], []))
+
+
+@settings(deadline=None)
+@given(_DOCUMENTS, st.booleans(), st.lists(st.booleans(), max_size=6))
+def test_no_envelope_is_missed_whatever_is_cut_out(
+    document: dict[str, Any], is_compact: bool, is_cut: list[bool]
+) -> None:
+    record = json.dumps(document, separators=(",", ":") if is_compact else None)
+    if opened(record.encode())[1]:
+        assert _is_seen(record, is_cut)

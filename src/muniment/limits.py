@@ -349,6 +349,12 @@ DETECT_HISTORY_PART_EVENTS: Final = 100_000
 DETECT_HISTORY_STEP: Final = 8_192
 """Matches of history are counted by so many records of the ledger, to see where a part ends; a granule of the store."""
 
+DETECT_DENSE_EVENTS_MIN: Final = 20_000
+"""From so many matches on a back-test of a correlation asks first which groups can fire; fewer are fed in less time."""
+
+DETECT_DENSE_GROUPS_MAX: Final = 1_000
+"""So many groups are named in the query for their matches; where more can fire, all matches are read."""
+
 TRIAL_EVENTS_MAX: Final = 100_000
 """Events of one trial of `muniment rules test`; a rule that needs more to be tried is tried over history."""
 

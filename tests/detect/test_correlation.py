@@ -259,6 +259,7 @@ def test_every_window_is_found_as_if_it_were_the_first(steps: list[tuple[int, st
 _BODIES = (
     "type: event_count\nrules: [a]\ncondition: {gte: 3}",
     "type: event_count\nrules: [a, b]\ncondition: {gt: 2}",
+    "type: event_count\nrules: [a, b]\ncondition: {gte: 3.5}",
     "type: event_count\nrules: [a]\ncondition: {lte: 1}",
     "type: event_count\nrules: [a, b]\ncondition: {gte: 1}",
     "type: value_count\nrules: [a, c]\ncondition: {gte: 2, field: value}",

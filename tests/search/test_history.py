@@ -73,10 +73,12 @@ def _came_in(engine: Engine, loaded: Loaded, start: int, ready: Ready) -> list[F
     return ready.fed_all(Part(rows, rule, places) for rule, places in ready.found(rows, engine))
 
 
-@pytest.fixture(params=["whole", "in parts"])
+@pytest.fixture(params=["whole", "in parts", "of dense groups"])
 def parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """History as one part, and in many."""
-    if request.param == "in parts":
+    """History as one part, in many, and of the groups alone that can fire."""
+    if request.param == "of dense groups":
+        monkeypatch.setattr(history_module, "DETECT_DENSE_EVENTS_MIN", 0)
+    if request.param != "whole":
         monkeypatch.setattr(history_module, "DETECT_HISTORY_PART_EVENTS", 7)
         monkeypatch.setattr(history_module, "DETECT_HISTORY_STEP", 3)
 
@@ -93,6 +95,55 @@ def test_a_back_test_of_a_correlation_finds_what_would_have_been_found(engine: E
     history = History(engine, {each.key: each for each in (*loaded.rules, *loaded.correlations)}.__getitem__, {})
     found = history.back_test("it", None, None, size)
     assert (found.hits, sorted(found.indexes)) == (len(expected), sorted(expected))
+
+
+_OF_GROUPS = {
+    "counted": ("{type: event_count, rules: [login], group-by: [actor], timespan: 10m, condition: {gte: 3}}", (3, 1)),
+    "more than": ("{type: event_count, rules: [login], group-by: [actor], timespan: 10m, condition: {gt: 3}}", (0, 0)),
+    "of values": ("{type: value_count, rules: [login], group-by: [actor], timespan: 10m, condition: {gte: 3, field: app}}", (3, 1)),
+    "in order": ("{type: temporal_ordered, rules: [login, export], group-by: [actor], timespan: 10m}", (2, 1)),
+    "by device": ("{type: event_count, rules: [login], group-by: [device], timespan: 10m, condition: {gte: 3}}", (11, 0)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(_OF_GROUPS))
+def test_of_groups_that_cannot_fire_nothing_is_read(engine: Engine, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Anna logs in three times in ten minutes, Bert and an address without a name now and then; Cem exports after his login."""
+    minutes = [("anna", 0), ("bert", 1), ("anna", 4), ("", 5), ("anna", 10), ("bert", 40), ("", 50), ("bert", 90)]
+    logins = [("user.login", who, minute) for who, minute in [*minutes, ("cem", 100), ("bert", 140), ("dora", 200)]]
+    exports = [("data.export", "cem", 109), ("data.export", "dora", 211)]
+    ledger = MemoryLedger()
+    for n, (action, who, minute) in enumerate(sorted([*logins, *exports], key=lambda each: each[2])):
+        at = _text(START_NS + minute * 60 * 10**9)
+        ledger.append([record(action=action, actor_id=who, app=f"app{n}", message=str(n), time=at)])
+    Projector(engine, ledger, None, MAPPINGS).recover()
+    body, expected = _OF_GROUPS[name]
+    loaded = load_rules([("r.yml", f"{_LOGIN}title: It\nname: it\ncorrelation: {body}\n")])
+    history = History(engine, {each.key: each for each in (*loaded.rules, *loaded.correlations)}.__getitem__, {})
+    whole = history.back_test("it", None, None, ledger.size)
+    monkeypatch.setattr(history_module, "DETECT_DENSE_EVENTS_MIN", 0)
+    found = history.back_test("it", None, None, ledger.size)
+    assert (found.hits, found.indexes, found.by_day) == (whole.hits, whole.indexes, whole.by_day)
+    assert (found.looked_at, found.hits) == expected
+    assert whole.looked_at >= len(logins)
+
+
+def test_what_a_silent_correlation_would_have_fed_is_not_read(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = _fill(engine)
+    monkeypatch.setattr(history_module, "DETECT_DENSE_EVENTS_MIN", 0)
+    for times, is_found in ((3, True), (30, False)):
+        many = (
+            f"{{type: event_count, rules: [login], group-by: [session_id], timespan: 1h, condition: {{gte: {times}}}}}"
+        )
+        then = "{type: temporal, rules: [many, export], group-by: [session_id], timespan: 1h}"
+        text = f"{_LOGIN}title: Many\nname: many\ncorrelation: {many}\n---\ntitle: It\nname: it\ncorrelation: {then}\n"
+        loaded = load_rules([("r.yml", text)])
+        ready = Ready(loaded.rules, loaded.correlations, {})
+        fired = [f for f in _came_in(engine, loaded, 0, ready) if f.correlation.name == "it" and not f.is_more]
+        history = History(engine, {each.key: each for each in (*loaded.rules, *loaded.correlations)}.__getitem__, {})
+        found = history.back_test("it", None, None, size)
+        assert sorted(found.indexes) == sorted(firing.indexes[-1] for firing in fired)
+        assert (bool(fired), found.looked_at > 0) == (is_found, is_found)
 
 
 def test_a_back_test_tells_what_a_part_of_another_finds(engine: Engine) -> None:

@@ -14,7 +14,7 @@ from muniment.detect.reading import ACTOR, ACTOR_SQL
 from muniment.detect.rule import Rule
 from muniment.search.columns import COLUMNS
 
-__all__ = ["Aggregate", "aggregate"]
+__all__ = ["Aggregate", "aggregate", "column_sql"]
 
 _MARK = "\x01"
 _SPECIAL: Mapping[str, str] = {
@@ -44,9 +44,9 @@ def aggregate(correlation: Correlation, rule: Rule, found: Candidates) -> Aggreg
     """What to ask for one base rule; None when SQL alone does not find exactly its events and their fields."""
     b = correlation.behaviour
     assert b is not None
-    groups = [_column(correlation.field_of(name, rule.key)) for name in correlation.group_by]
-    values = [_column(correlation.field_of(name, rule.key)) for name in b.fields]
-    peer = _column(b.peers) if b.peers else "''"
+    groups = [column_sql(correlation.field_of(name, rule.key)) for name in correlation.group_by]
+    values = [column_sql(correlation.field_of(name, rule.key)) for name in b.fields]
+    peer = column_sql(b.peers) if b.peers else "''"
     known = [each for each in (*groups, *values, peer) if each is not None]
     if not found.is_exact or len(known) < len(groups) + len(values) + 1:
         return None
@@ -74,7 +74,7 @@ def _remembered(b: Behaviour, values: Sequence[str]) -> str:
     return values[0] if len(values) == 1 else f"arrayJoin([{', '.join(values)}])"
 
 
-def _column(name: str) -> str | None:
+def column_sql(name: str) -> str | None:
     """A column as the text a rule sees; None for what is none."""
     if name in _SPECIAL:
         return _SPECIAL[name]

@@ -1,49 +1,106 @@
-"""A rule as SQL that finds at least its events: what a back-test and a warm start read instead of everything. Pure.
+"""A rule as SQL, between two bounds: what a back-test and a warm start read instead of everything. Pure.
 
-The SQL may find more, never less; the rule's own function decides. So there is one meaning of a rule, not two. Typed
-columns answer exactly where they can; of other fields, the literal texts of which one must stand in an event are looked
-for in its words.
+One condition holds at least for the rule's events, the other for none but those; what lies between them the rule's own
+function decides. So there is one meaning of a rule, not two. Typed columns answer exactly where they can, whatever the
+record says; of fields of the record the name must stand in it. For rules over records, the literal texts of which one must
+stand in an event are looked for in its words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
+from typing import Final, NamedTuple
 
-from muniment.detect.condition import Address, All, AnyOf, Compare, Condition, IsNull, No, Regex, Text, Wild
+from muniment.detect.condition import (
+    Address,
+    All,
+    AnyOf,
+    Compare,
+    Condition,
+    Exists,
+    IsNull,
+    No,
+    Regex,
+    SameAs,
+    Text,
+    Wild,
+    fields_of,
+)
 from muniment.detect.logsources import PRODUCT
 from muniment.detect.prefilter import literals
-from muniment.detect.rule import Rule
-from muniment.search.columns import COLUMNS
-from muniment.search.schema import words_sql
+from muniment.detect.reading import RECORD, is_read
+from muniment.detect.rule import LogSource, Rule
+from muniment.envelope import CUT_COLLECTED, CUT_FORMS
+from muniment.search.columns import COLUMNS, TEXT_COLUMNS
+from muniment.search.schema import pieces_sql, words_sql
 
 __all__ = ["Candidates", "candidates"]
 
-_EVERYTHING = "1"
+_ALWAYS: Final = "1"
+_NEVER: Final = "0"
+_UNESCAPED: Final = re.compile(r'[^"\\/\x00-\x1f]+')
+"""Stretches of a text that JSON writes as they are, unless it writes them as \\u and four digits."""
+_PIECES: Final = pieces_sql(TEXT_COLUMNS)
+_NUMBERS: Final = re.compile(r"[0-9A-Fa-f:.TZ-]+")
+"""What stands in the columns that are not among these pieces: ids, times and addresses."""
+_DOT: Final = re.compile(r"(?<!\\)(?:\\\\)*\.")
 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """A condition over `events` and its parameters. `is_exact`: it finds the rule's events and no other."""
+    """Conditions over `events` and their parameters: `sql` finds at least the rule's events, `sure` none but those.
+
+    `near` holds for all of them, too; it reads records, so it is for those that `sql` finds.
+    """
 
     sql: str
+    near: str
+    sure: str
     parameters: Mapping[str, object]
-    is_exact: bool = False
+
+    @property
+    def is_exact(self) -> bool:
+        """Does the SQL find the rule's events and no other?"""
+        return self.sql == self.sure
+
+    @property
+    def has_sure(self) -> bool:
+        """Is it known of any event without a look at it that the rule matches?"""
+        return self.sure != _NEVER
+
+    @property
+    def unsure(self) -> str:
+        """Finds the events that must be looked at."""
+        return f"{self.sql} AND NOT ({self.sure})" if self.has_sure else self.sql
+
+
+class _Bounds(NamedTuple):
+    """SQL that holds wherever a condition does: `most` by typed columns alone, `near` also by what stands in the record. And `least`,
+    which holds nowhere else. Exact where they are one.
+    """
+
+    most: str
+    near: str
+    least: str
+
+
+_UNKNOWN: Final = _Bounds(_ALWAYS, _ALWAYS, _NEVER)
 
 
 def candidates(rule: Rule, formats: tuple[str, ...] = ()) -> Candidates:
     """What to read to find a rule's events; `formats` are those whose records it is about, for rules over raw fields."""
     made = _Maker()
     if rule.logsource.product == PRODUCT:
-        sql, is_exact = made.condition(rule.condition)
-        if rule.logsource.service:
-            sql = f"{made.parameter('String', rule.logsource.service)} = format AND ({sql})"
-        return Candidates(sql, made.parameters, is_exact and not rule.logsource.category)
+        parts = [*made.logsource(rule.logsource), made.condition(rule.condition)]
+        most, near, least = _every(parts)
+        return Candidates(most, _ALWAYS if near == most else near, least, made.parameters)
     sql = made.words(rule.condition)
     if formats:
         sql = f"format IN ({', '.join(made.parameter('String', name) for name in formats)}) AND {sql}"
-    return Candidates(sql, made.parameters)
+    return Candidates(sql, _ALWAYS, _NEVER, made.parameters)
 
 
 class _Maker:
@@ -58,65 +115,163 @@ class _Maker:
         self.parameters[name] = value
         return f"{{{name}:{kind}}}"
 
-    def condition(self, condition: Condition) -> tuple[str, bool]:
-        """The SQL of a condition over typed columns, and whether it is exact."""
+    def logsource(self, source: LogSource) -> Iterable[_Bounds]:
+        """What events a rule over typed columns is about, as `logsources.typed_kind` has it."""
+        if source.service:
+            yield _exact(f"{self.parameter('String', source.service)} = format")
+        if source.category:
+            yield _exact(f"{self.parameter('String', source.category)} = replaceAll(lower(class_name), ' ', '_')")
+
+    def condition(self, condition: Condition) -> _Bounds:
+        """The SQL of a condition of a rule over typed columns."""
         match condition:
             case All(parts):
-                return self._joined(parts, " AND ")
+                return _every(map(self.condition, parts))
             case AnyOf(parts):
-                return self._joined(parts, " OR ")
+                if common := _common(parts):  # what is asked in any case narrows first
+                    return _every(map(self.condition, [*common, AnyOf(_without(parts, common))]))
+                return _some(map(self.condition, parts))
             case No(part):
-                sql, is_exact = self.condition(part)
-                return (f"NOT ({sql})", True) if is_exact else (_EVERYTHING, False)
+                most, _, least = self.condition(part)
+                return _Bounds(_not(least), _not(least), _not(most))
+            case IsNull() | Exists(_, False):
+                return self._test(condition)
+        fields = sorted(field for field in fields_of(condition) if field.startswith(RECORD))
+        if fields:  # it holds only where they are
+            return _every(_Bounds(_ALWAYS, self._named(field), _NEVER) for field in fields)
+        return self._test(condition)
+
+    def _test(self, test: Condition) -> _Bounds:
+        match test:
             case Text():
-                return self._text(condition)
+                return self._text(test)
             case Regex(field, pattern) if _is_text(field):
-                return f"match({_column(field)}, {self.parameter('String', pattern)})", True
+                return _exact(f"match({_column(field)}, {self.parameter('String', _as_re2(pattern))})")
             case IsNull(field) if _is_text(field):
-                return f"{_column(field)} = ''", True
-            case Compare(field, operator, number) if field in COLUMNS and COLUMNS[field].kind == "number":
-                return f"`{field}` {operator} {self.parameter('Float64', number)}", True
+                return _exact(f"{_column(field)} = ''")
+            case SameAs(field, other) if _is_text(field) and _is_text(other):
+                return _same(test)
+            case Compare(field, operator, number) if is_read(field) and COLUMNS[field].kind == "number":
+                return _exact(f"`{field}` {operator} {self.parameter('Float64', number)}")
             case Address("src_ip", network):
                 first, last = network.network_address, network.broadcast_address
                 mapped = "::ffff:" if isinstance(network, IPv4Network) else ""
                 low, high = (self.parameter("IPv6", f"{mapped}{each}") for each in (first, last))
-                return f"src_ip BETWEEN {low} AND {high}", True
-        return _EVERYTHING, False
+                return _exact(f"src_ip BETWEEN {low} AND {high}")
+        return _UNKNOWN
 
-    def _joined(self, parts: tuple[Condition, ...], word: str) -> tuple[str, bool]:
-        made = [self.condition(part) for part in parts]
-        if not made:
-            return _EVERYTHING, False
-        return "(" + word.join(sql for sql, _ in made) + ")", all(is_exact for _, is_exact in made)
+    def _named(self, field: str) -> str:
+        """Where the name of a field may stand in a record: as it is, behind an escape, or inside of what is opened for
+        rules (`batch`), where it may have any spelling. Told from the pieces of a record, as to put it together costs more
+        than to read it: a name has no quotes, so it is whole in one of them.
+        """
+        name = max(_UNESCAPED.findall(field.rpartition(".")[2]), key=len, default="")
+        if not name or _NUMBERS.fullmatch(name):
+            return _ALWAYS
+        stands, hidden = self.parameter("String", name), self.parameter("String", rf"\\u|{CUT_FORMS}")
+        begins, says = (self.parameter("String", each) for each in CUT_COLLECTED)
+        return (
+            f"(position({_PIECES}, {stands}) > 0 OR match({_PIECES}, {hidden}) "
+            f"OR (match(rest, {begins}) AND position({_PIECES}, {says}) > 0))"
+        )
 
-    def _text(self, test: Text) -> tuple[str, bool]:
+    def _text(self, test: Text) -> _Bounds:
         texts = [part for part in test.parts if isinstance(part, str)]
-        if test.field is None or test.field not in COLUMNS or not all(text.isascii() for text in texts):
-            return _EVERYTHING, False
+        if test.field is None or not is_read(test.field) or not all(text.isascii() for text in texts):
+            return _UNKNOWN
         column = COLUMNS[test.field]
         if column.kind == "number" and test.parts == tuple(texts):
-            return f"toString(`{test.field}`) = {self.parameter('String', ''.join(texts))}", True
+            return self._number(test.field, "".join(texts))
         if column.kind == "ip" and test.parts == tuple(texts):
             wanted = self.parameter("String", "".join(texts).lower())
-            return f"replaceOne(IPv6NumToString({test.field}), '::ffff:', '') = {wanted}", True
+            return _exact(f"replaceOne(IPv6NumToString({test.field}), '::ffff:', '') = {wanted}")
         if column.kind != "text":
-            return _EVERYTHING, False
+            return _UNKNOWN
         if not test.parts:
-            return f"{_column(test.field)} = ''", False
+            return _between(f"{_column(test.field)} = ''", _NEVER)
         if test.parts == tuple(texts):
             whole = self.parameter("String", "".join(texts) if test.is_cased else "".join(texts).lower())
-            return f"{_column(test.field) if test.is_cased else f'lower({_column(test.field)})'} = {whole}", True
+            return _exact(f"{_column(test.field) if test.is_cased else f'lower({_column(test.field)})'} = {whole}")
         pattern = self.parameter("String", "".join(map(_like, test.parts)))
-        return f"{_column(test.field)} {'LIKE' if test.is_cased else 'ILIKE'} {pattern}", True
+        return _exact(f"{_column(test.field)} {'LIKE' if test.is_cased else 'ILIKE'} {pattern}")
+
+    def _number(self, field: str, text: str) -> _Bounds:
+        """A number that is written so; one that no column can hold is none's."""
+        is_one = text.isdecimal() and str(int(text[:20])) == text and int(text) < 2**64
+        return _exact(f"`{field}` = {self.parameter('UInt64', int(text))}" if is_one else _NEVER)
 
     def words(self, condition: Condition) -> str:
         """Some text that must stand in the event; hidden by an escape, it is not to be seen, so those are all read."""
         found = literals(condition)
         texts = [max(_plain(text), key=len, default="") for text in found or ()]
         if not texts or min(map(len, texts)) < 3:
-            return _EVERYTHING
+            return _ALWAYS
         places = self.parameter("Array(String)", texts)
         return f"(multiSearchAny({words_sql()}, {places}) OR position(rest, '\\\\u') > 0)"
+
+
+def _common(parts: Sequence[Condition]) -> list[Condition]:
+    """What every one of the alternatives asks."""
+    first, *others = map(_asked, parts)
+    return [each for each in first if others and all(each in other for other in others)]
+
+
+def _without(parts: Sequence[Condition], common: Sequence[Condition]) -> tuple[Condition, ...]:
+    return tuple(All(tuple(each for each in _asked(part) if each not in common)) for part in parts)
+
+
+def _asked(part: Condition) -> tuple[Condition, ...]:
+    return part.parts if isinstance(part, All) else (part,)
+
+
+def _exact(sql: str) -> _Bounds:
+    return _Bounds(sql, sql, sql)
+
+
+def _between(most: str, least: str) -> _Bounds:
+    return _Bounds(most, most, least)
+
+
+def _every(parts: Iterable[_Bounds]) -> _Bounds:
+    bounds = list(parts)
+    return _Bounds(*(_joined([each[n] for each in bounds], " AND ", _ALWAYS, _NEVER) for n in range(3)))
+
+
+def _some(parts: Iterable[_Bounds]) -> _Bounds:
+    bounds = list(parts)
+    return _Bounds(*(_joined([each[n] for each in bounds], " OR ", _NEVER, _ALWAYS) for n in range(3)))
+
+
+def _joined(parts: Iterable[str], word: str, neutral: str, deciding: str) -> str:
+    left = list(dict.fromkeys(part for part in parts if part != neutral))
+    if not left or deciding in left:
+        return deciding if left else neutral
+    return left[0] if len(left) == 1 else f"({word.join(left)})"
+
+
+def _not(sql: str) -> str:
+    return {_ALWAYS: _NEVER, _NEVER: _ALWAYS}.get(sql) or f"NOT ({sql})"
+
+
+def _same(test: SameAs) -> _Bounds:
+    """Texts of two columns, without case. The engine and Python agree on the small letter of every ASCII letter, and
+    not on that of all others; so texts with others are looked at, unless they are the same already.
+    """
+    one, other = _column(test.field), _column(test.other)
+    a, b = f"lower({one})", f"lower({other})"
+    is_ascii = f"lengthUTF8({one}) = length({one}) AND lengthUTF8({other}) = length({other})"
+    if not (test.is_start or test.is_end):
+        return _between(f"({a} = {b} OR NOT ({is_ascii}))", f"({a} = {b})")
+    if test.is_start and test.is_end:
+        holds = f"position({a}, {b}) > 0"
+    else:
+        holds = f"{'startsWith' if test.is_start else 'endsWith'}({a}, {b})"
+    return _between(f"({holds} OR NOT ({is_ascii}))", f"({holds} AND {is_ascii})")
+
+
+def _as_re2(pattern: str) -> str:
+    """The engine lets `.` be a line break, which it is to rules only where the pattern says so."""
+    return f"(?-s){pattern}" if _DOT.search(pattern) else pattern
 
 
 def _plain(text: bytes) -> list[str]:
@@ -125,7 +280,7 @@ def _plain(text: bytes) -> list[str]:
 
 
 def _is_text(field: str | None) -> bool:
-    return field is not None and field in COLUMNS and COLUMNS[field].kind == "text"
+    return field is not None and is_read(field) and COLUMNS[field].kind == "text"
 
 
 def _column(field: str | None) -> str:

@@ -14,7 +14,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 __all__ = [
     "Address", "All", "AnyOf", "Compare", "Condition", "Exists", "IsNull", "No", "Regex", "SameAs", "Text", "TimePart", "Wild",
-    "fields_of", "reduced",
+    "fields_of", "has_keywords", "reduced",
 ]  # fmt: skip
 
 
@@ -131,6 +131,18 @@ def fields_of(condition: Condition) -> set[str]:
             return {field} if field is not None else set()
         case _:
             return {condition.field}
+
+
+def has_keywords(condition: Condition) -> bool:
+    """Does it look through the whole text of an event?"""
+    match condition:
+        case All(parts) | AnyOf(parts):
+            return any(map(has_keywords, parts))
+        case No(part):
+            return has_keywords(part)
+        case Text(None) | Regex(None):
+            return True
+    return False
 
 
 def reduced(condition: Condition, holds: Callable[[Condition], bool | None]) -> bool | Condition:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import TYPE_CHECKING
+from math import ceil, floor
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = [
     "All", "Correlation", "Firing", "Has", "Match", "Matches", "Not", "Presence", "Some", "denied", "holds", "tuples",
 ]  # fmt: skip
+
+
+_BOUNDED: Final = frozenset({"event_count", "value_count", "temporal", "temporal_ordered"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,22 @@ class Correlation:
         if self.presence is not None:
             return _has_not(self.presence)
         return not {"gt", "gte"}.issuperset((self.operator, *(operator for operator, _ in self.also)))
+
+    @property
+    def is_temporal(self) -> bool:
+        """Is it about which rules matched, and not how often?"""
+        return self.kind.startswith("temporal")
+
+    @property
+    def is_bounded(self) -> bool:
+        """Can it not hold with fewer matches, or of fewer rules, than it asks for, and only sooner with more?"""
+        return self.kind in _BOUNDED and self.presence is None and not self.needs_the_end
+
+    @property
+    def at_least(self) -> int:
+        """The least count that satisfies a condition which no later event can undo."""
+        limits = ((self.operator, self.count), *self.also)
+        return max(1, *(floor(number) + 1 if operator == "gt" else ceil(number) for operator, number in limits))
 
     def is_met(self, number: float) -> bool:
         """Does a number satisfy the condition?"""

@@ -152,19 +152,25 @@ class Part:
     """The matches of one rule in a batch; columns are cut out once for all correlations."""
 
     def __init__(self, rows: Batch, rule: Rule, places: Sequence[int]) -> None:
-        """`places`: where they stand, in the order of the ledger."""
+        """`places`: where they stand, in the order of the ledger. `n_read`: events among which they were found."""
         self.rule = rule
         self._rows = rows
         self._places = places
         self._columns: dict[str, Sequence[str]] = {}
-        indexes = [rows.indexes[place] for place in places]
-        self.matches = Matches(rule.key, indexes, rows.times_us[list(places)].tolist(), self._texts)
+        self.n_read = len(rows)
+        self._is_whole = len(places) == len(rows)
+        indexes = rows.indexes if self._is_whole else [rows.indexes[place] for place in places]
+        times_us = rows.times_us if self._is_whole else rows.times_us[list(places)]
+        self.matches = Matches(rule.key, indexes, times_us.tolist(), self._texts)
 
     def _texts(self, name: str) -> Sequence[str]:
         found = self._columns.get(name)
         if found is None:
             texts = self._rows.texts(name)
-            found = self._columns[name] = [text if (text := texts[place]) != "::" else "" for place in self._places]
+            found = texts if self._is_whole else [texts[place] for place in self._places]
+            if "::" in found:
+                found = [text if text != "::" else "" for text in found]
+            self._columns[name] = found
         return found
 
     def has_columns(self, names: Sequence[str]) -> bool:

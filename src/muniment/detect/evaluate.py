@@ -162,16 +162,6 @@ class Ready:
         """Which of Sigma's log sources a row's record is."""
         return kind_of(*self.formats[row.format], str(row.columns.get("action", "")), row.record)
 
-    def holds(self, rule: Rule, test: Callable[[Event], bool], row: Row) -> bool:
-        """Does one rule, whose condition is `test`, match?"""
-        if rule.logsource.product == PRODUCT:
-            if not typed_kind(row.format, row.class_name).has(rule.logsource):
-                return False
-            return test(Event(row.document))
-        if row.format not in self.formats or not self.kind(row).has(rule.logsource):
-            return False
-        return test(Event(orjson.loads(self._document(row)), self.formats[row.format][1], row.columns))
-
     # --- correlations ---------------------------------------------------------------------------------------------
 
     @property

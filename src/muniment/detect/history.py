@@ -9,7 +9,10 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from heapq import nlargest
+from typing import Final, NamedTuple
 
 from muniment.detect.alerts import SOURCE
 from muniment.detect.baseline import aggregate
@@ -17,13 +20,15 @@ from muniment.detect.behaviour import BehaviourCorrelator, Surroundings
 from muniment.detect.candidates import Candidates, candidates
 from muniment.detect.correlation import Correlation, Firing
 from muniment.detect.correlators import Part
+from muniment.detect.dense import Among, dense
 from muniment.detect.evaluate import Ready
 from muniment.detect.logsources import PRODUCT
-from muniment.detect.match import compiled
 from muniment.detect.reading import Formats, Store
 from muniment.detect.rule import Rule
 from muniment.limits import (
     BACKTEST_HITS_MAX,
+    DETECT_DENSE_EVENTS_MIN,
+    DETECT_DENSE_GROUPS_MAX,
     DETECT_HISTORY_PART_EVENTS,
     DETECT_HISTORY_STEP,
     DETECT_LATENESS_S,
@@ -34,6 +39,7 @@ __all__ = ["BackTest", "History"]
 
 
 _NOTHING_AROUND = Surroundings()
+_NEWEST_SQL: Final = "toUnixTimestamp64Micro(max(time))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +109,10 @@ class History:
             if isinstance(rule := ready.by_key.get(key), Rule)
         ]
         newest = 0
-        for parts in self._in_parts(spans, ready.correlations):
+        past = [self._past(rule, span) for rule, span in spans]
+        for parts, newest_us in self._read(past, ready.correlations):
             ready.fed_all(parts, among)
-            newest = max(newest, _newest(parts))
+            newest = max(newest, newest_us)
             for _ in ready.advanced(min(newest, now_us)):
                 pass  # it was told before the restart
 
@@ -141,16 +148,55 @@ class History:
         rule, span = self._rule_of(key), _Range(below, since_us, until_us)
         if isinstance(rule, Correlation):
             return self._run(rule, span, began)
-        exact = self._candidates(rule)
-        if exact.is_exact:
-            return self._counted(exact, span, began)
+        wanted = self._candidates(rule)
+        sure, unsure = self._steps(wanted, span)
         days: Counter[str] = Counter()
-        newest: deque[int] = deque(maxlen=BACKTEST_HITS_MAX)
-        for (part,) in self._in_parts([(rule, span)]):
-            days.update(map(_day, part.matches.times_us))
-            newest.extend(part.matches.indexes)
-        n = days.total()
-        return BackTest(n, tuple(newest), dict(days), n, (time.perf_counter() - began) * 1_000)
+        for (_, day), n in sure.items():
+            days[day] += n
+        newest = self._newest_sure(wanted, span, sure) if sure else []
+        looked_at = 0
+        if unsure:
+            tried: deque[int] = deque(maxlen=BACKTEST_HITS_MAX)
+            past = _Past(rule, replace(wanted, sql=wanted.unsure), span, unsure)
+            for (part,), _ in self._read([past]):
+                looked_at += part.n_read
+                days.update(map(_day, part.matches.times_us))
+                tried.extend(part.matches.indexes)
+            newest = nlargest(BACKTEST_HITS_MAX, [*newest, *tried])
+        took_ms = (time.perf_counter() - began) * 1_000
+        return BackTest(days.total(), tuple(sorted(newest)), dict(days), looked_at, took_ms)
+
+    def _steps(self, wanted: Candidates, span: _Range) -> tuple[dict[tuple[int, str], int], dict[int, _Step]]:
+        """Events that a rule matches for certain, by step of the ledger and day; and those to be looked at, by step."""
+        condition, parameters = span.condition()
+        certain = "count()" if wanted.is_exact else f"countIf({wanted.sure})"
+        rows = self._store.query(
+            f"SELECT intDiv(`index`, {DETECT_HISTORY_STEP}) AS step, toString(toDate(time)) AS day, {_NEWEST_SQL} AS newest, "
+            f"count() AS n, {certain} AS n_sure FROM events WHERE {condition} AND ({wanted.sql}) GROUP BY step, day",
+            {**parameters, **wanted.parameters},
+        ).rows
+        sure = {(int(step), str(day)): int(n_sure) for step, day, _, _, n_sure in rows if n_sure}
+        unsure: dict[int, _Step] = {}
+        for step, _, newest, n, n_sure in rows:
+            if n > n_sure:
+                before = unsure.get(int(step), _Step(0, 0))
+                unsure[int(step)] = _Step(before.n + int(n) - int(n_sure), max(before.newest_us, int(newest)))
+        return sure, unsure
+
+    def _newest_sure(self, wanted: Candidates, span: _Range, sure: Mapping[tuple[int, str], int]) -> list[int]:
+        """The newest events that a rule matches for certain, no more than are shown."""
+        first = n = 0
+        for (step, _), found in sorted(sure.items(), reverse=True):
+            first, n = step, n + found
+            if n >= BACKTEST_HITS_MAX:
+                break
+        condition, parameters = span.condition()
+        sql = (
+            f"SELECT `index` FROM events WHERE `index` >= {{first:UInt64}} AND {condition} AND ({wanted.sure}) "
+            f"ORDER BY `index` DESC LIMIT {BACKTEST_HITS_MAX}"
+        )
+        rows = self._store.query(sql, {**parameters, **wanted.parameters, "first": first * DETECT_HISTORY_STEP}).rows
+        return [int(index) for (index,) in rows]
 
     def _candidates(self, rule: Rule) -> Candidates:
         formats = tuple(
@@ -160,24 +206,74 @@ class History:
         )
         return candidates(rule, formats or ("",))
 
-    def _in_parts(
-        self, spans: Sequence[tuple[Rule, _Range]], correlations: Sequence[Correlation] = ()
-    ) -> Iterator[list[Part]]:
-        """Events of rules, from the newest candidates, in the order of the ledger, with what the correlations read of them: as
-        they came in, so many at once as memory bears.
+    def _past(self, rule: Rule, span: _Range) -> _Past:
+        """The candidates of a rule in a range."""
+        wanted = self._candidates(rule)
+        condition, parameters = span.condition()
+        rows = self._store.query(
+            f"SELECT intDiv(`index`, {DETECT_HISTORY_STEP}) AS step, count(), {_NEWEST_SQL} FROM events "
+            f"WHERE {condition} AND ({wanted.sql}) GROUP BY step",
+            {**parameters, **wanted.parameters},
+        ).rows
+        return _Past(rule, wanted, span, {int(step): _Step(int(n), int(newest)) for step, n, newest in rows})
+
+    def _read(
+        self, past: Sequence[_Past], correlations: Sequence[Correlation] = ()
+    ) -> Iterator[tuple[list[Part], int]]:
+        """Events of rules with what the correlations read of them, and the latest time there was: from the newest candidates,
+        in the order of the ledger, as they came in, so many at once as memory bears. While the caller works on some, the
+        next are read.
         """
-        past = [_Past(self._store, rule, self._candidates(rule), span) for rule, span in spans]
         readers = [self._reader(each.rule, correlations) for each in past]
         ahead: Counter[int] = Counter()
         for each in past:
-            ahead.update(each.ahead)
-        for first, last in _stretches(ahead):
-            found = [
+            ahead.update({step: found.n for step, found in each.ahead.items()})
+
+        def found(first: int, last: int) -> tuple[list[Part], int]:
+            there = [(each, [s for s in each.ahead if first <= s <= last]) for each in past]
+            parts = [
                 self._found(each, reader, first, last, correlations)
-                for each, reader in zip(past, readers, strict=True)
-                if any(first <= step <= last for step in each.ahead)
+                for (each, steps), reader in zip(there, readers, strict=True)
+                if steps
             ]
-            yield found
+            return parts, max(each.ahead[step].newest_us for each, steps in there for step in steps)
+
+        with ThreadPoolExecutor(1) as pool:
+            reading: deque[Future[tuple[list[Part], int]]] = deque()
+            for first, last in _stretches(ahead):
+                reading.append(pool.submit(found, first, last))
+                if len(reading) > 1:
+                    yield reading.popleft().result()
+            if reading:
+                yield reading.popleft().result()
+
+    def _narrow(self, correlations: Sequence[Correlation], past: Sequence[_Past]) -> None:
+        """Leave out events that no correlation can make anything of; each comes after those that it is about."""
+        heard = Counter(name for each in correlations for name in each.rules)
+        by_key = {each.rule.key: each for each in past}
+        silent: set[str] = set()
+        for each in correlations:
+            own = [by_key[name] for name in each.rules if name in by_key and heard[name] == 1]
+            if each.is_bounded and each.is_temporal and len(set(each.rules) - silent) < each.at_least:
+                for one in own:
+                    one.keep("''", ())
+                silent.add(each.key)
+            elif len(own) == len(each.rules):
+                if sum(one.n for one in own) >= DETECT_DENSE_EVENTS_MIN:
+                    self._narrow_to_dense(each, own)
+                if each.is_bounded and not any(one.ahead for one in own):
+                    silent.add(each.key)
+
+    def _narrow_to_dense(self, correlation: Correlation, past: Sequence[_Past]) -> None:
+        """Leave out the events of groups in which a correlation cannot fire, unless they are many that can."""
+        asked = dense(correlation, [Among(each.rule, *each.condition()) for each in past])
+        if asked is None:
+            return
+        sql = f"{asked.sql} LIMIT {DETECT_DENSE_GROUPS_MAX + 1}"
+        groups = [str(who) for (who,) in self._store.query(sql, asked.parameters).rows]
+        if len(groups) <= DETECT_DENSE_GROUPS_MAX:
+            for each in past:
+                each.keep(asked.keys[each.rule.key], groups)
 
     def _reader(self, rule: Rule, correlations: Sequence[Correlation]) -> Ready:
         about = [each for each in correlations if rule.key in each.rules]
@@ -188,32 +284,14 @@ class History:
         rule = past.rule
         about = [each for each in correlations if rule.key in each.rules]
         is_sure = past.candidates.is_exact and rule.logsource.product == PRODUCT
-        condition, parameters = past.condition(first, last)
+        condition, parameters = past.near(first, last)
         rows = ready.wanted.read_history(
             self._store, condition, parameters,
             has_only_columns=is_sure and bool(about) and all(ready.reads_columns(each, rule) for each in about),
         )  # fmt: skip
-        places: Sequence[int] = range(len(rows))
-        if not is_sure:
-            test = compiled(rule.condition)
-            places = [place for place in places if ready.holds(rule, test, rows[place])]
-        return Part(rows, rule, places)
-
-    def _counted(self, wanted: Candidates, span: _Range, began: float) -> BackTest:
-        """A rule that is wholly SQL: the store counts."""
-        condition, parameters = span.condition()
-        where = f"{condition} AND ({wanted.sql})"
-        parameters |= wanted.parameters
-        days = self._store.query(
-            f"SELECT toString(toDate(time)) AS day, count() FROM events WHERE {where} GROUP BY day ORDER BY day",
-            parameters,
-        ).rows
-        newest = self._store.query(
-            f"SELECT `index` FROM events WHERE {where} ORDER BY `index` DESC LIMIT {BACKTEST_HITS_MAX}", parameters
-        ).rows
-        by_day = {str(day): int(n) for day, n in days}
-        indexes = tuple(sorted(int(row[0]) for row in newest))
-        return BackTest(sum(by_day.values()), indexes, by_day, 0, (time.perf_counter() - began) * 1_000)
+        if is_sure:
+            return Part(rows, rule, range(len(rows)))
+        return Part(rows, rule, next((places for each, places in ready.found(rows) if each.key == rule.key), ()))
 
     def _run(self, correlation: Correlation, span: _Range, began: float) -> BackTest:
         """Run a correlation, and those it is about, over the matches of a range.
@@ -234,11 +312,13 @@ class History:
         def fired(firings: Iterable[Firing]) -> None:
             begun.extend(each for each in firings if not each.is_more and each.correlation.key == correlation.key)
 
-        for parts in self._in_parts([(rule, span) for rule in rules], correlations):
+        past = [self._past(rule, span) for rule in rules]
+        self._narrow(correlations, past)
+        for parts, newest_us in self._read(past, correlations):
             if newest:
                 fired(ready.advanced(newest))
             fired(ready.fed_all(parts))
-            newest = max(newest, _newest(parts))
+            newest = max(newest, newest_us)
             n_found += sum(len(part.matches.indexes) for part in parts)
         longest = max(each.timespan_s for each in ready.correlations)
         fired(ready.advanced(newest + (longest + 1) * 1_000_000))
@@ -255,34 +335,49 @@ class History:
         return [*below, rule]
 
 
-class _Past:
-    """The candidates of one rule in a range: `ahead` says how many there are in each step of the ledger, newest first kept."""
+class _Step(NamedTuple):
+    """What is in a step of the ledger: how many, and the latest time of them."""
 
-    def __init__(self, store: Store, rule: Rule, candidates: Candidates, span: _Range) -> None:
+    n: int
+    newest_us: int
+
+
+class _Past:
+    """The candidates of one rule in a range: `ahead` says what there is in each step of the ledger; the newest are kept."""
+
+    def __init__(self, rule: Rule, candidates: Candidates, span: _Range, steps: Mapping[int, _Step]) -> None:
         self.rule, self.candidates = rule, candidates
         condition, parameters = span.condition()
         self._where = f"{condition} AND ({candidates.sql})"
+        self._near = candidates.near
         self._parameters = {**parameters, **candidates.parameters}
-        rows = store.query(
-            f"SELECT intDiv(`index`, {DETECT_HISTORY_STEP}) AS step, count() FROM events WHERE {self._where} "
-            "GROUP BY step ORDER BY step DESC",
-            self._parameters,
-        ).rows
-        self.ahead: dict[int, int] = {}
-        left = DETECT_WARM_UP_EVENTS_MAX
-        for step, n in rows:
-            if left <= 0:
+        self.ahead: dict[int, _Step] = {}
+        self.n = 0
+        for step in sorted(steps, reverse=True):
+            if self.n >= DETECT_WARM_UP_EVENTS_MAX:
                 break
-            self.ahead[int(step)] = int(n)
-            left -= int(n)
+            self.ahead[step] = steps[step]
+            self.n += steps[step].n
 
-    def condition(self, first: int, last: int) -> tuple[str, dict[str, object]]:
+    def keep(self, key_sql: str, groups: Sequence[str]) -> None:
+        """Only those of some groups; of none there is nothing ahead."""
+        if not groups:
+            self.ahead = {}
+        self._where += f" AND {key_sql} IN {{groups:Array(String)}}"
+        self._parameters["groups"] = list(groups)
+
+    def condition(self, first: int = 0, last: int = 2**40) -> tuple[str, dict[str, object]]:
         """Those in the steps from `first` to `last`; none that are older than the newest that count."""
         parameters = {
-            **self._parameters, "first": max(first, min(self.ahead)) * DETECT_HISTORY_STEP,
+            **self._parameters, "first": max(first, min(self.ahead, default=0)) * DETECT_HISTORY_STEP,
             "end": (last + 1) * DETECT_HISTORY_STEP,
         }  # fmt: skip
         return f"`index` >= {{first:UInt64}} AND `index` < {{end:UInt64}} AND {self._where}", parameters
+
+    def near(self, first: int, last: int) -> tuple[str, dict[str, object]]:
+        """Those of them whose records may hold what the rule asks for."""
+        condition, parameters = self.condition(first, last)
+        return f"{condition} AND {self._near}", parameters
 
 
 def _stretches(ahead: Mapping[int, int]) -> Iterator[tuple[int, int]]:
@@ -301,10 +396,6 @@ def _stretches(ahead: Mapping[int, int]) -> Iterator[tuple[int, int]]:
         held += ahead[step]
     if steps:
         yield steps[0], steps[-1]
-
-
-def _newest(parts: Iterable[Part]) -> int:
-    return max((max(part.matches.times_us) for part in parts if part.matches.times_us), default=0)
 
 
 def _day(time_us: int) -> str:

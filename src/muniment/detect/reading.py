@@ -13,14 +13,16 @@ from typing import Any, Final, Protocol
 import pyarrow as pa
 
 from muniment.detect.batch import DEVICE, DEVICE_COLUMNS, Batch, Row
-from muniment.detect.condition import fields_of
+from muniment.detect.condition import fields_of, has_keywords
 from muniment.detect.correlation import Correlation
 from muniment.detect.logsources import PRODUCT, Kind, Taxonomy
 from muniment.detect.rule import Rule
 from muniment.detect.shapes import SHAPE
 from muniment.search.columns import COLUMNS
 
-__all__ = ["ACTOR", "ACTOR_SQL", "ENTITIES", "RECORD", "Formats", "Store", "Wanted", "by_index", "is_text", "wanted"]
+__all__ = [
+    "ACTOR", "ACTOR_SQL", "ENTITIES", "RECORD", "Formats", "Store", "Wanted", "by_index", "is_read", "is_text", "wanted",
+]  # fmt: skip
 
 
 class _Rows(Protocol):
@@ -67,20 +69,25 @@ class Wanted:
         raw: frozenset[str],
         typed: frozenset[str] | None,
         fed: frozenset[str] = frozenset(),
+        asked: frozenset[str] = frozenset(),
     ) -> None:
         """`raw`: formats whose records are matched; `typed`: those whose records typed rules look into; None: all. `fed`:
-        columns that correlations read.
+        columns that correlations read; `asked`: those that they or rules do, without what only alerts are told from.
         """
         self.raw = raw
         self._fed = fed
+        self._asked = asked
         self._typed = typed
         self._columns = columns
         self._has_raw = False
 
     def read(self, store: Store, condition: str, parameters: Mapping[str, object]) -> Batch:
         """Events that satisfy a condition, in the order of the ledger, with every record that some rule may look into."""
-        formats = None if self._typed is None else self.raw | self._typed
-        return _read(store, _selecting(self._columns), condition, parameters, formats)
+        return _read(store, _selecting(self._columns), condition, parameters, self._formats)
+
+    @property
+    def _formats(self) -> frozenset[str] | None:
+        return None if self._typed is None else self.raw | self._typed
 
     def read_new(self, store: Store, start: int, end: int, but: str) -> Batch:
         """The events of [start, end) that are not of the source `but`, with the records of `raw`; those that rules over typed
@@ -99,12 +106,12 @@ class Wanted:
     def read_history(
         self, store: Store, condition: str, parameters: Mapping[str, object], *, has_only_columns: bool
     ) -> Batch:
-        """Events that satisfy a condition, in the order of the ledger, with records. `has_only_columns`: nothing but what
-        correlations read of them.
+        """Events that satisfy a condition, in the order of the ledger, with what rules look at. `has_only_columns`: nothing
+        but what correlations read of them.
         """
-        if not has_only_columns:
-            return self.read(store, condition, parameters)
-        return _read(store, _selecting(self._fed), condition, parameters, ())
+        if has_only_columns:
+            return _read(store, _selecting(self._fed, has_shape=False), condition, parameters, ())
+        return _read(store, _selecting(self._asked), condition, parameters, self._formats)
 
 
 def give_records(store: Store, batch: Batch, places: Iterable[int]) -> None:
@@ -132,12 +139,14 @@ def _read(
 
 def wanted(rules: Collection[Rule], correlations: Collection[Correlation], formats: Formats) -> Wanted:
     """What these rules need."""
-    names = set(ENTITIES)
+    names: set[str] = set()
     typed: set[str] | None = set()
     raw = [rule for rule in rules if rule.logsource.product != PRODUCT]
     for rule in rules:
         fields = fields_of(rule.condition)
         names |= fields
+        if rule.logsource.product == PRODUCT and has_keywords(rule.condition):
+            names.update(COLUMNS)  # what it finds must not depend on what other rules read
         if rule.logsource.product == PRODUCT and any(field.startswith(RECORD) for field in fields):
             typed = None if typed is None or not rule.logsource.service else typed | {rule.logsource.service}
     fed: set[str] = set()
@@ -158,8 +167,14 @@ def wanted(rules: Collection[Rule], correlations: Collection[Correlation], forma
     )
     for name in about:
         names |= {path[1:] for paths in formats[name][1].names.values() for path in paths if path.startswith("$")}
-    kept = frozenset(name for name in names if name in COLUMNS and name not in _NEVER)
-    return Wanted(kept, about, None if typed is None else frozenset(typed), frozenset(filter(is_text, fed)))
+    asked = frozenset(filter(is_read, names))
+    looked_into = None if typed is None else frozenset(typed)
+    return Wanted(asked | ENTITIES, about, looked_into, frozenset(filter(is_text, fed)), asked)
+
+
+def is_read(name: str) -> bool:
+    """Is it a column that rules see?"""
+    return name in COLUMNS and name not in _NEVER
 
 
 def is_text(name: str) -> bool:
@@ -173,15 +188,17 @@ def by_index(store: Store, indexes: Sequence[int]) -> Sequence[Row]:
     return wanted.read(store, "`index` IN {wanted:Array(UInt64)}", {"wanted": list(indexes)})
 
 
-_AS_STORED: Final = {"output_format_arrow_low_cardinality_as_dictionary": 1}
-"""A value that many events have is sent once."""
+_AS_STORED: Final = {"output_format_arrow_low_cardinality_as_dictionary": 1, "prefer_column_name_to_alias": 1}
+"""A value that many events have is sent once. Conditions are about the columns, not the texts that are made of some."""
 
 
 @lru_cache(maxsize=64)
-def _selecting(names: frozenset[str]) -> str:
+def _selecting(names: frozenset[str], *, has_shape: bool = True) -> str:
     """The typed columns of these names, and those of the shape."""
-    shown = [_column(name) for name in COLUMNS if name in names or name in SHAPE]
-    return f"SELECT `index`, toUnixTimestamp64Micro(time) AS time_us, {', '.join(shown)}, {ACTOR_SQL} AS {ACTOR}"
+    shown = [_column(name) for name in COLUMNS if name in names or (has_shape and name in SHAPE)]
+    if has_shape or ACTOR in names:
+        shown.append(f"{ACTOR_SQL} AS {ACTOR}")
+    return f"SELECT {', '.join(['`index`', 'toUnixTimestamp64Micro(time) AS time_us', *shown])}"
 
 
 def _column(name: str) -> str:

@@ -24,8 +24,8 @@ from muniment.limits import CORRELATION_GROUPS_MAX, CORRELATION_MATCHES_MAX
 __all__ = ["Correlator"]
 
 Entry = tuple[int, int, str, tuple[str, ...]]  # time, index, rule, value
-_BOUNDED: Final = frozenset({"event_count", "value_count", "temporal", "temporal_ordered"})
-"""Kinds that cannot hold with fewer matches, or of fewer rules, than they ask for."""
+_LOOKED_AT: Final = 16
+"""So many matches that were there already are looked at for each new one."""
 
 
 @dataclass(slots=True)
@@ -52,10 +52,10 @@ class Correlator:
         self._kept_us = self._span_us + lateness_s * 1_000_000
         self._groups: dict[tuple[str, ...], _Group] = {}
         self._newest = self._tidied = 0
-        self._is_temporal = correlation.kind.startswith("temporal")
+        self._is_temporal = correlation.is_temporal
         self._fields_of = cache(correlation.fields_of)
         self._needs_the_end = correlation.needs_the_end
-        self._is_bounded = correlation.kind in _BOUNDED and correlation.presence is None and not self._needs_the_end
+        self._is_bounded = correlation.is_bounded
         self.dropped = 0
 
     def add(self, match: Match) -> Sequence[Firing]:
@@ -127,7 +127,15 @@ class Correlator:
                 if entry[2] not in group.rules:
                     group.rules += (entry[2],)
             n = len(group.rules)
-        return not self.correlation.is_met(n)
+        return not self.correlation.is_met(n) or self._is_spread(group, new)
+
+    def _is_spread(self, group: _Group, new: Sequence[Entry]) -> bool:
+        """Does no stretch of a time span have so many as are asked for? Not looked at where few came to many."""
+        if len(group.entries) > _LOOKED_AT * len(new):
+            return False
+        least = self.correlation.at_least
+        times = sorted([entry[0] for entry in group.entries] + [entry[0] for entry in new])
+        return all(last - first > self._span_us for first, last in zip(times, times[least - 1 :], strict=False))
 
     def _group(self, key: tuple[str, ...]) -> _Group:
         group = self._groups.pop(key, None)

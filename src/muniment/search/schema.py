@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -46,6 +46,7 @@ __all__ = [
     "mapped",
     "migrate",
     "migrate_node",
+    "pieces_sql",
     "record_sql",
     "unplaced_ready_sql",
     "unplaced_sql",
@@ -133,12 +134,17 @@ def record_sql() -> str:
 
 
 def words_sql() -> str:
-    """The text free words are looked for in: the rest of the record and the texts taken out of it, lower-case.
+    """The text free words are looked for in: the rest of the record and the texts taken out of it, lower-case."""
+    return f"lower({pieces_sql(RESTORED)})"
+
+
+def pieces_sql(names: Iterable[str]) -> str:
+    """The rest of the record and of the texts taken out of it those of these columns.
 
     Texts are taken out with their quotes, so no word is ever cut; `_PART` keeps neighbours apart.
     """
-    texts = f", '{_PART}', ".join(["rest", *RESTORED.values()])
-    return f"lower(concat({texts}))"
+    texts = f", '{_PART}', ".join(["rest", *(RESTORED[name] for name in names)])
+    return f"concat({texts})"
 
 
 _MERGING: Final = "merge_selector_base = 16"
