@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 
 from muniment.detect.condition import Address, All, AnyOf, Compare, Condition, IsNull, No, Regex, Text, Wild
+from muniment.detect.derived import SUBNET, SUBNET_SQL
 from muniment.detect.logsources import PRODUCT
 from muniment.detect.prefilter import literals
 from muniment.detect.rule import Rule
-from muniment.search.columns import COLUMNS
+from muniment.search.columns import COLUMNS, address_sql
 from muniment.search.schema import words_sql
 
 __all__ = ["Candidates", "candidates"]
@@ -80,7 +81,7 @@ class _Maker:
                 first, last = network.network_address, network.broadcast_address
                 mapped = "::ffff:" if isinstance(network, IPv4Network) else ""
                 low, high = (self.parameter("IPv6", f"{mapped}{each}") for each in (first, last))
-                return f"src_ip BETWEEN {low} AND {high}", True
+                return f"events.src_ip BETWEEN {low} AND {high}", True
         return _EVERYTHING, False
 
     def _joined(self, parts: tuple[Condition, ...], word: str) -> tuple[str, bool]:
@@ -91,15 +92,16 @@ class _Maker:
 
     def _text(self, test: Text) -> tuple[str, bool]:
         texts = [part for part in test.parts if isinstance(part, str)]
-        if test.field is None or test.field not in COLUMNS or not all(text.isascii() for text in texts):
+        is_known = test.field in COLUMNS or test.field == SUBNET
+        if test.field is None or not is_known or not all(text.isascii() for text in texts):
             return _EVERYTHING, False
-        column = COLUMNS[test.field]
-        if column.kind == "number" and test.parts == tuple(texts):
+        kind = _kind(test.field)
+        if kind == "number" and test.parts == tuple(texts):
             return f"toString(`{test.field}`) = {self.parameter('String', ''.join(texts))}", True
-        if column.kind == "ip" and test.parts == tuple(texts):
+        if kind == "ip" and test.parts == tuple(texts):
             wanted = self.parameter("String", "".join(texts).lower())
-            return f"replaceOne(IPv6NumToString({test.field}), '::ffff:', '') = {wanted}", True
-        if column.kind != "text":
+            return f"{address_sql(f'events.{test.field}')} = {wanted}", True
+        if kind != "text":
             return _EVERYTHING, False
         if not test.parts:
             return f"{_column(test.field)} = ''", False
@@ -125,10 +127,16 @@ def _plain(text: bytes) -> list[str]:
 
 
 def _is_text(field: str | None) -> bool:
-    return field is not None and field in COLUMNS and COLUMNS[field].kind == "text"
+    return field is not None and _kind(field) == "text"
+
+
+def _kind(field: str) -> str:
+    return "text" if field == SUBNET else COLUMNS[field].kind if field in COLUMNS else ""
 
 
 def _column(field: str | None) -> str:
+    if field == SUBNET:
+        return f"({SUBNET_SQL})"
     return f"toString(`{field}`)" if field is not None and COLUMNS[field].is_few else f"`{field}`"
 
 

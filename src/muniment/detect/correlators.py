@@ -163,8 +163,8 @@ class Part:
     def _texts(self, name: str) -> Sequence[str]:
         found = self._columns.get(name)
         if found is None:
-            texts = self._rows.texts(name)
-            found = self._columns[name] = [text if (text := texts[place]) != "::" else "" for place in self._places]
+            texts = self._rows.texts_at(name, self._places)
+            found = self._columns[name] = [text if text != "::" else "" for text in texts]
         return found
 
     def has_columns(self, names: Sequence[str]) -> bool:
