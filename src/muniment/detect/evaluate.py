@@ -252,7 +252,9 @@ def finding_of_match(rule: Rule, row: Row) -> Finding:
     actor = columns.get("actor_name") or columns.get("actor_id") or columns.get("actor_email") or ""
     named = (("actor", actor), ("src_ip", row.address), ("dst_host", columns.get("dst_host", "")))
     group = tuple((name, str(value)) for name, value in named if value) or (("source", row.source),)
-    return Finding(rule, group, (row.index,), row.time_us, row.time_us, entities([row]), row.drill)
+    return Finding(
+        rule, group, (row.index,), row.time_us, row.time_us, entities([row]), row.drill, origins=(row.address,)
+    )
 
 
 def entities(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
