@@ -128,6 +128,14 @@ def same_address(wanted: str, found: object) -> bool:
     return plain(wanted) == plain(str(found))
 
 
+def in_network(address: str, network: str) -> bool:
+    try:
+        found = ipaddress.ip_network(network)
+        return found.num_addresses > 1 and ipaddress.ip_address(address) in found
+    except ValueError:
+        return False
+
+
 def same_time(wanted: str, found: object, *, has_year: bool) -> bool:
     try:
         a = dt.datetime.fromisoformat(wanted.replace("Z", "+00:00"))
@@ -203,7 +211,7 @@ def crowdsec_alerts(folder: Path, reader: Reader) -> Table:
     from muniment.detect.evaluate import Ready, alerts_alone
     from muniment.detect.rules import load_rules
 
-    table = Table("CrowdSec scenario cases: an alert with the same source address")
+    table = Table("CrowdSec scenario cases: an alert about the same source address, or the network it is in")
     pack = Path(__file__).parent.parent / "src/muniment/detect/pack"
     texts = {path.name: path.read_text("utf-8") for path in sorted(pack.glob("*.yml")) if ".events." not in path.name}
     for case in lines_of(folder / "scenario_cases.jsonl.gz"):
@@ -237,7 +245,9 @@ def crowdsec_alerts(folder: Path, reader: Reader) -> Table:
         for source in sorted(wanted):
             # Their host rules group by process, ours by account and host: that there is an alert is what can be compared.
             good = (
-                bool(found) if kind == "host" else any(source in each or same_address(source, each) for each in found)
+                bool(found)
+                if kind == "host"
+                else any(source in each or same_address(source, each) or in_network(source, each) for each in found)
             )
             table.add(
                 kind,

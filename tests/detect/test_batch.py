@@ -17,9 +17,15 @@ _AGENT = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36"
 )
 _EVENTS = [
-    {"actor_name": "anna", "severity_id": 101, "device_id": "laptop-7", "record": '{"why":"r1"}'},
+    {
+        "actor_name": "anna",
+        "severity_id": 101,
+        "device_id": "laptop-7",
+        "src_ip": "203.0.113.7",
+        "record": '{"why":"r1"}',
+    },
     {"actor_name": "bert", "severity_id": 202, "user_agent": _AGENT, "record": '{"why":"r2"}'},
-    {"actor_name": "anna", "severity_id": 303, "record": ""},
+    {"actor_name": "anna", "severity_id": 303, "src_ip": "203.0.113.9", "record": ""},
 ]
 
 
@@ -31,7 +37,7 @@ def _table(places: list[int], *, is_dictionary: bool) -> pa.Table:
     columns: dict[str, Any] = {
         "index": pa.array([100 + place for place in places], pa.uint64()),
         "time_us": pa.array([1_000 * place for place in places], pa.int64()),
-        **{name: texts(name) for name in (*SHAPE, "actor_name", "device_id", "device_name", "user_agent")},
+        **{name: texts(name) for name in (*SHAPE, "actor_name", "device_id", "device_name", "user_agent", "src_ip")},
         "severity_id": pa.array([_EVENTS[place]["severity_id"] for place in places], pa.uint32()),
         "whole": pa.array([_EVENTS[place]["record"] for place in places], pa.string()),
     }
@@ -53,7 +59,11 @@ def test_events_stand_in_the_order_of_the_ledger_with_what_they_say(batch: Batch
     assert [(row.columns["actor_name"], row.columns["severity_id"], row.record) for row in batch] == [
         (each["actor_name"], each["severity_id"], each["record"]) for each in _EVENTS
     ]
-    assert batch.values("device") == ["laptop-7", "Chrome on Windows", ""] == [row.device for row in batch]
+    assert batch.values("device") == ["laptop-7", "Chrome on Windows", ""] == [row.derived("device") for row in batch]
+    assert batch.values("src_subnet") == ["203.0.113.0/24", "", "203.0.113.0/24"]
+    assert batch.values("src_subnet") == [row.derived("src_subnet") for row in batch]
+    assert batch.texts_at("src_subnet", [2, 1]) == ["203.0.113.0/24", ""]
+    assert batch.texts_at("actor_name", [1]) == ["bert"]
     assert batch.place_of(101) == 1
     assert batch.place_of(99) is None
 
@@ -67,6 +77,8 @@ def test_events_stand_in_the_order_of_the_ledger_with_what_they_say(batch: Batch
         (Text("device", ("Chrome", Wild.MANY)), [101]),
         (Text("device", ("laptop-7",)), [100]),
         (No(IsNull("device")), [100, 101]),
+        (Text("src_subnet", ("203.0.113.0/24",)), [100, 102]),
+        (IsNull("src_subnet"), [101]),
         (Text(None, (Wild.MANY, "bert", Wild.MANY)), [101]),
         (Text("record.why", ("r2",)), [101]),
     ],

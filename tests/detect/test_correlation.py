@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from muniment.detect import windows
 from muniment.detect.batch import Row
 from muniment.detect.correlation import Correlation, Firing, Match, Matches
 from muniment.detect.evaluate import Ready
@@ -305,6 +307,62 @@ def test_a_batch_as_columns_fires_as_its_matches_one_by_one(
         assert sorted(map(_said, found)) == sorted(map(_said, expected))
     assert one.n_groups == whole.n_groups
     assert sorted(map(_said, one.advance(200 * S))) == sorted(map(_said, whole.advance(200 * S)))
+
+
+class _CountingAnew(Correlator):
+    """The slow twin: whatever is forgotten, everything that is left is counted again."""
+
+    def _cut(self, group: Any, n: int) -> None:
+        del group.entries[:n]
+        group.is_counted = False
+        if self._is_temporal:
+            group.rules = tuple({entry[2] for entry in group.entries})
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.sampled_from(_BODIES),
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(0, 4), st.integers(0, 12), st.sampled_from("1112")),
+        min_size=10, max_size=50,
+    ),
+    st.integers(2, 8),
+)  # fmt: skip
+def test_a_full_group_fires_as_if_all_that_is_left_were_counted_anew(
+    body: str, steps: list[tuple[str, int, int, str]], most: int
+) -> None:
+    rule = correlation(f"{body}\ngroup-by: [who]\ntimespan: 10s")
+    quick, slow, now = Correlator(rule, 5), _CountingAnew(rule, 5), 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "CORRELATION_MATCHES_MAX", most)
+        for index, (name, step, late, value) in enumerate(steps):
+            now += step
+            if name in rule.rules:
+                fields = {"who": ("x",), "value": (value,)}
+                match = Match(name, index, max(0, now - late // 9 * late) * S, fields.__getitem__)
+                assert list(map(_said, quick.add(match))) == list(map(_said, slow.add(match)))
+            assert list(map(_said, quick.advance(now * S))) == list(map(_said, slow.advance(now * S)))
+    assert quick.dropped == slow.dropped
+
+
+def test_a_full_group_that_does_not_fire_costs_a_few_looks_a_match(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood from one address, where several addresses are counted: ten thousand matches are kept."""
+    monkeypatch.setattr(windows, "CORRELATION_MATCHES_MAX", 500)
+    looks = 0
+
+    class Counting(Correlator):
+        def _what(self, entry: Any) -> tuple[str, ...]:
+            nonlocal looks
+            looks += 1
+            return super()._what(entry)
+
+    body = "type: value_count\nrules: [a]\ngroup-by: [who]\ntimespan: 1h\ncondition: {gte: 2, field: value}"
+    correlator = Counting(correlation(body), 3_600)
+    fields = {"who": ("x",), "value": ("1",)}
+    for index in range(2_000):
+        assert not correlator.add(Match("a", index, index * S, fields.__getitem__))
+    assert correlator.dropped == 1_500
+    assert looks <= 4 * 2_000
 
 
 def test_matches_that_come_late_in_a_quiet_batch_stand_where_they_belong() -> None:

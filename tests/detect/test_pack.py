@@ -87,5 +87,19 @@ def test_a_trial_file_that_is_wrong_says_where_and_how_to_mend_it(text: str, whe
     assert words in caught.value.reason
 
 
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("203.0.113.*", ["203.0.113.0", "203.0.113.1"]),
+        ("203.*.113.7", ["203.0.113.7", "203.1.113.7"]),
+        ("/p", ["/p0", "/p1"]),
+    ],
+)
+def test_a_number_stands_where_the_star_is_else_at_the_end(value: str, found: list[str]) -> None:
+    text = f"- name: one\n  finds: []\n  events:\n    - {{repeat: 2, target_name: '{value}', varying: target_name}}\n"
+    (trial,) = read_trials(text, "x.events.yml")
+    assert [row.columns["target_name"] for row in trial.rows] == found
+
+
 def test_the_folder_is_complete() -> None:
     assert all(Path(str(path).replace(".yml", ".events.yml")).exists() for path in FILES)

@@ -38,6 +38,8 @@ _CHROME = (
         "{type: volume, rules: [login], group-by: [actor]}",
         "{type: off_hours, rules: [login], group-by: [actor], zone: Asia/Tokyo}",
         "{type: dormant, rules: [login], group-by: [actor, app]}",
+        "{type: first_seen, rules: [login], group-by: [src_subnet], field: src_ip}",
+        "{type: first_seen, rules: [login], group-by: [actor], field: src_subnet}",
         "{type: impossible_travel, rules: [login], group-by: [actor], field: src_ip}",
     ],
 )

@@ -36,6 +36,8 @@ _CORRELATIONS = {
     "apps": "{type: value_count, rules: [login], group-by: [src_ip], timespan: 1h, condition: {gte: 2, field: app}}",
     "ordered": "{type: temporal_ordered, rules: [login, export], group-by: [session_id], timespan: 1h}",
     "record": "{type: event_count, rules: [login], group-by: [record.metadata.team], timespan: 1h, condition: {gte: 4}}",
+    "networks": "{type: value_count, rules: [login], group-by: [src_subnet], timespan: 1h, condition: {gte: 2, field: src_ip}}",
+    "places": "{type: value_count, rules: [login], group-by: [src_country], timespan: 1h, condition: {gte: 2, field: src_subnet}}",
     "silence": "{type: event_count, rules: [export], group-by: [app], timespan: 1h, condition: {lt: 2}}",
 }
 _FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
@@ -57,7 +59,8 @@ def _fill(engine: Engine) -> int:
                 user_agent=_FIREFOX if n % 2 else "curl/8.5",
                 session_id=f"s{n % 4}",
                 app=f"app{n % 5}",
-                ip=("192.0.2.1", "")[n % 2],
+                ip=("192.0.2.1", "2001:db8::1", "::ffff:192.0.2.77", "2001:db8::ffff:2")[n // 2 % 4] if n % 2 else "",
+                src_country=("BR", "")[n % 3 == 0],
                 metadata={"team": "red" if n % 2 else "blue"},
                 message=str(n),
             )

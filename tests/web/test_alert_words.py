@@ -64,6 +64,61 @@ def test_alerts_about_the_same_address_are_one_card_that_says_all() -> None:
     assert {each.text for each in found.also} == {"Many failed logins from one address", "Several rules agree"}
 
 
+def _network(uid: str = "n", **more: Any) -> Alert:
+    given: dict[str, Any] = {
+        "title": "Many addresses of one network",
+        "group": {"src_subnet": "203.0.113.0/24"},
+        "count": 90,
+    }
+    return _alert(uid, **(given | more))
+
+
+def test_addresses_of_a_network_are_one_card_about_the_network() -> None:
+    addresses = [
+        _alert(f"a{n}", group={"src_ip": f"203.0.113.{n}"}, admitted=Admitted(int(n == 3), ["anna"][: n == 3], 0, n))
+        for n in range(12)
+    ]
+    elsewhere = _alert("x", group={"src_ip": "203.0.114.1"})
+    both = _alert("y", group={"actor": "anna", "src_ip": "203.0.113.5"})
+    found = folded([card(each, NOW_NS, UTC) for each in (*addresses, elsewhere, _network(), both)])
+    assert [each.alert.uid for each in found] == ["x", "n", "y"]
+    one = found[1]
+    assert set(one.uids) == {"n", *(each.uid for each in addresses)}
+    assert one.facts.startswith("90 failed logins"), "what is said is said of the network"
+    assert [each.text for each in one.also] == ["Many failed logins from one address (12 times)"]
+    assert (one.admitted, one.about[0].url) == ("1 success (anna)", "/entities/range?v=203.0.113.0%2F24&alert=n")
+
+
+def test_what_is_graver_than_what_was_found_of_the_network_stands_alone() -> None:
+    let_in, burst = _alert("c", level="critical"), _alert("b", level="medium")
+    alone = _alert("d", group={"src_ip": "203.0.113.9"})
+    found = folded([card(each, NOW_NS, UTC) for each in (let_in, alone, _network(), burst)])
+    assert [(each.alert.uid, set(each.uids)) for each in found] == [("c", {"c", "b"}), ("n", {"n", "d"})]
+    low = folded([card(each, NOW_NS, UTC) for each in (alone, _network(level="low"))])
+    assert [each.alert.uid for each in low] == ["d", "n"]
+
+
+@pytest.mark.parametrize(
+    ("address", "network", "is_one"),
+    [
+        ("2001:db8:0:1::7", "2001:db8:0:1::/64", True),
+        ("2001:db8:0:2::7", "2001:db8:0:1::/64", False),
+        ("64:ff9b::cb00:7107", "64:ff9b::cb00:7100/120", True),
+        ("(erased)", "203.0.113.0/24", False),
+        ("203.0.113.7", "(erased)", False),
+    ],
+)
+def test_an_address_is_in_its_network_and_in_no_other(address: str, network: str, is_one: bool) -> None:
+    alerts = [_alert("a", group={"src_ip": address}), _network(group={"src_subnet": network})]
+    assert (len(folded([card(each, NOW_NS, UTC) for each in alerts])) == 1) is is_one
+
+
+def test_a_drill_and_what_is_done_stay_out_of_a_network() -> None:
+    alerts = [_network(), _alert("a", drill="d1"), _alert("b", state="resolved")]
+    assert len(folded([card(each, NOW_NS, UTC) for each in alerts])) == 3
+    assert len(folded([card(each, NOW_NS, UTC) for each in (_network(state="resolved"), _alert("a"))])) == 2
+
+
 def test_what_is_closed_or_a_drill_stays_a_card_of_its_own() -> None:
     alerts = [_alert("a"), _alert("b", state="resolved"), _alert("c", drill="d1")]
     assert len(folded([card(each, NOW_NS, UTC) for each in alerts])) == 3

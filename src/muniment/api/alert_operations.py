@@ -20,6 +20,7 @@ from muniment.api.operations import Call, Empty, Operation
 from muniment.api.services import Services
 from muniment.detect.admitted import Admitted, admitted
 from muniment.detect.alerts import LEVELS, Alert
+from muniment.detect.derived import SUBNET, subnet_of
 from muniment.detect.risk import EntityRisk, risks
 from muniment.limits import ALERTS_AT_ONCE_MAX
 
@@ -41,7 +42,7 @@ class AlertParams(msgspec.Struct, frozen=True):
     state: Literal["", "open", "new", "in_progress", "suppressed", "resolved"] = ""
     level: Literal["", "informational", "low", "medium", "high", "critical"] = ""
     rule: RuleText = ""
-    entity: Annotated[str, Meta(max_length=320, description="An account, address or host")] = ""
+    entity: Annotated[str, Meta(max_length=320, description="An account, address, network or host")] = ""
     source: Annotated[str, Meta(max_length=128, description="Where its events came from")] = ""
     assignee: Annotated[str, Meta(max_length=128, description="Whose it is; - for nobody's")] = ""
     q: Annotated[str, Meta(max_length=200, description="Words in its title, its rule's tags or what it names")] = ""
@@ -71,7 +72,9 @@ class AdmittedAnswer(msgspec.Struct, frozen=True):
 class AlertAnswer(msgspec.Struct, frozen=True):
     """One alert. Times of events in microseconds, of the alert in nanoseconds; `author` wrote the rule.
 
-    `admitted` is there where its events were refusals at a login: did any succeed?
+    `group` is what its events have in common: an account, an address (`src_ip`), a network (`src_subnet`, to be blocked as a
+    `range`). `address_counts`: how many of them came from each address it names; empty where nobody counted. `admitted` is
+    there where they were refusals at a login: did any succeed?
     """
 
     uid: str
@@ -101,6 +104,7 @@ class AlertAnswer(msgspec.Struct, frozen=True):
     assignee: str
     steps: list[StepAnswer]
     techniques: list[TechniqueAnswer]
+    address_counts: dict[str, int]
     admitted: AdmittedAnswer | None = None
 
 
@@ -292,8 +296,9 @@ def _is_about(alert: Alert, p: AlertParams) -> bool:
     if p.assignee and alert.assignee != ("" if p.assignee == "-" else p.assignee):
         return False
     named = {value for kind in ("actors", "addresses", "hosts", "targets") for value in alert.of(kind)}
-    named.update(dict(alert.group).values())
-    if p.entity and p.entity not in named:
+    group = dict(alert.group)
+    named.update(group.values())
+    if p.entity and p.entity not in named and not (SUBNET in group and subnet_of(p.entity) == group[SUBNET]):
         return False
     text = " ".join((alert.title, alert.author, *alert.tags, *named, alert.uid)).lower() if p.q else ""
     return all(word in text for word in p.q.lower().split())
@@ -317,7 +322,7 @@ def _alert(alert: Alert, let_in: Admitted | None = None) -> AlertAnswer:
         updated_ns=alert.updated_ns, state=alert.state, state_reason=alert.state_reason, state_by=alert.state_by,
         drill=alert.drill, why=alert.why, assignee=alert.assignee,
         steps=[StepAnswer(each.at_ns, each.by, each.what, each.text) for each in alert.steps],
-        techniques=techniques(alert.tags),
+        techniques=techniques(alert.tags), address_counts=alert.by_address,
         admitted=AdmittedAnswer(let_in.count, list(let_in.who)[:10], let_in.last_us, let_in.last_index) if let_in else None,
     )  # fmt: skip
 

@@ -12,6 +12,8 @@ from muniment.cli.output import console, inert, key_values, notes, print_json, p
 from muniment.errors import RejectedError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from muniment.cli.client import Client
 
 __all__ = ["alerts_app", "blocks_app", "notices_app", "orders_app"]
@@ -70,6 +72,12 @@ def _let_in(alert: dict[str, Any]) -> Text:
     return Text(inert(", ".join(found["who"][:3])) or str(found["count"]), style="red") if found["count"] else Text("-")
 
 
+def _counted(a: Mapping[str, Any], name: str, values: Sequence[str]) -> list[str]:
+    """What an alert names; of several addresses with how many events came from each."""
+    counts = a["address_counts"] if name == "addresses" and len(values) > 1 else {}
+    return [f"{each} ({counts[each]:,})" if each in counts else each for each in values]
+
+
 @alerts_app.command("show")
 def alerts_show(uid: str, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
     """One alert: what it is about, why, what to do, its events."""
@@ -88,7 +96,7 @@ def alerts_show(uid: str, server: Server = "", data: Data = "", as_json: AsJson 
         ("let in", _let_in(a).plain),
         ("ATT&CK", inert(", ".join(f"{each['id']} {each['name']}" for each in a["techniques"]))),
         ("tags", inert(" ".join(tag for tag in a["tags"] if not tag.startswith("attack.t")))),
-        *((name, inert(", ".join(values))) for name, values in a["values"].items() if values),
+        *((name, inert(", ".join(_counted(a, name, values)))) for name, values in a["values"].items() if values),
     ]
     console.print(key_values([(name, value) for name, value in found if value]))
     for line in a["description"].splitlines():

@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from muniment.detect.alerts import SOURCE, Alert
+from muniment.detect.derived import SUBNET, SUBNET_SQL, subnet_of
 from muniment.limits import ADMITTED_ROWS_MAX
 from muniment.search.engine import Engine
 
@@ -41,15 +42,17 @@ class _Login:
 
 
 def is_about_refusals(alert: Alert) -> bool:
-    """Were its events, or some of them, refused at a door of which it knows the address or account?"""
+    """Were its events, or some of them, refused at a door of which it knows the address, network or account?"""
     return "failure" in alert.of("outcomes") and bool(_about(alert))
 
 
 def _about(alert: Alert) -> tuple[str, str]:
-    """What its events have in common: an address, else an account."""
+    """What its events have in common: an address or a network, else an account."""
     group = dict(alert.group)
     if "src_ip" in group:
         return "address", group["src_ip"]
+    if SUBNET in group:
+        return "network", group[SUBNET]
     return next((("account", value) for name, value in alert.group if name in _PEOPLE), ("", ""))
 
 
@@ -58,9 +61,12 @@ def admitted(engine: Engine, alerts: Iterable[Alert]) -> Mapping[str, Admitted]:
     asked = [alert for alert in alerts if is_about_refusals(alert)]
     if not asked:
         return {}
+    networks = {value for kind, value in map(_about, asked) if kind == "network"}
     by_what: dict[tuple[str, str], list[_Login]] = defaultdict(list)
     for login in _logins(engine, asked):
         by_what["address", login.address].append(login)
+        if networks:
+            by_what["network", subnet_of(login.address)].append(login)
         for name in login.names:
             by_what["account", name].append(login)
     return {alert.uid: _of(alert, by_what.get(_about(alert), ())) for alert in asked}
@@ -77,6 +83,7 @@ def _logins(engine: Engine, alerts: Sequence[Alert]) -> list[_Login]:
     parameters = {
         "addresses": sorted({_mapped(value) for kind, value in about if kind == "address" and _is_address(value)}),
         "accounts": sorted({value for kind, value in about if kind == "account"}),
+        "networks": sorted({value for kind, value in about if kind == "network"}),
         "first": min(alert.first_us for alert in alerts),
         "last": max(alert.last_us for alert in alerts) + _AFTER_US,
         "own": SOURCE,
@@ -86,7 +93,8 @@ def _logins(engine: Engine, alerts: Sequence[Alert]) -> list[_Login]:
         "toString(actor_email) FROM events WHERE outcome = 'success' AND class_name = 'Authentication' "
         "AND activity_id = 1 AND source != {own:String} "
         "AND time >= fromUnixTimestamp64Micro({first:Int64}, 'UTC') AND time <= fromUnixTimestamp64Micro({last:Int64}, 'UTC') "
-        "AND (src_ip IN {addresses:Array(IPv6)} OR actor_id IN {accounts:Array(String)} "
+        f"AND (src_ip IN {{addresses:Array(IPv6)}} OR {SUBNET_SQL} IN {{networks:Array(String)}} "
+        "OR actor_id IN {accounts:Array(String)} "
         "OR actor_name IN {accounts:Array(String)} OR actor_email IN {accounts:Array(String)}) "
         f"ORDER BY time DESC LIMIT {ADMITTED_ROWS_MAX}"
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -52,7 +53,9 @@ _KINDS: Final = ("actors", "addresses", "hosts", "targets", "sources", "actions"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One match, or one firing of a correlation, with what its events say. Times in microseconds."""
+    """One match, or one firing of a correlation, with what its events say. Times in microseconds. `origins`: the address
+    each of `indexes` came from, '' where that is not known.
+    """
 
     rule: Rule | Correlation
     group: tuple[tuple[str, str], ...]
@@ -62,6 +65,7 @@ class Finding:
     values: Mapping[str, Sequence[str]] = field(default_factory=dict)
     drill: str = ""
     why: str = ""
+    origins: tuple[str, ...] = ()
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -75,7 +79,8 @@ class Step(msgspec.Struct, frozen=True):
 
 class Alert(msgspec.Struct, frozen=True):
     """One alert. `group`: what the matches have in common; `evidence`: indexes of events, the first and the newest;
-    `count`: all of them; times of events in microseconds, of alerts in nanoseconds.
+    `count`: all of them; times of events in microseconds, of alerts in nanoseconds. `address_counts`: how many of them came
+    from each of its addresses, in their order; empty in records of before.
     """
 
     uid: str
@@ -106,6 +111,12 @@ class Alert(msgspec.Struct, frozen=True):
     why: str = ""
     assignee: str = ""
     steps: tuple[Step, ...] = ()
+    address_counts: tuple[int, ...] = ()
+
+    @property
+    def by_address(self) -> dict[str, int]:
+        """How many of its events came from each address it names."""
+        return dict(zip(self.of("addresses"), self.address_counts, strict=False))
 
     @property
     def severity_id(self) -> int:
@@ -275,15 +286,16 @@ def _begun(finding: Finding, now_ns: int) -> Alert:
     rule = finding.rule
     name = "\n".join((rule.key, *(f"{k}={v}" for k, v in finding.group), str(finding.indexes[0])))
     gap_s = rule.timespan_s if isinstance(rule, Correlation) else ALERT_GAP_S
+    values = {k: tuple(v)[:ALERT_VALUES_MAX] for k, v in finding.values.items()}
+    origins = Counter(finding.origins)
     return Alert(
         uid=str(uuid.uuid5(_NAMESPACE, name)), rule_id=rule.key, title=rule.title, level=rule.level.lower() or "medium",
         author=rule.author, kind=rule.kind if isinstance(rule, Correlation) else "rule",
         description=rule.description, tags=tuple(rule.tags), references=tuple(rule.references),
         false_positives=tuple(rule.false_positives), file=rule.file, group=finding.group, count=len(finding.indexes),
         first_us=finding.first_us, last_us=finding.last_us, evidence=finding.indexes[:ALERT_EVIDENCE_MAX],
-        seen_to=max(finding.indexes), values={k: tuple(v)[:ALERT_VALUES_MAX] for k, v in finding.values.items()},
-        created_ns=now_ns, updated_ns=now_ns, gap_s=gap_s, drill=finding.drill,
-        why=finding.why,
+        seen_to=max(finding.indexes), values=values, created_ns=now_ns, updated_ns=now_ns, gap_s=gap_s, drill=finding.drill,
+        why=finding.why, address_counts=tuple(origins[each] for each in values.get("addresses", ()) if origins),
     )  # fmt: skip
 
 
@@ -305,10 +317,16 @@ def _grown(alert: Alert, finding: Finding, now_ns: int) -> Alert | None:
         kind: tuple(dict.fromkeys((*alert.of(kind), *finding.values.get(kind, ()))))[:ALERT_VALUES_MAX]
         for kind in _KINDS
     }
+    counts = alert.by_address
+    if counts or not alert.of("addresses"):  # else it is of before, and nobody counted
+        origins = Counter(
+            at for index, at in zip(finding.indexes, finding.origins, strict=False) if index > alert.seen_to
+        )
+        counts = {each: counts.get(each, 0) + origins[each] for each in values["addresses"]}
     return msgspec.structs.replace(
         alert, count=alert.count + len(fresh), first_us=min(alert.first_us, finding.first_us),
         last_us=max(alert.last_us, finding.last_us), evidence=evidence, values=values, updated_ns=now_ns,
-        seen_to=max(alert.seen_to, *finding.indexes), why=finding.why or alert.why,
+        seen_to=max(alert.seen_to, *finding.indexes), why=finding.why or alert.why, address_counts=tuple(counts.values()),
     )  # fmt: skip
 
 
@@ -348,6 +366,8 @@ def record_of(alert: Alert, action: str) -> bytes:
         "gap_s": alert.gap_s,
     }  # fmt: skip
     event |= {kind: alert.of(kind) for kind in _KINDS if alert.of(kind)}
+    if alert.address_counts:
+        event["address_counts"] = alert.address_counts
     if alert.state_by:
         event |= {"status_by": alert.state_by, "comment": alert.state_reason}
     if alert.assignee:
@@ -386,6 +406,7 @@ def alert_of(text: str | bytes) -> Alert:
                 Step(_micros(each["time"]) * 1_000, each["by"], each["what"], _plain(each["text"]))
                 for each in event.get("steps", ())
             ),
+            address_counts=tuple(event.get("address_counts", ())),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise VerificationError(f"not a record of an alert: {error!r}", expected="an alert", computed=text) from error

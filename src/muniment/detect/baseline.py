@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from muniment.detect.batch import DEVICE, device_of
 from muniment.detect.behaviour import Behaviour, Learned
 from muniment.detect.candidates import Candidates
 from muniment.detect.correlation import Correlation
-from muniment.detect.reading import ACTOR, ACTOR_SQL
+from muniment.detect.derived import ACTOR, ACTOR_SQL, DEVICE, SUBNET, SUBNET_SQL, device_of
 from muniment.detect.rule import Rule
-from muniment.search.columns import COLUMNS
+from muniment.search.columns import COLUMNS, address_sql
 
 __all__ = ["Aggregate", "aggregate", "column_sql"]
 
@@ -21,7 +20,8 @@ _SPECIAL: Mapping[str, str] = {
     ACTOR: ACTOR_SQL,
     DEVICE: "multiIf(device_id != '', toString(device_id), device_name != '', toString(device_name), "
     "user_agent != '', concat('\\x01', toString(user_agent)), '')",
-    "src_ip": "if(src_ip = toIPv6('::'), '', replaceOne(IPv6NumToString(src_ip), '::ffff:', ''))",
+    "src_ip": f"if(events.src_ip = toIPv6('::'), '', {address_sql('events.src_ip')})",
+    SUBNET: SUBNET_SQL,
 }
 
 

@@ -17,16 +17,13 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
+from muniment.detect.derived import DERIVED
 from muniment.detect.shapes import SHAPE, Texts
 from muniment.envelope import ENVELOPES, opened_last
 from muniment.patterns import compiled_pattern
-from muniment.sources.useragent import describe
 
-__all__ = ["DEVICE", "DEVICE_COLUMNS", "Batch", "Row", "device_of"]
+__all__ = ["Batch", "Row"]
 
-DEVICE: Final = "device"
-"""The device, by its id or name, else by what the user agent says of it."""
-DEVICE_COLUMNS: Final = ("device_id", "device_name", "user_agent")
 _OWN: Final = frozenset({"index", "time_us", "whole"})
 _CODES_MAX: Final = 2**62
 _ENVELOPES: Final[Any] = compiled_pattern(ENVELOPES.encode())
@@ -50,7 +47,7 @@ class Row:
 
     @property
     def document(self) -> Mapping[str, Any]:
-        """What rules over typed columns see: the columns, the device, and under `record` what the record says."""
+        """What rules over typed columns see: the columns, those made of them, and under `record` what the record says."""
         return _Document(self)
 
     @property
@@ -66,12 +63,10 @@ class Row:
         address = str(self.columns.get("src_ip", ""))
         return "" if address == "::" else address
 
-    @property
-    def device(self) -> str:
-        """What it came from, so that an update of a browser is no other device."""
-        columns = self.columns
-        known = columns.get("device_id") or columns.get("device_name")
-        return str(known or device_of(str(columns.get("user_agent", ""))))
+    def derived(self, name: str) -> str:
+        """What a column says that is made of others."""
+        made = DERIVED[name]
+        return made.text(*[self.columns.get(each, "") for each in made.of])
 
     @property
     def drill(self) -> str:
@@ -81,7 +76,7 @@ class Row:
     @property
     def text(self) -> bytes:
         """All that rules over typed columns may look for, as JSON."""
-        return orjson.dumps({**self.columns, DEVICE: self.device}) + self.record.encode()
+        return orjson.dumps({**self.columns, **{name: self.derived(name) for name in DERIVED}}) + self.record.encode()
 
 
 class _Document(Mapping[str, Any]):
@@ -91,10 +86,10 @@ class _Document(Mapping[str, Any]):
         self._row = row
 
     def __getitem__(self, name: str) -> Any:
-        return self._row.device if name == DEVICE else self._row.columns[name]
+        return self._row.derived(name) if name in DERIVED else self._row.columns[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._row.columns or name == DEVICE
+        return name in self._row.columns or name in DERIVED
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._row.columns)
@@ -105,7 +100,7 @@ class _Document(Mapping[str, Any]):
     def get(self, name: str, default: Any = None) -> Any:
         if name == "record" and (found := self._row.parsed) is not None:
             return found
-        return self._row.device if name == DEVICE else self._row.columns.get(name, default)
+        return self._row.derived(name) if name in DERIVED else self._row.columns.get(name, default)
 
 
 class _Table:
@@ -119,12 +114,24 @@ class _Table:
     def values(self, name: str) -> Sequence[Any]:
         found = self._values.get(name)
         if found is None:
-            found = self._values[name] = self._devices() if name == DEVICE else _values_of(self.columns[name])
+            is_made = name in DERIVED
+            found = self.derived(name, range(len(self.columns["index"]))) if is_made else _values_of(self.columns[name])
+            self._values[name] = found
         return found
 
-    def _devices(self) -> Sequence[str]:
-        parts = (self.values(each) for each in DEVICE_COLUMNS)
-        return [str(known or named or device_of(agent)) for known, named, agent in zip(*parts, strict=True)]
+    def derived(self, name: str, places: Iterable[int]) -> list[str]:
+        """A column that is made of others, for these events; once for all that say the same in those."""
+        made = DERIVED[name]
+        parts = [self.values(each) for each in made.of]
+        known: dict[tuple[Any, ...], str] = {}
+        found = []
+        for place in places:
+            said = tuple([part[place] for part in parts])
+            text = known.get(said)
+            if text is None:
+                text = known[said] = made.text(*said)
+            found.append(text)
+        return found
 
 
 class _Columns(Mapping[str, Any]):
@@ -150,11 +157,6 @@ class _Columns(Mapping[str, Any]):
 
     def get(self, name: str, default: Any = None) -> Any:
         return self._table.values(name)[self._place] if name in self._table.names else default
-
-
-def device_of(user_agent: str) -> str:
-    """`Chrome on Windows`; the text itself where nothing is known of it."""
-    return describe(user_agent).kind or user_agent
 
 
 class Batch(Sequence[Row]):
@@ -219,16 +221,23 @@ class Batch(Sequence[Row]):
     def has(self, names: Iterable[str]) -> bool:
         """Were these read?"""
         known = self._table.names
-        return all(part in known for name in names for part in (DEVICE_COLUMNS if name == DEVICE else (name,)))
+        return all(part in known for name in names for part in (DERIVED[name].of if name in DERIVED else (name,)))
 
     def values(self, name: str) -> Sequence[Any]:
-        """A column, or the devices; '' or 0 where an event says nothing. Equal texts are one object."""
+        """A column, also one that is made of others; '' or 0 where an event says nothing. Equal texts are one object."""
         return self._table.values(name)
 
     def texts(self, name: str) -> Sequence[str]:
         """The same as texts, numbers too."""
         values = self._table.values(name)
         return list(map(str, values)) if len(values) and not isinstance(values[0], str) else values
+
+    def texts_at(self, name: str, places: Sequence[int]) -> Sequence[str]:
+        """The same for some events; what is made of other columns is made for those alone."""
+        if name in DERIVED:
+            return self._table.derived(name, places)
+        texts = self.texts(name)
+        return [texts[place] for place in places]
 
     def scanned(self, name: str) -> Texts | None:
         """A column as the bytes of its texts, for looking through; None when it was not read."""

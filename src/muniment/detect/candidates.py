@@ -29,12 +29,13 @@ from muniment.detect.condition import (
     Wild,
     fields_of,
 )
+from muniment.detect.derived import SUBNET, SUBNET_SQL
 from muniment.detect.logsources import PRODUCT
 from muniment.detect.prefilter import literals
 from muniment.detect.reading import RECORD, is_read
 from muniment.detect.rule import LogSource, Rule
 from muniment.envelope import CUT_COLLECTED, CUT_FORMS
-from muniment.search.columns import COLUMNS, TEXT_COLUMNS
+from muniment.search.columns import COLUMNS, TEXT_COLUMNS, address_sql
 from muniment.search.schema import pieces_sql, words_sql
 
 __all__ = ["Candidates", "candidates"]
@@ -157,7 +158,7 @@ class _Maker:
                 first, last = network.network_address, network.broadcast_address
                 mapped = "::ffff:" if isinstance(network, IPv4Network) else ""
                 low, high = (self.parameter("IPv6", f"{mapped}{each}") for each in (first, last))
-                return _exact(f"src_ip BETWEEN {low} AND {high}")
+                return _exact(f"events.src_ip BETWEEN {low} AND {high}")
         return _UNKNOWN
 
     def _named(self, field: str) -> str:
@@ -177,15 +178,15 @@ class _Maker:
 
     def _text(self, test: Text) -> _Bounds:
         texts = [part for part in test.parts if isinstance(part, str)]
-        if test.field is None or not is_read(test.field) or not all(text.isascii() for text in texts):
+        kind = _kind(test.field)
+        if test.field is None or not kind or not all(text.isascii() for text in texts):
             return _UNKNOWN
-        column = COLUMNS[test.field]
-        if column.kind == "number" and test.parts == tuple(texts):
+        if kind == "number" and test.parts == tuple(texts):
             return self._number(test.field, "".join(texts))
-        if column.kind == "ip" and test.parts == tuple(texts):
+        if kind == "ip" and test.parts == tuple(texts):
             wanted = self.parameter("String", "".join(texts).lower())
-            return _exact(f"replaceOne(IPv6NumToString({test.field}), '::ffff:', '') = {wanted}")
-        if column.kind != "text":
+            return _exact(f"{address_sql(f'events.{test.field}')} = {wanted}")
+        if kind != "text":
             return _UNKNOWN
         if not test.parts:
             return _between(f"{_column(test.field)} = ''", _NEVER)
@@ -280,10 +281,19 @@ def _plain(text: bytes) -> list[str]:
 
 
 def _is_text(field: str | None) -> bool:
-    return field is not None and is_read(field) and COLUMNS[field].kind == "text"
+    return _kind(field) == "text"
+
+
+def _kind(field: str | None) -> str:
+    """Of what kind a column is that rules see; '' for none."""
+    if field == SUBNET:
+        return "text"
+    return COLUMNS[field].kind if field is not None and is_read(field) else ""
 
 
 def _column(field: str | None) -> str:
+    if field == SUBNET:
+        return f"({SUBNET_SQL})"
     return f"toString(`{field}`)" if field is not None and COLUMNS[field].is_few else f"`{field}`"
 
 

@@ -166,8 +166,7 @@ class Part:
     def _texts(self, name: str) -> Sequence[str]:
         found = self._columns.get(name)
         if found is None:
-            texts = self._rows.texts(name)
-            found = texts if self._is_whole else [texts[place] for place in self._places]
+            found = self._rows.texts_at(name, self._places)
             if "::" in found:
                 found = [text if text != "::" else "" for text in found]
             self._columns[name] = found

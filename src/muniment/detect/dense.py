@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from muniment.detect.baseline import column_sql
-from muniment.detect.batch import DEVICE
 from muniment.detect.correlation import Correlation
+from muniment.detect.derived import DEVICE
 from muniment.detect.logsources import PRODUCT
 from muniment.detect.rule import Rule
 

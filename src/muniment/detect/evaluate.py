@@ -13,11 +13,12 @@ from copy import copy
 import orjson
 
 from muniment.detect.alerts import Finding
-from muniment.detect.batch import DEVICE, Batch, Row
+from muniment.detect.batch import Batch, Row
 from muniment.detect.behaviour import Surroundings
 from muniment.detect.condition import fields_of
 from muniment.detect.correlation import Correlation, Firing
 from muniment.detect.correlators import ENRICHING, Correlators, Part, Running
+from muniment.detect.derived import DERIVED
 from muniment.detect.keyvalue import with_fields
 from muniment.detect.kinds import kind_of
 from muniment.detect.logsources import PRODUCT, Kind, typed_kind
@@ -206,7 +207,7 @@ class Ready:
             document = row.document if rule.key in self._looking_keys else columns
 
             def typed(name: str) -> Sequence[str]:
-                value = columns.get(name) if name != DEVICE else row.device
+                value = columns.get(name) if name not in DERIVED else row.derived(name)
                 if type(value) is str:  # nearly always
                     return (value,) if value and value != "::" else ()
                 return _filled(Event(document).plain(name))
@@ -241,7 +242,9 @@ def finding_of_match(rule: Rule, row: Row) -> Finding:
     actor = columns.get("actor_name") or columns.get("actor_id") or columns.get("actor_email") or ""
     named = (("actor", actor), ("src_ip", row.address), ("dst_host", columns.get("dst_host", "")))
     group = tuple((name, str(value)) for name, value in named if value) or (("source", row.source),)
-    return Finding(rule, group, (row.index,), row.time_us, row.time_us, entities([row]), row.drill)
+    return Finding(
+        rule, group, (row.index,), row.time_us, row.time_us, entities([row]), row.drill, origins=(row.address,)
+    )
 
 
 def entities(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:

@@ -144,4 +144,8 @@ class Evaluator:
             rows = [*by_index(self._store, missing), *rows]
         drill = next((row.drill for row in rows if row.drill), "")
         times = (firing.first_us, firing.last_us)
-        return Finding(firing.correlation, firing.group, firing.indexes, *times, entities(rows), drill, firing.why)
+        at = {row.index: row.address for row in rows}
+        origins = tuple(at.get(index, "") for index in firing.indexes)
+        return Finding(
+            firing.correlation, firing.group, firing.indexes, *times, entities(rows), drill, firing.why, origins
+        )

@@ -177,8 +177,8 @@ def compiled(condition: Condition) -> Test:
             tests = [compiled(part) for part in parts]
             return lambda event: all(test(event) for test in tests)
         case AnyOf(parts):
-            alone = [part for part in parts if _shape(part) is None and not (isinstance(part, Regex) and part.field)]
-            tests = [*_grouped(parts), *_searched(parts), *map(compiled, alone)]
+            alone = [part for part in parts if _shape(part) is None and not _is_searched(part)]
+            tests = [*_grouped(parts), *_searched(parts), *_placed(parts), *map(compiled, alone)]
             return tests[0] if len(tests) == 1 else lambda event: any(test(event) for test in tests)
         case No(part):
             inner = compiled(part)
@@ -196,7 +196,7 @@ def compiled(condition: Condition) -> Test:
                 (found := _number(value)) is not None and holds(found, number) for value in event.plain(field)
             )
         case Address(field, network):
-            return lambda event: any(_is_inside(value, network) for value in event.plain(field))
+            return _place_test(field, [network])
         case IsNull(field):
             return lambda event: not any(event.plain(field))
         case Exists(field, is_wanted):
@@ -224,6 +224,11 @@ def _shape(condition: Condition) -> str | None:
         case (Wild.MANY, str(), Wild.MANY):
             return "inner"
     return None
+
+
+def _is_searched(part: Condition) -> bool:
+    """Is it joined with its like, other than texts?"""
+    return isinstance(part, Address) or (isinstance(part, Regex) and part.field is not None)
 
 
 def _grouped(parts: Iterable[Condition]) -> Iterable[Test]:
@@ -320,14 +325,27 @@ def _number(value: str) -> float | None:
         return None
 
 
-def _is_inside(value: str, network: Any) -> bool:
+def _placed(parts: Iterable[Condition]) -> Iterable[Test]:
+    """One test for all networks of a field among alternatives: reading an address costs more than ten of them."""
+    networks: dict[str, list[Any]] = defaultdict(list)
+    for part in parts:
+        if isinstance(part, Address):
+            networks[part.field].append(part.network)
+    for field, of_field in networks.items():
+        yield _place_test(field, of_field)
+
+
+def _place_test(field: str, networks: Sequence[Any]) -> Test:
+    return lambda event: any(_is_inside(value, networks) for value in event.plain(field))
+
+
+def _is_inside(value: str, networks: Sequence[Any]) -> bool:
     try:
         address = ip_address(value.strip("[]").partition("%")[0])
     except ValueError:
         return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    address = mapped if mapped is not None and network.version == 4 else address
-    return address.version == network.version and address in network
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return any((mapped if network.version == 4 else address) in network for network in networks)
 
 
 def _same_test(test: SameAs) -> Test:

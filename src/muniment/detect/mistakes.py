@@ -17,6 +17,7 @@ from sigma.correlations import SigmaCorrelationType
 from sigma.modifiers import modifier_mapping
 from sigma.rule import SigmaLevel
 
+from muniment.detect.derived import MADE
 from muniment.errors import RejectedError
 from muniment.search.columns import COLUMNS
 from muniment.sources.nesting import FAST_LOADER, check_nesting
@@ -227,9 +228,7 @@ def fix_of(text: str, title: str, reason: str, names: Collection[str]) -> str:
     low = reason.lower()
     document = document_of(text, {"title": title})[0] if text else ""
     if "no column" in low:
-        near = _near(
-            quoted.lower().replace("_", ""), {name.replace("_", ""): name for name in (*COLUMNS, "actor", "device")}
-        )
+        near = _near(quoted.lower().replace("_", ""), {name.replace("_", ""): name for name in (*COLUMNS, *MADE)})
         return f"{near}fields that only the record has begin with record., such as record.metadata.city"
     if "not defined in detections" in low or "doesn't match any detection" in low:
         known = _selections(document)

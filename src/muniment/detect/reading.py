@@ -1,7 +1,7 @@
 """Reading events for rules: the typed columns that some rule names, and the record where one reads that.
 
-Rules over typed columns (`product: muniment`) may name any column of the search; `actor`, which is the id of who did it,
-else the name, else the address; `device`; and with `record.` in front whatever the record holds.
+Rules over typed columns (`product: muniment`) may name any column of the search, those of `derived`, and with `record.` in
+front whatever the record holds.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
-from muniment.detect.batch import DEVICE, DEVICE_COLUMNS, Batch, Row
+from muniment.detect.batch import Batch, Row
 from muniment.detect.condition import fields_of, has_keywords
 from muniment.detect.correlation import Correlation
+from muniment.detect.derived import ACTOR, ACTOR_SQL, DERIVED, MADE
 from muniment.detect.logsources import PRODUCT, Kind, Taxonomy
 from muniment.detect.rule import Rule
 from muniment.detect.shapes import SHAPE
-from muniment.search.columns import COLUMNS
+from muniment.search.columns import COLUMNS, address_sql
 
-__all__ = [
-    "ACTOR", "ACTOR_SQL", "ENTITIES", "RECORD", "Formats", "Store", "Wanted", "by_index", "is_read", "is_text", "wanted",
-]  # fmt: skip
+__all__ = ["ENTITIES", "RECORD", "Formats", "Store", "Wanted", "by_index", "is_read", "is_text", "wanted"]
 
 
 class _Rows(Protocol):
@@ -46,17 +45,13 @@ class Store(Protocol):
 Formats = Mapping[str, tuple[Kind, Taxonomy]]
 """By catalogue entry: which of Sigma's log sources its events are, and where their fields stand."""
 
-ACTOR: Final = "actor"
 RECORD: Final = "record."
 ENTITIES: Final = frozenset(
     {"action", "outcome", "actor_id", "actor_name", "actor_email", "src_ip", "dst_host", "target_id", "target_name", "drill"}
 )  # fmt: skip
 """Columns an alert is told from."""
 
-ACTOR_SQL: Final = (
-    "multiIf(actor_id != '', toString(actor_id), actor_name != '', toString(actor_name), toString(actor_email))"
-)
-_ADDRESS_SQL: Final = "replaceOne(IPv6NumToString(events.src_ip), '::ffff:', '')"
+_ADDRESS_SQL: Final = address_sql("events.src_ip")
 _NEVER: Final = {"index", "id", "received_at", "late", "quarantine"}
 
 
@@ -157,9 +152,9 @@ def wanted(rules: Collection[Rule], correlations: Collection[Correlation], forma
         names |= fed
         if any(name.startswith(RECORD) for name in names):
             typed = typed if typed else None
-    if DEVICE in names:
-        names.update(DEVICE_COLUMNS)
-        fed.update(DEVICE_COLUMNS)
+    for name in names & DERIVED.keys():
+        names.update(DERIVED[name].of)
+        fed.update(DERIVED[name].of)
     about = frozenset(
         name
         for name, (kind, _) in formats.items()
@@ -179,7 +174,7 @@ def is_read(name: str) -> bool:
 
 def is_text(name: str) -> bool:
     """Can correlations read it as a column?"""
-    return name in {ACTOR, DEVICE, *SHAPE} or (name in COLUMNS and COLUMNS[name].kind in {"text", "ip"})
+    return name in MADE or name in SHAPE or (name in COLUMNS and COLUMNS[name].kind in {"text", "ip"})
 
 
 def by_index(store: Store, indexes: Sequence[int]) -> Sequence[Row]:

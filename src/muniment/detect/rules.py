@@ -83,6 +83,7 @@ from muniment.detect.condition import (
 )
 from muniment.detect.correlation import All as AllPresent
 from muniment.detect.correlation import Correlation, Has, Not, Presence, Some
+from muniment.detect.derived import MADE
 from muniment.detect.documents import RANGE, TWICE, documents
 from muniment.detect.mistakes import YAML_FIX, fix_of, place_of, plain
 from muniment.detect.parsing import parsed_documents, said
@@ -108,9 +109,6 @@ _DESCRIBING = (
 )  # fmt: skip
 _DESCRIBING_RULES = tuple(each for each in _DESCRIBING if each is not SigmaLevelError)
 _TYPED = "muniment"
-_MADE = {"actor", "device"}
-"""Names that rules over typed columns may use besides the columns; both are made when an event is read."""
-
 
 Placeholders = Mapping[str, Sequence[str]]
 _NO_PLACEHOLDERS: Placeholders = {}
@@ -397,7 +395,7 @@ def rule_of(parsed: Any, file: str = "", placeholders: Placeholders = _NO_PLACEH
 def _check_columns(names: Iterable[str], file: str) -> None:
     """A rule over typed columns that names one there is not would never match, and nobody would notice."""
     for name in names:
-        if name not in COLUMNS and name not in _MADE and not name.startswith("record."):
+        if name not in COLUMNS and name not in MADE and not name.startswith("record."):
             raise RejectedError(f"there is no column {name!r}", field=file)
 
 

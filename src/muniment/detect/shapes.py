@@ -21,6 +21,7 @@ import numpy.typing as npt
 import orjson
 
 from muniment.detect.condition import All, AnyOf, Condition, No, Regex, Text, fields_of, reduced
+from muniment.detect.derived import DERIVED
 from muniment.detect.logsources import typed_kind
 from muniment.detect.match import Event, Matcher, Test, compiled
 from muniment.detect.prefilter import literals
@@ -267,8 +268,8 @@ def _grouped(which: npt.NDArray[Any], n: int) -> Callable[[int], Sequence[int]]:
 
 
 def _is_scanned(field: str | None) -> bool:
-    """Is the field a column that is looked through? What a device is, is made of several."""
-    return field is not None and field not in SHAPE and field != "device" and not field.startswith("record.")
+    """Is the field a column that is looked through? One that is made of others is none."""
+    return field is not None and field not in SHAPE and field not in DERIVED and not field.startswith("record.")
 
 
 def _columns_of(condition: Condition) -> tuple[str, ...] | None:

@@ -7,6 +7,7 @@ A trial file `<name>.events.yml` stands beside the rules `<name>.yml`:
       finds: [mass_export]              # names of rules that must make an alert; [] for none at all
       events:
         - {repeat: 30, every_s: 5, action: customer.export, actor_id: u1}
+        - {repeat: 9, src_ip: 203.0.113.*, varying: src_ip}   # .0 to .8; without a star the number follows the value
         - {after_s: 60, action: user.login}          # after the one before
 
 An event is typed columns; `record` may hold more. One's own domain is example.com. Rules of the whole folder run, so that one must not find another's.
@@ -164,7 +165,8 @@ def _near(wrong: str, known: Collection[str]) -> str:
 def _row(event: Mapping[str, Any], index: int, at_us: int, number: int) -> Row:
     columns = {name: value for name, value in event.items() if name not in _OWN}
     if "varying" in event:
-        columns[event["varying"]] = f"{columns.get(event['varying'], '')}{number}"
+        value = str(columns.get(event["varying"], ""))
+        columns[event["varying"]] = value.replace("*", str(number)) if "*" in value else f"{value}{number}"
     columns.setdefault("outcome", "success")
     actor = columns.get("actor_id") or columns.get("actor_name") or columns.get("actor_email") or ""
     known = {"source": "trial", "format": "muniment", "class_name": "", **columns, "actor": actor}

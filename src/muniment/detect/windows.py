@@ -241,15 +241,18 @@ class Correlator:
             window = group.window
             what = self._what(group.entries[-1])
             window[what] = window.get(what, 0) + 1
-            for entry in group.entries[group.window_start : start]:
-                what = self._what(entry)
-                left = window[what] - 1
-                if left:
-                    window[what] = left
-                else:
-                    del window[what]
+            self._uncount(window, group.entries[group.window_start : start])
         group.window_start = start
         return group.window
+
+    def _uncount(self, window: dict[tuple[str, ...], int], gone: Sequence[Entry]) -> None:
+        for entry in gone:
+            what = self._what(entry)
+            left = window[what] - 1
+            if left:
+                window[what] = left
+            else:
+                del window[what]
 
     def _what(self, entry: Entry) -> tuple[str, ...]:
         return (entry[2],) if self._is_temporal else entry[3]
@@ -270,10 +273,17 @@ class Correlator:
         return Firing(self.correlation, group, tuple(e[1] for e in window), window[0][0], window[-1][0], is_more)
 
     def _cut(self, group: _Group, n: int) -> None:
+        """Forget the oldest. A group that is full and does not fire comes here with each match, so nothing is counted anew."""
+        gone = group.entries[:n]
         del group.entries[:n]
-        group.is_counted = False
+        if group.is_counted:
+            self._uncount(group.window, gone[group.window_start :])
+            group.window_start = max(0, group.window_start - n)
         if self._is_temporal:
-            group.rules = tuple({entry[2] for entry in group.entries})
+            rules = {entry[2] for entry in gone}
+            group.rules = tuple(
+                rule for rule in group.rules if rule not in rules or any(entry[2] == rule for entry in group.entries)
+            )
 
 
 def _index_of(entry: Entry) -> int:

@@ -112,7 +112,8 @@ def _adopted(evaluator: Evaluator, rules: RuleSet, formats: Formats, now_us: int
 def _evaluated(evaluator: Evaluator, start: int, end: int, now_us: int, has_exceptions: bool) -> tuple[Any, ...]:
     found = evaluator.evaluate(start, end, now_us, has_exceptions=has_exceptions)
     findings = [
-        (f.rule.key, (f.group, f.indexes, f.first_us, f.last_us, f.values, f.drill, f.why)) for f in found.findings
+        (f.rule.key, (f.group, f.indexes, f.first_us, f.last_us, f.values, f.drill, f.why, f.origins))
+        for f in found.findings
     ]
     return findings, dict(found.matched), found.failures, found.spent_s, found.dropped
 

@@ -113,7 +113,7 @@ class Activity:
 
 
 def _describe(rng: random.Random, company: Company, system: System, person: Person | None, at_ns: int) -> Action:
-    ip = (person.ip if rng.random() < 0.75 else person.home_ip) if person else f"192.0.2.{rng.randint(1, 250)}"
+    ip = (person.ip if rng.random() < 0.75 else person.home_ip) if person else _customer_ip(rng)
     outcome = "failure" if rng.random() < 0.03 else "success"
     if system.shape in {"okta", "github", "otlp"}:
         table = {"okta": _OKTA, "github": _GITHUB, "otlp": _SERVICES}[system.shape]
@@ -143,6 +143,12 @@ def _describe(rng: random.Random, company: Company, system: System, person: Pers
     if verb == "door.denied":
         outcome = "failure"
     return Action(system, at_ns, verb, person, kind, target_id, target_name, outcome, ip, _changes(rng, verb))
+
+
+def _customer_ip(rng: random.Random) -> str:
+    """Customers are of many networks; this range belongs to nobody (RFC 2544)."""
+    number = rng.randrange(1 << 17)
+    return f"198.{18 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
 
 
 def _approves(person: Person) -> bool:

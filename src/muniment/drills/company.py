@@ -267,7 +267,8 @@ def _person(rng: random.Random, number: int, pair: tuple[str, str], team: str, t
         team=team,
         office=office,
         ip=f"{office.network}.{rng.randint(1, 14)}.{rng.randint(2, 250)}",
-        home_ip=f"203.0.113.{rng.randint(1, 99)}",
+        # A range that belongs to nobody and is wide enough (RFC 2544): neighbours at home are not colleagues.
+        home_ip=f"198.18.{number % 250}.{rng.randint(1, 99)}",
         device=f"LF-{rng.choice('NMX')}{number:04d}",
         user_agent=rng.choice(_AGENTS),
     )

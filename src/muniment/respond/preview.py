@@ -23,6 +23,7 @@ from muniment.limits import (
     BLOCK_VALUES_SHOWN,
 )
 from muniment.respond.block import Allowed, Kind, Seen, key_of, network_of
+from muniment.search.columns import address_sql
 from muniment.search.engine import Engine
 
 __all__ = ["Hits", "Tickets", "effect", "first_ever", "hits", "seen_with"]
@@ -106,7 +107,7 @@ _IS_SUCCESS = "outcome = 'success' AND (actor_name != '' OR actor_id != '')"
 _LISTED = {
     "people": f"if({_IS_SUCCESS}, {_WHO}, '')", "sources": "toString(source)", "actions": "toString(action)",
     "countries": "toString(src_country)", "agents": "toString(user_agent)", "hosts": "toString(dst_host)",
-    "origins": "if(src_ip IN (toIPv6('::'), toIPv6('0.0.0.0')), '', replaceOne(IPv6NumToString(src_ip), '::ffff:', ''))",
+    "origins": f"if(src_ip IN (toIPv6('::'), toIPv6('0.0.0.0')), '', {address_sql('src_ip')})",
 }  # fmt: skip
 """What is listed, and the SQL of its values; an empty one is none."""
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["ALIASES", "COLUMNS", "RESTORED", "TEXT_COLUMNS", "Column", "Kind"]
+__all__ = ["ALIASES", "COLUMNS", "RESTORED", "TEXT_COLUMNS", "Column", "Kind", "address_sql"]
 
 Kind = Literal["text", "number", "bool", "time", "ip", "uuid"]
 
@@ -37,6 +37,14 @@ def _text(name: str, words: str) -> Column:
 
 def _number(name: str, sql_type: str, words: str) -> Column:
     return Column(name, "number", sql_type, words, "ZSTD(1)", is_few=True)
+
+
+def address_sql(sql: str) -> str:
+    """The text of an IPv6 value, of IPv4 as such. `::ffff:` also stands within addresses that are none of IPv4 (`2001:db8::ffff:1`)."""
+    return (
+        f"if({sql} BETWEEN toIPv6('::ffff:0.0.0.0') AND toIPv6('::ffff:255.255.255.255'), "
+        f"substring(IPv6NumToString({sql}), 8), IPv6NumToString({sql}))"
+    )
 
 
 _TIME = "DateTime64(6, 'UTC')"

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from muniment.limits import LATE_S
-from muniment.search.columns import COLUMNS, RESTORED
+from muniment.search.columns import COLUMNS, RESTORED, address_sql
 from muniment.sources.columns import ANY_TIME, DERIVED
 from muniment.sources.finishing import OUTSIDE_COLUMNS, finishing, ip_sql, with_outside
 from muniment.sources.sql import quote
@@ -424,7 +424,7 @@ def unplaced_ready_sql(landing: str) -> str:
     return f"SELECT DISTINCT {_ADDRESS} FROM {landing}_ready WHERE src_country = '' AND src_ip != toIPv6('::')"
 
 
-_ADDRESS = "replaceOne(IPv6NumToString(src_ip), '::ffff:', '')"
+_ADDRESS = address_sql("src_ip")
 
 
 def drop_landing(engine: Engine, node: Node, prefix: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
+from ipaddress import ip_address, ip_network
 from urllib.parse import quote, urlencode
 
 from muniment.web.alert_words import admitted_words, facts
@@ -14,6 +15,7 @@ from muniment.web.security import Alert
 from muniment.web.times import ago, clock_text
 
 __all__ = [
+    "KINDS",
     "Card",
     "Named",
     "by_rule",
@@ -28,9 +30,14 @@ __all__ = [
 ]
 
 _ENTITY_KINDS = {"address", "range", "account", "key"}
-_KINDS = {"src_ip": "address", "address": "address"} | dict.fromkeys(
+KINDS = {"src_ip": "address", "address": "address", "src_subnet": "range"} | dict.fromkeys(
     ("actor", "actor_id", "actor_name", "actor_email"), "account"
 )
+"""What the values of a group are, by its names: kinds of what can be blocked."""
+_PLACES = {"src_ip", "address", "dst_host", "source"}
+"""A group of no other names is about an address, wherever it was seen."""
+_WIDTHS = {4: (24,), 6: (64, 120)}
+"""How wide a network is that rules count by (`src_subnet`); 120 bits where IPv6 spells an IPv4 address."""
 LEVELS = {"critical": 4, "high": 3, "medium": 2, "low": 1}
 
 
@@ -63,7 +70,7 @@ class Card:
 def card(alert: Alert, now_ns: int, zone: tzinfo) -> Card:
     """One alert."""
     about = tuple(
-        Named(_called(alert, name, value), entity_url(_KINDS.get(name, ""), value, alert.uid))
+        Named(_called(alert, name, value), entity_url(KINDS.get(name, ""), value, alert.uid))
         for name, value in alert.group.items()
     )
     return Card(
@@ -76,32 +83,75 @@ def card(alert: Alert, now_ns: int, zone: tzinfo) -> Card:
 def _called(alert: Alert, name: str, value: str) -> str:
     """An account by its name, where the alert knows one for its number."""
     actors = alert.values.get("actors", [])
-    return actors[0] if _KINDS.get(name) == "account" and len(actors) == 1 else value
+    return actors[0] if KINDS.get(name) == "account" and len(actors) == 1 else value
 
 
 def folded(cards: Sequence[Card]) -> list[Card]:
     """One card for what is open about the same address, account or other group: the gravest, with the others in it.
 
-    It says of a success what any of them says: the rule that counts refusals may not be the gravest one.
+    It says of a success what any of them says: the rule that counts refusals may not be the gravest one. A network takes in
+    what was found of single addresses in it, so that a dozen of them are one card with one range to block; what is graver
+    than what was found of the network stands alone.
     """
     together: dict[tuple[object, ...], list[Card]] = {}
     for each in cards:
         alert = each.alert
-        is_open = bool(alert.group) and alert.state in {"new", "in_progress"}
         # By its value: a risk names its address `address`, a rule about logins `src_ip`.
-        key = (*sorted(alert.group.values()), alert.drill) if is_open else (alert.uid,)
+        key = (*sorted(alert.group.values()), alert.drill) if _is_open(alert) else (alert.uid,)
         together.setdefault(key, []).append(each)
-    return [_one(same) for same in together.values()]
+    return [_one(same) for same in _in_networks(list(together.values()))]
+
+
+def _in_networks(every: Sequence[list[Card]]) -> list[list[Card]]:
+    """What is about the same, put together with what is about the network it is in."""
+    networks = {
+        (same[0].alert.group["src_subnet"], same[0].alert.drill): same
+        for same in every
+        if _is_open(same[0].alert) and same[0].alert.group.keys() == {"src_subnet"}
+    }
+    found = []
+    for same in every:
+        around = [networks.get((network, same[0].alert.drill), []) for network in _networks_of(same[0].alert)]
+        taken = next((held for held in around if held and _gravity(held) >= _gravity(same)), None)
+        if taken is None:
+            found.append(same)
+        else:
+            taken += same
+    return found
+
+
+def _is_open(alert: Alert) -> bool:
+    return bool(alert.group) and alert.state in {"new", "in_progress"}
+
+
+def _networks_of(alert: Alert) -> list[str]:
+    """The networks, as alerts write them, of the address that an open alert is about; none where it is about an account too."""
+    if not _is_open(alert) or not alert.group.keys() <= _PLACES:
+        return []
+    try:
+        address = ip_address(alert.group.get("src_ip") or alert.group.get("address", ""))
+    except ValueError:  # it has none, or that of an erased person
+        return []
+    return [str(ip_network((address, bits), strict=False)) for bits in _WIDTHS[address.version]]
+
+
+def _gravity(cards: Sequence[Card]) -> int:
+    return max(LEVELS.get(each.alert.level, 0) for each in cards)
 
 
 def _one(same: Sequence[Card]) -> Card:
-    first, *others = sorted(same, key=lambda each: LEVELS.get(each.alert.level, 0), reverse=True)
+    """The gravest of them, with the others; of as grave ones that about a network."""
+    first, *others = sorted(
+        same, key=lambda each: (LEVELS.get(each.alert.level, 0), "src_subnet" in each.alert.group), reverse=True
+    )
     if not others:
         return first
     told = max(same, key=lambda each: (each.is_admitted, bool(each.admitted)))
     newest = max(same, key=lambda each: each.alert.last_us)
-    # The most numerous says how much: of a login after many refusals only the two that decided are counted.
-    most = max((each for each in same if each.alert.kind != "risk"), key=lambda each: each.alert.count, default=first)
+    # The most numerous says how much: of a login after many refusals only the two that decided are counted. What was found
+    # of a network says it of all its addresses.
+    wide = [each for each in same if "src_subnet" in each.alert.group] or [e for e in same if e.alert.kind != "risk"]
+    most = max(wide, key=lambda each: each.alert.count, default=first)
     return replace(
         first, facts=most.facts, admitted=told.admitted, is_admitted=told.is_admitted, when=newest.when, clock=newest.clock,
         uids=tuple(each.alert.uid for each in (first, *others)),

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from muniment.errors import AuditError, RejectedError
 from muniment.limits import PAGE_ALERTS_MAX, PAGE_CARDS
 from muniment.web.address import Address
-from muniment.web.alert_cards import Card, Named, by_rule, card, entity_url, folded, rule_url, seen, url
+from muniment.web.alert_cards import KINDS, Card, Named, by_rule, card, entity_url, folded, rule_url, seen, url
 from muniment.web.alert_words import control_words, paragraphs
 from muniment.web.backend import Viewer, Wanted
 from muniment.web.block_words import BlockLine, block_lines, covering
@@ -236,6 +236,7 @@ class AlertPages:
         addresses, actors = alert.values.get("addresses", []), alert.values.get("actors", [])
         named = [
             *(("address", each) for each in (*alert.group.values(), *addresses)),
+            *(("range", each) for each in alert.group.values()),
             *(("account", each) for each in (*alert.group.values(), *actors)),
         ]
         every = block_lines((await self._backend.blocks(viewer)).blocks, "", "", now, look.zone)
@@ -246,7 +247,8 @@ class AlertPages:
         may_block = "block" in viewer.permissions
         may_end = may_block and self._backend.ends_sessions()
         is_blocked = [line for line in blocks if line.is_open]
-        free = [each for each in addresses if not covering(is_blocked, "address", each)] if may_block else []
+        blockable = _blockable(alert) if may_block else ()
+        free = [(kind, each) for kind, each in blockable if not covering(is_blocked, kind, each)]
         let_in = alert.admitted
         view = AlertView(
             card=card(alert, now, look.zone), groups=_groups(alert),
@@ -264,7 +266,7 @@ class AlertPages:
             endings=order_rows(endings[:5], now, look.zone),
             ends=tuple(Named(each, new_order_url(each, alert.uid)) for each in accounts if may_end),
             previews=tuple(
-                Named(each, url("/blocks/new", kind="address", v=each, alert=alert.uid)) for each in free[:_BLOCKABLE]
+                Named(each, url("/blocks/new", kind=kind, v=each, alert=alert.uid)) for kind, each in free[:_BLOCKABLE]
             ),
             refused=told,
         )  # fmt: skip
@@ -341,6 +343,17 @@ def _assigned(step: Step) -> str:
     return "gave it to" if step.text else "gave it back"
 
 
+def _addresses(alert: Alert) -> list[str]:
+    """The addresses it names, those with the most events first."""
+    return sorted(alert.values.get("addresses", []), key=lambda each: -alert.address_counts.get(each, 0))
+
+
+def _blockable(alert: Alert) -> list[tuple[str, str]]:
+    """What of it can be blocked by its address: first the network it is about, which has all the others."""
+    ranges = [("range", value) for name, value in alert.group.items() if KINDS.get(name) == "range"]
+    return [*ranges, *(("address", each) for each in _addresses(alert))]
+
+
 def _groups(alert: Alert) -> tuple[tuple[str, tuple[Named, ...], int], ...]:
     """Who and what is involved, each with how many more there are."""
     found = []
@@ -348,16 +361,20 @@ def _groups(alert: Alert) -> tuple[tuple[str, tuple[Named, ...], int], ...]:
         ("addresses", "Addresses", "address"), ("actors", "Accounts", "account"), ("hosts", "Hosts", ""),
         ("targets", "Targets", ""), ("actions", "Actions", ""), ("sources", "Sources", ""),
     ):  # fmt: skip
-        values = alert.values.get(name, [])
+        values = _addresses(alert) if name == "addresses" else alert.values.get(name, [])
         if values:
-            shown = tuple(Named(value, entity_url(kind, value, alert.uid)) for value in values[:_VALUES])
+            counts = alert.address_counts if name == "addresses" and len(values) > 1 else {}
+            shown = tuple(
+                Named(f"{value} ({counts[value]:,})" if value in counts else value, entity_url(kind, value, alert.uid))
+                for value in values[:_VALUES]
+            )
             found.append((words, shown, len(values) - len(shown)))
     return tuple(found)
 
 
 def _address(alert: Alert) -> Address:
     """The search for what the alert is about, in its time."""
-    names = {"src_ip": "ip", "address": "ip"}
+    names = {"src_ip": "ip", "address": "ip", "src_subnet": "ip"}
     parts = [f"{names.get(name, name)}:{quoted(value)}" for name, value in alert.group.items() if value]
     when = absolute(alert.first_us * 1_000, alert.last_us * 1_000 + 1_000_000)
     return Address(" ".join([*parts, "-source:muniment.alerts"]), when)

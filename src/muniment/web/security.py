@@ -54,7 +54,7 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert. `admitted` is None where nobody was refused at a login."""
+    """One alert. `admitted` is None where nobody was refused at a login; `address_counts` is empty where nobody counted."""
 
     uid: str
     rule_id: str
@@ -83,6 +83,7 @@ class Alert:
     assignee: str = ""
     steps: list[Step] = field(default_factory=list)
     techniques: list[Technique] = field(default_factory=list)
+    address_counts: dict[str, int] = field(default_factory=dict)
     admitted: Admitted | None = None
 
 

@@ -1,0 +1,91 @@
+"""Columns that only rules have: made of others where a rule asks for one, and of nothing where none does. Pure.
+
+`actor` is the id of who did it, else the name, else the address; the store reads it so. `device` is the device's id or name,
+else the kind of browser and system. `src_subnet` is the network of the address an event came from (OCSF's word for a network in
+CIDR notation): /24 of IPv4, /64 of IPv6. An attacker has as many addresses in one of these as they like: who rents one
+machine gets a /64, and hosts side by side are often in one hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Any, Final
+
+from muniment.search.columns import address_sql
+from muniment.sources.useragent import describe
+
+__all__ = [
+    "ACTOR", "ACTOR_SQL", "DERIVED", "DEVICE", "MADE", "SUBNET", "SUBNET_SQL", "Derived", "device_of", "subnet_of",
+]  # fmt: skip
+
+ACTOR: Final = "actor"
+DEVICE: Final = "device"
+SUBNET: Final = "src_subnet"
+ACTOR_SQL: Final = (
+    "multiIf(actor_id != '', toString(actor_id), actor_name != '', toString(actor_name), toString(actor_email))"
+)
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+"""All of IPv4 as a NAT64 gateway writes it (RFC 6052): one /64, and yet as many networks as IPv4 has."""
+
+
+def device_of(user_agent: str) -> str:
+    """`Chrome on Windows`; the text itself where nothing is known of it."""
+    return describe(user_agent).kind or user_agent
+
+
+def subnet_of(address: str) -> str:
+    """The network of an address; empty for what is no address, or none in particular (`::`).
+
+    >>> subnet_of("203.0.113.7"), subnet_of("::ffff:203.0.113.7"), subnet_of("2001:db8:0:1::7")
+    ('203.0.113.0/24', '203.0.113.0/24', '2001:db8:0:1::/64')
+    >>> subnet_of("64:ff9b::203.0.113.7"), subnet_of("::"), subnet_of("(erased)")
+    ('64:ff9b::cb00:7100/120', '', '')
+    """
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return ""
+    if isinstance(found, IPv6Address):
+        found = found.ipv4_mapped or found
+    if found.is_unspecified:
+        return ""
+    if isinstance(found, IPv4Address):
+        return f"{IPv4Address(int(found) & ~0xFF)}/24"
+    bits = 8 if found in _NAT64 else 64
+    return f"{IPv6Address(int(found) >> bits << bits)}/{128 - bits}"
+
+
+_FIRST_SQL: Final = "tupleElement(IPv6CIDRToRange(events.src_ip, {bits}), 1)"
+SUBNET_SQL: Final = (
+    "multiIf(events.src_ip IN (toIPv6('::'), toIPv6('::ffff:0.0.0.0')), '', "
+    "events.src_ip BETWEEN toIPv6('::ffff:0.0.0.0') AND toIPv6('::ffff:255.255.255.255'), "
+    f"concat({address_sql(_FIRST_SQL.format(bits=120))}, '/24'), "
+    "events.src_ip BETWEEN toIPv6('64:ff9b::') AND toIPv6('64:ff9b::ffff:ffff'), "
+    f"concat(IPv6NumToString({_FIRST_SQL.format(bits=120)}), '/120'), "
+    f"concat(IPv6NumToString({_FIRST_SQL.format(bits=64)}), '/64'))"
+)
+"""What `subnet_of` says, of a row of `events`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A column made of others. `text` says it for their values, in the order of `of`."""
+
+    of: tuple[str, ...]
+    text: Callable[..., str]
+
+
+def _device(known: Any, named: Any, user_agent: Any) -> str:
+    return str(known or named or device_of(str(user_agent)))
+
+
+DERIVED: Final[Mapping[str, Derived]] = {
+    DEVICE: Derived(("device_id", "device_name", "user_agent"), _device),
+    SUBNET: Derived(("src_ip",), subnet_of),
+}
+"""By name: those made here. Values are what `text` says where they are read, live as from history."""
+
+MADE: Final = (ACTOR, *DERIVED)
+"""All names that rules know beside the columns of the search."""
