@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 from muniment.envelope import opened
 from muniment.errors import RejectedError
 from muniment.sources.catalogue import Catalogue, load_over, read_entry
-from muniment.sources.located import read_yaml
+from muniment.sources.located import as_plain, of_plain, read_yaml
 from muniment.sources.testing import Recollection, map_records, recognise
 
 HEAD = """\
@@ -94,7 +94,7 @@ def test_a_mistake_is_named_with_its_column(text: str, place: str) -> None:
 
 def test_what_is_kept_of_a_file_knows_its_places(tmp_path: Path) -> None:
     read = read_yaml("a: {b: [1, {c: 2}]}\n", "demo.yaml")
-    again = pickle.loads(pickle.dumps(read))  # noqa: S301 - what was written a moment ago
+    again = of_plain(json.loads(json.dumps(as_plain(read))))
     assert again == read
     assert f"{again['a']['b'][1].lines['c']}" == "1:13"
     assert f"{again['a']['b'].lines[1]}" == "1:12"

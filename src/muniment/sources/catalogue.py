@@ -7,10 +7,7 @@ checked at loading; a mistake is named file:line:column. Compiling to SQL is the
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import gc
-import pickle
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,15 +16,13 @@ from typing import Any
 
 import msgspec
 
-from muniment import patterns
 from muniment.errors import RejectedError
 from muniment.kept import kept
 from muniment.patterns import compiled_pattern
-from muniment.privacy import plan
 from muniment.privacy.plan import SealPlan
-from muniment.sources import located
+from muniment.sources import located, nesting
 from muniment.sources.columns import COLUMNS, DERIVED
-from muniment.sources.located import LocatedDict, LocatedList, read_yaml
+from muniment.sources.located import LocatedDict, LocatedList, as_plain, of_plain, read_yaml
 from muniment.sources.paths import Segment, parse_name
 from muniment.sources.people import captured_people
 from muniment.sources.rules import Case, Rules, over
@@ -166,34 +161,21 @@ def load(*folders: FilePath) -> Catalogue:
 
 
 def _shipped() -> dict[str, Entry]:
-    """The entries of `FOLDER`, read once for each change of them or of what reads them."""
+    """The entries of `FOLDER`; their YAML is read once for each change of it or of what reads it."""
     texts = {path.name: path.read_bytes() for path in sorted(FOLDER.glob("*.yaml"))}
-    rooms = (FilePath(located.__file__).parent, FilePath(plan.__file__).parent)
-    readers = [FilePath(patterns.__file__), *(file for room in rooms for file in sorted(room.glob("*.py")))]
+    readers = [FilePath(located.__file__), FilePath(nesting.__file__)]
     made_from = [*(path.read_bytes() for path in readers), *(name.encode() for name in texts), *texts.values()]
 
     def make() -> bytes:
-        raw = {file: read_yaml(text.decode(), file) for file, text in texts.items()}
-        fragments = raw.pop(_SHARED)
-        read = [_Reader(file).entry(filled(each, file, fragments)) for file, each in raw.items()]
-        return pickle.dumps({entry.name: entry for entry in read}, pickle.HIGHEST_PROTOCOL)
+        return msgspec.json.encode({file: as_plain(read_yaml(text.decode(), file)) for file, text in texts.items()})
 
-    data = kept(__file__, "catalogue", made_from, make)
-    with _no_collection():
-        entries: dict[str, Entry] = pickle.loads(data)  # noqa: S301 - our own, trusted as byte code is: see `kept`
-    return entries
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Half a million objects come at once, all to stay: to look at them for garbage takes three times as long as to make them."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
+    raw = {
+        file: of_plain(plain)
+        for file, plain in msgspec.json.decode(kept(__file__, "catalogue", made_from, make)).items()
+    }
+    fragments = raw.pop(_SHARED)
+    read = (_Reader(file).entry(filled(each, file, fragments)) for file, each in raw.items())
+    return {entry.name: entry for entry in read}
 
 
 def _read_files(texts: Mapping[str, bytes]) -> dict[str, Entry]:
