@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import orjson
@@ -80,7 +81,6 @@ _SHIPPERS: Final = frozenset(
      "logger", "id", *_TEXTS)
 )  # fmt: skip
 """What shippers write around an event; an outer key beside these that is inside, too, belongs to an event of its own."""
-_WINDOWS: Final = re.compile(rb"MSWinEventLog|EventCode=")
 _COOKIE: Final = re.compile(r"\s*(?:@cee:|\S+ (?:stdout|stderr) [FP] )\s*")
 _CONTAINER: Final = re.compile(r"\S+ (?:stdout|stderr) [FP] ")
 _WORDS: Final = re.compile(r"(?:[^{}=|]|\{\$sealed:\d+\}){0,300}[\s\]:]")
@@ -121,7 +121,8 @@ _NOTHING: Final = msgspec.Raw(b'""')
 _UNREADABLE: Final = (msgspec.DecodeError, ValueError, RecursionError)
 """No JSON, or texts that are no Unicode (a lone surrogate): such a record is nobody's envelope."""
 _DECODER: Final = json.JSONDecoder()
-_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_Members = dict[str, msgspec.Raw]
+_MEMBERS: Final = msgspec.json.Decoder(_Members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,25 @@ class Payload:
     is_rewritten: bool = False
 
 
+class _Found(NamedTuple):
+    """What is inside of one envelope: see `Payload`; its members where they are known, and those of what it stands in."""
+
+    body: bytes
+    escapes: int
+    place: str
+    is_rewritten: bool = False
+    members: _Members | None = None
+    around: _Members | None = None
+
+
+class _Level(NamedTuple):
+    """An envelope by its members, what is inside of it, and the members of that."""
+
+    outer: _Members
+    found: _Found
+    escapes: int
+
+
 def payloads(record: bytes) -> list[Payload]:
     """What is inside a record, valid JSON objects, each in the one before; none where it is no envelope, or closed.
 
@@ -144,49 +164,66 @@ def payloads(record: bytes) -> list[Payload]:
     [Payload(body=b'{"user":"anna"}', escapes=1, place='log', is_rewritten=False)]
     """
     try:
-        return [found for _, found in _levels(_MEMBERS.decode(record))]
+        levels = _levels(_MEMBERS.decode(record))
+        return [Payload(each.found.body, each.escapes, each.found.place, each.found.is_rewritten) for each in levels]
     except _UNREADABLE:
         return []
 
 
-def _levels(outer: Mapping[str, msgspec.Raw]) -> list[tuple[Mapping[str, msgspec.Raw], Payload]]:
-    """Each envelope by its members, and what is inside of it; `escapes` counts from the record."""
-    levels: list[tuple[Mapping[str, msgspec.Raw], Payload]] = []
+def _levels(outer: _Members) -> list[_Level]:
+    """From the outermost; `escapes` counts from the record."""
+    levels: list[_Level] = []
     escapes = 0
     while len(levels) < _LEVELS_MAX and (found := _payload(outer)) is not None:
         escapes += found.escapes
-        levels.append((outer, Payload(found.body, escapes, found.place, found.is_rewritten)))
+        levels.append(_Level(outer, found, escapes))
         if found.is_rewritten:
             break
-        outer = _MEMBERS.decode(found.body)
+        outer = _own(found)
     return levels
 
 
-def _payload(outer: Mapping[str, msgspec.Raw]) -> Payload | None:
+def _own(found: _Found) -> _Members:
+    return _MEMBERS.decode(found.body) if found.members is None else found.members
+
+
+def _payload(outer: _Members) -> _Found | None:
     """What is inside of one envelope."""
-    value, is_line, place = _value(outer)
-    if not value:
-        return None
-    if value[:1] == b"{":
+    value, is_line, place, around = _value(outer)
+    first = value[:1]
+    if first == b"{":
         if "otel" in outer and b'"event_id"' in value and (event := of_receiver(orjson.loads(value))) is not None:
-            return Payload(orjson.dumps(event), 0, place)
-        return _allowed(Payload(value, 0, place), outer)
-    if value[:1] != b'"':
+            return _Found(orjson.dumps(event), 0, place, around=around)
+        return _allowed(_Found(value, 0, place, around=around), outer)
+    if first != b'"':
         return None
     text: str = orjson.loads(value)
-    is_windows = _WINDOWS.search(value) is not None
-    if cookie := _COOKIE.match(text):
+    if (text[:1] != "{" or " std" in text) and (cookie := _COOKIE.match(text)):
         is_line = is_line or not cookie.group().lstrip().startswith("@cee:")
         text = text[cookie.end() :]
     text = text.strip()
-    event = of_xml(text) if text[:6] == "<Event" else of_text(text) if is_windows else None
+    event = of_xml(text) if text[:6] == "<Event" else of_text(text) if _is_windows(value) else None
     if event is not None:
-        return Payload(orjson.dumps(event), 0, place, is_rewritten=True)
+        return _Found(orjson.dumps(event), 0, place, is_rewritten=True, around=around)
     if text[:1] == "{" and text[-1:] == "}":
-        return _allowed(Payload(body, 1, place), outer) if (body := _good(text)) is not None else None
-    if (is_line or _is_line(outer, place)) and text[-1:] in ("}", "]") and (body := _behind_words(text)) is not None:
-        return _allowed(Payload(body, 1, place), outer)
-    return Payload(orjson.dumps({"message": text}), 0, place, is_rewritten=True) if is_line and text else None
+        body = _good(text)
+    elif (is_line or _is_line(outer, place)) and text[-1:] in ("}", "]"):
+        body = _behind_words(text)
+        if body is None and is_line:
+            return _Found(_as_message(text), 0, place, is_rewritten=True, around=around)
+    elif is_line and text:
+        return _Found(_as_message(text), 0, place, is_rewritten=True, around=around)
+    else:
+        return None
+    return _allowed(_Found(body, 1, place, around=around), outer) if body is not None else None
+
+
+def _as_message(line: str) -> bytes:
+    return orjson.dumps({"message": line})
+
+
+def _is_windows(value: bytes) -> bool:
+    return b"MSWinEventLog" in value or b"EventCode=" in value
 
 
 def inside(record: bytes) -> bytes:
@@ -222,22 +259,22 @@ def _added(record: bytes) -> bytes:
         return b""
 
 
-def _members(outer: Mapping[str, msgspec.Raw]) -> bytes:
+def _members(outer: _Members) -> bytes:
     levels = _levels(outer)
     if not levels:
         return b""
     outside: dict[str, str] = {}
-    for envelope, _ in levels:  # who is nearer to the event knows better
-        known = {key: orjson.loads(bytes(envelope[key])) for key in _KNOWING & envelope.keys()}
-        outside |= {name: text for name, places in _OUTSIDE if (text := _first(known, places))}
-    body = levels[0][1].body
+    for envelope, *_ in levels:  # who is nearer to the event knows better
+        known = {key: orjson.loads(bytes(raw)) for key, raw in envelope.items() if key in _KNOWING}
+        outside |= {name: text for name, places in _places(tuple(known)) if (text := _first(known, places, name))}
+    body, own = levels[0].found.body, _own(levels[0].found)
     if len(levels) > 1:
         within: dict[str, msgspec.Raw | bytes] = {}
-        for envelope, found in levels[1:]:
-            within |= {**envelope, **_gone(envelope, found)}
-        body = msgspec.json.encode(within | _MEMBERS.decode(levels[-1][1].body))
-    own = _MEMBERS.decode(body)
-    gone = _gone(outer, levels[0][1], is_text=len(levels) > 1)
+        for envelope, found, escapes in levels[1:]:
+            within |= envelope | _gone(envelope, found, is_text=escapes > 0)
+        body = msgspec.json.encode(within | _own(levels[-1].found))
+        own = _MEMBERS.decode(body)
+    gone = _gone(outer, levels[0].found, is_text=len(levels) > 1)
     ours = _OURS_OF_SYSLOG & own.keys() if "syslog" in outer else ()
     doors = [b'"%b":%b' % (key.encode(), bytes(outer.get(key, _NOTHING))) for key in sorted(ours)]
     members = [*doors, body.strip()[1:-1].strip()]
@@ -245,49 +282,51 @@ def _members(outer: Mapping[str, msgspec.Raw]) -> bytes:
     return b",".join((*members, b'"%b":%b' % (OUTSIDE.encode(), orjson.dumps(outside)), *doors))
 
 
-def _gone(envelope: Mapping[str, msgspec.Raw], found: Payload, *, is_text: bool = False) -> dict[str, msgspec.Raw]:
+def _gone(envelope: _Members, found: _Found, *, is_text: bool = False) -> _Members:
     """The members of an envelope that say nothing once it is opened: the text that was, and its own times."""
-    is_text = is_text or bool(found.escapes) or found.is_rewritten
-    return {
-        **(_without(envelope, found.place) if is_text else {}),
-        **dict.fromkeys(_TIMES & envelope.keys(), _NOTHING),
-    }
+    gone = _without(envelope, found) if is_text or found.escapes or found.is_rewritten else {}
+    return gone | {key: _NOTHING for key in _TIMES if key in envelope}
 
 
-def _without(outer: Mapping[str, msgspec.Raw], place: str) -> dict[str, msgspec.Raw]:
+def _without(outer: _Members, found: _Found) -> _Members:
     """The member of the envelope that the payload was at, without it and the envelope's own time."""
-    key, _, below = place.partition(".")
+    key, _, below = found.place.partition(".")
     if not below:
         return {key: _NOTHING}
-    around = _MEMBERS.decode(outer[key])
-    changed = around | dict.fromkeys({below, *_TIMES_BELOW} & around.keys(), _NOTHING)
+    around = _MEMBERS.decode(outer[key]) if found.around is None else found.around
+    changed = around | {name: _NOTHING for name in (below, *_TIMES_BELOW) if name in around}
     return {key: msgspec.Raw(msgspec.json.encode(changed))}
 
 
-def _value(outer: Mapping[str, msgspec.Raw]) -> tuple[bytes, bool, str]:
-    """The JSON text of what may be inside, b'' for nothing; whether it is an event although it is no JSON; its key."""
+def _value(outer: _Members) -> tuple[bytes, bool, str, _Members | None]:
+    """The JSON text of what may be inside, b'' for nothing; whether it is an event although it is no JSON; its key; what is beside it."""
     if "syslog" in outer:
-        value = _below(outer["syslog"], "message")
-        return value if value[:1] == b'"' else b"", False, "syslog.message"
+        around = _below(outer, "syslog")
+        value = bytes(around.get("message", b""))
+        return value if value[:1] == b'"' else b"", False, "syslog.message", around
     if "otel" in outer:
-        return _below(outer["otel"], "body"), _says_only_where(_below(outer["otel"], "attributes")), "otel.body"
+        around = _below(outer, "otel")
+        is_line = _says_only_where(bytes(around.get("attributes", b"")))
+        return bytes(around.get("body", b"")), is_line, "otel.body", around
     if "loki" in outer:
-        return _below(outer["loki"], "line"), True, "loki.line"
+        around = _below(outer, "loki")
+        return bytes(around.get("line", b"")), True, "loki.line", around
     if "specversion" in outer:
-        return bytes(outer.get("data", b"")), False, "data"
+        return bytes(outer.get("data", b"")), False, "data", None
     if "TopicArn" in outer:
-        return bytes(outer.get("Message", b"")), False, "Message"
+        return bytes(outer.get("Message", b"")), False, "Message", None
     if "detail-type" in outer:
-        return bytes(outer.get("detail", b"")), False, "detail"
+        return bytes(outer.get("detail", b"")), False, "detail", None
     if "event" in outer and outer.keys() <= _COLLECTOR:
-        return bytes(outer["event"]), True, "event"
+        return bytes(outer["event"]), True, "event", None
     for key in _TEXTS:
-        value = bytes(outer.get(key, b""))
-        if value[:1] == b'"' and (
-            b"{" in value[:400] or b" std" in value[:80] or b"<Event" in value[:8] or _WINDOWS.search(value)
-        ):
-            return value, key == "log" and "stream" in outer, key
-    return bytes(outer.get("log", b"")) if "stream" in outer else b"", True, "log"
+        if key in outer:
+            value = bytes(outer[key])
+            if value[:1] == b'"' and (
+                b"{" in value[:400] or b" std" in value[:80] or b"<Event" in value[:8] or _is_windows(value)
+            ):
+                return value, key == "log" and "stream" in outer, key, None
+    return bytes(outer.get("log", b"")) if "stream" in outer else b"", True, "log", None
 
 
 def _says_only_where(attributes: bytes) -> bool:
@@ -295,11 +334,11 @@ def _says_only_where(attributes: bytes) -> bool:
     return attributes[:1] != b"{" or all(name.startswith("log.") for name in _MEMBERS.decode(attributes))
 
 
-def _below(raw: msgspec.Raw, key: str) -> bytes:
+def _below(outer: _Members, key: str) -> _Members:
     try:
-        return bytes(_MEMBERS.decode(raw).get(key, b""))
+        return _MEMBERS.decode(outer[key])
     except msgspec.ValidationError:  # no object
-        return b""
+        return {}
 
 
 def _good(text: str) -> bytes | None:
@@ -328,7 +367,7 @@ def _once(pairs: list[tuple[str, Any]]) -> None:
         raise ValueError("a key stands twice")
 
 
-def _is_line(outer: Mapping[str, msgspec.Raw], place: str) -> bool:
+def _is_line(outer: _Members, place: str) -> bool:
     """Is it what a program wrote, of which nothing else is said?"""
     return place == "syslog.message" or (place in _TEXTS and outer.keys() <= CARRIERS_KEYS)
 
@@ -370,22 +409,29 @@ def _objects(text: str) -> tuple[str, str] | None:
     return (text[:end], "{}" if more in ("", "[]") else more)
 
 
-def _allowed(found: Payload, outer: Mapping[str, msgspec.Raw]) -> Payload | None:
+def _allowed(found: _Found, outer: _Members) -> _Found | None:
     """What is inside, unless it says what is ours to say, or what an envelope that is an event itself says."""
-    members = _MEMBERS.decode(found.body).keys()
-    is_event = _CARRIERS.isdisjoint(outer) and not outer.keys() & members <= _SHIPPERS
-    return found if members and _OURS.isdisjoint(members) and not is_event else None
+    members = _MEMBERS.decode(found.body)
+    if not members or not _OURS.isdisjoint(members):
+        return None
+    if _CARRIERS.isdisjoint(outer) and not outer.keys() & members.keys() <= _SHIPPERS:
+        return None
+    return found._replace(members=members)
 
 
-def _first(known: Mapping[str, Any], places: tuple[_Place, ...]) -> str:
+@lru_cache(maxsize=1_024)
+def _places(known: tuple[str, ...]) -> list[tuple[str, list[_Place]]]:
+    """Where an envelope with these keys may say what we want to know of it."""
+    return [(name, found) for name, places in _OUTSIDE if (found := [place for place in places if place[0] in known])]
+
+
+def _first(known: Mapping[str, Any], places: Sequence[_Place], name: str) -> str:
     for place in places:
-        if place[0] not in known:
-            continue
         value: Any = known
         for key in place:
             value = value.get(key) if type(value) is dict else None
         if type(value) is str and value:
             return value
-        if type(value) in {int, float} and places is _MOMENTS:
+        if type(value) in {int, float} and name == "time":
             return str(value)
     return ""

@@ -147,7 +147,8 @@ def _unwrapped_sql(spelled: Sequence[Sequence[str]]) -> str:
     keys = [key for some in spelled for key in some]
     in_order = [some[0] for some in spelled] + [key for some in spelled for key in some[1:]]  # as in a `TypeTree`
     kinds = quote(f"Tuple({', '.join(f'{quote_name(key)} String' for key in in_order)})")
-    bodies = r"arrayMap(x -> extract(x, '(?s)\\{(.*)\\}'), o)"
+    trimmed = r"trim(BOTH ' \t\r\n' FROM x)"  # of what is an object: a pattern for what stands between its brackets took 1 to 4 us
+    bodies = f"arrayMap(x -> substring({trimmed}, 2, length({trimmed}) - 2), o)"
 
     def below(text: str) -> str:
         texts = f"[{', '.join(f'tupleElement(w, {quote(key)})' for key in keys)}]"

@@ -9,12 +9,12 @@ certain. The patterns are RE2's and Hyperscan's common ground.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, Final
 
-from muniment.sources.values import Condition, Path, Test
+from muniment.sources.values import Condition, First, Path, Test, Value, walk
 
 __all__ = ["ESCAPED", "alternatives", "is_plain", "marks_of", "pattern_marks"]
 
@@ -49,19 +49,34 @@ def is_plain(key: str) -> bool:
 
 
 def _of_test(test: Test) -> Iterable[str]:
-    if test.negated or not isinstance(test.value, Path) or test.is_of_nothing:
+    if test.negated or test.is_of_nothing or not _is_of_record(test.value):
         return
-    for segment in test.value.segments:
-        if segment.is_name:
-            yield f'"(?:{"|".join(map(re.escape, segment.keys))})"'
-        elif is_plain(segment.key):
-            yield f'"{re.escape(segment.key)}"'
+    if isinstance(test.value, Path):
+        for segment in test.value.segments:
+            yield from _key_mark(segment.keys)
+    else:  # some of the paths is there, and so the last key of some
+        yield from _key_mark(
+            [key for path in walk(test.value) if isinstance(path, Path) for key in path.segments[-1].keys]
+        )
     if test.kind == "matches":
         yield from pattern_marks(test.wanted[0])
     elif test.kind in ("contains", "starts"):
         yield from pattern_marks(re.escape(test.wanted[0]))
     elif test.kind == "in" and len(test.wanted) <= _WORDS_MAX:
         yield from pattern_marks("|".join(map(re.escape, test.wanted)))
+
+
+def _is_of_record(value: Value) -> bool:
+    """Is it a text of the record as it stands there?"""
+    return isinstance(value, Path) or (isinstance(value, First) and all(map(_is_of_record, value.values)))
+
+
+def _key_mark(keys: Sequence[str]) -> Iterable[str]:
+    """One pattern for a key that is spelled in one of some ways; none where a text may have it in another."""
+    if not all(map(is_plain, keys)) or len(keys) > _TEXTS_MAX:
+        return
+    texts = [*map(re.escape, dict.fromkeys(keys))]
+    yield f'"(?:{"|".join(texts)})"' if len(texts) > 1 else f'"{texts[0]}"'
 
 
 def pattern_marks(pattern: str, score_min: float = _SCORE_MIN) -> list[str]:
