@@ -41,16 +41,16 @@ __all__ = [
 _TEXT: Final = r"\{(?:\s|\\[nrt])*(?:\\\"|\\u0022)"
 """A text in which an object with a member begins."""
 _WITHIN_TEXT: Final = " stdout | stderr |<Event[ >]|MSWinEventLog|EventCode="
-_FORMS: Final = (
-    rf"{_TEXT}|\"@cee|\"journal\"|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"stream\"|\"TopicArn\"|{_WITHIN_TEXT}"
-)
+_FORMS: Final = rf"{_TEXT}|\"@cee|\"journal\"|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"stream\"|\"TopicArn\"|{_WITHIN_TEXT}"
 _COLLECTED: Final = (r"\{\s*\"(?:time|host|source|sourcetype|index|event|fields)\"\s*:", r"\"event\"")
 """How an event collector's record begins, and what it has."""
 ENVELOPES: Final = rf"(?s:\A\s*{_COLLECTED[0]}.*{_COLLECTED[1]}|\A\s*\{{\s*{_COLLECTED[1]}\s*:)|{_FORMS}"
 """An RE2 pattern that is found in every record with a payload, and in few others."""
 ENVELOPE_MARKS: Final = ((_FORMS,), _COLLECTED)
 """The same for a look at many records as one text: a record with a payload has all patterns of one of these."""
-CUT_FORMS: Final = rf"\{{(?:\s|\\[nrt])*\\|@cee|journal|specversion|detail-type|otel|loki|stream|TopicArn|{_WITHIN_TEXT}"
+CUT_FORMS: Final = (
+    rf"\{{(?:\s|\\[nrt])*\\|@cee|journal|specversion|detail-type|otel|loki|stream|TopicArn|{_WITHIN_TEXT}"
+)
 CUT_COLLECTED: Final = (
     r"\A[\x00-\x20]*\{\s*(?:[\x00-\x1f]|\"(?:time|host|source|sourcetype|index|event|fields)\")",
     "event",
