@@ -120,6 +120,7 @@ def test_what_a_door_wrote_beside_a_line_counts_whatever_the_line_says() -> None
     [
         {"event": _EVENT, "host": "h"},
         {"otel": {"body": _EVENT, "attributes": {"a": 1}}},
+        {"journal": _EVENT},
         {"specversion": "1.0", "data": _EVENT},
         {"detail-type": "x", "detail": _EVENT, "time": "2026-11-23T06:36:01Z"},
     ],

@@ -1,6 +1,6 @@
 """The event inside what carried it: a record is often the envelope of a shipper, with the event in it as an object or as text.
 
-A line of syslog that is JSON, a container's line in `log`, an event collector's `event`, a CloudEvent's `data`, the body
+A line of syslog that is JSON, an entry of a journal, a container's line in `log`, an event collector's `event`, a CloudEvent's `data`, the body
 of an OpenTelemetry log record, a line of Loki, an object behind the words of a logger: whoever reads a record by its
 content reads what is inside as if it had been sent by itself. `payloads` finds it; `opened` is the record with the payload's
 members in front of its own, from which the record as it came can be cut again. Pure. The record that the ledger keeps is
@@ -42,16 +42,16 @@ __all__ = [
 _TEXT: Final = r"\{(?:\s|\\[nrt])*(?:\\\"|\\u0022)"
 """A text in which an object with a member begins."""
 _WITHIN_TEXT: Final = " stdout | stderr |<Event[ >]|MSWinEventLog|EventCode="
-_FORMS: Final = (
-    rf"{_TEXT}|\"@cee|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"stream\"|\"TopicArn\"|{_WITHIN_TEXT}"
-)
+_FORMS: Final = rf"{_TEXT}|\"@cee|\"journal\"|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"stream\"|\"TopicArn\"|{_WITHIN_TEXT}"
 _COLLECTED: Final = (r"\{\s*\"(?:time|host|source|sourcetype|index|event|fields)\"\s*:", r"\"event\"")
 """How an event collector's record begins, and what it has."""
 ENVELOPES: Final = rf"(?s:\A\s*{_COLLECTED[0]}.*{_COLLECTED[1]}|\A\s*\{{\s*{_COLLECTED[1]}\s*:)|{_FORMS}"
 """An RE2 pattern that is found in every record with a payload, and in few others."""
 ENVELOPE_MARKS: Final = ((_FORMS,), _COLLECTED)
 """The same for a look at many records as one text: a record with a payload has all patterns of one of these."""
-CUT_FORMS: Final = rf"\{{(?:\s|\\[nrt])*\\|@cee|specversion|detail-type|otel|loki|stream|TopicArn|{_WITHIN_TEXT}"
+CUT_FORMS: Final = (
+    rf"\{{(?:\s|\\[nrt])*\\|@cee|journal|specversion|detail-type|otel|loki|stream|TopicArn|{_WITHIN_TEXT}"
+)
 CUT_COLLECTED: Final = (
     r"\A[\x00-\x20]*\{\s*(?:[\x00-\x1f]|\"(?:time|host|source|sourcetype|index|event|fields)\")",
     "event",
@@ -73,7 +73,7 @@ _COLLECTOR: Final = frozenset(
 _TEXTS: Final = (
     "message", "log", "msg", "line", "@message", "MESSAGE", "body", "textPayload", "_raw", "short_message", "full_message",
 )  # fmt: skip
-_CARRIERS: Final = frozenset(("syslog", "otel", "loki", "specversion", "detail-type", "TopicArn"))
+_CARRIERS: Final = frozenset(("syslog", "journal", "otel", "loki", "specversion", "detail-type", "TopicArn"))
 _SHIPPERS: Final = frozenset(
     ("@timestamp", "@version", "time", "timestamp", "ts", "date", "_time", "host", "hostname", "source", "source_type", "sourcetype", "index",
      "agent", "beat", "ecs", "event", "fields", "tags", "type", "input", "log", "level", "severity", "file", "path", "offset",
@@ -308,6 +308,8 @@ def _value(outer: _Members) -> tuple[bytes, bool, str, _Members | None]:
         around = _below(outer, "otel")
         is_line = _says_only_where(bytes(around.get("attributes", b"")))
         return bytes(around.get("body", b"")), is_line, "otel.body", around
+    if "journal" in outer:
+        return bytes(outer["journal"]), False, "journal", None
     if "loki" in outer:
         around = _below(outer, "loki")
         return bytes(around.get("line", b"")), True, "loki.line", around

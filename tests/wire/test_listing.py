@@ -32,6 +32,7 @@ def _taken(body: bytes) -> list[bytes]:
         },
         {"ok": True, "entries": _EVENTS, "response_metadata": {"next_cursor": ""}},
         {"cursor": "c", "has_more": False, "items": _EVENTS},
+        {"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": _EVENTS},
         {"data": _EVENTS, "links": {"next": None}, "meta": {"total": 2}},
         {"_links": {"self": {"href": "x"}}, "records": _EVENTS, "total-count": 2},
     ],

@@ -28,7 +28,7 @@ UNTIMED: Final = "1999-01-01T00:00:00Z"
 
 _NAMES: Final[Mapping[str, str]] = {
     "action": "action|event|event_?type|event_?name|operation|operation_?name|activity|verb|method|type|name|message_?type",
-    "outcome": "outcome|outcome\\.result|result|status|success|response_?status|decision|verdict|effect|disposition",
+    "outcome": "outcome|outcome\\.result|result|res|status|success|response_?status|decision|verdict|effect|disposition",
     "severity_id": "(?:.*\\.)?(?:severity|level|priority|log_?level)",
     "status_detail": "reason|error|error_?message|error_?code|outcome\\.reason|failure_?reason",
     "message": "message|description|msg|summary|display_?message",

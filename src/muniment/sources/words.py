@@ -111,11 +111,25 @@ def dotted_sql(sql: str) -> str:
     return f"replaceRegexpAll(lower(trimBoth({sql})), '[:/ ]+', '.')"
 
 
+_DONE_TO: Final = (
+    "added removed created deleted updated changed modified edited requested completed started stopped ended joined left triggered exported imported "
+    "viewed accessed shared unshared sent received opened closed enabled disabled renamed moved copied restored revoked granted denied approved "
+    "rejected assigned unassigned installed uninstalled upgraded published unpublished scheduled cancelled canceled expired failed locked unlocked invited "
+    "archived unarchived submitted reviewed uploaded downloaded synced printed signed recycled set cleared reset"
+).split()
+"""Verbs that stand behind what it was done to: `MemberAdded`."""
+
+
 def camel_sql(sql: str) -> str:
-    """A verb-first CamelCase name as noun.verb: "CreateAccessKey" -> access_key.create; one word is itself."""
-    joined, swapped = quote(r"\1_\2"), quote(r"\2.\1")
-    snake = f"lower(replaceRegexpAll({sql}, '([a-z0-9])([A-Z])', {joined}))"
-    return f"replaceRegexpOne({snake}, '^([a-z0-9]+)_(.+)$', {swapped})"
+    """A CamelCase name or words as noun.verb: "CreateAccessKey" -> access_key.create, "Disable Strong Authentication." ->
+    strong_authentication.disable, "MemberAdded" -> member.added; one word is itself.
+    """
+    joined, swapped, behind = quote(r"\1_\2"), quote(r"\2.\1"), quote(r"\1.\2")
+    parted = f"replaceRegexpAll({sql}, '([a-z0-9])([A-Z])', {joined})"
+    snake = f"trim(BOTH '_' FROM lower(replaceRegexpAll({parted}, '[^A-Za-z0-9.]+|\\\\.$', '_')))"
+    done = f"'^(.+)_({'|'.join(_DONE_TO)})$'"
+    one = f"if(match(name, {done}), replaceRegexpOne(name, {done}, {behind}), replaceRegexpOne(name, '^([a-z0-9]+)_(.+)$', {swapped}))"
+    return f"arrayElement(arrayMap(name -> {one}, [{snake}]), 1)"
 
 
 def type_sql(action: str) -> str:

@@ -28,7 +28,7 @@ _LISTS: Final = frozenset(
      "audit_events", "auditEvents", "audit_logs", "auditLogs", "audit_entries", "log_events", "logEvents", "objects", "content", "receivedMessages")
 )  # fmt: skip
 _OF_A_PAGE: Final = frozenset(
-    ("@odata.context", "@odata.count", "@odata.nextlink", "_links", "continuationtoken", "count", "cursor",
+    ("@odata.context", "apiversion", "@odata.count", "@odata.nextlink", "_links", "continuationtoken", "count", "cursor",
      "etag", "first", "firstid", "hasmore", "hasnext", "hasnextpage", "isend", "islastpage", "kind", "last", "lastid", "lastpage", "limit",
      "link", "links", "maxresults", "meta", "more", "next", "nextcontinuationtoken", "nextcursor", "nextlink", "nextpage",
      "nextpagetoken", "nexttoken", "numberofelements", "object", "offset", "ok", "page", "pageinfo", "pagenumber", "pages", "pagesize",
@@ -47,6 +47,8 @@ _OF_A_PACKET: Final = frozenset(
      "kinesisSchemaVersion", "ackId", "message")
 )  # fmt: skip
 """What stands beside packed data in a list, all about the delivery: Firehose, Kinesis, a pull of Pub/Sub."""
+_EMPTY: Final[tuple[object, ...]] = (None, "", {}, [])
+"""Values of members that say nothing, whatever their name."""
 _OF_A_MESSAGE: Final = frozenset(
     ("data", "attributes", "messageId", "message_id", "publishTime", "publish_time", "orderingKey")
 )
@@ -61,6 +63,8 @@ def listed(document: Mapping[str, Any], text: bytes) -> list[bytes]:
     [b'{"a": 1}']
     >>> listed({"records": [{"a": 1}], "user": "anna"}, b'{"records":[{"a": 1}],"user":"anna"}')
     []
+    >>> listed({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": [{"a": 1}]}, b'{"items":[{"a":1}]}')
+    [b'{"a":1}']
     >>> listed({"logEvents": [{"message": "up"}], "logGroup": "g"}, b'{"logEvents":[{"message":"up"}],"logGroup":"g"}')
     [b'{"message":"up","logGroup":"g"}']
     >>> listed({"records": [{"data": "eyJhIjoxfQ=="}]}, b'{"records":[{"data":"eyJhIjoxfQ=="}]}')
@@ -77,7 +81,9 @@ def listed(document: Mapping[str, Any], text: bytes) -> list[bytes]:
         return []
     name = lists[0]
     shared = _OF_EACH.get(name, frozenset()) & document.keys()
-    others = [_plain(key) for key in document if key != name and key not in shared]
+    others = [
+        _plain(key) for key, value in document.items() if key != name and key not in shared and value not in _EMPTY
+    ]
     packets = [_packet(each) for each in document[name]]
     if None not in packets and _OF_A_PAGE.union(("requestid", "timestamp", "deliverystreamarn")).issuperset(others):
         return [event for packet in packets for event in packet or []]
