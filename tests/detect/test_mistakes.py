@@ -285,3 +285,23 @@ def test_a_filters_level_means_nothing_and_takes_nothing_away() -> None:
     )
     loaded = load_rules([("shop.yml", ODD), ("filter.yml", filtering)])
     assert ([rule.title for rule in loaded.rules], loaded.refused) == (["Odd"], [])
+
+
+@pytest.mark.parametrize(
+    ("rules", "condition", "where", "fix"),
+    [
+        ("[oddd]", "not selection", "filter.yml:4:11", "did you mean odd?"),
+        ("nothing", "not selection", "filter.yml:4:10", "by id or name"),
+        ("[odd]", "not selektion", "filter.yml:6:18", "did you mean selection?"),
+    ],
+)
+def test_a_filter_that_would_take_nothing_away_is_named(rules: str, condition: str, where: str, fix: str) -> None:
+    filtering = (
+        "title: Ours\nlogsource: {product: muniment}\nfilter:\n"
+        f"  rules: {rules}\n  selection: {{action: a}}\n  condition: {condition}\n"
+    )
+    loaded = load_rules([("odd.yml", ODD + "name: odd\n"), ("filter.yml", filtering)])
+    (found,) = loaded.refused
+    assert found.where == where, found
+    assert fix in found.fix
+    assert [rule.name for rule in loaded.rules] == ["odd"]  # it runs all the same

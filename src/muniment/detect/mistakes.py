@@ -238,7 +238,7 @@ def fix_of(text: str, title: str, reason: str, names: Collection[str]) -> str:
     if "unknown modifier" in low:
         return f"{_near(quoted, dict.fromkeys(modifier_mapping))}Sigma's modifiers are contains, startswith, endswith, re, cidr, ..."
     if "no rule with the id or name" in low or "not found in rule collection" in low:
-        return f"{_near(quoted, dict.fromkeys(names))}a correlation names its rules by id or name, in whatever file they stand"
+        return f"{_near(quoted, dict.fromkeys(names))}a correlation or filter names its rules by id or name, in whatever file they stand"
     if "must be one of" in low:
         return (
             _near(
@@ -282,6 +282,7 @@ def _near(wrong: str, known: Mapping[str, str | None]) -> str:
 def _selections(document: str) -> list[str]:
     try:
         parsed: Any = yaml.safe_load(document)
-        return [name for name in parsed["detection"] if name not in {"condition", "timeframe"}]
+        found = parsed["filter" if "filter" in parsed else "detection"]
+        return [name for name in found if name not in {"condition", "timeframe", "rules"}]
     except (yaml.YAMLError, KeyError, TypeError):
         return []
