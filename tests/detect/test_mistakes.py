@@ -60,7 +60,11 @@ MANY = "title: Many\ncorrelation:\n  type: event_count\n  rules: [x]\n  timespan
         ("  s: {action|contains|re: x}\n  condition: s\n", "4:23", "unmodified", "right behind the field"),
         ("  s: {action|re: '(a'}\n  condition: s\n", "4:19", "is invalid: missing ): (a", "RE2"),
         ("  s: {action|expand: '%who%'}\n  condition: s\n", "4:23", "%who%", "write the values"),
-        ("  s: null\n  condition: s\n", "3:1", "SigmaNull", "write texts"),
+        ("  s: null\n  condition: s\n", "4:3", "the selection 's' is empty", "what to look for"),
+        ("  s: {action|contains: []}\n  condition: s\n", "4:7", "is empty", "what to look for"),
+        ("  s: {action: {a: b}}\n  condition: s\n", "4:7", "is a mapping", "its fields so"),
+        ("  s: {action|i: a}\n  condition: s\n", "4:17", "IgnoreCase", "|re|i"),
+        ("  s: {SourceIp: 192.0.2.1}\n  condition: s\n", "4:7", "SourceIp", "did you mean src_ip?"),
     ],
 )
 def test_what_a_parser_says_without_a_place_has_one(text: str, where: str, reason: str, fix: str) -> None:
