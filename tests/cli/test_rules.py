@@ -159,7 +159,9 @@ def test_trials_of_rules_about_a_vendors_events_give_its_records(tmp_path: Path)
 
 def test_a_files_events_try_no_correlation_and_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "org.yml").write_text(ORGANISATION)
-    (tmp_path / "events.json").write_text('{"action": "org.update_default_repository_permission", "actor": "anna"}\n' * 2)
+    (tmp_path / "events.json").write_text(
+        '{"action": "org.update_default_repository_permission", "actor": "anna"}\n' * 2
+    )
     done = _run("test", str(tmp_path / "org.yml"), "--events", str(tmp_path / "events.json"))
     assert "matches: 2, events: 2, rules: 1" in done.stdout
     assert "correlations: 1; what needs several events is not tried" in " ".join(done.stderr.split())

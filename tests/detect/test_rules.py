@@ -173,7 +173,9 @@ _FIELDS = st.sampled_from(["f", "g", "h.i"])
 _PARTS = st.lists(st.one_of(_WORDS.filter(bool), st.sampled_from(list(Wild))), max_size=3).map(tuple)
 _TEXTS: st.SearchStrategy[Condition] = st.builds(Text, st.one_of(_FIELDS, st.none()), _PARTS, st.booleans())
 _PATTERNS = st.builds(
-    Regex, st.one_of(_FIELDS, st.none()), st.sampled_from(["abc", "(?i)XYZ", '"i":', '"i":"abc"', '[{]"i":1234', 'a.c"'])
+    Regex,
+    st.one_of(_FIELDS, st.none()),
+    st.sampled_from(["abc", "(?i)XYZ", '"i":', '"i":"abc"', '[{]"i":1234', 'a.c"']),
 )
 _CONDITIONS = st.recursive(
     st.one_of(_TEXTS, _PATTERNS),

@@ -35,7 +35,16 @@ correlation:
   timespan: 1h
   aliases: {actor: {reset: target_account, export: account}}
 """
-_NAMES = ["", "anna", "Anna@Example.com", "anna@example.com", "user:anna@example.com", "a@b@c", "Ünna@example.com", "00u7"]
+_NAMES = [
+    "",
+    "anna",
+    "Anna@Example.com",
+    "anna@example.com",
+    "user:anna@example.com",
+    "a@b@c",
+    "Ünna@example.com",
+    "00u7",
+]
 _NAMED = st.sampled_from(_NAMES)
 
 

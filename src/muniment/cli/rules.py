@@ -228,8 +228,10 @@ def _difference(row: dict[str, Any]) -> Text:
         parts["missed"] and f"missed {parts['missed']}",
         parts["too_much"] and f"found also {parts['too_much']}",
         parts["unknown"] and f"no rule that runs is called {parts['unknown']}",
-        *(f"no event here is one that {inert(name)} is about: give it format: {' or '.join(wanted[:3])}, and under record what stands in it"
-          for name, wanted in row["unmet"].items()),
+        *(
+            f"no event here is one that {inert(name)} is about: give it format: {' or '.join(wanted[:3])}, and under record what stands in it"
+            for name, wanted in row["unmet"].items()
+        ),
     ]
     where = f"{row['file']}:{row['line']}  {inert(str(row['trial']))}"
     return Text.assemble((where, "bold"), "\n  ", ("; ".join(filter(None, said)), "red"))

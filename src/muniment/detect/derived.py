@@ -38,7 +38,9 @@ _is_address = compiled_pattern(_ADDRESS).search
 
 def _lowered_sql(*columns: str, otherwise: str) -> str:
     """The first of these columns that is a mail address, in lower case."""
-    found = "".join(f"match({each}, '{_ADDRESS}'), lowerUTF8(toString({each})), ".replace("\\s", "\\\\s") for each in columns)
+    found = "".join(
+        f"match({each}, '{_ADDRESS}'), lowerUTF8(toString({each})), ".replace("\\s", "\\\\s") for each in columns
+    )
     return f"multiIf({found}{otherwise})"
 
 

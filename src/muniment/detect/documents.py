@@ -148,7 +148,9 @@ def _values(key: str, value: Any) -> Any:
             raise RejectedError(f"the list of values of {key!r} is empty")
         return [_tests(each) if isinstance(each, dict | list) else _value(each, modifiers) for each in value]
     if isinstance(value, dict):
-        raise RejectedError(f"the value of {key!r} is a mapping: fields below it are named with a dot, such as {_below(key, value)}")
+        raise RejectedError(
+            f"the value of {key!r} is a mapping: fields below it are named with a dot, such as {_below(key, value)}"
+        )
     return _value(value, modifiers)
 
 

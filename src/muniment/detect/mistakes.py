@@ -72,7 +72,10 @@ _FIXES: Final = (
     ("no text: quote it", "write quotes around it; YAML reads yes, no, on, off, true and null without them as values"),
     ("is empty", "write what to look for; what has no such field is found by null, or |exists: false"),
     ("is a mapping", "write its fields so, each with its value, in the selection"),
-    ("rule without type", f"add a line such as: type: event_count; there are {', '.join(each.name.lower() for each in SigmaCorrelationType)}"),
+    (
+        "rule without type",
+        f"add a line such as: type: event_count; there are {', '.join(each.name.lower() for each in SigmaCorrelationType)}",
+    ),
     ("stands twice", "take one out; two tests of one field go into one key, as a list, or into two selections"),
     ("exactly one condition item", _COUNTS),
     ("correlation condition count", "write a number behind the operator"),
@@ -105,7 +108,7 @@ _FIXES: Final = (
     ("cannot read it", "let the server's user read the file"),
     ("no such folder", "make the folder, or correct the setting rules"),
     ("more than", "take folders out of the setting rules"),
-    ("placeholder", "write the values where the placeholder stands"),
+    ("placeholder", "name its values in a file placeholders.yml among the rules, such as admins: [anna, root]"),
     ("there is no rule in it", "write one, or take the file away"),
     ("a rule has title", "begin with title:, and put a line --- between two rules"),
     ("billion laughs", "write the values where the aliases stand"),
@@ -248,7 +251,11 @@ def fix_of(text: str, title: str, reason: str, names: Collection[str]) -> str:
     if "no column" in low:
         plain = quoted.lower().replace("_", "").replace(".", "")
         called = _CALLED.get(plain)
-        near = f"did you mean {called}? " if called else _near(plain, {name.replace("_", ""): name for name in (*COLUMNS, *MADE)})
+        near = (
+            f"did you mean {called}? "
+            if called
+            else _near(plain, {name.replace("_", ""): name for name in (*COLUMNS, *MADE)})
+        )
         return f"{near}fields that only the record has begin with record., such as record.metadata.city"
     if "not defined in detections" in low or "doesn't match any detection" in low:
         known = _selections(document)
