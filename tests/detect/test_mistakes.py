@@ -59,7 +59,7 @@ MANY = "title: Many\ncorrelation:\n  type: event_count\n  rules: [x]\n  timespan
         ("  s: {action|exists: maybe}\n  condition: s\n", "4:22", "maybe", "true or false"),
         ("  s: {action|contains|re: x}\n  condition: s\n", "4:23", "unmodified", "right behind the field"),
         ("  s: {action|re: '(a'}\n  condition: s\n", "4:19", "is invalid: missing ): (a", "RE2"),
-        ("  s: {action|expand: '%who%'}\n  condition: s\n", "4:23", "%who%", "write the values"),
+        ("  s: {action|expand: '%who%'}\n  condition: s\n", "4:23", "%who%", "placeholders.yml"),
         ("  s: null\n  condition: s\n", "4:3", "the selection 's' is empty", "what to look for"),
         ("  s: {action|contains: []}\n  condition: s\n", "4:7", "is empty", "what to look for"),
         ("  s: {action: {a: b}}\n  condition: s\n", "4:7", "is a mapping", "its fields so"),
