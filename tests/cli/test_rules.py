@@ -122,3 +122,46 @@ def test_a_level_that_is_none_cannot_be_run_and_remarks_on_correlations_are_said
     assert "there are informational, low, medium, high, critical" in done.stdout
     assert "2 can be run (1 high, 1 low), 1 cannot" in done.stdout
     assert "'nearly' is not a valid Sigma rule status (it runs all the same)" in done.stderr
+
+
+ORGANISATION = """title: Access is widened
+name: widened
+author: Anna Example
+level: high
+logsource: {product: github, service: audit}
+detection:
+  selection: {action: org.update_default_repository_permission}
+  condition: selection
+---
+title: Again and again
+name: again
+level: high
+correlation: {type: event_count, rules: [widened], group-by: [actor], timespan: 5m, condition: {gte: 2}, generate: true}
+"""
+
+
+def test_trials_of_rules_about_a_vendors_events_give_its_records(tmp_path: Path) -> None:
+    record = "record: {action: org.update_default_repository_permission, actor: anna}"
+    (tmp_path / "org.yml").write_text(ORGANISATION)
+    trials = tmp_path / "org.events.yml"
+    trials.write_text(
+        f"- {{name: once, finds: [widened], events: [{{format: github, {record}}}]}}\n"
+        f"- {{name: twice, finds: [widened, again], events: [{{format: github, repeat: 2, {record}}}]}}\n"
+        f"- {{name: another vendor, finds: [], events: [{{format: okta, {record}}}]}}\n"
+    )
+    done = _run("test", str(tmp_path))
+    assert (done.returncode, done.stdout.strip()) == (0, "trials: 3, wrong: 0, rules: 2")
+    trials.write_text(f"- {{name: of no vendor, finds: [widened], events: [{{{record}}}]}}\n")
+    done = _run("test", str(tmp_path))
+    assert done.returncode == 10
+    assert "no event here is one that widened is about: give it format: github" in " ".join(done.stdout.split())
+
+
+def test_a_files_events_try_no_correlation_and_it_says_so(tmp_path: Path) -> None:
+    (tmp_path / "org.yml").write_text(ORGANISATION)
+    (tmp_path / "events.json").write_text(
+        '{"action": "org.update_default_repository_permission", "actor": "anna"}\n' * 2
+    )
+    done = _run("test", str(tmp_path / "org.yml"), "--events", str(tmp_path / "events.json"))
+    assert "matches: 2, events: 2, rules: 1" in done.stdout
+    assert "correlations: 1; what needs several events is not tried" in " ".join(done.stderr.split())

@@ -59,8 +59,12 @@ MANY = "title: Many\ncorrelation:\n  type: event_count\n  rules: [x]\n  timespan
         ("  s: {action|exists: maybe}\n  condition: s\n", "4:22", "maybe", "true or false"),
         ("  s: {action|contains|re: x}\n  condition: s\n", "4:23", "unmodified", "right behind the field"),
         ("  s: {action|re: '(a'}\n  condition: s\n", "4:19", "is invalid: missing ): (a", "RE2"),
-        ("  s: {action|expand: '%who%'}\n  condition: s\n", "4:23", "%who%", "write the values"),
-        ("  s: null\n  condition: s\n", "3:1", "SigmaNull", "write texts"),
+        ("  s: {action|expand: '%who%'}\n  condition: s\n", "4:23", "%who%", "placeholders.yml"),
+        ("  s: null\n  condition: s\n", "4:3", "the selection 's' is empty", "what to look for"),
+        ("  s: {action|contains: []}\n  condition: s\n", "4:7", "is empty", "what to look for"),
+        ("  s: {action: {a: b}}\n  condition: s\n", "4:7", "is a mapping", "its fields so"),
+        ("  s: {action|i: a}\n  condition: s\n", "4:17", "IgnoreCase", "|re|i"),
+        ("  s: {SourceIp: 192.0.2.1}\n  condition: s\n", "4:7", "SourceIp", "did you mean src_ip?"),
     ],
 )
 def test_what_a_parser_says_without_a_place_has_one(text: str, where: str, reason: str, fix: str) -> None:
@@ -285,3 +289,23 @@ def test_a_filters_level_means_nothing_and_takes_nothing_away() -> None:
     )
     loaded = load_rules([("shop.yml", ODD), ("filter.yml", filtering)])
     assert ([rule.title for rule in loaded.rules], loaded.refused) == (["Odd"], [])
+
+
+@pytest.mark.parametrize(
+    ("rules", "condition", "where", "fix"),
+    [
+        ("[oddd]", "not selection", "filter.yml:4:11", "did you mean odd?"),
+        ("nothing", "not selection", "filter.yml:4:10", "by id or name"),
+        ("[odd]", "not selektion", "filter.yml:6:18", "did you mean selection?"),
+    ],
+)
+def test_a_filter_that_would_take_nothing_away_is_named(rules: str, condition: str, where: str, fix: str) -> None:
+    filtering = (
+        "title: Ours\nlogsource: {product: muniment}\nfilter:\n"
+        f"  rules: {rules}\n  selection: {{action: a}}\n  condition: {condition}\n"
+    )
+    loaded = load_rules([("odd.yml", ODD + "name: odd\n"), ("filter.yml", filtering)])
+    (found,) = loaded.refused
+    assert found.where == where, found
+    assert fix in found.fix
+    assert [rule.name for rule in loaded.rules] == ["odd"]  # it runs all the same

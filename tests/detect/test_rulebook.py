@@ -123,3 +123,30 @@ def test_a_correlation_says_which_of_its_parts_do_not_run(tmp_path: Path) -> Non
     assert told("Many") == (["Order"], True)
     book.switch("B", False, "noisy", "ana")
     assert [told(name) for name in ("Count", "Either")] == [(["A", "B"], True)] * 2
+
+
+def test_an_exception_about_a_misspelt_column_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(RULE.format(title="A\nname: a"))
+    book = _book(tmp_path)
+    with pytest.raises(RejectedError) as refused:
+        book.exempt("a", "actr:anna", "why", "ana", 2)
+    assert (refused.value.field, "did you mean actor?" in refused.value.reason) == ("query", True)
+    assert book.exempt("a", "actor:anna", "why", "ana", 2).number == 1
+
+
+def test_what_placeholders_stand_for_is_a_file_among_the_rules(tmp_path: Path) -> None:
+    rule = RULE.format(title="Admins\nname: admins").replace("action: a", "actor_id|expand: '%admins%'")
+    (tmp_path / "rule.yml").write_text(rule)
+    book = _book(tmp_path)
+    (refused,) = book.current.refused
+    assert "placeholders.yml" in refused.fix
+    (tmp_path / "placeholders.yml").write_text("admins: [anna, 7]\n")
+    assert book.look()
+    assert _own(book) == ["Admins"]
+    assert str(book.get("admins").condition).count("actor_id") == 2  # type: ignore[union-attr]  # a rule over events
+    (tmp_path / "placeholders.yml").write_text("admins: [anna\n")
+    assert book.look()
+    assert [(Path(each.file).name, each.line) for each in book.current.refused] == [
+        ("placeholders.yml", 2),
+        ("rule.yml", 4),
+    ]

@@ -108,6 +108,8 @@ def test_published_verdicts(case: dict[str, Any]) -> None:
         ("5: x", [{"5": "x"}], [{"5": "y"}]),
         ("day: 2026-11-23", [{"day": "2026-11-23"}], [{"day": "2026-11-24"}]),
         ("a|contains: '\"key\":\"v1\"'", [{"a": {"key": "v1"}}, {"a": '{"key":"v1"}'}], [{"a": {"key": "v2"}}]),
+        ("a|re: '\"key\":\"v1\"'", [{"a": [{"key": "v1"}]}, {"a": '{"key":"v1"}'}], [{"a": {"key": "v2"}}]),
+        ("a|re: '\"k(1|2)\":'", [{"a": {"k1": 1}}, {"a": '"k2":'}], [{"a": {"k3": 1}}]),
         ("a|neq: x", [{"a": "y"}, {}], [{"a": "x"}]),
         ("a.b: x", [{"a": {"b": "x"}}, {"a.b": "x"}, {"a": [{"b": "y"}, {"b": "x"}]}], [{"a": {"c": "x"}}]),
         ("a: [x, y]", [{"a": "y"}], [{"a": "z"}]),
@@ -170,8 +172,13 @@ _WORDS = st.sampled_from(
 _FIELDS = st.sampled_from(["f", "g", "h.i"])
 _PARTS = st.lists(st.one_of(_WORDS.filter(bool), st.sampled_from(list(Wild))), max_size=3).map(tuple)
 _TEXTS: st.SearchStrategy[Condition] = st.builds(Text, st.one_of(_FIELDS, st.none()), _PARTS, st.booleans())
+_PATTERNS = st.builds(
+    Regex,
+    st.one_of(_FIELDS, st.none()),
+    st.sampled_from(["abc", "(?i)XYZ", '"i":', '"i":"abc"', '[{]"i":1234', 'a.c"']),
+)
 _CONDITIONS = st.recursive(
-    _TEXTS,
+    st.one_of(_TEXTS, _PATTERNS),
     lambda inner: st.one_of(
         st.builds(No, inner),
         st.builds(All, st.lists(inner, min_size=1, max_size=3).map(tuple)),
@@ -185,7 +192,7 @@ _EVENTS = st.dictionaries(
         _WORDS,
         st.lists(_WORDS, max_size=2),
         st.none(),
-        st.sampled_from([1234, True, {"i": "abc"}, [{"i": 1234}, "abcd"]]),
+        st.sampled_from([1234, True, {"i": "abc"}, [{"i": 1234}, "abcd"], '{"i":"abc"}']),
     ),
 )
 

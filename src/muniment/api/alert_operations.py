@@ -134,6 +134,7 @@ class RiskParams(msgspec.Struct, frozen=True):
 class RiskPart(msgspec.Struct, frozen=True):
     alert: str
     title: str
+    author: str
     level: str
     points: float
     last_us: int
@@ -329,7 +330,14 @@ def _alert(alert: Alert, let_in: Admitted | None = None) -> AlertAnswer:
 
 def _risk(each: EntityRisk) -> RiskAnswerRow:
     parts = [
-        RiskPart(part.alert.uid, part.alert.title, part.alert.level, round(part.points, 1), part.alert.last_us)
+        RiskPart(
+            part.alert.uid,
+            part.alert.title,
+            part.alert.author,
+            part.alert.level,
+            round(part.points, 1),
+            part.alert.last_us,
+        )
         for part in each.parts[:20]
     ]
     return RiskAnswerRow(each.kind, each.value, round(each.score, 1), each.n_rules, list(each.tactics), parts)

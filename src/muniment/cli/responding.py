@@ -46,12 +46,12 @@ def alerts_list(
         print_json(answer)
         return
     print_table(
-        ("when", "level", "events", "alert", "about", "let in", "state", "id"),
+        ("when", "level", "events", "alert", "about", "let in", "state", "rule by", "id"),
         [
             (
                 short_time(a["last_us"] * 1_000)[5:16], Text(a["level"], style=_LEVELS.get(a["level"], "")),
                 f"{a['count']:,}", inert(a["title"]), inert(", ".join(a["group"].values())), _let_in(a),
-                a["state"], a["uid"][:8],
+                a["state"], inert(a["author"]), a["uid"][:8],
             )
             for a in answer["alerts"]
         ],

@@ -17,6 +17,7 @@ from muniment.errors import RejectedError
 if TYPE_CHECKING:
     from muniment.detect.correlation import Correlation
     from muniment.detect.logsources import Kind
+    from muniment.detect.reading import Formats
     from muniment.detect.rule import Loaded, Refused, Rule
 
 __all__ = ["LEVELS", "STYLES", "rules_app"]
@@ -67,12 +68,8 @@ def check(paths: Paths, as_json: AsJson = False) -> None:
 def _remarks(loaded: Loaded) -> Iterator[tuple[Rule | Correlation, str]]:
     """What is odd about rules that run: in their own words, or a field that no record of their log source holds."""
     from muniment.detect.absent import remark_on_fields
-    from muniment.detect.logsources import kind_of_entry, taxonomy_of
-    from muniment.sources.catalogue import load
 
-    formats = {
-        name: (kind_of_entry(entry.sigma), taxonomy_of(entry.sigma)) for name, entry in load().items() if entry.sigma
-    }
+    formats = _formats()
     for rule in loaded.rules:
         for text in (*rule.remarks, remark_on_fields(rule, formats)):
             if text:
@@ -80,6 +77,16 @@ def _remarks(loaded: Loaded) -> Iterator[tuple[Rule | Correlation, str]]:
     for each in loaded.correlations:
         for text in each.remarks:
             yield each, text
+
+
+def _formats() -> Formats:
+    """The entries of the catalogue, as rules about their records see them."""
+    from muniment.detect.logsources import kind_of_entry, taxonomy_of
+    from muniment.sources.catalogue import load
+
+    return {
+        name: (kind_of_entry(entry.sigma), taxonomy_of(entry.sigma)) for name, entry in load().items() if entry.sigma
+    }
 
 
 def _without_source(loaded: Loaded) -> list[tuple[str, int]]:
@@ -121,7 +128,8 @@ def try_out(
 ) -> None:
     """Try rules on the trials beside them, or on a file's events.
 
-    Exit code 10 when a trial differs. Of a file's events, those of Windows meet the rules of their channel, others meet all.
+    Exit code 10 when a trial differs. Of a file's events, those of Windows meet the rules of their channel, others meet all; one event at a
+    time, so no correlation.
     """
     from muniment.detect.match import Matcher
     from muniment.detect.rulebook import PACK
@@ -136,7 +144,8 @@ def try_out(
     if as_json:
         rows = [{"line": line, "rule": rule.id, "title": rule.title, "level": rule.level, "author": rule.author, "file": rule.file}
                 for line, rule in found]  # fmt: skip
-        print_json({"events": n, "rules": len(loaded.rules), "refused": len(loaded.refused), "matches": rows})
+        print_json({"events": n, "rules": len(loaded.rules), "refused": len(loaded.refused),
+                    "not_tried": len(loaded.correlations), "matches": rows})  # fmt: skip
         return
     if found:
         print_table(
@@ -152,15 +161,20 @@ def try_out(
             ],
         )
     console.print(f"matches: {len(found):,}, events: {n:,}, rules: {len(loaded.rules):,}")
+    if loaded.correlations:
+        words = "is not tried on a file's events: trials beside it, or a back-test, do"
+        notes.print(f"correlations: {len(loaded.correlations):,}; what needs several events {words}", style="yellow")
     if loaded.refused:
         notes.print(f"cannot be run: {len(loaded.refused):,}; muniment rules check says why", style="yellow")
 
 
 def _run_trials(paths: Sequence[Path], loaded: Loaded, as_json: bool) -> None:
     """Compare what the rules find in each trial with what it says they must."""
-    from muniment.detect.trial import found_by, read_trials, ready_for_trials
+    from muniment.detect.logsources import PRODUCT
+    from muniment.detect.trial import found_by, meets_none, read_trials, ready_for_trials
 
-    ready = ready_for_trials(loaded)
+    formats = _formats() if any(rule.logsource.product != PRODUCT for rule in loaded.rules) else {}
+    ready = ready_for_trials(loaded, formats)
     files = [
         f
         for path in paths
@@ -177,9 +191,12 @@ def _run_trials(paths: Sequence[Path], loaded: Loaded, as_json: bool) -> None:
             continue
         for trial in trials:
             found = found_by(ready, trial)
+            unmet = [(rule.name or rule.title, meets_none(trial, rule, formats)) for rule in loaded.rules
+                     if (rule.name or rule.title) in trial.finds - found]  # fmt: skip
             rows.append({"file": file.name, "line": trial.line, "trial": trial.name, "is_right": found == trial.finds,
                          "missed": sorted(trial.finds - found), "too_much": sorted(found - trial.finds),
-                         "unknown": sorted(trial.finds - names)})  # fmt: skip
+                         "unknown": sorted(trial.finds - names),
+                         "unmet": {name: list(wanted) for name, wanted in unmet if wanted}})  # fmt: skip
     if not rows and not broken:
         raise RejectedError(
             "no trial (*.events.yml) stands beside the rules; to try them on events of yours: --events FILE",
@@ -211,6 +228,10 @@ def _difference(row: dict[str, Any]) -> Text:
         parts["missed"] and f"missed {parts['missed']}",
         parts["too_much"] and f"found also {parts['too_much']}",
         parts["unknown"] and f"no rule that runs is called {parts['unknown']}",
+        *(
+            f"no event here is one that {inert(name)} is about: give it format: {' or '.join(wanted[:3])}, and under record what stands in it"
+            for name, wanted in row["unmet"].items()
+        ),
     ]
     where = f"{row['file']}:{row['line']}  {inert(str(row['trial']))}"
     return Text.assemble((where, "bold"), "\n  ", ("; ".join(filter(None, said)), "red"))

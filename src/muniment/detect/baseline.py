@@ -9,7 +9,18 @@ from typing import Any
 from muniment.detect.behaviour import Behaviour, Learned
 from muniment.detect.candidates import Candidates
 from muniment.detect.correlation import Correlation
-from muniment.detect.derived import ACTOR, ACTOR_SQL, DEVICE, SUBNET, SUBNET_SQL, device_of
+from muniment.detect.derived import (
+    ACCOUNT,
+    ACCOUNT_SQL,
+    ACTOR,
+    ACTOR_SQL,
+    DEVICE,
+    SUBNET,
+    SUBNET_SQL,
+    TARGET_ACCOUNT,
+    TARGET_ACCOUNT_SQL,
+    device_of,
+)
 from muniment.detect.rule import Rule
 from muniment.search.columns import COLUMNS, address_sql
 
@@ -22,6 +33,8 @@ _SPECIAL: Mapping[str, str] = {
     "user_agent != '', concat('\\x01', toString(user_agent)), '')",
     "src_ip": f"if(events.src_ip = toIPv6('::'), '', {address_sql('events.src_ip')})",
     SUBNET: SUBNET_SQL,
+    ACCOUNT: ACCOUNT_SQL,
+    TARGET_ACCOUNT: TARGET_ACCOUNT_SQL,
 }
 
 

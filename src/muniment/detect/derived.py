@@ -3,7 +3,8 @@
 `actor` is the id of who did it, else the name, else the address; the store reads it so. `device` is the device's id or name,
 else the kind of browser and system. `src_subnet` is the network of the address an event came from (OCSF's word for a network in
 CIDR notation): /24 of IPv4, /64 of IPv6. An attacker has as many addresses in one of these as they like: who rents one
-machine gets a /64, and hosts side by side are often in one hand.
+machine gets a /64, and hosts side by side are often in one hand. `account` is who did it as several systems call the same person: the
+mail address in lower case where one is known, else `actor`; `target_account` is such an address of whom it was done to, else empty.
 """
 
 from __future__ import annotations
@@ -13,19 +14,38 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
 
+from muniment.patterns import compiled_pattern
 from muniment.search.columns import address_sql
 from muniment.sources.useragent import describe
 
 __all__ = [
-    "ACTOR", "ACTOR_SQL", "DERIVED", "DEVICE", "MADE", "SUBNET", "SUBNET_SQL", "Derived", "device_of", "subnet_of",
+    "ACCOUNT", "ACCOUNT_SQL", "ACTOR", "ACTOR_SQL", "DERIVED", "DEVICE", "MADE", "SUBNET", "SUBNET_SQL",
+    "TARGET_ACCOUNT", "TARGET_ACCOUNT_SQL", "Derived", "account_of", "device_of", "subnet_of",
 ]  # fmt: skip
 
 ACTOR: Final = "actor"
 DEVICE: Final = "device"
 SUBNET: Final = "src_subnet"
+ACCOUNT: Final = "account"
+TARGET_ACCOUNT: Final = "target_account"
 ACTOR_SQL: Final = (
     "multiIf(actor_id != '', toString(actor_id), actor_name != '', toString(actor_name), toString(actor_email))"
 )
+_ADDRESS: Final = r"^[^@\s:]+@[^@\s:]+$"
+"""A mail address and nothing else; no `user:anna@example.com`."""
+_is_address = compiled_pattern(_ADDRESS).search
+
+
+def _lowered_sql(*columns: str, otherwise: str) -> str:
+    """The first of these columns that is a mail address, in lower case."""
+    found = "".join(
+        f"match({each}, '{_ADDRESS}'), lowerUTF8(toString({each})), ".replace("\\s", "\\\\s") for each in columns
+    )
+    return f"multiIf({found}{otherwise})"
+
+
+ACCOUNT_SQL: Final = _lowered_sql("actor_email", "actor_name", "actor_id", otherwise=ACTOR_SQL)
+TARGET_ACCOUNT_SQL: Final = _lowered_sql("target_name", "target_id", otherwise="''")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 """All of IPv4 as a NAT64 gateway writes it (RFC 6052): one /64, and yet as many networks as IPv4 has."""
 
@@ -81,9 +101,24 @@ def _device(known: Any, named: Any, user_agent: Any) -> str:
     return str(known or named or device_of(str(user_agent)))
 
 
+def account_of(email: Any, name: Any, id: Any) -> str:
+    """Who did it, by the address that several systems know.
+
+    >>> account_of("", "Anna@Example.com", "00u1"), account_of("", "anna", "7")
+    ('anna@example.com', '7')
+    """
+    return _address_of(email, name, id) or str(id or name or email)
+
+
+def _address_of(*names: Any) -> str:
+    return next((str(each).lower() for each in names if each and _is_address(str(each))), "")
+
+
 DERIVED: Final[Mapping[str, Derived]] = {
     DEVICE: Derived(("device_id", "device_name", "user_agent"), _device),
     SUBNET: Derived(("src_ip",), subnet_of),
+    ACCOUNT: Derived(("actor_email", "actor_name", "actor_id"), account_of),
+    TARGET_ACCOUNT: Derived(("target_name", "target_id"), _address_of),
 }
 """By name: those made here. Values are what `text` says where they are read, live as from history."""
 

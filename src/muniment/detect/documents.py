@@ -39,6 +39,7 @@ _OF_TEXT: Final = frozenset(
 
 _OPERATORS: Final = ("gte", "gt", "lte", "lt", "eq", "neq")
 _OF_NUMBERS: Final = frozenset({"lt", "lte", "gt", "gte"})
+_NO_SELECTIONS: Final = frozenset({"condition", "rules", "timeframe"})
 _EXACT_MAX: Final = 2**53
 """Up to here the parser keeps a number as it is; behind it the nearest one that a double can hold."""
 
@@ -114,7 +115,13 @@ def _part(key: Any, value: Any) -> Any:
     condition = value.get("condition", "")
     if not all(isinstance(each, str) for each in (condition if isinstance(condition, list) else [condition])):
         raise RejectedError(f"detection.condition: expected a text or a list of texts, got {_shown(condition)}")
-    return {name: each if name in {"condition", "rules"} else _tests(each) for name, each in value.items()}
+    return {name: each if name in _NO_SELECTIONS else _selection(name, each) for name, each in value.items()}
+
+
+def _selection(name: Any, value: Any) -> Any:
+    if value is None or value in ([], {}):
+        raise RejectedError(f"the selection {str(name)!r} is empty")
+    return _tests(value)
 
 
 def _shown(value: Any) -> str:
@@ -137,8 +144,18 @@ def _tests(value: Any) -> Any:
 def _values(key: str, value: Any) -> Any:
     modifiers: Sequence[str] = key.split("|")[1:]
     if isinstance(value, list):
+        if not value:  # to the parser it is null: the rule would find what has no such field
+            raise RejectedError(f"the list of values of {key!r} is empty")
         return [_tests(each) if isinstance(each, dict | list) else _value(each, modifiers) for each in value]
-    return _tests(value) if isinstance(value, dict) else _value(value, modifiers)
+    if isinstance(value, dict):
+        raise RejectedError(
+            f"the value of {key!r} is a mapping: fields below it are named with a dot, such as {_below(key, value)}"
+        )
+    return _value(value, modifiers)
+
+
+def _below(key: str, value: Mapping[Any, Any]) -> str:
+    return f"{key.partition('|')[0]}.{next(iter(value), 'name')}"
 
 
 def _name(key: Any) -> Any:

@@ -55,6 +55,7 @@ _KEYS: Final = (
     ("about itself", "correlation.rules"),
     ("rule it is about cannot be run", "correlation.rules"),
     ("names no rule", "correlation"),
+    ("rule without type", "correlation"),
 )
 """What the parser says without quoting anything, and the key in whose line it is; what it quotes is looked for first."""
 
@@ -69,6 +70,12 @@ _FIXES: Final = (
     ("regular expression", _PATTERNS),
     ("none of re2's", _PATTERNS),
     ("no text: quote it", "write quotes around it; YAML reads yes, no, on, off, true and null without them as values"),
+    ("is empty", "write what to look for; what has no such field is found by null, or |exists: false"),
+    ("is a mapping", "write its fields so, each with its value, in the selection"),
+    (
+        "rule without type",
+        f"add a line such as: type: event_count; there are {', '.join(each.name.lower() for each in SigmaCorrelationType)}",
+    ),
     ("stands twice", "take one out; two tests of one field go into one key, as a list, or into two selections"),
     ("exactly one condition item", _COUNTS),
     ("correlation condition count", "write a number behind the operator"),
@@ -101,7 +108,7 @@ _FIXES: Final = (
     ("cannot read it", "let the server's user read the file"),
     ("no such folder", "make the folder, or correct the setting rules"),
     ("more than", "take folders out of the setting rules"),
-    ("placeholder", "write the values where the placeholder stands"),
+    ("placeholder", "name its values in a file placeholders.yml among the rules, such as admins: [anna, root]"),
     ("there is no rule in it", "write one, or take the file away"),
     ("a rule has title", "begin with title:, and put a line --- between two rules"),
     ("billion laughs", "write the values where the aliases stand"),
@@ -112,6 +119,7 @@ _FIXES: Final = (
     ("", "see how Sigma's specification has it: https://sigmahq.io/sigma-specification"),
 )
 _WANTED: Final = (
+    ("ignorecase|multiline|dotall", "it stands behind re, such as |re|i; without re all texts are alike in any case"),
     ("exists", "write true or false"),
     ("cidr", "write networks as texts, such as 10.0.0.0/8"),
     ("greater|lesser|less", "write a number"),
@@ -119,6 +127,19 @@ _WANTED: Final = (
     ("", "this modifier goes with another kind of value"),
 )
 """What a modifier that is incompatible to a value wants, by a part of its name."""
+
+
+_CALLED: Final[Mapping[str, str]] = (
+    dict.fromkeys(("ip", "sourceip", "ipaddress", "clientip", "sourceaddress", "remoteip", "srcaddr"), "src_ip")
+    | dict.fromkeys(("user", "username", "account", "accountname", "subjectusername", "principal"), "actor")
+    | dict.fromkeys(("host", "hostname", "computer", "computername"), "dst_host")
+    | dict.fromkeys(("eventname", "eventtype", "operation", "operationname", "event"), "action")
+    | dict.fromkeys(("country", "sourcecountry"), "src_country")
+    | dict.fromkeys(("result", "status", "success"), "outcome")
+    | dict.fromkeys(("useragentoriginal", "agent"), "user_agent")
+    | dict.fromkeys(("targetuser", "targetusername", "object", "resource"), "target_id")
+)
+"""What other products call our columns, in lower case without dots and lines below."""
 
 
 def _documents(text: str) -> list[tuple[str, int]]:
@@ -228,7 +249,13 @@ def fix_of(text: str, title: str, reason: str, names: Collection[str]) -> str:
     low = reason.lower()
     document = document_of(text, {"title": title})[0] if text else ""
     if "no column" in low:
-        near = _near(quoted.lower().replace("_", ""), {name.replace("_", ""): name for name in (*COLUMNS, *MADE)})
+        plain = quoted.lower().replace("_", "").replace(".", "")
+        called = _CALLED.get(plain)
+        near = (
+            f"did you mean {called}? "
+            if called
+            else _near(plain, {name.replace("_", ""): name for name in (*COLUMNS, *MADE)})
+        )
         return f"{near}fields that only the record has begin with record., such as record.metadata.city"
     if "not defined in detections" in low or "doesn't match any detection" in low:
         known = _selections(document)
@@ -238,7 +265,7 @@ def fix_of(text: str, title: str, reason: str, names: Collection[str]) -> str:
     if "unknown modifier" in low:
         return f"{_near(quoted, dict.fromkeys(modifier_mapping))}Sigma's modifiers are contains, startswith, endswith, re, cidr, ..."
     if "no rule with the id or name" in low or "not found in rule collection" in low:
-        return f"{_near(quoted, dict.fromkeys(names))}a correlation names its rules by id or name, in whatever file they stand"
+        return f"{_near(quoted, dict.fromkeys(names))}a correlation or filter names its rules by id or name, in whatever file they stand"
     if "must be one of" in low:
         return (
             _near(
@@ -282,6 +309,7 @@ def _near(wrong: str, known: Mapping[str, str | None]) -> str:
 def _selections(document: str) -> list[str]:
     try:
         parsed: Any = yaml.safe_load(document)
-        return [name for name in parsed["detection"] if name not in {"condition", "timeframe"}]
+        found = parsed["filter" if "filter" in parsed else "detection"]
+        return [name for name in found if name not in {"condition", "timeframe", "rules"}]
     except (yaml.YAMLError, KeyError, TypeError):
         return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from sigma.collection import SigmaCollection
@@ -12,10 +12,11 @@ from sigma.policy import SigmaPolicy
 from sigma.policy.regex_engine import RegexEngine
 
 from muniment.detect.documents import lines_of, spelled
+from muniment.detect.rule import Refused
 from muniment.errors import RejectedError
 from muniment.patterns import PatternError, compiled_pattern
 
-__all__ = ["Parsed", "parsed_documents", "said"]
+__all__ = ["Parsed", "filters_of_nothing", "parsed_documents", "said"]
 
 
 class _Engine(RegexEngine):
@@ -88,3 +89,14 @@ def said(error: BaseException) -> str:
     if isinstance(error, AttributeError | TypeError | KeyError):
         return f"something in it is of another kind than Sigma has it there: {said}"
     return said
+
+
+def filters_of_nothing(filters: Iterable[tuple[str, SigmaFilter]], rules: Iterable[Any]) -> Iterator[Refused]:
+    """Filters that name a rule there is not: they would take nothing away, and nobody would notice."""
+    names = {name for rule in rules for name in (str(rule.id or ""), rule.name or "") if name}
+    for file, each in filters:
+        named = each.filter.rules if isinstance(each.filter.rules, list) else ()
+        for reference in named:
+            if reference.reference not in names:
+                reason = f"there is no rule with the id or name {reference.reference!r}"
+                yield Refused(file, str(each.title or ""), reason)

@@ -74,8 +74,8 @@ def need_of(condition: Condition) -> Need | None:
             return None if None in needs else _joined(Some, [need for need in needs if need is not None])
         case Text(field, parts):
             return _joined(Every, list(_texts(parts, is_field=field is not None)))
-        case Regex(_, pattern):
-            texts = _texts_of_pattern(pattern)
+        case Regex(field, pattern):
+            texts = _texts_of_pattern(pattern, is_field=field is not None)
             return None if texts is None else _joined(Some, sorted(texts))
         case _:
             return None
@@ -92,11 +92,8 @@ def _texts(parts: tuple[str | Wild, ...], *, is_field: bool) -> Iterator[bytes]:
     for place, part in enumerate(parts):
         if not isinstance(part, str):
             continue
-        if (
-            is_field and '"' in part
-        ):  # of a text, where it stands escaped, or of an object shown as text, where it does not
-            for piece in _STRUCTURE.split(part.lower()):
-                yield from (run[0].encode() for run in _SAFE.finditer(piece))
+        if is_field and '"' in part:
+            yield from _of_object(part)
             continue
         for run in _SAFE.finditer(part):
             text = orjson.dumps(run[0].lower())[1:-1]
@@ -108,11 +105,20 @@ def _texts(parts: tuple[str | Wild, ...], *, is_field: bool) -> Iterator[bytes]:
             yield NON_ASCII
 
 
-def _texts_of_pattern(pattern: str) -> frozenset[bytes] | None:
+def _of_object(part: str) -> Iterator[bytes]:
+    """Stretches of what stands in a text, where its quotes are escaped, or in an object shown as text, where they are not."""
+    for piece in _STRUCTURE.split(part.lower()):
+        yield from (run[0].encode() for run in _SAFE.finditer(piece))
+
+
+def _texts_of_pattern(pattern: str, *, is_field: bool) -> frozenset[bytes] | None:
     texts = texts_of(pattern)
     if texts is None or not all(_SAFE.fullmatch(text) for text in texts):
         return None
-    return frozenset(orjson.dumps(text)[1:-1] for text in texts)
+    if not is_field or not any('"' in text for text in texts):
+        return frozenset(orjson.dumps(text)[1:-1] for text in texts)
+    longest = [max(_of_object(text), key=len, default=b"") for text in texts]
+    return frozenset(longest) if all(longest) else None
 
 
 def literals(
@@ -131,11 +137,15 @@ def literals(
             return None if None in every else frozenset[bytes]().union(*(each for each in every if each is not None))
         case Text(field) | Regex(field) if not is_looked_for(field):
             return None
-        case Text(_, parts):
-            runs = [run for part in parts if isinstance(part, str) for run in _SAFE.findall(part)]
+        case Text(field, parts):
+            texts = [part for part in parts if isinstance(part, str)]
+            if field is not None and any('"' in text for text in texts):
+                longest = max((each for text in texts for each in _of_object(text)), key=len, default=b"")
+                return frozenset([longest]) if longest else None
+            runs = [run for text in texts for run in _SAFE.findall(text)]
             return frozenset([orjson.dumps(max(runs, key=len).lower())[1:-1]]) if runs else None
-        case Regex(_, pattern):
-            return _texts_of_pattern(pattern)
+        case Regex(field, pattern):
+            return _texts_of_pattern(pattern, is_field=field is not None)
         case _:
             return None
 

@@ -7,18 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TypeVar
+from pathlib import Path, PurePath
+from typing import Final, TypeVar
+
+import yaml
 
 from muniment.detect.correlation import Correlation
 from muniment.detect.mistakes import fix_of, place_of
+from muniment.detect.parsing import said
 from muniment.detect.rule import Loaded, Refused, Rule
 from muniment.detect.rules import load_rules
+from muniment.errors import RejectedError
 from muniment.limits import RULE_FILE_BYTES_MAX, RULES_MAX
+from muniment.sources.nesting import FAST_LOADER, check_nesting
 
 __all__ = ["load_rule_files"]
 
 _R = TypeVar("_R", Rule, Correlation)
+PLACEHOLDERS: Final = ("placeholders.yml", "placeholders.yaml")
+"""Files among the rules that say what their placeholders stand for."""
+_PLACEHOLDERS_FIX: Final = "write each name with a list of its values, such as admins: [anna, root]"
 _WIDE = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
@@ -45,11 +53,35 @@ def load_rule_files(files: Iterable[tuple[str, Path]]) -> tuple[Loaded, Mapping[
             _told(Refused("", "", f"{len(texts) - RULES_MAX:,} files more than {RULES_MAX:,} are not read"))
         )
         texts = dict(list(texts.items())[:RULES_MAX])
-    found = load_rules(texts.items())
+    placeholders: dict[str, Sequence[str]] = {}
+    for name in [each for each in texts if PurePath(each).name in PLACEHOLDERS]:
+        try:
+            placeholders |= _placeholders(texts.pop(name))
+        except (RejectedError, yaml.YAMLError) as error:
+            mark = getattr(error, "problem_mark", None)
+            line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+            why = f"not YAML: {error.problem}" if isinstance(error, yaml.MarkedYAMLError) else said(error)
+            problems.append(Refused(name, "", f"no placeholders: {why}", line, column, _PLACEHOLDERS_FIX))
+    found = load_rules(texts.items(), placeholders)
     rules, twins = _without_twins(found.rules, {})
     correlations, more = _without_twins(found.correlations, {rule.key: rule for rule in rules})
     again = [_told(each, texts.get(each.file, "")) for each in (*twins, *more)]
     return Loaded(rules, [*problems, *found.refused, *again], correlations), texts
+
+
+def _placeholders(text: str) -> Mapping[str, Sequence[str]]:
+    """What `%name%` stands for in rules with `|expand`, by name."""
+    check_nesting(text, "")
+    found = yaml.load(text, Loader=FAST_LOADER)  # noqa: S506  # a safe loader, libyaml's where it is there
+    if not isinstance(found, dict):
+        raise RejectedError("it holds no names with their values")
+    made = {}
+    for name, values in found.items():
+        listed = values if isinstance(values, list) else [values]
+        if not listed or not all(isinstance(each, str | int | float) for each in listed):
+            raise RejectedError(f"the values of {name} are no texts or numbers")
+        made[str(name)] = tuple(map(str, listed))
+    return made
 
 
 def _undecoded(name: str, data: bytes, start: int) -> Refused:

@@ -179,7 +179,10 @@ class RuleBook:
             self.get(rule)
         if not query.strip():
             raise RejectedError("an exception needs a query: without one it would hide everything", field="query")
-        if _is_everything(parse_query(query, self._now_ns()).node):
+        parsed = parse_query(query, self._now_ns())
+        if misspelt := next((each for each in parsed.warnings if "did you mean" in each), ""):
+            raise RejectedError(misspelt, field="query")  # it would hide nothing, and nobody would notice
+        if _is_everything(parsed.node):
             raise RejectedError("it would hide everything: name what is to be overlooked", field="query")
         if not reason.strip():
             raise RejectedError("say why: the next reader will ask", field="reason")

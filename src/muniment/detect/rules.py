@@ -86,7 +86,7 @@ from muniment.detect.correlation import Correlation, Has, Not, Presence, Some
 from muniment.detect.derived import MADE
 from muniment.detect.documents import RANGE, TWICE, documents
 from muniment.detect.mistakes import YAML_FIX, fix_of, place_of, plain
-from muniment.detect.parsing import parsed_documents, said
+from muniment.detect.parsing import filters_of_nothing, parsed_documents, said
 from muniment.detect.rule import Loaded, LogSource, Refused, Rule
 from muniment.errors import RejectedError
 from muniment.patterns import PatternError, compiled_pattern
@@ -122,7 +122,7 @@ def load_rules(files: Iterable[tuple[str, str]], placeholders: Placeholders = _N
     texts = dict(files)
     refused: list[Refused] = []
     parsed: list[tuple[str, Any]] = []
-    filters: list[SigmaFilter] = []
+    filters: list[tuple[str, SigmaFilter]] = []
     behaviours: list[tuple[str, Mapping[str, Any]]] = []
     for name, text in texts.items():
         try:
@@ -139,9 +139,10 @@ def load_rules(files: Iterable[tuple[str, str]], placeholders: Placeholders = _N
         for each in found.filters:
             try:
                 _check_filter(each, name, placeholders)
-                filters.append(each)
+                filters.append((name, each))
             except Exception as error:  # a filter's mistake, not that of all rules it would change
                 refused.append(Refused(name, str(each.title or ""), said(error)))
+    refused += filters_of_nothing(filters, [each for _, each in parsed])
     rules: list[Rule] = []
     correlations: list[tuple[str, SigmaCorrelationRule]] = []
     for name, each in parsed:
@@ -195,8 +196,8 @@ def _told(refused: Refused, text: str, names: Collection[str]) -> Refused:
     return replace(refused, reason=plain(refused.reason), line=line, column=column, fix=fix)
 
 
-def _filtered(rule: Any, filters: Sequence[SigmaFilter]) -> Any:
-    for each in filters:
+def _filtered(rule: Any, filters: Sequence[tuple[str, SigmaFilter]]) -> Any:
+    for _, each in filters:
         try:
             rule = each.apply_on_rule(rule)
         except SigmaError as error:

@@ -11,11 +11,14 @@ A trial file `<name>.events.yml` stands beside the rules `<name>.yml`:
         - {after_s: 60, action: user.login}          # after the one before
 
 An event is typed columns; `record` may hold more. One's own domain is example.com. Rules of the whole folder run, so that one must not find another's.
+Rules about a vendor's events see the record as the vendor writes it; `format` says which entry of the catalogue knows such:
+
+        - {format: github, record: {action: repo.destroy, actor: anna}}
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any, Final
@@ -26,18 +29,21 @@ import yaml
 from muniment.detect.batch import Row
 from muniment.detect.behaviour import Surroundings
 from muniment.detect.evaluate import Ready, alerts_alone
+from muniment.detect.logsources import PRODUCT, Kind
 from muniment.detect.mistakes import YAML_FIX
-from muniment.detect.rule import Loaded
+from muniment.detect.reading import Formats
+from muniment.detect.rule import Loaded, Rule
 from muniment.errors import RejectedError
 from muniment.event.place import Place
 from muniment.limits import TRIAL_EVENTS_MAX
 from muniment.search.columns import COLUMNS
 from muniment.sources.nesting import check_nesting
 
-__all__ = ["Trial", "found_by", "read_trials", "ready_for_trials"]
+__all__ = ["Trial", "found_by", "meets_none", "read_trials", "ready_for_trials"]
 
 _START_US = 1_795_000_000_000_000
 _OWN = {"repeat", "every_s", "after_s", "record", "varying"}
+_NO_FORMATS: Final[Formats] = {}
 _OURS: Final = ("example.com",)
 """The domains of the company that trials are about."""
 _PARTS: Final = ("name", "finds", "events", "places")
@@ -173,9 +179,24 @@ def _row(event: Mapping[str, Any], index: int, at_us: int, number: int) -> Row:
     return Row(index, at_us, known, orjson.dumps(event.get("record", {})).decode())
 
 
-def ready_for_trials(loaded: Loaded) -> Ready:
-    """Rules made ready once for any number of trials."""
-    return Ready(loaded.rules, loaded.correlations, {}, around=Surroundings(domains=_OURS))
+def ready_for_trials(loaded: Loaded, formats: Formats = _NO_FORMATS) -> Ready:
+    """Rules made ready once for any number of trials. `formats`: those whose records the rules of their log source meet."""
+    return Ready(loaded.rules, loaded.correlations, formats, around=Surroundings(domains=_OURS))
+
+
+def meets_none(trial: Trial, rule: Rule, formats: Formats) -> Sequence[str]:
+    """The formats that an event would have to be of for the rule to see it; none when the trial has one, or it sees them all."""
+    if rule.logsource.product == PRODUCT:
+        return ()
+    wanted = [name for name, (kind, _) in formats.items() if _is_about(rule, kind)]
+    return () if any(row.format in wanted for row in trial.rows) else sorted(wanted)
+
+
+def _is_about(rule: Rule, kind: Kind) -> bool:
+    source = rule.logsource
+    if kind.product == source.product == "windows":  # which channel an event is of shows in the event
+        return True
+    return kind.has(source)
 
 
 def found_by(ready: Ready, trial: Trial) -> frozenset[str]:

@@ -102,6 +102,7 @@ class RiskPart:
 
     alert: str
     title: str
+    author: str
     level: str
     points: float
     last_us: int
