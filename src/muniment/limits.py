@@ -505,6 +505,12 @@ OUTBOX_STORM_AT_MOST: Final = 20
 OUTBOX_STORM_CRITICAL: Final = 5
 """So many times more are told one by one when they are critical."""
 
+OUTBOX_FOLDED_S: Final = 3_600
+"""How often people hear of what goes on about something they were told of: they know where to look."""
+
+OUTBOX_TOLD_S: Final = 86_400
+"""How long somebody who was told of something knows it: what begins about it a day later is news."""
+
 OUTBOX_ERROR_CHARS_MAX: Final = 500
 """Of a receiver's words kept beside a failed delivery."""
 

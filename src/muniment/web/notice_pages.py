@@ -298,7 +298,7 @@ class NoticePages:
             "pending": f"tried {each.attempts} {'time' if each.attempts == 1 else 'times'}, next {_until(each.next_at, now)}"
             if each.attempts
             else "about to go",
-            "held": f"told {_until(each.next_at, now)}, together with others: there are many",
+            "held": f"told {_until(each.next_at, now)}, together with others: {each.remark or 'there are many'}",
             "gathered": "told in a summary",
             "delivered": "sent" if each.attempts <= 1 else f"sent at try {each.attempts}",
         }[each.state]
