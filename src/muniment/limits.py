@@ -438,6 +438,10 @@ BLOCK_RANGE_V4_BITS_MIN: Final = 16
 BLOCK_RANGE_V6_BITS_MIN: Final = 32
 """The widest IPv6 range in one block: what one provider gets."""
 
+BLOCK_ALONE_V4_BITS_MIN: Final = 24
+BLOCK_ALONE_V6_BITS_MIN: Final = 48
+"""The widest range that one person blocks alone: what one customer gets. A wider one holds people we have not seen yet."""
+
 BLOCK_VALUE_CHARS_MAX: Final = 320
 """An account or key id; the longest e-mail address."""
 

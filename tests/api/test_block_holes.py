@@ -91,7 +91,7 @@ def test_no_spelling_passes_by_the_allow_list_and_no_entry_covers_the_world(bloc
         ("address", "::ffff:198.51.100.7"),
         ("address", "64:ff9b::c633:6407"),  # behind NAT64
         ("address", "64:ff9b::198.51.100.7"),
-        ("range", "64:ff9b::/96"),
+        ("range", "64:ff9b::c633:0/112"),
         ("address", "2002:c633:6407::1"),  # in 6to4
         ("range", "2002:c633:6407:17::/64"),
         ("range", "2002:c633::/32"),

@@ -68,7 +68,7 @@ class Desk:
 
 
 def _rule(title: str, level: str) -> Rule:
-    fields: dict[str, Any] = {name: () for name in Rule.__dataclass_fields__}
+    fields: dict[str, Any] = dict.fromkeys(Rule.__dataclass_fields__, ())
     fields |= dict.fromkeys(("author", "description", "file", "status", "id", "name"), "")
     known = {"key": title, "title": title, "level": level}
     return Rule(**{name: known.get(name, value) for name, value in fields.items()})

@@ -150,7 +150,12 @@ class Webhooks:
                 connection.execute(sa.delete(_COUNTS).where(_COUNTS.c.source.in_([*counted, *gone])))
                 for source, each in counted.items():
                     refused = json.dumps({why: [of.count, of.last_at] for why, of in each.refused.items()})
-                    values = {"since": each.since, "accepted": each.accepted, "last_at": each.last_at, "refused": refused}
+                    values = {
+                        "since": each.since,
+                        "accepted": each.accepted,
+                        "last_at": each.last_at,
+                        "refused": refused,
+                    }
                     connection.execute(sa.insert(_COUNTS).values(source=source, **values))
             self._kept = {source: each for source, each in self._kept.items() if source not in gone} | counted
 

@@ -135,7 +135,8 @@ class Notifier:
         found: dict[str, list[Alert]] = {}
         for same in together(subjects):
             if len(same) > 1:
-                found |= dict.fromkeys((every[at].uid for at in same), [every[at] for at in same])
+                card = [every[at] for at in same]
+                found |= {each.uid: card for each in card}
         return found
 
     def _know_of_it(self, alert: Alert, card: Sequence[Alert], now: int) -> set[str]:

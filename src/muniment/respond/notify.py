@@ -161,7 +161,13 @@ class Outbox:
         METADATA.create_all(engine, tables=[_TABLE])
 
     def put(
-        self, notice: Letter, channels: Iterable[str], now_ns: int, *, is_next: bool = False, folded: Collection[str] = ()
+        self,
+        notice: Letter,
+        channels: Iterable[str],
+        now_ns: int,
+        *,
+        is_next: bool = False,
+        folded: Collection[str] = (),
     ) -> int:
         """Keep a notice or order for each channel, due at once; how many were new. `is_next`: before all that waits. `folded`:
         channels that were told of what it belongs to, for which it waits for a summary.

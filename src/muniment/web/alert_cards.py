@@ -86,9 +86,7 @@ def folded(cards: Sequence[Card]) -> list[Card]:
 
     It says of a success what any of them says: the rule that counts refusals may not be the gravest one.
     """
-    found = together(
-        [Subject(a.uid, a.group, a.level, a.state, a.drill) for a in (each.alert for each in cards)]
-    )
+    found = together([Subject(a.uid, a.group, a.level, a.state, a.drill) for a in (each.alert for each in cards)])
     return [_one([cards[at] for at in same]) for same in found]
 
 
