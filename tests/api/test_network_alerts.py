@@ -70,6 +70,8 @@ def test_the_page_offers_the_range_first_and_the_busiest_addresses(
     assert 0 < page.index(range_url) < page.index(address_url)
     assert f"/entities/range?{urlencode({'v': NETWORK, 'alert': alert['uid']})}" in page
     assert "198.18.7.1 (2)" in page
+    assert '<span class="muted">from <span class="mono">198.18.7.' in page, "each event says which address it was"
+    assert page.index("What can be done") < page.index("What it means"), "on a phone one does not scroll to act"
     assert "198.18.7.9 (1)" in page
     assert client.get(f"/entities/range?{urlencode({'v': NETWORK})}").status_code == 200
     cards = client.get("/alerts", params={"entity": NETWORK}).text
