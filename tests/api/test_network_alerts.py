@@ -91,6 +91,9 @@ def test_the_range_is_blocked_after_its_preview_and_then_no_longer_offered(
         json={"kind": "range", "value": NETWORK, "preview": shown["preview"], "hours": 24, "reason": "guesses", "alert": alert["uid"]},
     )  # fmt: skip
     assert made.status_code in {200, 201}, made.text
+    second = live_server.session("nina", "analyst").get(f"/blocks/{made.json()['id']}").text
+    for words in ("Agree: block it", "Addresses seen", "Accounts that succeeded"):
+        assert words in second, "who agrees sees what who asked saw"
     again = client.get(f"/alerts/{alert['uid']}").text
     assert "kind=range" not in again
     assert "may be blocked" in again
