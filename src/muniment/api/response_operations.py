@@ -59,7 +59,7 @@ class AllowedAnswer(msgspec.Struct, frozen=True):
 
 
 class BlockAnswer(msgspec.Struct, frozen=True):
-    """A block. `asked_person`: whose session or key asked; empty: nobody's in particular. Times in nanoseconds; `attempts_since` events came from it since it is active, the last at `last_us`.
+    """A block. `asked_person`: whose session or key asked; empty: nobody's in particular. Times in nanoseconds; `attempts_since` events came from it since it is active, the last at `last_us`: counted where one block is asked for, 0 in lists.
 
     `seen_to`: up to when events are counted; `taken_at`: when somebody who enforces it last heard of it, 0 when nobody has.
     """
