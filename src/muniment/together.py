@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Final
 
@@ -74,12 +75,17 @@ def _in_networks(every: Sequence[list[int]], subjects: Sequence[Subject]) -> lis
     return found
 
 
-def _networks_of(subject: Subject) -> list[str]:
+def _networks_of(subject: Subject) -> tuple[str, ...]:
     """The networks, as alerts write them, of the address that an open alert is about; none where it is about an account too."""
     if not subject.is_open or not subject.group.keys() <= _PLACES:
-        return []
+        return ()
+    return _networks(subject.group.get("src_ip") or subject.group.get("address", ""))
+
+
+@lru_cache(maxsize=16_384)  # all alerts in memory are put together again and again
+def _networks(text: str) -> tuple[str, ...]:
     try:
-        address = ip_address(subject.group.get("src_ip") or subject.group.get("address", ""))
+        address = ip_address(text)
     except ValueError:  # it has none, or that of an erased person
-        return []
-    return [str(ip_network((address, bits), strict=False)) for bits in _WIDTHS[address.version]]
+        return ()
+    return tuple(str(ip_network((address, bits), strict=False)) for bits in _WIDTHS[address.version])

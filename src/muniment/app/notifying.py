@@ -130,7 +130,7 @@ class Notifier:
 
     def _cards(self) -> dict[str, list[Alert]]:
         """The alerts that are one card with each, by its id; itself among them."""
-        every = [each for each in self._alerts() if not each.drill]
+        every = [each for each in self._alerts() if not each.drill and each.state in {"new", "in_progress"}]
         subjects = [Subject(each.uid, dict(each.group), each.level, each.state, each.drill) for each in every]
         found: dict[str, list[Alert]] = {}
         for same in together(subjects):
