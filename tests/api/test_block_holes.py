@@ -342,7 +342,7 @@ def test_a_reason_does_not_name_the_account(live_server: LiveServer) -> None:
 
 
 def test_an_effect_is_verified_only_when_somebody_heard_of_the_block(live_server: LiveServer) -> None:
-    server, address = live_server, "198.18.7.66"
+    server, address = live_server, "198.18.206.66"
     key = server.key_for("effects", "clear")
     preview = _preview(server.client, "address", address)
     body = {"kind": "address", "value": address, "preview": preview["preview"], "reason": "x", "hours": 1}
