@@ -264,7 +264,7 @@ def _preview(client: httpx.Client, kind: str, value: str) -> dict[str, Any]:
 
 
 def test_a_whole_office_is_not_shut_out_by_accident(live_server: LiveServer) -> None:
-    server, office = live_server, "198.18.7.1"
+    server, office = live_server, "198.18.207.1"
     key = server.key_for("office", "clear")
     people = [f"worker{n}" for n in range(BLOCK_SHARED_ACCOUNTS + 2)]
     server.send(key, *(
