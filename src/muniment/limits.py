@@ -438,6 +438,10 @@ BLOCK_RANGE_V4_BITS_MIN: Final = 16
 BLOCK_RANGE_V6_BITS_MIN: Final = 32
 """The widest IPv6 range in one block: what one provider gets."""
 
+BLOCK_ALONE_V4_BITS_MIN: Final = 24
+BLOCK_ALONE_V6_BITS_MIN: Final = 48
+"""The widest range that one person blocks alone: what one customer gets. A wider one holds people we have not seen yet."""
+
 BLOCK_VALUE_CHARS_MAX: Final = 320
 """An account or key id; the longest e-mail address."""
 
@@ -504,6 +508,12 @@ OUTBOX_STORM_AT_MOST: Final = 20
 
 OUTBOX_STORM_CRITICAL: Final = 5
 """So many times more are told one by one when they are critical."""
+
+OUTBOX_FOLDED_S: Final = 3_600
+"""How often people hear of what goes on about something they were told of: they know where to look."""
+
+OUTBOX_TOLD_S: Final = 86_400
+"""How long somebody who was told of something knows it: what begins about it a day later is news."""
 
 OUTBOX_ERROR_CHARS_MAX: Final = 500
 """Of a receiver's words kept beside a failed delivery."""

@@ -70,6 +70,8 @@ def test_the_page_offers_the_range_first_and_the_busiest_addresses(
     assert 0 < page.index(range_url) < page.index(address_url)
     assert f"/entities/range?{urlencode({'v': NETWORK, 'alert': alert['uid']})}" in page
     assert "198.18.7.1 (2)" in page
+    assert '<span class="muted">from <span class="mono">198.18.7.' in page, "each event says which address it was"
+    assert page.index("What can be done") < page.index("What it means"), "on a phone one does not scroll to act"
     assert "198.18.7.9 (1)" in page
     assert client.get(f"/entities/range?{urlencode({'v': NETWORK})}").status_code == 200
     cards = client.get("/alerts", params={"entity": NETWORK}).text
@@ -89,6 +91,9 @@ def test_the_range_is_blocked_after_its_preview_and_then_no_longer_offered(
         json={"kind": "range", "value": NETWORK, "preview": shown["preview"], "hours": 24, "reason": "guesses", "alert": alert["uid"]},
     )  # fmt: skip
     assert made.status_code in {200, 201}, made.text
+    second = live_server.session("nina", "analyst").get(f"/blocks/{made.json()['id']}").text
+    for words in ("Agree: block it", "Addresses seen", "Accounts that succeeded"):
+        assert words in second, "who agrees sees what who asked saw"
     again = client.get(f"/alerts/{alert['uid']}").text
     assert "kind=range" not in again
     assert "may be blocked" in again

@@ -45,3 +45,30 @@ def test_counters_and_the_last_verification_survive_a_restart(tmp_path: Path) ->
         assert {each["id"]: each for each in server.get("/api/v1/sources")["sources"]}["shop"]["received"] == 8
     finally:
         server.stop()
+
+
+def test_what_webhooks_delivered_and_what_was_refused_survives_a_restart(tmp_path: Path) -> None:
+    server = LiveServer(tmp_path)
+    server.start()
+    try:
+        for source in ("git", "chat", "gone"):
+            server.key_for(source, "clear")
+            server.client.post(f"/api/v1/sources/{source}/webhook", json={"kind": "github"}).raise_for_status()
+        for source, body in (("git", b"{}"), ("git", b"[]"), ("gone", b"{}")):
+            assert server.nobody().post(f"/ingest/webhook/{source}", content=body).status_code == 401
+        before = _webhooks(server)
+        assert before["git"]["refused"][0]["count"] == 2
+        server.stop()
+        server.start()
+        assert _webhooks(server) == before
+        server.client.delete("/api/v1/sources/gone/webhook").raise_for_status()
+        server.client.post("/api/v1/sources/git/webhook", json={"kind": "github"}).raise_for_status()
+        server.stop()
+        server.start()
+        assert [each for each, found in _webhooks(server).items() if found["refused"]] == []
+    finally:
+        server.stop()
+
+
+def _webhooks(server: LiveServer) -> dict[str, Any]:
+    return {each["source"]: each for each in server.get("/api/v1/webhooks")["webhooks"]}

@@ -151,7 +151,9 @@ def test_what_is_not_there_or_not_understood_is_refused(live_server: LiveServer,
         assert taxii.get("/taxii2/", headers={"accept": accept}).status_code == 200, accept
     for method in ("POST", "DELETE"):
         assert taxii.request(method, objects, json={}).status_code == 405
-    assert live_server.nobody().get("/taxii2/").status_code == 401
+    for path in ("/taxii2/", "/feeds/addresses.txt"):
+        asked = live_server.nobody().get(path)
+        assert (asked.status_code, asked.headers["www-authenticate"].split()[0]) == (401, "Basic")
     assert live_server.reader().get(objects).status_code == 403
 
 

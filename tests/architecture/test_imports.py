@@ -18,6 +18,7 @@ LEAVES = {
     "patterns",
     "spelling",
     "tables",
+    "together",
     "toml_file",
     "windows_event",
 }

@@ -140,7 +140,7 @@ def test_blocks(server: LiveServer) -> None:
         wrong = _run(server, "blocks", what, "adress", "203.0.113.50", *(["--reason", "x"] if what == "add" else []))
         assert (wrong.returncode, "address, range, account, key" in wrong.stderr) == (2, True)
     preview = _run(server, "blocks", "preview", "address", "203.0.113.50")
-    assert "12 failures" in preview.stdout
+    assert "12 failed" in preview.stdout
     unasked = _run(server, "blocks", "add", "address", "203.0.113.50", "--reason", "guesses passwords")
     assert unasked.returncode != 0  # nobody said yes
     added = _json(server, "blocks", "add", "address", "203.0.113.50", "--reason", "guesses passwords", "--yes")
@@ -148,9 +148,25 @@ def test_blocks(server: LiveServer) -> None:
     assert "203.0.113.50" in _run(server, "blocks", "list").stdout
     short = added["id"][:8]
     assert short in _run(server, "blocks", "list").stdout
+    shown = _run(server, "blocks", "show", short).stdout
+    assert ("by nobody yet" in shown, "tries since" in shown) == (True, True)
     assert "there is no such block" in _run(server, "blocks", "undo", "not-a-block").stderr
     assert "undone" in _run(server, "blocks", "undo", short).stdout
     assert _run(server, "blocks", "undo", added["id"]).returncode != 0
+
+
+def test_a_block_is_agreed_to_after_a_look_and_what_stays_open_is_not_asked_about(server: LiveServer) -> None:
+    asked = _json(server, "blocks", "add", "range", "100.99.0.0/16", "--reason", "guesses", "--yes")
+    assert asked["state"] == "asked"
+    agreed = _run(server, "blocks", "approve", asked["id"][:8])
+    assert (agreed.returncode != 0, "65,536 addresses" in agreed.stdout) == (True, True)  # nobody said yes
+    assert server.get(f"/api/v1/blocks/{asked['id']}")["asked_person"] == asked["asked_person"]
+    assert "undone" in _run(server, "blocks", "undo", asked["id"]).stdout
+    own = {"network": "100.99.7.0/24", "title": "Office"}
+    server.client.post("/api/v1/allowed", json=own).raise_for_status()
+    refused = _run(server, "blocks", "add", "address", "100.99.7.7", "--reason", "guesses", "--yes")
+    server.client.post("/api/v1/allowed/remove", json=own).raise_for_status()
+    assert (refused.returncode, "Office" in refused.stderr) == (2, True)
 
 
 def test_orders(server: LiveServer) -> None:

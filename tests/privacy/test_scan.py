@@ -17,6 +17,7 @@ JWT = "eyJhbGciOiJIUzI1NiJ9" + ".eyJzdWIiOiJhbm5hIn0." + MIX[:43]
 TOKENS = {
     "private_key": PEM,
     "aws_access_key": "AKIA" + "IOSFODNN7ABCDEFG",
+    "muniment_key": "mk_" + HEX[:12] + "_" + MIX[:20] + "-" + MIX[:22],
     "github_token": "ghp_" + MIX[:36],
     "gitlab_token": "glpat-" + MIX[:20],
     "slack_token": "xoxb-" + "123456789012-" + MIX[:24],

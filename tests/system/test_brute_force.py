@@ -114,8 +114,8 @@ def test_from_a_real_brute_force_to_a_refusal_in_four_clicks(
             walk(live_server, uid)
             block = next(each for each in live_server.get("/api/v1/blocks")["blocks"] if each["value"] == ATTACKER)
             answer = enforcer.get("/feeds/nginx.conf")
-            page = live_server.session("ana", "analyst").get(f"/blocks/{block['id']}").text
-            assert "effect verified" in page
+            ana = live_server.session("ana", "analyst")
+            within(15, lambda: "effect verified" in ana.get(f"/blocks/{block['id']}").text, "no effect is seen")
             assert f"deny {ATTACKER};" in answer.text
             blocked.write_bytes(answer.content)
             network.run(str(TOOLS["nginx"]), "-c", str(tmp_path / "nginx.conf"), "-s", "reload")

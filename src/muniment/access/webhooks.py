@@ -1,11 +1,13 @@
 """Secrets of incoming webhooks: one a source, and how its sender signs. In the database, because a signature needs the secret
-itself; it is shown once, when it is made. What each delivered and what was refused is counted in memory, since the secret was
-made or the server started: who sets up a sender sees there why nothing comes.
+itself; it is shown once, when it is made. What each delivered and what was refused is counted since the secret was made: who
+sets up a sender sees there why nothing comes. Counts are in memory and kept by `keep`, every few seconds: a flood of refusals
+costs the database nothing, and a crash forgets those seconds.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import secrets
 import threading
 from collections.abc import Mapping
@@ -50,6 +52,16 @@ _TABLE = sa.Table(
     sa.Column("created_at", sa.BigInteger, nullable=False),
 )
 
+_COUNTS = sa.Table(
+    "incoming_webhook_counts",
+    METADATA,
+    sa.Column("source", sa.String(64), primary_key=True),
+    sa.Column("since", sa.BigInteger, nullable=False),
+    sa.Column("accepted", sa.BigInteger, nullable=False),
+    sa.Column("last_at", sa.BigInteger, nullable=False),
+    sa.Column("refused", sa.Text, nullable=False),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class IncomingWebhook:
@@ -83,17 +95,23 @@ class Webhooks:
     """All incoming webhooks; in memory whole. Thread-safe."""
 
     def __init__(self, engine: sa.Engine, now_ns: int) -> None:
-        """`now_ns`: when the server started, since which deliveries are counted."""
+        """`now_ns`: when the server started, since which deliveries are counted of webhooks that nobody has counted."""
         self._engine = engine
         self._started_at = now_ns
-        self._deliveries: dict[str, Deliveries] = {}
         # A lock of its own: a door counts on the event loop and must not wait for the database.
         self._counting = threading.Lock()
         self._lock = threading.Lock()
-        METADATA.create_all(engine, tables=[_TABLE])
+        METADATA.create_all(engine, tables=[_TABLE, _COUNTS])
         with engine.connect() as connection:
             rows = connection.execute(sa.select(_TABLE)).mappings().all()
+            counts = connection.execute(sa.select(_COUNTS)).all()
         self._all = {str(row["source"]): IncomingWebhook(**row) for row in rows}
+        self._deliveries = {source: Deliveries(now_ns) for source in self._all}
+        self._deliveries |= {
+            source: Deliveries(since, accepted, last_at, {why: Refusal(*of) for why, of in json.loads(refused).items()})
+            for source, since, accepted, last_at, refused in counts
+        }
+        self._kept: dict[str, Deliveries] = {}
 
     def get(self, source: str) -> IncomingWebhook | None:
         """The webhook of a source."""
@@ -120,6 +138,27 @@ class Webhooks:
             new = Refusal(before.count + 1 if before else 1, now_ns)
             self._deliveries[source] = replace(old, refused={**old.refused, refusal: new})
 
+    def keep(self) -> None:
+        """Write down what was counted since the last time."""
+        with self._lock:
+            with self._counting:
+                counted = {source: each for source, each in self._deliveries.items() if self._kept.get(source) != each}
+                gone = [source for source in self._kept if source not in self._deliveries]
+            if not counted and not gone:
+                return
+            with self._engine.begin() as connection:
+                connection.execute(sa.delete(_COUNTS).where(_COUNTS.c.source.in_([*counted, *gone])))
+                for source, each in counted.items():
+                    refused = json.dumps({why: [of.count, of.last_at] for why, of in each.refused.items()})
+                    values = {
+                        "since": each.since,
+                        "accepted": each.accepted,
+                        "last_at": each.last_at,
+                        "refused": refused,
+                    }
+                    connection.execute(sa.insert(_COUNTS).values(source=source, **values))
+            self._kept = {source: each for source, each in self._kept.items() if source not in gone} | counted
+
     def set(self, source: str, kind: str, secret: str, now_ns: int) -> IncomingWebhook:
         """Let a source's events come in by webhook; an empty secret is made up. An older secret ends.
 
@@ -137,7 +176,8 @@ class Webhooks:
             raise RejectedError("must have 16 to 256 printable ASCII characters", field="secret")
         webhook = IncomingWebhook(source, kind, secret, now_ns)
         with self._lock, self._engine.begin() as connection:
-            connection.execute(sa.delete(_TABLE).where(_TABLE.c.source == source))
+            for table in (_TABLE, _COUNTS):
+                connection.execute(sa.delete(table).where(table.c.source == source))
             values = {"source": source, "kind": kind, "secret": secret, "created_at": now_ns}
             connection.execute(sa.insert(_TABLE).values(**values))
             with self._counting:
@@ -153,6 +193,7 @@ class Webhooks:
                 raise RejectedError("this source has no webhook", field="id", status=404)
             with self._engine.begin() as connection:
                 connection.execute(sa.delete(_TABLE).where(_TABLE.c.source == source))
+                connection.execute(sa.delete(_COUNTS).where(_COUNTS.c.source == source))
             with self._counting:
                 del self._all[source]
                 self._deliveries.pop(source, None)

@@ -165,6 +165,10 @@ async def no_such_path(request: Request) -> Response:
     return problem_response(RejectedError("there is no such path; see /api/v1/openapi.json", field="path", status=404))
 
 
+_BASIC: Final = {"WWW-Authenticate": 'Basic realm="muniment", charset="UTF-8", Bearer realm="muniment"'}
+"""For clients that send a name and a password only once they were asked, as those of TAXII may."""
+
+
 class _Endpoint:
     """All methods of one path, as an ASGI application: so that methods it lacks are refused here, in our words."""
 
@@ -194,7 +198,7 @@ class _Endpoint:
             return Response(status_code=499)
         except DeniedError as error:
             self._denied(operation.name, error)
-            return problem_response(error)
+            return problem_response(error, _BASIC if operation.path.startswith(("/taxii2/", "/feeds/")) else None)
         except AuditError as error:
             return problem_response(error)
         except Exception:
@@ -312,7 +316,7 @@ def problem_response(error: AuditError, more: Mapping[str, str] | None = None) -
         permission = error.permission
         if not error.is_authenticated:
             status = 401
-            headers["WWW-Authenticate"] = 'Bearer realm="muniment"'
+            headers.setdefault("WWW-Authenticate", 'Bearer realm="muniment"')
     elif isinstance(error, BusyError):
         status = 429 if error.is_quota else 503
         headers["Retry-After"] = str(max(1, error.retry_after_ms // 1000))

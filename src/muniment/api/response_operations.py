@@ -11,11 +11,12 @@ import msgspec
 from msgspec import Meta
 from starlette.responses import Response
 
+from muniment.api.accidents import accident, refuse_secret
 from muniment.api.operations import HEADERS, Call, Empty, Operation
 from muniment.api.services import Services
 from muniment.errors import DeniedError, RejectedError
 from muniment.four_eyes import check_second
-from muniment.respond.block import Allowed, Block, Kind, among, canonical, is_in, network_of, read_network
+from muniment.respond.block import Allowed, Block, Kind, among, canonical
 from muniment.respond.feeds import FEEDS, etag, rendered
 from muniment.respond.order import SESSIONS_END, is_for
 from muniment.respond.preview import Hits, effect, first_ever, hits, seen_with
@@ -58,7 +59,7 @@ class AllowedAnswer(msgspec.Struct, frozen=True):
 
 
 class BlockAnswer(msgspec.Struct, frozen=True):
-    """A block. `asked_person`: whose session or key asked; empty: nobody's in particular. Times in nanoseconds; `attempts_since` events came from it since it is active, the last at `last_us`.
+    """A block. `asked_person`: whose session or key asked; empty: nobody's in particular. Times in nanoseconds; `attempts_since` events came from it since it is active, the last at `last_us`: counted where one block is asked for, 0 in lists.
 
     `seen_to`: up to when events are counted; `taken_at`: when somebody who enforces it last heard of it, 0 when nobody has.
     """
@@ -241,6 +242,7 @@ class Responding:
 
     async def _look(self, call: Call[Any, Any], action: str, kind: str, value: str) -> Hits:
         known, text = canonical(kind, value)
+        refuse_secret(known, text)
         offices = self._s.blocks.offices(known, text)
         found = await self._s.blocking(lambda: hits(self._s.engine, known, text, self._s.clock(), offices))
         await self._record(call, action, known, text, results=found.events, successes=found.successes)
@@ -273,24 +275,8 @@ class Responding:
         ticket = self._s.tickets.issue(found.kind, found.value, call.identity.id, self._s.clock())
         return self._hits(call, found, ticket)
 
-    def _refusal(self, call: Call[Any, Any], kind: Kind, value: str) -> str:
-        """Why nobody may block it by accident: it would shut out who asks, or everybody behind our own proxy."""
-        network = network_of(kind, value)
-        if network is None:
-            who = call.identity
-            names = {each.casefold() for each in (who.id, who.name, who.person) if each}
-            is_own = kind == "account" and value.casefold() in names
-            return "it is your own account: ask somebody else to block it" if is_own else ""
-        if is_in(call.client_ip, network):
-            return (
-                f"you are working from {call.client_ip}: the block would shut you out; ask somebody who works elsewhere"
-            )
-        proxies = [part.strip() for part in self._s.settings.trusted_proxies.split(",") if part.strip()]
-        hit = next((text for text in proxies if read_network(text, "trusted_proxies").overlaps(network)), "")
-        return f"{hit} is a trusted proxy: everybody comes through it (setting trusted_proxies)" if hit else ""
-
     def _refuse_own(self, call: Call[Any, Any], kind: Kind, value: str, field: str) -> None:
-        if refusal := self._refusal(call, kind, value):
+        if refusal := accident(self._s, call.identity, call.client_ip, kind, value):
             raise RejectedError(refusal, field=field, status=409)
 
     def _hits(self, call: Call[Any, Any], found: Hits, ticket: str) -> PreviewAnswer:
@@ -305,11 +291,12 @@ class Responding:
             is_shared=found.is_shared, is_blocked=is_blocked, preview=ticket, countries=_counted(found.countries),
             agents=_counted(found.agents), hosts=_counted(found.hosts), origins=_counted(found.origins),
             blocks=list(map(_block, self._s.blocks.about(found.kind, found.value))),
-            refusal=self._refusal(call, found.kind, found.value),
+            refusal=accident(self._s, call.identity, call.client_ip, found.kind, found.value),
         )  # fmt: skip
 
     async def create(self, call: Call[Empty, BlockBody]) -> BlockAnswer:
         kind, value = canonical(call.body.kind, call.body.value)
+        refuse_secret(kind, value)
         if self.repeated(call) is not None:
             raise RejectedError("it is blocked, or asked for, already", field="value", status=409)
         async with self._tried(call, "block.create", kind, value, hours=call.body.hours):
@@ -319,6 +306,8 @@ class Responding:
         b = call.body
         now = self._s.clock()
         self._s.tickets.check(b.preview, kind, value, call.identity.id, now)
+        if self._s.blocks.ended_since(kind, value, self._s.tickets.issued_at(b.preview)):
+            raise RejectedError("a block of it has ended since you looked; look again", field="preview", status=409)
         self._refuse_own(call, kind, value, "value")
         alert = alert_named(self._s, b.alert)
         if kind in {"account", "key"} and Person((value,)).out_of(b.reason) != b.reason:
@@ -479,7 +468,7 @@ class Responding:
             blocks += [block for block in self._s.blocks.since_undone(now) if block.kind in feed.kinds]
         tag = etag(name, blocks)
         headers = HEADERS | {"ETag": tag, "Cache-Control": "no-cache"}
-        self._s.blocks.note_fetch(name, call.identity.name, now)
+        self._s.blocks.note_fetch(name, call.identity.name, now, call.client_ip)
         held = call.headers.get("if-none-match", "")
         # Weak comparison (RFC 9110, 13.1.2): what is between the quotes, with or without W/ before it.
         if tag.removeprefix("W/") in held or held.strip() == "*":

@@ -20,7 +20,7 @@ from muniment.detect.detector import Detector
 from muniment.detect.feeding import Feeding
 from muniment.detect.rulebook import RuleBook
 from muniment.ledger.ledger import Ledger
-from muniment.respond.block import Block
+from muniment.respond.block import Block, Network, read_network
 from muniment.respond.blocks import Blocks
 from muniment.respond.notify import Outbox
 from muniment.respond.order import Order
@@ -86,6 +86,11 @@ class Services:
     tell_of_block: Callable[[Block, str], None]
     forget_person: Callable[[str, str], dict[str, int]]
     formats: Formats
+
+    def trusted_networks(self) -> list[Network]:
+        """The proxies that everybody comes through."""
+        texts = (part.strip() for part in self.settings.trusted_proxies.split(","))
+        return [read_network(text, "trusted_proxies") for text in texts if text]
 
     async def blocking(self, work: Callable[[], T]) -> T:
         """What `work` returns, run where it keeps nobody waiting."""

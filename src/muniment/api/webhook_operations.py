@@ -39,8 +39,7 @@ class RefusalAnswer(msgspec.Struct, frozen=True):
 
 
 class WebhookStateAnswer(msgspec.Struct, frozen=True):
-    """A webhook without its secret. Deliveries are counted since `since`: since the secret was made, or the server started if that
-    was later. Times in nanoseconds, 0 for never."""
+    """A webhook without its secret. Deliveries are counted since `since`, when the secret was made. Times in nanoseconds, 0 for never."""
 
     source: str
     kind: str

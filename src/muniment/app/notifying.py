@@ -1,5 +1,8 @@
 """Alerts to people and orders to systems: routed, put into the outbox and delivered, by a thread for each receiver.
 
+A person hears of a card once (`together`): when it opens, when something graver or the first success is found of it, and an hour later
+of all the rest in a summary. Machines hear of each alert.
+
 What was sent, what could not be, and what a silence kept quiet are records; of orders every attempt is. A receiver that is
 away or hangs holds up neither detection nor another receiver; an alert that no route matches is said on the status page.
 """
@@ -18,6 +21,7 @@ import sqlalchemy as sa
 
 from muniment.detect.alerts import Alert
 from muniment.errors import AuditError
+from muniment.limits import OUTBOX_TOLD_S
 from muniment.respond.block import Block
 from muniment.respond.notice import Notice, new_notice, summary_of
 from muniment.respond.notify import Outbox, Outcome
@@ -25,10 +29,12 @@ from muniment.respond.order import Order, is_for, order_about_block
 from muniment.respond.routes import route
 from muniment.respond.settings import NotifySettings
 from muniment.respond.silences import Silences
+from muniment.together import Subject, gravity, together
 
 __all__ = ["Notifier"]
 
 _log = logging.getLogger("muniment.notify")
+_TOLD_NS: Final = OUTBOX_TOLD_S * 10**9
 _EVERY_S: Final = 1.0
 _OF_ALERTS: Final = ("alert_", "summary_", "test_")
 """How the ids of notices begin; other letters are orders, of which each is a record of its own."""
@@ -48,7 +54,9 @@ class Notifier:
         base_url: str,
         now_ns: Callable[[], int],
         told: Callable[[str, dict[str, object]], None],
+        alerts: Callable[[], Sequence[Alert]] = tuple,
     ) -> None:
+        """`alerts`: all there are, for who is told of what belongs together."""
         self.outbox = Outbox(database, settings.channels, settings.actions, settings.at_most)
         self.silences = Silences(database)
         self.channels = tuple(settings.channels)
@@ -57,6 +65,8 @@ class Notifier:
         self._base_url = base_url
         self._now_ns = now_ns
         self._told = told
+        self._alerts = alerts
+        self._people = frozenset(settings.at_most)
         self._forgotten_at = 0
         self._stopping = threading.Event()
         self._threads = [
@@ -99,9 +109,12 @@ class Notifier:
     def alerts_began(self, alerts: Sequence[Alert]) -> None:
         """Put notices of new alerts into the outbox. Drills notify nobody outside."""
         now = self._now_ns()
-        for alert in alerts:
-            if alert.drill or not self.channels:
-                continue
+        concerned = [alert for alert in alerts if self.channels and not alert.drill]
+        if not concerned:
+            return
+        cards = self._cards() if self._people else {}
+        # The gravest first: what else began at the same time then belongs to it.
+        for alert in sorted(concerned, key=lambda each: (-gravity(each.level), not _is_of_success(each))):
             notice = _notice(alert, self._base_url)
             routing = route(notice, self.routes, self.silences.all(), now)
             if routing.silenced_by:
@@ -109,9 +122,39 @@ class Notifier:
                 self._told("notify.silence", {"alert": alert.uid, "silence": routing.silenced_by})
                 continue
             try:
-                self.outbox.put(notice, routing.channels, now)  # no channel: it is on the page, and nobody is told
+                folded = self._know_of_it(alert, cards.get(alert.uid, ()), now) if self._people else set()
+                # No channel: it is on the page, and nobody is told.
+                self.outbox.put(notice, routing.channels, now, folded=folded & self._people)
             except AuditError as error:
                 self._told("notify.fail", {"alert": alert.uid, "reason": str(error)})
+
+    def _cards(self) -> dict[str, list[Alert]]:
+        """The alerts that are one card with each, by its id; itself among them."""
+        every = [each for each in self._alerts() if not each.drill and each.state in {"new", "in_progress"}]
+        subjects = [Subject(each.uid, dict(each.group), each.level, each.state, each.drill) for each in every]
+        found: dict[str, list[Alert]] = {}
+        for same in together(subjects):
+            if len(same) > 1:
+                card = [every[at] for at in same]
+                found |= {each.uid: card for each in card}
+        return found
+
+    def _know_of_it(self, alert: Alert, card: Sequence[Alert], now: int) -> set[str]:
+        """Channels that were lately told of something on its card that is as grave, and of a success if it is about one."""
+        weighty = {
+            f"alert_{each.uid}"
+            for each in card
+            if each.uid != alert.uid
+            and gravity(each.level) >= gravity(alert.level)
+            and (_is_of_success(each) or not _is_of_success(alert))
+        }
+        if not weighty:
+            return set()
+        return {
+            entry.channel
+            for entry in self.outbox.entries(ids=weighty)
+            if entry.put_at > now - _TOLD_NS and entry.state not in {"dead", "discarded"}
+        }
 
     def _settle(self) -> None:
         died, resumed = self.outbox.settle(self._now_ns())
@@ -160,6 +203,10 @@ class Notifier:
         if now - self._forgotten_at > _FORGET_EVERY_NS:
             self._forgotten_at = now
             self.outbox.forget_ended(now - _KEPT_NS)
+
+
+def _is_of_success(alert: Alert) -> bool:
+    return "success" in alert.of("outcomes")
 
 
 def _say_nothing(outcome: Outcome) -> None:

@@ -207,7 +207,9 @@ class Server:
         told = NotifySettings()
         if self.settings.notify:
             told = read_notify_settings(Path(self.settings.notify))
-        self.notifier = Notifier(self.database, told, self.settings.base_url, self.clock, self._told_by_detection)
+        self.notifier = Notifier(
+            self.database, told, self.settings.base_url, self.clock, self._told_by_detection, self.alerts.all
+        )
         self.detector = Detector(
             self.engine, self.projector, self.rules, self.alerts, self.formats_of_rules, self.clock, self._told_by_detection,
             self.notifier.alerts_began,

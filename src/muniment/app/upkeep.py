@@ -78,6 +78,7 @@ class Upkeep:
                     next_rejections = loop.time() + _REJECTIONS_EVERY_S
                     self._collect_rejections()
                 await self._write_down()
+                await asyncio.to_thread(self._server.webhooks.keep)
                 if self._server.ledger.heartbeat_due(self._server.clock()):
                     await self._record("ledger.heartbeat", {"size": self._server.ledger.size})
                 await self._end_blocks()
@@ -120,6 +121,7 @@ class Upkeep:
                 await self._write_down()
         except AuditError as error:
             _log.error("%d things that were noticed are not recorded: %s", len(self._noticed), error)
+        await asyncio.to_thread(self._server.webhooks.keep)
 
     async def _write_down(self) -> None:
         # One by one: other threads add to it meanwhile. What could not be written stands first the next time.

@@ -160,7 +160,7 @@ BlockId = Annotated[str, typer.Argument(metavar="ID", help="From `blocks list`, 
 
 @blocks_app.command("list")
 def blocks_list(server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
-    """Every block, the newest first, with the tries since."""
+    """Every block, the newest first."""
     answer = connect(server, data).get("/api/v1/blocks")
     if as_json:
         print_json(answer)
@@ -169,15 +169,38 @@ def blocks_list(server: Server = "", data: Data = "", as_json: AsJson = False) -
         notes.print(Text("nothing is blocked; what a block would hit: muniment blocks preview KIND VALUE", style="dim"))
         return
     print_table(
-        ("kind", "value", "state", "until", "tries", "by", "reason", "id"),
+        ("kind", "value", "state", "until", "by", "reason", "id"),
         [
             (
                 b["kind"], inert(b["value"]), b["state"], short_time(b["expires_at"])[:16] if b["expires_at"] else "",
-                f"{b['attempts_since']:,}", inert(b["asked_by"]), inert(b["reason"]), b["id"][:8],
+                inert(b["asked_by"]), inert(b["reason"]), b["id"][:8],
             )
             for b in answer["blocks"]
         ],
     )  # fmt: skip
+
+
+@blocks_app.command("show")
+def blocks_show(id: BlockId, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
+    """One block, and what has come from there since."""
+    client = connect(server, data)
+    b = client.get(f"/api/v1/blocks/{_whole_id(client, id)}")
+    if as_json:
+        print_json(b)
+        return
+    tries = f"{b['attempts_since']:,}" + (f", the last {short_time(b['last_us'] * 1_000)}" if b["last_us"] else "")
+    found = [
+        (b["kind"], inert(b["value"])),
+        ("state", b["state"]),
+        ("asked by", inert(b["asked_by"])),
+        ("agreed by", inert(b["approved_by"])),
+        ("since", short_time(b["active_at"]) if b["active_at"] else ""),
+        ("ended" if b["ended_at"] else "until", short_time(b["ended_at"] or b["expires_at"])),
+        ("reason", inert(b["reason"])),
+        ("tries since", f"{tries}; seen to {short_time(b['seen_to'])}" if b["active_at"] else ""),
+        ("fetched", (short_time(b["taken_at"]) if b["taken_at"] else "by nobody yet") if b["active_at"] else ""),
+    ]
+    console.print(key_values([(name, value) for name, value in found if value]))
 
 
 @blocks_app.command("preview")
@@ -213,6 +236,8 @@ def blocks_add(
     preview = client.post("/api/v1/blocks/preview", {"kind": kind, "value": value})
     if not as_json:
         _show_preview(preview)
+    if preview["refusal"]:
+        raise RejectedError(preview["refusal"], field="value")
     if not yes and not typer.confirm(f"block {inert(value)} for {hours} hours?", err=True):
         raise typer.Exit(1)
     body = {
@@ -238,6 +263,7 @@ def blocks_add(
 def blocks_approve(
     id: BlockId,
     accounts: Annotated[int, typer.Option(help="How many accounts it shuts out, where many share it.")] = 0,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask after the preview.")] = False,
     server: Server = "",
     data: Data = "",
     as_json: AsJson = False,
@@ -251,7 +277,9 @@ def blocks_approve(
     hits = client.get(f"/api/v1/blocks/{id}/hits")
     if not as_json:
         _show_preview(hits)
-    body = {"accounts": accounts or _accounts(hits, False)}
+    if not yes and not typer.confirm(f"agree to block {inert(hits['value'])}?", err=True):
+        raise typer.Exit(1)
+    body = {"accounts": accounts or _accounts(hits, yes)}
     block = client.post(f"/api/v1/blocks/{id}/approve", body)
     if block["state"] == "asked":
         notes.print("asked with a key of nobody's, so it is your request now: another person agrees to it")
@@ -300,9 +328,10 @@ def _changed(block: dict[str, Any], as_json: bool) -> None:
 def _show_preview(p: dict[str, Any]) -> None:
     console.print(Text(inert(p["verdict"]), style="bold"), soft_wrap=True)
     found = [
-        ("in 30 days", f"{p['events']:,} events, {p['successes']:,} successes, {p['failures']:,} failures"),
+        ("in 30 days", f"{p['events']:,} events: {p['successes']:,} succeeded, {p['failures']:,} failed"),
         ("people let in", inert(", ".join(f"{each['value']} ({each['count']})" for each in p["people"]))),
         ("offices", inert(", ".join(f"{each['title']} {each['network']}" for each in p["offices"]))),
+        ("stays open", inert(p["refusal"])),
         ("second person", "needed" if p["needs_second_person"] else "not needed"),
     ]
     console.print(key_values([(name, value) for name, value in found if value]))
@@ -397,9 +426,9 @@ def notices_list(
     if not answer["channels"] and not answer["notifications"]:
         raise RejectedError("names no channels; nobody is told outside of the pages", field="notify")
     print_table(
-        ("put", "channel", "state", "tries", "said", "notice"),
+        ("put", "channel", "state", "tries", "said", "about", "notice"),
         [
-            (short_time(n["put_at"]), inert(n["channel"]), n["state"], str(n["attempts"]), inert(n["remark"]), inert(n["notice_id"]))
+            (short_time(n["put_at"]), inert(n["channel"]), n["state"], str(n["attempts"]), inert(n["remark"]), inert(n.get("title", "")), inert(n["notice_id"]))
             for n in answer["notifications"]
             if state in ("", n["state"])
         ],

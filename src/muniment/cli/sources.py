@@ -148,7 +148,7 @@ def _show_webhooks(client: Client, id: str, as_json: bool) -> None:
     if id:
         console.print(Text(f"posts to {found[0]['url']}"), soft_wrap=True)
     if found:
-        notes.print(Text("counted since the secret was made, or the server started if that was later", style="dim"))
+        notes.print(Text("counted since the secret was made", style="dim"))
     else:
         notes.print(Text("there is none; muniment sources webhook SOURCE KIND makes one", style="dim"))
 

@@ -159,6 +159,7 @@ RULES: tuple[Rule, ...] = (
         "private_key", r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY", f"({_PEM}{_IN_STRING}*?{_PEM_END}|{_PEM}{_IN_STRING}*)"
     ),
     Rule("private_key", r"LS0tLS1CRUdJTi", r"(LS0tLS1CRUdJTi(?:[A-Za-z0-9+/=]|\\/)*)", _pem_base64),
+    _token("muniment_key", r"mk_[0-9a-f]{12}_", r"mk_[0-9a-f]{12}_[A-Za-z0-9_\-]{43}"),
     _token("age_key", r"AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[0-9A-Z]{58}"),
     _token(
         "aws_access_key",

@@ -135,6 +135,9 @@ def _range(text: str) -> tuple[Kind, str]:
     least = BLOCK_RANGE_V4_BITS_MIN if network.version == 4 else BLOCK_RANGE_V6_BITS_MIN
     if network.prefixlen < least:
         raise RejectedError(f"wider than /{least}: block it in parts, each with its own preview", field="value")
+    # Behind NAT64 each IPv4 address has one of its own: what is wide there is as wide.
+    if network.version == 6 and network.overlaps(_NAT64) and network.prefixlen < 96 + BLOCK_RANGE_V4_BITS_MIN:
+        raise RejectedError("holds the IPv4 addresses behind NAT64; name IPv4 ranges as such", field="value")
     _address(str(network.network_address + (1 if network.num_addresses > 1 else 0)))
     if network.num_addresses == 1:
         return "address", str(network.network_address)

@@ -90,6 +90,7 @@ class Blocks:
             }
         self._last_change = max(map(changed_at, self.ever_active()), default=0)
         self._fetches: dict[tuple[str, str], int] = {}
+        self._fetchers: dict[str, str] = {}
         self._in_force: dict[tuple[str, str], Block] = {}
         self._ranges: dict[tuple[int, int, int], Block] = {}
         self._widths: set[tuple[int, int]] = set()
@@ -322,6 +323,12 @@ class Blocks:
                     return b
         return None
 
+    def ended_since(self, kind: str, value: str, since_ns: int) -> bool:
+        """Has a block of exactly this ended since then?"""
+        with self._lock:
+            same = key_of(kind, value)
+            return any(b.ended_at >= since_ns for b in self._blocks.values() if key_of(b.kind, b.value) == same)
+
     def since_undone(self, now_ns: int) -> list[Block]:
         """Blocks that were in force, are undone, and would be in force still: what others may have to take back."""
         with self._lock:
@@ -376,10 +383,17 @@ class Blocks:
 
     # --- consumers ------------------------------------------------------------------------------------------------
 
-    def note_fetch(self, feed: str, by: str, now_ns: int) -> None:
-        """Somebody fetched a feed, or heard that nothing has changed."""
+    def note_fetch(self, feed: str, by: str, now_ns: int, address: str = "") -> None:
+        """Somebody fetched a feed, or heard that nothing has changed; from an address."""
         with self._lock:
             self._fetches[feed, by] = now_ns
+            if address:
+                self._fetchers[by] = address
+
+    def fetchers(self) -> dict[str, str]:
+        """From which address each consumer last asked for a feed, since the server started."""
+        with self._lock:
+            return dict(self._fetchers)
 
     def fetched_at(self, feeds: Sequence[str]) -> int:
         """When any consumer last asked for one of these feeds; 0: never since the server started."""

@@ -10,7 +10,8 @@
 - No transaction is open while a receiver is called.
 - What was delivered keeps its row and loses its words: an order names a person, and nobody needs it any more.
 - A channel for people hears of so many notices in a while at once; what is more is held, and goes out as one summary when
-  the while is over. Held rows and their summary change places in one transaction: nothing is told twice, nothing is lost.
+  the while is over. So is, for longer, what belongs to something the channel was told of. Held rows and their summary change
+  places in one transaction: nothing is told twice, nothing is lost.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import contextlib
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -29,6 +30,7 @@ from muniment.errors import BusyError, RejectedError
 from muniment.limits import (
     OUTBOX_BATCH_MAX,
     OUTBOX_ERROR_CHARS_MAX,
+    OUTBOX_FOLDED_S,
     OUTBOX_PAUSE_S,
     OUTBOX_PENDING_MAX,
     OUTBOX_RETRY_AFTER_S_MAX,
@@ -40,7 +42,7 @@ from muniment.respond.notice import Channel, DeliveryError, Notice, read_notice
 from muniment.respond.order import Performer, read_order
 from muniment.search.persons import Person
 
-__all__ = ["METADATA", "RETRY_SECONDS", "Deliveries", "Entry", "Letter", "Outbox", "Outcome", "retry_at"]
+__all__ = ["FOLDED", "METADATA", "RETRY_SECONDS", "Deliveries", "Entry", "Letter", "Outbox", "Outcome", "retry_at"]
 
 METADATA = sa.MetaData()
 """The tables of the respond room."""
@@ -58,6 +60,8 @@ _HELD: Final = "held"
 _GATHERED: Final = "gathered"
 _DISCARDED: Final = "discarded"
 _GONE: Final = "the channel is no longer configured"
+FOLDED: Final = "as it belongs to what was told of before"
+"""The remark of a notice that is held because of that, and not because there are many."""
 
 _TABLE = sa.Table(
     "outbox",
@@ -156,8 +160,17 @@ class Outbox:
         self._lock = threading.Lock()
         METADATA.create_all(engine, tables=[_TABLE])
 
-    def put(self, notice: Letter, channels: Iterable[str], now_ns: int, *, is_next: bool = False) -> int:
-        """Keep a notice or order for each channel, due at once; how many were new. `is_next`: before all that waits.
+    def put(
+        self,
+        notice: Letter,
+        channels: Iterable[str],
+        now_ns: int,
+        *,
+        is_next: bool = False,
+        folded: Collection[str] = (),
+    ) -> int:
+        """Keep a notice or order for each channel, due at once; how many were new. `is_next`: before all that waits. `folded`:
+        channels that were told of what it belongs to, for which it waits for a summary.
 
         Raises:
             RejectedError: there is no such channel.
@@ -179,11 +192,14 @@ class Outbox:
             if waiting + len(missing) > OUTBOX_PENDING_MAX:
                 raise BusyError(f"{waiting} notifications wait to be delivered", retry_after_ms=60_000)
             for channel in missing:
-                until = 0 if is_next else self._held_until(connection, channel, notice, now_ns)
+                if is_folded := channel in folded:
+                    until = self._folded_until(connection, channel, now_ns)
+                else:
+                    until = 0 if is_next else self._held_until(connection, channel, notice, now_ns)
                 values = {
                     "notice_id": notice.id, "channel": channel, "notice": notice.to_json(), "attempts": 0, "put_at": now_ns,
                     "state": _HELD if until else _PENDING, "next_at": until or (0 if is_next else now_ns), "ended_at": 0,
-                    "remark": "",
+                    "remark": FOLDED if is_folded else "",
                 }  # fmt: skip
                 connection.execute(_TABLE.insert().values(**values))
         return len(missing)
@@ -194,23 +210,27 @@ class Outbox:
             return 0
         most = self._at_most[channel] * (OUTBOX_STORM_CRITICAL if notice.severity == "critical" else 1)
         own = _TABLE.c.channel == channel
-        waits = connection.execute(
-            sa.select(sa.func.min(_TABLE.c.next_at)).where(own, _TABLE.c.state == _HELD)
-        ).scalar_one()
+        many = own & (_TABLE.c.state == _HELD) & (_TABLE.c.remark != FOLDED)
+        waits = connection.execute(sa.select(sa.func.min(_TABLE.c.next_at)).where(many)).scalar_one()
         alone = own & _TABLE.c.state.in_((_PENDING, _DELIVERED, _DEAD)) & (_TABLE.c.put_at > now_ns - _STORM_NS)
         lately = connection.execute(sa.select(sa.func.count()).select_from(_TABLE).where(alone)).scalar_one()
         if lately < most and (waits is None or notice.severity == "critical"):
             return 0
         return int(waits) if waits is not None else now_ns + _STORM_NS
 
+    def _folded_until(self, connection: sa.Connection, channel: str, now_ns: int) -> int:
+        """When the summary is due of what belongs to things the channel was told of: with the first that waits for it."""
+        waiting = (_TABLE.c.channel == channel) & (_TABLE.c.state == _HELD) & (_TABLE.c.remark == FOLDED)
+        due = connection.execute(sa.select(sa.func.min(_TABLE.c.next_at)).where(waiting)).scalar_one()
+        return int(due) if due is not None else now_ns + OUTBOX_FOLDED_S * _SECOND_NS
+
     def gather(self, channel: str, now_ns: int, summary: Callable[[Sequence[Notice]], Notice]) -> int:
-        """Put what is held for a channel into one notice, when its time has come; how many it stands for."""
-        own = (_TABLE.c.channel == channel) & (_TABLE.c.state == _HELD)
+        """Put what is held for a channel, and due, into one notice; how many it stands for."""
+        own = (_TABLE.c.channel == channel) & (_TABLE.c.state == _HELD) & (_TABLE.c.next_at <= now_ns)
         with self._transaction() as connection:
-            due = connection.execute(sa.select(sa.func.min(_TABLE.c.next_at)).where(own)).scalar_one()
-            if due is None or due > now_ns:
-                return 0
             held = connection.execute(sa.select(_TABLE.c.notice).where(own).order_by(_TABLE.c.put_at)).scalars().all()
+            if not held:
+                return 0
             made = summary([read_notice(text) for text in held])
             connection.execute(
                 _TABLE.update()

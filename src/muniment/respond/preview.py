@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from muniment.errors import RejectedError
 from muniment.limits import (
+    BLOCK_ALONE_V4_BITS_MIN,
+    BLOCK_ALONE_V6_BITS_MIN,
     BLOCK_CLOCKS_S,
     BLOCK_LAG_S,
     BLOCK_PREVIEW_DAYS,
@@ -60,8 +62,16 @@ class Hits:
 
     @property
     def needs_second_person(self) -> bool:
-        """Somebody did their work from there: two people decide."""
-        return self.successes > 0
+        """Somebody did their work from there, or it is so wide that somebody will: two people decide."""
+        return self.successes > 0 or self.is_wide
+
+    @property
+    def is_wide(self) -> bool:
+        """Is it more than one customer of a provider gets?"""
+        network = network_of(self.kind, self.value)
+        if network is None:
+            return False
+        return network.prefixlen < (BLOCK_ALONE_V4_BITS_MIN if network.version == 4 else BLOCK_ALONE_V6_BITS_MIN)
 
     @property
     def is_shared(self) -> bool:
@@ -74,15 +84,26 @@ class Hits:
         if self.offices:
             return f"It belongs to {self.offices[0].title}, which must not be blocked."
         if not self.events:
-            return f"Nothing came from there in {BLOCK_PREVIEW_DAYS} days."
+            where = "came from there" if self.kind in {"address", "range"} else "was done by it"
+            return f"Nothing {where} in {BLOCK_PREVIEW_DAYS} days: is it written right?{self._second}"
         if not self.successes:
-            return f"It would have hit nobody: all {self.events:,} events were refused tries or nobody's successes."
+            nobody = f"It would have hit nobody: all {self.events:,} events were refused tries or nobody's successes."
+            return nobody + self._second
         who = "1 account" if self.n_people == 1 else f"{self.n_people:,} accounts"
         times = "once" if self.successes == 1 else f"{self.successes:,} times"
         hit = f"It would have hit {who} that succeeded {times}."
         if self.is_shared:
             hit = f"Many people share it, as an office does. {hit}"
-        return f"{hit} A second person must agree."
+        return hit + self._second
+
+    @property
+    def _second(self) -> str:
+        if self.is_wide:
+            network = network_of(self.kind, self.value)
+            assert network is not None
+            of = f"all {network.num_addresses:,} addresses" if network.version == 4 else f"a whole /{network.prefixlen}"
+            return f" A second person must agree to {of}."
+        return " A second person must agree." if self.needs_second_person else ""
 
 
 def _condition(kind: Kind, value: str) -> tuple[str, dict[str, object]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
-from ipaddress import ip_address, ip_network
 from urllib.parse import quote, urlencode
 
+from muniment.together import Subject, gravity, together
 from muniment.web.alert_words import admitted_words, facts
 from muniment.web.query_text import quoted
 from muniment.web.rule_answers import Evaluated
@@ -34,11 +34,6 @@ KINDS = {"src_ip": "address", "address": "address", "src_subnet": "range"} | dic
     ("actor", "actor_id", "actor_name", "actor_email"), "account"
 )
 """What the values of a group are, by its names: kinds of what can be blocked."""
-_PLACES = {"src_ip", "address", "dst_host", "source"}
-"""A group of no other names is about an address, wherever it was seen."""
-_WIDTHS = {4: (24,), 6: (64, 120)}
-"""How wide a network is that rules count by (`src_subnet`); 120 bits where IPv6 spells an IPv4 address."""
-LEVELS = {"critical": 4, "high": 3, "medium": 2, "low": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,62 +82,18 @@ def _called(alert: Alert, name: str, value: str) -> str:
 
 
 def folded(cards: Sequence[Card]) -> list[Card]:
-    """One card for what is open about the same address, account or other group: the gravest, with the others in it.
+    """One card for what is open about the same (`together`): the gravest, with the others in it; of a network one range to block.
 
-    It says of a success what any of them says: the rule that counts refusals may not be the gravest one. A network takes in
-    what was found of single addresses in it, so that a dozen of them are one card with one range to block; what is graver
-    than what was found of the network stands alone.
+    It says of a success what any of them says: the rule that counts refusals may not be the gravest one.
     """
-    together: dict[tuple[object, ...], list[Card]] = {}
-    for each in cards:
-        alert = each.alert
-        # By its value: a risk names its address `address`, a rule about logins `src_ip`.
-        key = (*sorted(alert.group.values()), alert.drill) if _is_open(alert) else (alert.uid,)
-        together.setdefault(key, []).append(each)
-    return [_one(same) for same in _in_networks(list(together.values()))]
-
-
-def _in_networks(every: Sequence[list[Card]]) -> list[list[Card]]:
-    """What is about the same, put together with what is about the network it is in."""
-    networks = {
-        (same[0].alert.group["src_subnet"], same[0].alert.drill): same
-        for same in every
-        if _is_open(same[0].alert) and same[0].alert.group.keys() == {"src_subnet"}
-    }
-    found = []
-    for same in every:
-        around = [networks.get((network, same[0].alert.drill), []) for network in _networks_of(same[0].alert)]
-        taken = next((held for held in around if held and _gravity(held) >= _gravity(same)), None)
-        if taken is None:
-            found.append(same)
-        else:
-            taken += same
-    return found
-
-
-def _is_open(alert: Alert) -> bool:
-    return bool(alert.group) and alert.state in {"new", "in_progress"}
-
-
-def _networks_of(alert: Alert) -> list[str]:
-    """The networks, as alerts write them, of the address that an open alert is about; none where it is about an account too."""
-    if not _is_open(alert) or not alert.group.keys() <= _PLACES:
-        return []
-    try:
-        address = ip_address(alert.group.get("src_ip") or alert.group.get("address", ""))
-    except ValueError:  # it has none, or that of an erased person
-        return []
-    return [str(ip_network((address, bits), strict=False)) for bits in _WIDTHS[address.version]]
-
-
-def _gravity(cards: Sequence[Card]) -> int:
-    return max(LEVELS.get(each.alert.level, 0) for each in cards)
+    found = together([Subject(a.uid, a.group, a.level, a.state, a.drill) for a in (each.alert for each in cards)])
+    return [_one([cards[at] for at in same]) for same in found]
 
 
 def _one(same: Sequence[Card]) -> Card:
     """The gravest of them, with the others; of as grave ones that about a network."""
     first, *others = sorted(
-        same, key=lambda each: (LEVELS.get(each.alert.level, 0), "src_subnet" in each.alert.group), reverse=True
+        same, key=lambda each: (gravity(each.alert.level), "src_subnet" in each.alert.group), reverse=True
     )
     if not others:
         return first

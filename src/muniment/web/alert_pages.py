@@ -242,14 +242,16 @@ class AlertPages:
         every = block_lines((await self._backend.blocks(viewer)).blocks, "", "", now, look.zone)
         blocks = [line for line in every if any(covering([line], kind, value) for kind, value in named)]
         cards = folded([card(each, now, look.zone) for each in related.values()])
-        accounts = alert.values.get("actors", [])[:_ENDABLE]
+        # Who was let in comes first: theirs are the sessions to be ended.
+        let_in = alert.admitted
+        who = let_in.who if let_in and let_in.count else ()
+        accounts = sorted(alert.values.get("actors", []), key=lambda each: each not in who)[:_ENDABLE]
         endings = (await self._backend.orders(viewer, accounts)).orders if accounts else ()
         may_block = "block" in viewer.permissions
         may_end = may_block and self._backend.ends_sessions()
         is_blocked = [line for line in blocks if line.is_open]
         blockable = _blockable(alert) if may_block else ()
         free = [(kind, each) for kind, each in blockable if not covering(is_blocked, kind, each)]
-        let_in = alert.admitted
         view = AlertView(
             card=card(alert, now, look.zone), groups=_groups(alert),
             admitted_url=f"/events/{let_in.last_index}" if let_in and let_in.count else "",

@@ -26,6 +26,11 @@ from muniment.web.times import absolute, ago, clock_text, span_text
 
 __all__ = ["BlockPages"]
 
+_FIRST_NS = 5 * 10**9
+_QUIET_NS = 60 * 10**9
+_LATE_NS = 180 * 10**9
+"""So long nothing comes before a block is said to work: where nothing came at all, and where something did.
+From the last on, who fetched it should have acted on it."""
 _HOURS = ((1, "1 hour"), (24, "24 hours"), (168, "7 days"), (720, "30 days"))
 
 
@@ -272,18 +277,29 @@ def _number(text: str) -> int:
 
 
 def _effect(block: Block, now_ns: int, zone: tzinfo) -> tuple[str, bool]:
-    """What has come from there since, in a sentence, and whether that is good."""
+    """What has come from there since, in a sentence, and whether that is good.
+
+    Who refuses hears of a block seconds after it was made, and an attack goes on meanwhile: it is verified once nothing has
+    come for a while that we can see.
+    """
     if not block.active_at:
         return "Not in force: nothing is refused yet.", False
-    since = clock_text(block.active_at, zone, "second")
-    seen = f" Seen to {clock_text(block.seen_to, zone, 'second')}." if block.seen_to else ""
-    if not block.attempts_since and not block.taken_at:
-        return (
-            f"0 attempts since {since}, but nobody who refuses has heard of it yet: nothing is verified.{seen}",
-            False,
-        )
-    if not block.attempts_since:
-        return f"0 attempts since {since}: effect verified.{seen}", True
-    last = clock_text(block.last_us * 1_000, zone, "second")
     n = "1 event" if block.attempts_since == 1 else f"{block.attempts_since:,} events"
-    return f"{n} since {since}, the last at {last}. Does the system in front of it fetch the feed?", False
+    since, last = clock_text(block.active_at, zone, "second"), clock_text(block.last_us * 1_000, zone, "second")
+    if block.ended_at:
+        found = f"{n} while it was in force, the last at {last}." if block.attempts_since else ""
+        return found or "Nothing came from there while it was in force.", False
+    seen = f" Seen to {clock_text(block.seen_to, zone, 'second')}." if block.seen_to else ""
+    came = f"{n} since {since}, the last at {last}" if block.attempts_since else f"0 attempts since {since}"
+    if not block.taken_at:
+        return f"{came}, but nobody who refuses has heard of it yet: nothing is verified.{seen}", False
+    quiet_ns = block.seen_to - max(block.active_at, block.last_us * 1_000)
+    if quiet_ns < (_QUIET_NS if block.attempts_since else _FIRST_NS):
+        is_late = block.seen_to - block.active_at > _LATE_NS
+        why = (
+            "is it refused? Look whether the system in front of it uses the feed" if is_late else "wait a minute to see"
+        )
+        return f"{came}. The block was fetched; {why}.{seen}", False
+    if not block.attempts_since:
+        return f"{came}: effect verified.{seen}", True
+    return f"0 attempts since {last}: effect verified. Before, {n} came after the block was made.{seen}", True

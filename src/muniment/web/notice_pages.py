@@ -37,6 +37,7 @@ class Delivery:
     next_at: int
     ended_at: int
     remark: str
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +299,7 @@ class NoticePages:
             "pending": f"tried {each.attempts} {'time' if each.attempts == 1 else 'times'}, next {_until(each.next_at, now)}"
             if each.attempts
             else "about to go",
-            "held": f"told {_until(each.next_at, now)}, together with others: there are many",
+            "held": f"told {_until(each.next_at, now)} in a summary, {each.remark or 'as there are many'}",
             "gathered": "told in a summary",
             "delivered": "sent" if each.attempts <= 1 else f"sent at try {each.attempts}",
         }[each.state]
