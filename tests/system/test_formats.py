@@ -100,7 +100,7 @@ def test_from_unknown_to_known(server: LiveServer) -> None:
     assert wrong.json()["error"]["field"] == "entry.yaml:18:3"
     tried = server.client.post(path, json={"text": ENTRY}).json()["preview"]
     assert {(each["columns"]["action"], each["columns"]["outcome"]) for each in tried} == {
-        ("opened.drawer", "success"), ("opened.drawer", "failure")
+        ("drawer.opened", "success"), ("drawer.opened", "failure")
     }  # fmt: skip
     assert all(each["problems"] == [] for each in tried)
 
@@ -119,7 +119,7 @@ def test_from_unknown_to_known(server: LiveServer) -> None:
     server.send(key, TILL[1])
     server.wait_until_visible()
     row = server.one("source:tills format:till", 10)
-    assert (row["action"], row["outcome"], row["actor_id"]) == ("opened.drawer", "failure", "c1")
+    assert (row["action"], row["outcome"], row["actor_id"]) == ("drawer.opened", "failure", "c1")
     assert len(server.rows("source:tills format:json")) == 6  # what was there stays as it was read
     assert "till" in server.get("/api/v1/sources")["formats"]
 
@@ -237,7 +237,7 @@ def test_the_pages(server: LiveServer) -> None:
     form = {"csrf": browser.headers["x-csrf-token"], "text": ENTRY.replace("\n", "\r\n"), "do": "try"}
     tried = browser.post(f"/formats/{group['id']}", data=form)
     assert tried.status_code == 200, tried.text[:2_000]
-    assert "opened.drawer" in tried.text
+    assert "drawer.opened" in tried.text
     wrong = browser.post(f"/formats/{group['id']}", data=form | {"text": "name: [\n"})
     assert wrong.status_code == 400
     assert "entry.yaml:" in wrong.text

@@ -19,7 +19,7 @@ from muniment.detect.rule import Loaded, Refused, Rule
 from muniment.detect.rules import load_rules
 from muniment.errors import RejectedError
 from muniment.limits import RULE_FILE_BYTES_MAX, RULES_MAX
-from muniment.sources.nesting import FAST_LOADER, check_nesting
+from muniment.sources.nesting import check_nesting
 
 __all__ = ["load_rule_files"]
 
@@ -72,7 +72,7 @@ def load_rule_files(files: Iterable[tuple[str, Path]]) -> tuple[Loaded, Mapping[
 def _placeholders(text: str) -> Mapping[str, Sequence[str]]:
     """What `%name%` stands for in rules with `|expand`, by name."""
     check_nesting(text, "")
-    found = yaml.load(text, Loader=FAST_LOADER)  # noqa: S506  # a safe loader, libyaml's where it is there
+    found = yaml.safe_load(text)
     if not isinstance(found, dict):
         raise RejectedError("it holds no names with their values")
     made = {}
