@@ -222,7 +222,7 @@ ERRORS = [
     ("sources format nonsense okta", {}, 2, "error id: there is no such source"),
     ("sources format muniment okta", {}, 2, "error id: Muniment itself writes it"),
     ("sources key muniment.alerts", {}, 2, "error id: Muniment itself writes it"),
-    ("sources add other --format github_webhok", {}, 2, "did you mean github_webhook or github?"),
+    ("sources add other --format github_webhok", {}, 2, "did you mean github_webhook or "),
     ("sources webhook --remove", {}, 2, "error source: name the source"),
     ("sources webhook nonsense github", {}, 2, "error id: there is no such source"),
     ("keys new x --role king", {}, 2, "'king' is not one of 'reader', 'analyst', 'enforcer', 'administrator'"),
