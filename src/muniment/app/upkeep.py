@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import sqlalchemy as sa
+
 from muniment.api.jobs import Job, JobState
 from muniment.api.recorder import OWN_SOURCE, own_event
 from muniment.api.times import parse_time
@@ -78,7 +80,7 @@ class Upkeep:
                     next_rejections = loop.time() + _REJECTIONS_EVERY_S
                     self._collect_rejections()
                 await self._write_down()
-                await asyncio.to_thread(self._server.webhooks.keep)
+                await self._keep_counts()
                 if self._server.ledger.heartbeat_due(self._server.clock()):
                     await self._record("ledger.heartbeat", {"size": self._server.ledger.size})
                 await self._end_blocks()
@@ -121,7 +123,14 @@ class Upkeep:
                 await self._write_down()
         except AuditError as error:
             _log.error("%d things that were noticed are not recorded: %s", len(self._noticed), error)
-        await asyncio.to_thread(self._server.webhooks.keep)
+        await self._keep_counts()
+
+    async def _keep_counts(self) -> None:
+        """Of webhooks; where the database does not take them, nothing else waits, and the next try writes them."""
+        try:
+            await asyncio.to_thread(self._server.webhooks.keep)
+        except sa.exc.SQLAlchemyError as error:
+            _log.error("what webhooks delivered and were refused is not kept: %s", error)
 
     async def _write_down(self) -> None:
         # One by one: other threads add to it meanwhile. What could not be written stands first the next time.
