@@ -54,6 +54,11 @@ def test_who_fetches_the_blocks_cannot_be_blocked(tidy: LiveServer, tmp_path: An
             assert answer.status_code == 409
             assert "fetches the blocks from 198.51.100.44" in answer.json()["error"]["reason"]
         assert _ask(server.client, "address", "198.51.100.45").status_code == 201
+        key = next(
+            each for each in server.get("/api/v1/keys")["keys"] if each["role"] == "enforcer" and not each["revoked_at"]
+        )
+        server.client.delete(f"/api/v1/keys/{key['id']}").raise_for_status()
+        assert _ask(server.client, "address", "198.51.100.44").status_code == 201, "whose key has ended fetches no more"
         enforcer.close()
     finally:
         server.stop()

@@ -41,9 +41,12 @@ def _hits(services: Services, client_ip: str, network: Network) -> Iterator[str]
     for address, what in surroundings().items():
         if is_in(address, network):
             yield f"{address} is {what}: whoever refuses it could no longer hear of anything from here"
-    for by, address in services.blocks.fetchers().items():
-        if is_in(address, network):
-            yield f"{by} fetches the blocks from {address}, and could not hear that this one is undone"
+    fetchers = services.blocks.fetchers()
+    for key in services.keys.all():
+        address = fetchers.get(key.identity().id, "")
+        if key.revoked_at is None and address and is_in(address, network):
+            name = key.name or key.id
+            yield f"{name} fetches the blocks from {address}, and could not hear that this one is undone; if it is not yours there, end its key first"
 
 
 def refuse_secret(kind: Kind, value: str) -> None:

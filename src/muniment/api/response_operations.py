@@ -468,7 +468,7 @@ class Responding:
             blocks += [block for block in self._s.blocks.since_undone(now) if block.kind in feed.kinds]
         tag = etag(name, blocks)
         headers = HEADERS | {"ETag": tag, "Cache-Control": "no-cache"}
-        self._s.blocks.note_fetch(name, call.identity.name, now, call.client_ip)
+        self._s.blocks.note_fetch(name, call.identity.name, now, id=call.identity.id, address=call.client_ip)
         held = call.headers.get("if-none-match", "")
         # Weak comparison (RFC 9110, 13.1.2): what is between the quotes, with or without W/ before it.
         if tag.removeprefix("W/") in held or held.strip() == "*":

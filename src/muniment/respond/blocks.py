@@ -383,15 +383,14 @@ class Blocks:
 
     # --- consumers ------------------------------------------------------------------------------------------------
 
-    def note_fetch(self, feed: str, by: str, now_ns: int, address: str = "") -> None:
-        """Somebody fetched a feed, or heard that nothing has changed; from an address."""
+    def note_fetch(self, feed: str, by: str, now_ns: int, *, id: str, address: str) -> None:
+        """Somebody fetched a feed, or heard that nothing has changed. `id`: of their key or session."""
         with self._lock:
             self._fetches[feed, by] = now_ns
-            if address:
-                self._fetchers[by] = address
+            self._fetchers[id] = address
 
     def fetchers(self) -> dict[str, str]:
-        """From which address each consumer last asked for a feed, since the server started."""
+        """From which address each key or session last asked for a feed, since the server started."""
         with self._lock:
             return dict(self._fetchers)
 
