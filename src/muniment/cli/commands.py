@@ -394,6 +394,7 @@ def _said(value: object) -> str:
 
 
 from muniment.cli import erasing as _erasing  # noqa: E402  (these join `app`, which must exist first)
+from muniment.cli import noticing as _noticing  # noqa: E402
 from muniment.cli import people as _people  # noqa: E402
 from muniment.cli import responding as _responding  # noqa: E402
 from muniment.cli import ruling as _ruling  # noqa: E402
@@ -408,6 +409,6 @@ app.add_typer(_ruling.rules_app, name="rules")
 app.add_typer(_responding.alerts_app, name="alerts")
 app.add_typer(_responding.blocks_app, name="blocks")
 app.add_typer(_responding.orders_app, name="orders")
-app.add_typer(_responding.notices_app, name="notices")
+app.add_typer(_noticing.notices_app, name="notices")
 app.add_typer(_erasing.erase_app, name="erase")
 _serving.join(app)

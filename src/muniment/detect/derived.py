@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from muniment.patterns import compiled_pattern
 from muniment.search.columns import address_sql
+from muniment.sources.sql import quote
 from muniment.sources.useragent import describe
 
 __all__ = [
@@ -38,9 +39,7 @@ _is_address = compiled_pattern(_ADDRESS).search
 
 def _lowered_sql(*columns: str, otherwise: str) -> str:
     """The first of these columns that is a mail address, in lower case."""
-    found = "".join(
-        f"match({each}, '{_ADDRESS}'), lowerUTF8(toString({each})), ".replace("\\s", "\\\\s") for each in columns
-    )
+    found = "".join(f"match({each}, {quote(_ADDRESS)}), lowerUTF8(toString({each})), " for each in columns)
     return f"multiIf({found}{otherwise})"
 
 

@@ -43,10 +43,9 @@ from typing import Final
 
 from muniment.errors import RejectedError
 from muniment.patterns import PatternError, compiled_pattern
-from muniment.sources import countries, deeds, words
+from muniment.sources.calls import CALLS
 from muniment.sources.paths import Segment, TypeTree, parse_path, spelled
 from muniment.sources.sql import EMPTY, array, first_filled, literal, quote
-from muniment.sources.times import moment_sql
 
 __all__ = [
     "Capture",
@@ -180,7 +179,7 @@ class Call:
         text = self.value.sql(scope)
         if text == EMPTY:
             return "0" if self.name in ("severity", "class", "activity") else EMPTY
-        return _CALLS[self.name](text)
+        return CALLS[self.name](text)
 
 
 _FITTING: Final[Mapping[str, str]] = {
@@ -242,7 +241,7 @@ class Fitting:
         return scope.part(_first_fitting(texts, self.name, scope.part))
 
     def _first_of(self, texts: Sequence[str]) -> str:
-        made = f"arrayMap(x -> {_CALLS[self.name]('x')}, arrayFilter(x -> x != '', [{', '.join(texts)}]))"
+        made = f"arrayMap(x -> {CALLS[self.name]('x')}, arrayFilter(x -> x != '', [{', '.join(texts)}]))"
         return f"arrayFirst(x -> x != '', {made})"
 
 
@@ -270,54 +269,6 @@ class Below:
 
 
 Value = Path | Const | Ref | First | Lookup | Capture | Template | Other | Call | Fitting | Below
-
-
-def _unhex_sql(sql: str) -> str:
-    """The NULs between the arguments of a command line become blanks."""
-    clean = f"toValidUTF8(replaceAll(unhex({sql}), char(0), ' '))"
-    return f"if(match({sql}, '^(?:[0-9A-Fa-f][0-9A-Fa-f])+$'), {clean}, '')"
-
-
-def _packed_sql(sql: str) -> str:
-    """An address of 8 or 32 hexadecimal digits as text, empty for any others."""
-    v4 = f"IPv4NumToString(reinterpretAsUInt32(reverse(unhex({sql}))))"
-    v6 = f"replaceOne(IPv6NumToString(toFixedString(substring(unhex({sql}), 1, 16), 16)), '::ffff:', '')"
-    return f"multiIf(match({sql}, '^[0-9A-Fa-f]{{8}}$'), {v4}, match({sql}, '^[0-9A-Fa-f]{{32}}$'), {v6}, '')"
-
-
-def _number_sql(sql: str) -> str:
-    """Up to 16 hexadecimal digits as the number they are, empty for anything else."""
-    value = f"toString(reinterpretAsUInt64(reverse(unhex({sql}))))"
-    return f"if(match({sql}, '^[0-9A-Fa-f]{{1,16}}$'), {value}, '')"
-
-
-def _argv_sql(sql: str) -> str:
-    pairs = f"extractAll({sql}, {quote(_ARGUMENT)})"
-    bare = "if(match(x, '^(?:[0-9A-F][0-9A-F])+$'), toValidUTF8(replaceAll(unhex(x), char(0), ' ')), x)"
-    one = f"if(startsWith(x, '\"'), substring(x, 2, length(x) - 2), {bare})"
-    return f"arrayStringConcat(arrayMap(x -> {one}, {pairs}), ' ')"
-
-
-_ARGUMENT = r' a[0-9]+(?:\[[0-9]+\])?=("[^"]*"|[^ ]+)'
-
-_CALLS: dict[str, Callable[[str], str]] = {
-    "argv": _argv_sql,
-    "unhex": _unhex_sql,
-    "packed": _packed_sql,
-    "number": _number_sql,
-    "lower": lambda sql: f"lower({sql})",
-    "dotted": words.dotted_sql,
-    "camel": words.camel_sql,
-    "moment": moment_sql,
-    "named": deeds.named_sql,
-    "deed": deeds.deed_sql,
-    "ending": deeds.ending_sql,
-    "country": countries.country_sql,
-    "outcome": words.outcome_sql,
-    "severity": words.severity_sql,
-    "class": words.class_sql,
-    "activity": words.activity_sql,
-}
 
 
 def parse_value(raw: object) -> Value:
@@ -369,7 +320,7 @@ def _operator(raw: Mapping[str, object]) -> Value:
         if wanted not in ("plain", "object"):
             raise RejectedError(f"below gives what is plain, or as: object, not {wanted!r}")
         value = Below(paths, parse_value(options.pop("in", None)), wanted)
-    elif name in _CALLS:
+    elif name in CALLS:
         value = Call(name, parse_value(argument))
     elif name == "lookup":
         table = options.pop("table", None)
@@ -389,7 +340,7 @@ def _operator(raw: Mapping[str, object]) -> Value:
     else:
         raise RejectedError(
             f"no operator {name!r}; there are "
-            f"{', '.join([*_CALLS, *_FITTING, 'below', 'lookup', 'capture', 'template', 'other'])}"
+            f"{', '.join([*CALLS, *_FITTING, 'below', 'lookup', 'capture', 'template', 'other'])}"
         )
     if options:
         raise RejectedError(f"{name} does not take {', '.join(options)}")
