@@ -33,7 +33,10 @@ from muniment.detect.rule import LogSource, Rule
 from muniment.search.engine import Engine
 from muniment.search.projector import Projector
 
-_NAMES = ("", "anna", "ANNA", "Ännä", "ännä", "ann", "a\nn", "bert", "anna.bert", 'a"n\\n', "100%", "a_n")
+_NAMES = ("", "anna", "ANNA", "Ännä", "ännä", "ann", "a\nn", "bert", "anna.bert", 'a"n\\n', "100%", "a_n",
+          "Anna@Example.com", "anna@example.com", "user:anna@example.com", "\u212aim@example.com", "\u0130da@example.com")  # fmt: skip
+"""Among them mail addresses, one with the sign of Kelvin and one with a dotted I, whose small letters are ASCII or are two."""
+_MADE = ("account", "target_account", "src_subnet")
 _TEXTS = ("actor_id", "actor_name", "target_id", "target_name", "message", "action")
 _RECORD = ("record.grantee", "record.metadata.grantee", "record.metadata.who.name")
 _ACTIONS = ("role.grant", "role.revoke", "user.login")
@@ -57,13 +60,19 @@ def _events() -> Iterator[bytes]:
     yield record(action="role.grant", actor_id="anna", target_name="grantee", metadata={"grantee": "anna"})
 
 
-_WORDS = st.sampled_from([*_NAMES, "nna", "role.", "grant", "low", "high"])
+_WORDS = st.sampled_from(
+    [*_NAMES, "nna", "role.", "grant", "low", "high", "kim@", "i̇da@example.com", "ida@example.com"]
+)
 _PARTS = st.lists(st.one_of(_WORDS.filter(bool), st.sampled_from(list(Wild))), max_size=3).map(tuple)
-_COLUMN = st.sampled_from((*_TEXTS, "quarantine"))
-_FIELD = st.sampled_from((*_TEXTS, *_RECORD))
+_COLUMN = st.sampled_from((*_TEXTS, *_MADE, "quarantine"))
+_FIELD = st.sampled_from((*_TEXTS, *_MADE, *_RECORD))
 _TESTS: st.SearchStrategy[Condition] = st.one_of(
     st.builds(Text, st.one_of(_FIELD, st.none()), _PARTS, st.booleans()),
-    st.builds(Regex, _FIELD, st.sampled_from([".", "a.n", "(?s)a.n", "^$", "anna|bert", "^role[.]", "n$", "(?i)ÄNN"])),
+    st.builds(
+        Regex,
+        _FIELD,
+        st.sampled_from([".", "a.n", "(?s)a.n", "^$", "anna|bert", "^role[.]", "n$", "(?i)ÄNN", "^kim@", "@example"]),
+    ),
     st.builds(SameAs, _FIELD, _FIELD, st.booleans(), st.booleans()),
     st.builds(IsNull, st.one_of(_COLUMN, _FIELD)),
     st.builds(Exists, _FIELD, st.booleans()),

@@ -29,7 +29,15 @@ from muniment.detect.condition import (
     Wild,
     fields_of,
 )
-from muniment.detect.derived import SUBNET, SUBNET_SQL
+from muniment.detect.derived import (
+    ACCOUNT,
+    ACCOUNT_SQL,
+    DERIVED,
+    SUBNET,
+    SUBNET_SQL,
+    TARGET_ACCOUNT,
+    TARGET_ACCOUNT_SQL,
+)
 from muniment.detect.logsources import PRODUCT
 from muniment.detect.prefilter import literals
 from muniment.detect.reading import RECORD, is_read
@@ -47,6 +55,10 @@ _UNESCAPED: Final = re.compile(r'[^"\\/\x00-\x1f]+')
 _PIECES: Final = pieces_sql(TEXT_COLUMNS)
 _NUMBERS: Final = re.compile(r"[0-9A-Fa-f:.TZ-]+")
 """What stands in the columns that are not among these pieces: ids, times and addresses."""
+_MADE: Final = {SUBNET: SUBNET_SQL, ACCOUNT: ACCOUNT_SQL, TARGET_ACCOUNT: TARGET_ACCOUNT_SQL}
+"""Of what is made of columns, what the store can make too."""
+_LOWERED: Final = frozenset({ACCOUNT, TARGET_ACCOUNT})
+"""Those with letters made small, on which the engine and Python agree for ASCII alone."""
 _DOT: Final = re.compile(r"(?<!\\)(?:\\\\)*\.")
 
 
@@ -147,9 +159,9 @@ class _Maker:
             case Text():
                 return self._text(test)
             case Regex(field, pattern) if _is_text(field):
-                return _exact(f"match({_column(field)}, {self.parameter('String', _as_re2(pattern))})")
+                return _of(field, f"match({_column(field)}, {self.parameter('String', _as_re2(pattern))})")
             case IsNull(field) if _is_text(field):
-                return _exact(f"{_column(field)} = ''")
+                return _of(field, f"{_column(field)} = ''")
             case SameAs(field, other) if _is_text(field) and _is_text(other):
                 return _same(test)
             case Compare(field, operator, number) if is_read(field) and COLUMNS[field].kind == "number":
@@ -192,9 +204,11 @@ class _Maker:
             return _between(f"{_column(test.field)} = ''", _NEVER)
         if test.parts == tuple(texts):
             whole = self.parameter("String", "".join(texts) if test.is_cased else "".join(texts).lower())
-            return _exact(f"{_column(test.field) if test.is_cased else f'lower({_column(test.field)})'} = {whole}")
+            return _of(
+                test.field, f"{_column(test.field) if test.is_cased else f'lower({_column(test.field)})'} = {whole}"
+            )
         pattern = self.parameter("String", "".join(map(_like, test.parts)))
-        return _exact(f"{_column(test.field)} {'LIKE' if test.is_cased else 'ILIKE'} {pattern}")
+        return _of(test.field, f"{_column(test.field)} {'LIKE' if test.is_cased else 'ILIKE'} {pattern}")
 
     def _number(self, field: str, text: str) -> _Bounds:
         """A number that is written so; one that no column can hold is none's."""
@@ -229,6 +243,22 @@ def _exact(sql: str) -> _Bounds:
     return _Bounds(sql, sql, sql)
 
 
+def _of(field: str | None, sql: str) -> _Bounds:
+    """A test of a text. Of one that is made in small letters it is sure where all that it is made of is ASCII."""
+    if field not in _LOWERED:
+        return _exact(sql)
+    is_ascii = _ascii(_read_for(field))
+    return _between(f"({sql} OR NOT ({is_ascii}))", f"({sql} AND {is_ascii})")
+
+
+def _read_for(field: str | None) -> Sequence[str]:
+    return DERIVED[field].of if field in _LOWERED else [field or ""]
+
+
+def _ascii(fields: Iterable[str]) -> str:
+    return " AND ".join(f"lengthUTF8({_column(field)}) = length({_column(field)})" for field in fields)
+
+
 def _between(most: str, least: str) -> _Bounds:
     return _Bounds(most, most, least)
 
@@ -258,9 +288,10 @@ def _same(test: SameAs) -> _Bounds:
     """Texts of two columns, without case. The engine and Python agree on the small letter of every ASCII letter, and
     not on that of all others; so texts with others are looked at, unless they are the same already.
     """
-    one, other = _column(test.field), _column(test.other)
-    a, b = f"lower({one})", f"lower({other})"
-    is_ascii = f"lengthUTF8({one}) = length({one}) AND lengthUTF8({other}) = length({other})"
+    a, b = f"lower({_column(test.field)})", f"lower({_column(test.other)})"
+    is_ascii = _ascii(dict.fromkeys((*_read_for(test.field), *_read_for(test.other))))
+    if not (test.is_start or test.is_end) and {test.field, test.other} & _LOWERED:
+        return _between(f"({a} = {b} OR NOT ({is_ascii}))", f"({a} = {b} AND {is_ascii})")
     if not (test.is_start or test.is_end):
         return _between(f"({a} = {b} OR NOT ({is_ascii}))", f"({a} = {b})")
     if test.is_start and test.is_end:
@@ -286,14 +317,14 @@ def _is_text(field: str | None) -> bool:
 
 def _kind(field: str | None) -> str:
     """Of what kind a column is that rules see; '' for none."""
-    if field == SUBNET:
+    if field in _MADE:
         return "text"
     return COLUMNS[field].kind if field is not None and is_read(field) else ""
 
 
 def _column(field: str | None) -> str:
-    if field == SUBNET:
-        return f"({SUBNET_SQL})"
+    if field in _MADE:
+        return f"({_MADE[field]})"
     return f"toString(`{field}`)" if field is not None and COLUMNS[field].is_few else f"`{field}`"
 
 
