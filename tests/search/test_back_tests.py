@@ -34,9 +34,9 @@ from muniment.search.engine import Engine
 from muniment.search.projector import Projector
 
 _NAMES = ("", "anna", "ANNA", "Ännä", "ännä", "ann", "a\nn", "bert", "anna.bert", 'a"n\\n', "100%", "a_n",
-          "Anna@Example.com", "anna@example.com", "user:anna@example.com", "\u212aim@example.com", "\u0130da@example.com", "\u039f\u03a3@example.com")  # fmt: skip
+          "Anna@Example.com", "anna@example.com", "user:anna@example.com", "\u212aim@example.com", "\u0130da@example.com", "\u1c89@example.com")  # fmt: skip
 """Among them mail addresses, one with the sign of Kelvin and one with a dotted I, whose small letters are ASCII or are two, one with a
-letter whose small one depends on where it stands."""
+letter whose small one the engine knows and Python 3.11 does not."""
 _MADE = ("account", "target_account", "src_subnet")
 _TEXTS = ("actor_id", "actor_name", "target_id", "target_name", "message", "action")
 _RECORD = ("record.grantee", "record.metadata.grantee", "record.metadata.who.name")
@@ -73,7 +73,7 @@ _TESTS: st.SearchStrategy[Condition] = st.one_of(
         Regex,
         _FIELD,
         st.sampled_from(
-            [".", "a.n", "(?s)a.n", "^$", "anna|bert", "^role[.]", "n$", "(?i)ÄNN", "^kim@", "@example", "\u03c2@"]
+            [".", "a.n", "(?s)a.n", "^$", "anna|bert", "^role[.]", "n$", "(?i)ÄNN", "^kim@", "@example", "\u1c8a@"]
         ),
     ),
     st.builds(SameAs, _FIELD, _FIELD, st.booleans(), st.booleans()),
@@ -133,7 +133,7 @@ def _came_in(engine: Engine, rule: Rule) -> list[int]:
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(condition=_CONDITIONS, source=_SOURCES)
-@example(condition=Regex("account", "\u03c2@"), source=_ANY)
+@example(condition=Regex("account", "\u1c8a@"), source=_ANY)
 @example(condition=No(Text("target_account", (Wild.MANY, "da@example.com"), False)), source=_ANY)
 @example(condition=SameAs("account", "target_account", False, False), source=_ANY)
 def test_a_back_test_finds_what_came_in(engine: Engine, size: int, condition: Condition, source: LogSource) -> None:

@@ -58,7 +58,7 @@ _NUMBERS: Final = re.compile(r"[0-9A-Fa-f:.TZ-]+")
 _MADE: Final = {SUBNET: SUBNET_SQL, ACCOUNT: ACCOUNT_SQL, TARGET_ACCOUNT: TARGET_ACCOUNT_SQL}
 """Of what is made of columns, what the store can make too."""
 _LOWERED: Final = frozenset({ACCOUNT, TARGET_ACCOUNT})
-"""Those with letters made small, on which the engine and Python agree for ASCII alone."""
+"""Those with letters made small: which small letter one has, the engine and Python know by their own editions of Unicode."""
 _DOT: Final = re.compile(r"(?<!\\)(?:\\\\)*\.")
 
 
