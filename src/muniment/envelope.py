@@ -27,10 +27,12 @@ from muniment.windows_event import of_receiver, of_text, of_xml
 
 __all__ = [
     "CARRIERS_KEYS",
+    "COLLECTED_BEGINNING",
+    "COLLECTED_MARK",
     "CUT_COLLECTED",
     "CUT_FORMS",
     "ENVELOPES",
-    "ENVELOPE_MARKS",
+    "ENVELOPE_FORMS",
     "OUTSIDE",
     "Payload",
     "inside",
@@ -47,8 +49,10 @@ _COLLECTED: Final = (r"\{\s*\"(?:time|host|source|sourcetype|index|event|fields)
 """How an event collector's record begins, and what it has."""
 ENVELOPES: Final = rf"(?s:\A\s*{_COLLECTED[0]}.*{_COLLECTED[1]}|\A\s*\{{\s*{_COLLECTED[1]}\s*:)|{_FORMS}"
 """An RE2 pattern that is found in every record with a payload, and in few others."""
-ENVELOPE_MARKS: Final = ((_FORMS,), _COLLECTED)
-"""The same for a look at many records as one text: a record with a payload has all patterns of one of these."""
+ENVELOPE_FORMS: Final = _FORMS
+COLLECTED_BEGINNING: Final = rf"\A\s*{_COLLECTED[0]}"
+COLLECTED_MARK: Final = _COLLECTED[1]
+"""The same for a look at many records at once: a record with a payload has the forms, or it begins so and has the mark."""
 CUT_FORMS: Final = (
     rf"\{{(?:\s|\\[nrt])*\\|@cee|journal|specversion|detail-type|otel|loki|stream|TopicArn|{_WITHIN_TEXT}"
 )

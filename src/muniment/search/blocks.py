@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from muniment.envelope import ENVELOPE_MARKS, opened
+from muniment.envelope import COLLECTED_BEGINNING, COLLECTED_MARK, ENVELOPE_FORMS, opened
 from muniment.limits import PROJECTOR_BLOCK_BYTES_MAX, PROJECTOR_BLOCK_EVENTS_MAX
 from muniment.sources.catalogue import AUTO, OWN
 from muniment.sources.finder import Finder
@@ -190,16 +190,16 @@ def with_opened(rows: pa.Table, by_content: Container[str]) -> pa.Table:
 
 def _may_be_envelopes(records: pa.BinaryArray) -> list[int]:
     """The places of those that are worth opening, in order."""
-    found: set[int] = set()
-    for marks in _MARKS:
-        having = set(marks[0].places(records))
-        for mark in marks[1:]:
-            having &= set(mark.places(records)) if having else having
-        found |= having
-    return sorted(found)
+    found = _FORMS.places(records)
+    if pc.any(begun := pc.match_substring_regex(records, COLLECTED_BEGINNING)).as_py():
+        begun = np.flatnonzero(begun.to_numpy(zero_copy_only=False))
+        marked = _MARK.places(records.take(pa.array(begun)))
+        found = sorted({*found, *begun[marked].tolist()})
+    return found
 
 
-_MARKS = [[Finder([mark]) for mark in marks] for marks in ENVELOPE_MARKS]
+_FORMS = Finder([ENVELOPE_FORMS])
+_MARK = Finder([COLLECTED_MARK])
 _CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\r")
 
 

@@ -138,12 +138,13 @@ def recognised(
     return rows.set_column(rows.schema.get_field_index("format"), field, pa.array(names, field.type))
 
 
-def possible_in(rows: pa.Table, recogniser: Recognises, cut: int = 0) -> frozenset[int]:
+def possible_in(rows: pa.Table, recogniser: Recognises, cut: int = 0, like: str = "") -> frozenset[int]:
     """The lines of a recogniser that may hold of some row, before the `cut` if any; each source is looked at by itself, as most
-    send one format.
+    send one format, unless all are `like` others.
     """
+    parts = [rows] if like else [part for _, part in by("source", rows)]
     return frozenset[int]().union(
-        *(recogniser.possible(part.column("record").combine_chunks(), cut) for _, part in by("source", rows))
+        *(recogniser.possible(part.column("record").combine_chunks(), cut, like) for part in parts)
     )
 
 

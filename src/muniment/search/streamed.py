@@ -282,7 +282,7 @@ class StreamLanding:
         name, recogniser = expected.name, expected.recogniser
         cut = recogniser.cut_of(name)
         kind = (expected.wanted, id(recogniser), cut, name)
-        lines = self._lines_for(possible_in(expected.rows, recogniser, cut), kind)
+        lines = self._lines_for(possible_in(expected.rows, recogniser, cut, name), kind)
         mapping = mapping_for(expected.rows, name, mappings)
         sql = f"if({recogniser.sql(lines, cut)} = {quote(name)}, format, '')"
         return self._mapping(

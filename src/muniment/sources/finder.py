@@ -13,9 +13,17 @@ import pyarrow as pa
 
 from muniment.sources.marks import alternatives
 
-__all__ = ["Finder", "has_array"]
+__all__ = ["Finder", "Watch", "has_array"]
 
 _BLANKS: Final = b" \t\r\n"
+_ALIKE_BYTES: Final = 8 * 1024 * 1024
+"""After so much with nothing that others before had not, only what is new is looked for: to make that ready takes 0.1 s."""
+_TRUSTED: Final = 64
+"""For so many batches; then all is looked for once more, as what was there may be there no more."""
+_SPARE: Final = 1.25
+"""How many more patterns than a batch has may count as there."""
+_PATTERNS_MAX: Final = 4_000
+"""Of more than these those that are new take too long to make ready."""
 
 
 class Finder:
@@ -25,7 +33,7 @@ class Finder:
     """
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        self._patterns = patterns
+        self.patterns = patterns
         self._lock = threading.Lock()
         self._once: _Compiled | None = None
         self._each: _Compiled | None = None
@@ -44,7 +52,7 @@ class Finder:
 
         with self._lock:
             if self._once is None:
-                self._once = _compiled(self._patterns, hyperscan.HS_FLAG_SINGLEMATCH)  # which is what makes it cheap
+                self._once = _compiled(self.patterns, hyperscan.HS_FLAG_SINGLEMATCH)  # which is what makes it cheap
             _scan(self._once, text, note)
         return frozenset(numbers)
 
@@ -62,11 +70,65 @@ class Finder:
 
         with self._lock:
             if self._each is None:
-                self._each = _compiled(self._patterns, 0)
+                self._each = _compiled(self.patterns, 0)
             _scan(self._each, text, note)
         last = np.unique(np.asarray(ends, np.int64)) - 1 + starts[0]
         found: list[int] = np.unique(np.searchsorted(starts, last, side="right") - 1).tolist()
         return found
+
+
+class Watch:
+    """The patterns that stand in batches of one kind, of which most hold the same: what was there before counts as there, and only
+    others are looked for, at half the cost. Thread-safe.
+    """
+
+    def __init__(self, finder: Finder, sure: int = 0) -> None:
+        """`sure`: so many of the first patterns are found only where they are."""
+        self._finder = finder
+        self._sure = frozenset(range(sure))
+        self._lock = threading.Lock()
+        self._usual: frozenset[int] = frozenset()
+        self._alike_bytes = 0
+        self._others: _Others | None = None
+        self._left = 0
+
+    def found(self, records: pa.BinaryArray) -> frozenset[int]:
+        """What `Finder.found` finds, and what some batches before had, if that is not much more."""
+        with self._lock:
+            others, usual = (self._others, self._usual) if self._left else (None, frozenset[int]())
+            self._left -= bool(others)
+        new = others.found(records) if others is not None else frozenset[int]()
+        if others is not None and new <= self._sure:
+            return usual | new
+        found = self._finder.found(records)
+        with self._lock:
+            self._note(found - self._sure, len(_text(records)[0]))
+        return found
+
+    def _note(self, found: frozenset[int], n_bytes: int) -> None:
+        both = found | self._usual
+        if len(both) > _SPARE * len(found):
+            both = found
+        if both != self._usual:
+            self._usual, self._others, self._alike_bytes = both, None, 0
+        self._alike_bytes += n_bytes
+        self._left = 0
+        if self._alike_bytes >= _ALIKE_BYTES and len(self._finder.patterns) <= _PATTERNS_MAX:
+            self._left = _TRUSTED
+            self._others = self._others or _Others(self._finder.patterns, both)
+
+
+class _Others:
+    """All patterns but some, by the places of all."""
+
+    def __init__(self, patterns: Sequence[str], known: frozenset[int]) -> None:
+        self._places = [place for place in range(len(patterns)) if place not in known]
+        self._finder = Finder([patterns[place] for place in self._places]) if self._places else None
+
+    def found(self, records: pa.BinaryArray) -> frozenset[int]:
+        return (
+            frozenset(self._places[number] for number in self._finder.found(records)) if self._finder else frozenset()
+        )
 
 
 _Compiled = tuple[hyperscan.Database, hyperscan.Scratch]

@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from muniment.sources.catalogue import Entry
 from muniment.sources.compiler import CompiledMapping, compile_entry, paths_of, values_of
-from muniment.sources.finder import Finder, has_array
+from muniment.sources.finder import Finder, Watch, has_array
 from muniment.sources.marks import ESCAPED, is_plain
 from muniment.sources.paths import Segment
 from muniment.sources.values import Below, walk
@@ -126,11 +126,11 @@ class _Look:
         self._arrays = Finder([_arrays_in_place_of([segment], '"') for segment in below])
         # Two plain texts a key, as in `"user"` and `\"user\"`: the engine finds them three times as fast as one pattern for both.
         texts = [f'"{re.escape(key)}{end}' for key in self.keys for end in ('"', r"\\")]
-        self._finder = Finder([*self._uncertain, *texts])
+        self._watch = Watch(Finder([*self._uncertain, *texts]), len(self._uncertain))
 
     def found(self, records: pa.BinaryArray) -> tuple[frozenset[str], frozenset[int]]:
-        """Its keys that are there, and the numbers of what makes that uncertain."""
-        found, n = self._finder.found(records), len(self._uncertain)
+        """Its keys that are there, some that were, and the numbers of what makes that uncertain."""
+        found, n = self._watch.found(records), len(self._uncertain)
         keys, doubts = {self.keys[(k - n) // 2] for k in found if k >= n}, {k for k in found if k < n}
         if doubts == {_ARRAYS} and self._is_plain:
             keys = keys.union(*(self._below_each[k] for k in self._arrays.found(records)))

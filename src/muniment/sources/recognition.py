@@ -16,7 +16,7 @@ from typing import Final
 import pyarrow as pa
 
 from muniment.sources.catalogue import Catalogue, Entry
-from muniment.sources.finder import Finder
+from muniment.sources.finder import Finder, Watch
 from muniment.sources.marks import ESCAPED, marks_of
 from muniment.sources.paths import TypeTree, spelled
 from muniment.sources.sql import quote
@@ -56,6 +56,7 @@ class Recogniser:
         """Numbers of lines, ascending; the last is that of all."""
         # The marks of the first lines are the first marks.
         last = {cut: max((0, *(k for needs in self._needs[:cut] for k in needs))) for cut in self.cuts}
+        self._watches: dict[tuple[int, str], Watch] = {}
         self._finders = {cut: Finder([*marks][: k + 1]) for cut, k in last.items()}
 
     def cut_of(self, name: str) -> int:
@@ -63,13 +64,19 @@ class Recogniser:
         end = self._ends.get(name, len(self._lines))
         return next(cut for cut in self.cuts if cut >= end)
 
-    def possible(self, records: pa.BinaryArray, cut: int = 0) -> frozenset[int]:
-        """The numbers of the lines that may hold of some of these records; of those before the `cut`, or of all."""
+    def possible(self, records: pa.BinaryArray, cut: int = 0, like: str = "") -> frozenset[int]:
+        """The numbers of the lines that may hold of some of these records; of those before the `cut`, or of all.
+
+        `like`: they are of a kind with others that are asked about by the same word.
+        """
         cut = cut or self.cuts[-1]
-        have = self._finders[cut].found(records)
+        have = (self._watch(cut, like) if like else self._finders[cut]).found(records)
         if 0 in have:  # the escaped text: marks may be there in another spelling
             return frozenset(range(cut))
         return frozenset(number for number, needs in enumerate(self._needs[:cut]) if needs <= have)
+
+    def _watch(self, cut: int, like: str) -> Watch:
+        return self._watches.setdefault((cut, like), Watch(self._finders[cut], 1))
 
     def sql(self, lines: frozenset[int] | None = None, cut: int = 0) -> str:
         """A String expression over `record` naming its entry. `lines`: the numbers of those that may hold of it.
