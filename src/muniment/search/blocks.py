@@ -160,16 +160,19 @@ def as_arrow(block: Block, format_of: Callable[[str], str], quarantine: str = ""
 
 
 def with_opened(rows: pa.Table, by_content: Container[str]) -> pa.Table:
-    """Rows of a landing table, each envelope's payload in front of it; the same table where none is one.
+    """Rows of a landing table, each envelope's payload in front of it; the same table where none is one. Our own events are none.
 
     What is inside may be of any kind: rows of formats that are found `by_content` are of format `auto` then.
     """
-    if pc.unique(rows.column("format")).to_pylist() == [OWN]:
+    others = np.flatnonzero(pc.not_equal(rows.column("format"), OWN).to_numpy())
+    if not len(others):
         return rows
     told = rows.column("record").combine_chunks()
+    if len(others) < len(told):
+        told = told.take(pa.array(others))
     found = _may_be_envelopes(told)
     opening = told.take(pa.array(found, pa.int64())).to_pylist()
-    put = [(k, *opened(record)) for k, record in zip(found, opening, strict=True)]
+    put = [(k, *opened(record)) for k, record in zip(others[found].tolist(), opening, strict=True)]
     put = [each for each in put if each[2]]
     if not put:
         return rows

@@ -16,8 +16,10 @@ from muniment.sources.marks import alternatives
 __all__ = ["Finder", "Watch", "has_array"]
 
 _BLANKS: Final = b" \t\r\n"
-_ALIKE_BYTES: Final = 8 * 1024 * 1024
-"""After so much with nothing that others before had not, only what is new is looked for: to make that ready takes 0.1 s."""
+_ALIKE_BYTES: Final = 24 * 1024 * 1024
+"""After so much with nothing that others before had not, only what is new is looked for. To make that ready takes 0.1 s, so
+where it was in vain it takes twice as much the next time.
+"""
 _TRUSTED: Final = 64
 """For so many batches; then all is looked for once more, as what was there may be there no more."""
 _SPARE: Final = 1.25
@@ -89,6 +91,7 @@ class Watch:
         self._lock = threading.Lock()
         self._usual: frozenset[int] = frozenset()
         self._alike_bytes = 0
+        self._alike_bytes_min = _ALIKE_BYTES
         self._others: _Others | None = None
         self._left = 0
 
@@ -113,9 +116,12 @@ class Watch:
             self._usual, self._others, self._alike_bytes = both, None, 0
         self._alike_bytes += n_bytes
         self._left = 0
-        if self._alike_bytes >= _ALIKE_BYTES and len(self._finder.patterns) <= _PATTERNS_MAX:
-            self._left = _TRUSTED
-            self._others = self._others or _Others(self._finder.patterns, both)
+        if self._alike_bytes < self._alike_bytes_min or len(self._finder.patterns) > _PATTERNS_MAX:
+            return
+        self._left = _TRUSTED
+        if self._others is None:
+            self._others = _Others(self._finder.patterns, both)
+            self._alike_bytes_min *= 2
 
 
 class _Others:
