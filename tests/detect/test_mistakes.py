@@ -172,7 +172,9 @@ GOOD = RULE.format(n="01", field="action", value="shop.close", condition="select
 )  # fmt: skip
 def test_what_is_broken_in_one_document_stops_no_other(broken: str, line: int, reason: str) -> None:
     other = GOOD.replace("5501", "5502").replace("closed", "opened")
-    loaded = load_rules([("shop.yml", f"{GOOD}---\n{broken}\n---\n{other}"), ("more.yml", other)])
+    loaded = load_rules(
+        [("shop.yml", f"{GOOD}---\n{broken}\n---\n{other}"), ("more.yml", other.replace("5502", "5503"))]
+    )
     assert [rule.title for rule in loaded.rules] == ["A shop is closed", "A shop is opened", "A shop is opened"]
     (refused,) = loaded.refused
     assert (refused.line, reason in refused.reason) == (line, True), refused

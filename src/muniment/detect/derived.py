@@ -9,19 +9,20 @@ mail address in lower case where one is known, else `actor`; `target_account` is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
 
+from muniment.errors import RejectedError
 from muniment.patterns import compiled_pattern
-from muniment.search.columns import address_sql
+from muniment.search.columns import COLUMNS, address_sql
 from muniment.sources.sql import quote
 from muniment.sources.useragent import describe
 
 __all__ = [
     "ACCOUNT", "ACCOUNT_SQL", "ACTOR", "ACTOR_SQL", "DERIVED", "DEVICE", "MADE", "SUBNET", "SUBNET_SQL",
-    "TARGET_ACCOUNT", "TARGET_ACCOUNT_SQL", "Derived", "account_of", "device_of", "subnet_of",
+    "TARGET_ACCOUNT", "TARGET_ACCOUNT_SQL", "Derived", "account_of", "check_columns", "device_of", "subnet_of",
 ]  # fmt: skip
 
 ACTOR: Final = "actor"
@@ -123,3 +124,10 @@ DERIVED: Final[Mapping[str, Derived]] = {
 
 MADE: Final = (ACTOR, *DERIVED)
 """All names that rules know beside the columns of the search."""
+
+
+def check_columns(names: Iterable[str], file: str) -> None:
+    """A rule over typed columns that names one there is not would never match, and nobody would notice."""
+    for name in names:
+        if name not in COLUMNS and name not in MADE and not name.startswith("record."):
+            raise RejectedError(f"there is no column {name!r}", field=file)

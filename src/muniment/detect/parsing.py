@@ -7,6 +7,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from sigma.collection import SigmaCollection
+from sigma.exceptions import (
+    SigmaAuthorError,
+    SigmaDateError,
+    SigmaDescriptionError,
+    SigmaFalsePositivesError,
+    SigmaFieldsError,
+    SigmaLevelError,
+    SigmaLicenseError,
+    SigmaModifiedError,
+    SigmaReferencesError,
+    SigmaRelatedError,
+    SigmaScopeError,
+    SigmaStatusError,
+    SigmaTagError,
+    SigmaTaxonomyError,
+)
 from sigma.filters import SigmaFilter
 from sigma.policy import SigmaPolicy
 from sigma.policy.regex_engine import RegexEngine
@@ -16,7 +32,14 @@ from muniment.detect.rule import Refused
 from muniment.errors import RejectedError
 from muniment.patterns import PatternError, compiled_pattern
 
-__all__ = ["Parsed", "filters_of_nothing", "parsed_documents", "said"]
+__all__ = ["Parsed", "filters_of_nothing", "parsed_documents", "remarks_of", "said"]
+
+_DESCRIBING = (
+    SigmaAuthorError, SigmaDateError, SigmaDescriptionError, SigmaFalsePositivesError, SigmaFieldsError, SigmaLevelError,
+    SigmaModifiedError, SigmaReferencesError, SigmaRelatedError, SigmaScopeError, SigmaStatusError, SigmaTaxonomyError,
+    SigmaLicenseError, SigmaTagError,
+)  # fmt: skip
+_DESCRIBING_RULES = tuple(each for each in _DESCRIBING if each is not SigmaLevelError)
 
 
 class _Engine(RegexEngine):
@@ -100,3 +123,11 @@ def filters_of_nothing(filters: Iterable[tuple[str, SigmaFilter]], rules: Iterab
             if reference.reference not in names:
                 reason = f"there is no rule with the id or name {reference.reference!r}"
                 yield Refused(file, str(each.title or ""), reason)
+
+
+def remarks_of(parsed: Any, file: str) -> tuple[str, ...]:
+    """Mistakes in what only describes a rule, as a level does not: alerts are so severe. Raises RejectedError for any other."""
+    describing = _DESCRIBING if isinstance(parsed, SigmaFilter) else _DESCRIBING_RULES
+    if wrong := [error for error in parsed.errors if not isinstance(error, describing)]:
+        raise RejectedError("; ".join(dict.fromkeys(map(said, wrong))), field=file)
+    return tuple(dict.fromkeys(said(error) for error in parsed.errors))
