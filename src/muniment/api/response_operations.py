@@ -13,12 +13,14 @@ from msgspec import Meta
 from muniment.api.accidents import accident, refuse_secret
 from muniment.api.operations import Call, Empty, Operation
 from muniment.api.services import Services
+from muniment.detect.lookalike import names_like
 from muniment.errors import DeniedError, RejectedError
 from muniment.four_eyes import check_second
+from muniment.limits import BLOCK_NAMES_SHOWN
 from muniment.respond.block import Allowed, Block, Kind, among, canonical
 from muniment.respond.feeds import FEEDS
 from muniment.respond.order import SESSIONS_END, is_for
-from muniment.respond.preview import Hits, effect, first_ever, hits, seen_with
+from muniment.respond.preview import Hits, accounts_as_long, effect, first_ever, hits, seen_with
 from muniment.search.persons import Person
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "AllowBody",
     "ApproveBody",
     "BlockBody",
+    "DisallowBody",
     "PreviewBody",
     "ReasonText",
     "Responding",
@@ -120,6 +123,15 @@ class PreviewAnswer(msgspec.Struct, frozen=True):
     blocks: list[BlockAnswer] = []
     related_blocks: list[BlockAnswer] = []
     refusal: str = ""
+    near: list[NearAnswer] = []
+
+
+class NearAnswer(msgspec.Struct, frozen=True):
+    """An account whose name is easily taken for the one asked for, its events in thirty days, and how it differs."""
+
+    value: str
+    count: int
+    why: str
 
 
 class BlockBody(msgspec.Struct, frozen=True):
@@ -161,6 +173,10 @@ class AllowBody(msgspec.Struct, frozen=True):
     title: Annotated[str, Meta(min_length=1, max_length=200, examples=["Office Berlin"])]
 
 
+class DisallowBody(msgspec.Struct, frozen=True):
+    network: Annotated[str, Meta(min_length=1, max_length=64, examples=["198.51.100.0/24"])]
+
+
 class AllowListAnswer(msgspec.Struct, frozen=True):
     allowed: list[AllowedAnswer]
 
@@ -191,7 +207,7 @@ def response_operations(services: Services) -> list[Operation]:
         Operation("POST", "/api/v1/allowed", "allow", "Never block a network", "block", r.allow, body=AllowBody,
                   answer=AllowedAnswer, status=201, tag="response", refusals=conflict),
         Operation("POST", "/api/v1/allowed/remove", "disallow", "A network may be blocked again", "block", r.disallow,
-                  body=AllowBody, answer=AllowedAnswer, tag="response", refusals=frozenset({404})),
+                  body=DisallowBody, answer=AllowedAnswer, tag="response", refusals=frozenset({404})),
     ]  # fmt: skip
 
 
@@ -253,7 +269,18 @@ class Responding:
     async def preview(self, call: Call[Empty, PreviewBody]) -> PreviewAnswer:
         found = await self._look(call, "block.preview", call.body.kind, call.body.value)
         ticket = self._s.tickets.issue(found.kind, found.value, call.identity.id, self._s.clock())
-        return self._hits(call, found, ticket)
+        return await self._with_near(self._hits(call, found, ticket))
+
+    async def _with_near(self, answer: PreviewAnswer) -> PreviewAnswer:
+        """With the accounts that who decides may have meant, or may take it for."""
+        if answer.kind != "account":
+            return answer
+        near = await self._s.blocking(lambda: self._near(answer.value))
+        return msgspec.structs.replace(answer, near=near)
+
+    def _near(self, value: str) -> list[NearAnswer]:
+        known = accounts_as_long(self._s.engine, value, self._s.clock())
+        return [NearAnswer(name, known[name], why) for name, why in names_like(value, known)[:BLOCK_NAMES_SHOWN]]
 
     def _refuse_own(self, call: Call[Any, Any], kind: Kind, value: str, field: str) -> None:
         if refusal := accident(self._s, call.identity, call.client_ip, kind, value):
@@ -373,7 +400,8 @@ class Responding:
 
     async def hits_of(self, call: Call[Empty, Empty]) -> PreviewAnswer:
         block = self._s.blocks.get(str(call.path["id"]))
-        return self._hits(call, await self._look(call, "block.preview", block.kind, block.value), "")
+        hit = await self._look(call, "block.preview", block.kind, block.value)
+        return await self._with_near(self._hits(call, hit, ""))
 
     async def approve(self, call: Call[Empty, ApproveBody]) -> BlockAnswer:
         now = self._s.clock()
@@ -418,7 +446,7 @@ class Responding:
         await self._record(call, "allowed.create", "range", made.network, title=made.title)
         return self._allowed(made)
 
-    async def disallow(self, call: Call[Empty, AllowBody]) -> AllowedAnswer:
+    async def disallow(self, call: Call[Empty, DisallowBody]) -> AllowedAnswer:
         gone = self._s.blocks.disallow(call.body.network)
         await self._record(call, "allowed.delete", "range", gone.network, title=gone.title)
         return self._allowed(gone)

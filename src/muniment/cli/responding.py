@@ -331,9 +331,17 @@ def _show_preview(p: dict[str, Any]) -> None:
         ("people let in", inert(", ".join(f"{each['value']} ({each['count']})" for each in p["people"]))),
         ("offices", inert(", ".join(f"{each['title']} {each['network']}" for each in p["offices"]))),
         ("stays open", inert(p["refusal"])),
+        (
+            "not to be taken for",
+            inert("; ".join(f"{n['value']} ({n['count']:,} events, {n['why']})" for n in p["near"])),
+        ),
         ("second person", "needed" if p["needs_second_person"] else "not needed"),
     ]
     console.print(key_values([(name, value) for name, value in found if value]))
+
+
+def _near(n: Mapping[str, Any]) -> str:
+    return f"{n['value']} ({n['count']:,} {'event' if n['count'] == 1 else 'events'}, {n['why']})"
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------

@@ -139,6 +139,7 @@ class Blocks:
     def disallow(self, network: str) -> Allowed:
         """The network may be blocked again."""
         with self._lock:
+            network = str(read_network(network, "network"))
             found = self._allowed.pop(network, None)
             if found is None:
                 raise RejectedError("it is not on the allow-list", field="network", status=404)
