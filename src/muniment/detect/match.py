@@ -45,6 +45,7 @@ __all__ = ["Event", "Matcher", "compiled"]
 
 Test = Callable[["Event"], bool]
 _MISSING: tuple[()] = ()
+_PLACE_DIGITS = 10
 _KINDS_MAX = 4_096
 """So many kinds of event are kept ready; then they are made anew."""
 _OPERATE: Mapping[str, Callable[[float, float], bool]] = {
@@ -131,9 +132,17 @@ class Event:
 
 
 def _collect(document: Any, path: str, into: list[Any]) -> bool:
-    """Values at a dotted path, through lists, with or without dots in the keys."""
+    """Values at a dotted path, through lists, with or without dots in the keys; a number is a place in a list, from 0."""
     if isinstance(document, list):
-        return sum(_collect(each, path, into) for each in document) > 0  # all of them, not the first only
+        if sum(_collect(each, path, into) for each in document):  # all of them, not the first only
+            return True
+        head, _, rest = path.partition(".")
+        if not (head.isascii() and head.isdecimal() and len(head) < _PLACE_DIGITS and int(head) < len(document)):
+            return False
+        if rest:
+            return _collect(document[int(head)], rest, into)
+        into.append(document[int(head)])
+        return True
     if not isinstance(document, Mapping):
         return False
     if path in document:
