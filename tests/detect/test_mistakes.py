@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from muniment.detect.rules import load_rules
@@ -311,3 +313,22 @@ def test_a_filter_that_would_take_nothing_away_is_named(rules: str, condition: s
     assert found.where == where, found
     assert fix in found.fix
     assert [rule.name for rule in loaded.rules] == ["odd"]  # it runs all the same
+
+
+@pytest.mark.parametrize(
+    ("condition", "unused"),
+    [
+        ("selection", ["filter_a", "filter_b", "_note"]), ("selection and not 1 of filter_*", ["_note"]), ("1 of them", ["_note"]),
+        ("selection and (filter_a or not filter_b) and _note", []), (["selection", "filter_a"], ["filter_b", "_note"]),
+    ],
+)  # fmt: skip
+def test_a_selection_that_no_condition_uses_is_remarked_upon_and_the_rule_runs(
+    condition: str | list[str], unused: list[str]
+) -> None:
+    text = (
+        "title: A\nlogsource: {product: muniment}\ndetection:\n  selection: {action: a}\n  filter_a: {action: b}\n"
+        f"  filter_b: {{action: c}}\n  _note: {{action: d}}\n  timeframe: 5m\n  condition: {json.dumps(condition)}\n"
+    )
+    loaded = load_rules([("r.yml", text)])
+    assert loaded.refused == []
+    assert list(loaded.rules[0].remarks) == [f"no condition uses the selection '{name}'" for name in unused]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from sigma.collection import SigmaCollection
+from sigma.conditions import ConditionIdentifier, ConditionItem, ConditionSelector
 from sigma.exceptions import (
     SigmaAuthorError,
     SigmaDateError,
@@ -26,13 +27,14 @@ from sigma.exceptions import (
 from sigma.filters import SigmaFilter
 from sigma.policy import SigmaPolicy
 from sigma.policy.regex_engine import RegexEngine
+from sigma.rule import SigmaDetections
 
 from muniment.detect.documents import lines_of, spelled
 from muniment.detect.rule import Refused
 from muniment.errors import RejectedError
 from muniment.patterns import PatternError, compiled_pattern
 
-__all__ = ["Parsed", "filters_of_nothing", "parsed_documents", "remarks_of", "said"]
+__all__ = ["Parsed", "filters_of_nothing", "parsed_documents", "remarks_of", "said", "unused_selections"]
 
 _DESCRIBING = (
     SigmaAuthorError, SigmaDateError, SigmaDescriptionError, SigmaFalsePositivesError, SigmaFieldsError, SigmaLevelError,
@@ -112,6 +114,23 @@ def said(error: BaseException) -> str:
     if isinstance(error, AttributeError | TypeError | KeyError):
         return f"something in it is of another kind than Sigma has it there: {said}"
     return said
+
+
+def unused_selections(detection: SigmaDetections) -> list[str]:
+    """The selections of a rule that none of its conditions names: what they ask for, or leave out, counts for nothing."""
+    used = set[str]().union(*(_named(each.parse(postprocess=False), detection) for each in detection.parsed_condition))
+    return [name for name in detection.detections if name not in used and name != "timeframe"]
+
+
+def _named(node: Any, detection: SigmaDetections) -> set[str]:
+    match node:
+        case ConditionSelector():
+            return {each.identifier for each in node.resolve_referenced_detections(detection)}
+        case ConditionIdentifier():
+            return {node.identifier}
+        case ConditionItem():
+            return set[str]().union(*(_named(each, detection) for each in node.args))
+    return set()
 
 
 def filters_of_nothing(filters: Iterable[tuple[str, SigmaFilter]], rules: Iterable[Any]) -> Iterator[Refused]:

@@ -65,7 +65,7 @@ from muniment.detect.linking import Linked
 from muniment.detect.logsources import PRODUCT
 from muniment.detect.mistakes import YAML_FIX, fix_of, place_of, plain
 from muniment.detect.names import Holders
-from muniment.detect.parsing import filters_of_nothing, parsed_documents, remarks_of, said
+from muniment.detect.parsing import filters_of_nothing, parsed_documents, remarks_of, said, unused_selections
 from muniment.detect.rule import Loaded, LogSource, Refused, Rule
 from muniment.errors import RejectedError
 from muniment.patterns import PatternError, compiled_pattern
@@ -204,8 +204,10 @@ def rule_of(parsed: Any, file: str = "", placeholders: Placeholders = _NO_PLACEH
         raise RejectedError("not a rule over single events", field=file)
     try:
         conditions = tuple(_Reader(placeholders).condition(each.parsed) for each in parsed.detection.parsed_condition)
+        unused = unused_selections(parsed.detection)
     except (SigmaError, KeyError, ValueError) as error:
         raise RejectedError(said(error), field=file) from error
+    remarks += tuple(f"no condition uses the selection '{name}'" for name in unused)
     source = parsed.logsource
     if (source.product or "") == PRODUCT:
         for condition in conditions:
