@@ -332,3 +332,11 @@ def test_a_selection_that_no_condition_uses_is_remarked_upon_and_the_rule_runs(
     loaded = load_rules([("r.yml", text)])
     assert loaded.refused == []
     assert list(loaded.rules[0].remarks) == [f"no condition uses the selection '{name}'" for name in unused]
+
+
+def test_what_is_wrong_with_a_long_pattern_is_said_though_the_pattern_is_not_shown_whole() -> None:
+    pattern = "|".join(f"a{n}b+c{{1,50}}" for n in range(8_000))
+    text = GOOD.replace("action: shop.close", f"action|re: '{pattern}'")
+    (refused,) = load_rules([("r.yml", text)]).refused
+    assert (len(refused.reason) < 500, "too large" in refused.reason) == (True, True)
+    assert refused.fix.startswith("make it shorter")

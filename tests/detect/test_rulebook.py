@@ -225,3 +225,15 @@ def test_a_paused_rule_goes_on_when_its_own_file_changes_and_not_when_another_do
     (tmp_path / "A.yml").write_text(RULE.format(title="A\nlevel: high"))
     book.look()
     assert book.paused == {}
+
+
+def test_a_file_whose_name_is_not_utf_8_is_read_and_named_so_that_it_can_be_written(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff.yml")).write_text(RULE.format(title="A"))
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff.yml")).write_text("title: [")
+    book = _book(tmp_path)
+    assert _own(book) == ["A"]
+    assert (book.get("A").file, book.current.refused[0].file) == (
+        f"{tmp_path.name}/a\\xff.yml",
+        f"{tmp_path.name}/b\\xff.yml",
+    )
+    assert not book.look()

@@ -242,7 +242,7 @@ def _difference(row: dict[str, Any]) -> Text:
 
 
 def _load(paths: Sequence[Path]) -> Loaded:
-    from muniment.detect.rule_files import load_rule_files
+    from muniment.detect.rule_files import load_rule_files, path_text
 
     files = [
         file
@@ -255,7 +255,7 @@ def _load(paths: Sequence[Path]) -> Loaded:
             raise RejectedError("cannot read it: there is no such file or folder", field=str(path))
     if not files:
         raise RejectedError("no rule file (*.yml) is there", field=", ".join(map(str, paths)))
-    return load_rule_files((str(file), file) for file in files)[0]
+    return load_rule_files((path_text(file), file) for file in files)[0]
 
 
 def _read(file: Path) -> bytes:

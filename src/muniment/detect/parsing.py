@@ -44,6 +44,9 @@ _DESCRIBING = (
 _DESCRIBING_RULES = tuple(each for each in _DESCRIBING if each is not SigmaLevelError)
 
 
+_SAID_CHARS_MAX: Final = 400
+
+
 class _Engine(RegexEngine):
     """RE2, as the parser has it by itself; but what is wrong with a pattern is an error alone and nothing on stderr."""
 
@@ -110,7 +113,9 @@ def said(error: BaseException) -> str:
         return error.reason
     if isinstance(error, RecursionError):
         return "nested too deep to be read"
-    said = " ".join(str(error).split())[:500] or type(error).__name__
+    said = " ".join(str(error).split()) or type(error).__name__
+    if len(said) > _SAID_CHARS_MAX:  # what is wrong is said after what it is wrong with
+        said = f"{said[: _SAID_CHARS_MAX // 2]} ... {said[-_SAID_CHARS_MAX // 2 :]}"
     if isinstance(error, AttributeError | TypeError | KeyError):
         return f"something in it is of another kind than Sigma has it there: {said}"
     return said

@@ -5,6 +5,7 @@ The server and `muniment rules check` read by this, so that what the one refuses
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -21,13 +22,18 @@ from muniment.errors import RejectedError
 from muniment.limits import RULE_FILE_BYTES_MAX, RULES_MAX
 from muniment.sources.nesting import check_nesting
 
-__all__ = ["load_rule_files"]
+__all__ = ["load_rule_files", "path_text"]
 
 _NO_HOLDERS: Final[Holders] = {}
 PLACEHOLDERS: Final = ("placeholders.yml", "placeholders.yaml")
 """Files among the rules that say what their placeholders stand for."""
 _PLACEHOLDERS_FIX: Final = "write each name with a list of its values, such as admins: [anna, root]"
 _WIDE = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+
+
+def path_text(path: PurePath) -> str:
+    """A path as a text that can be written anywhere: what is not UTF-8 in the name of a file stands as `\\xff`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def load_rule_files(files: Iterable[tuple[str, Path]], held: Holders = _NO_HOLDERS) -> tuple[Loaded, Mapping[str, str]]:

@@ -21,7 +21,7 @@ from muniment.detect.correlation import Correlation
 from muniment.detect.mistakes import document_of, fix_of
 from muniment.detect.names import named
 from muniment.detect.rule import Exemption, Loaded, Refused, Rule, RuleSet
-from muniment.detect.rule_files import load_rule_files
+from muniment.detect.rule_files import load_rule_files, path_text
 from muniment.detect.tally import Tally
 from muniment.errors import RejectedError
 from muniment.search.persons import ERASED, Person
@@ -108,17 +108,17 @@ class RuleBook:
     def look(self) -> bool:
         """Read the folders again if something in them has changed; whether it has."""
         files, problems = self._files()
-        seen = (tuple((str(path), mtime, size) for path, mtime, size in files), tuple(problems))
+        seen = (tuple((path_text(path), mtime, size) for path, mtime, size in files), tuple(problems))
         if seen == self._seen:
             return False
-        paths = {self._name(path): str(path) for path, _, _ in files}
+        paths = {self._name(path): path_text(path) for path, _, _ in files}
         there = set(paths.values())
         before = {claim: path for claim, path in self._holders().items() if path in there}
-        held = {claim: self._name(Path(path)) for claim, path in before.items()}
-        found, texts = load_rule_files(((name, Path(path)) for name, path in paths.items()), held)
+        names = {path: name for name, path in paths.items()}
+        held = {claim: names[path] for claim, path in before.items()}
+        found, texts = load_rule_files(((self._name(path), path) for path, _, _ in files), held)
         with self._lock:
             changed = _changed(self._seen[0] if self._seen else (), seen[0])
-            self._seen = seen
             self._texts = dict(texts)
             self._loaded = Loaded(found.rules, [*problems, *found.refused], found.correlations)
             there_are: list[Rule | Correlation] = [*found.rules, *found.correlations]
@@ -127,6 +127,7 @@ class RuleBook:
                     self.paused.pop(each.key, None)
             self._hold(before, paths)
             self._renew()
+            self._seen = seen
         return True
 
     def _holders(self) -> dict[str, str]:
@@ -184,8 +185,8 @@ class RuleBook:
     def _name(self, path: Path) -> str:
         for folder in self.folders:
             if path.is_relative_to(folder):
-                return f"{self._names[folder]}/{path.relative_to(folder)}"
-        return str(path)
+                return f"{self._names[folder]}/{path_text(path.relative_to(folder))}"
+        return path_text(path)
 
     # --- decisions ------------------------------------------------------------------------------------------------
 
