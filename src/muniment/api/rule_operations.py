@@ -167,13 +167,16 @@ class CoveredAnswer(msgspec.Struct, frozen=True):
 
 
 class CoverageAnswer(msgspec.Struct, frozen=True):
-    """ATT&CK by tactic, in the matrix's order (`tactics`: tag to name). `without`: running rules with no technique."""
+    """ATT&CK by tactic, in the matrix's order (`tactics`: tag to name). `without`: running rules with no technique; `fed_at`
+    (ns): when it was looked what sources send.
+    """
 
     tactics: dict[str, str]
     techniques: list[CoveredAnswer]
     without: int
     version: str
     notice: str
+    fed_at: int
 
 
 def rule_operations(services: Services) -> list[Operation]:
@@ -342,7 +345,9 @@ class Ruling:
             )
             for each in (named[id] for id in sorted(named))
         ]  # fmt: skip
-        return CoverageAnswer(dict(attack.tactics()), techniques, without, attack.version(), attack.notice())
+        return CoverageAnswer(
+            dict(attack.tactics()), techniques, without, attack.version(), attack.notice(), known.fed_at
+        )
 
 
 @dataclass(frozen=True, slots=True)
