@@ -184,7 +184,8 @@ def test_who_blocks_an_account_is_told_of_those_it_is_taken_for(server: LiveServ
     assert [(each["value"], each["why"]) for each in near] == [
         (names[1], "the same shape of letters"), (names[0], "one letter is different"),
     ]  # fmt: skip
-    assert "m.rulz (1 event, one letter is different)" in _run(server, "blocks", "preview", "account", "m.ruiz").stdout
+    shown = _run(server, "blocks", "preview", "account", "m.ruiz").stdout
+    assert "m.rulz (1 event, one letter is different)" in " ".join(shown.split())
     page = server.session().get("/blocks/new", params={"kind": "account", "v": "m.ruiz"}).text
     assert ("Easily taken for it" in page, "m.rulz" in page) == (True, True)
     assert "Easily taken" not in server.session().get("/blocks/new", params={"kind": "account", "v": "k.meier"}).text

@@ -237,3 +237,21 @@ def test_a_file_whose_name_is_not_utf_8_is_read_and_named_so_that_it_can_be_writ
         f"{tmp_path.name}/b\\xff.yml",
     )
     assert not book.look()
+
+
+def test_a_newcomer_does_not_say_otherwise_what_a_placeholder_stands_for(tmp_path: Path) -> None:
+    rule = RULE.format(title="Admins\nname: admins").replace("action: a", "actor_id|expand: '%admins%'")
+    (tmp_path / "rule.yml").write_text(rule)
+    (tmp_path / "z").mkdir()
+    (tmp_path / "z" / "placeholders.yml").write_text("admins: [anna]\n")
+    database = _database()
+    book = _book(tmp_path, database=database)
+    (tmp_path / "placeholders.yml").write_text("admins: [bert]\nothers: [kim]\n")
+    for _ in range(2):
+        book.look()
+        assert "anna" in str(book.get("admins").condition)  # type: ignore[union-attr]  # a rule over events
+        assert _told(book) == [("placeholders.yml", f"%admins% is said by {tmp_path.name}/z/placeholders.yml")]
+        book = _book(tmp_path, database=database)
+    (tmp_path / "z" / "placeholders.yml").unlink()
+    book.look()
+    assert "bert" in str(book.get("admins").condition)  # type: ignore[union-attr]  # a rule over events

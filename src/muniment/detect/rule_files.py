@@ -6,7 +6,7 @@ The server and `muniment rules check` read by this, so that what the one refuses
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Final
@@ -28,6 +28,7 @@ _NO_HOLDERS: Final[Holders] = {}
 PLACEHOLDERS: Final = ("placeholders.yml", "placeholders.yaml")
 """Files among the rules that say what their placeholders stand for."""
 _PLACEHOLDERS_FIX: Final = "write each name with a list of its values, such as admins: [anna, root]"
+_TWICE_FIX: Final = "write all of its values in one of the two files"
 _WIDE = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
@@ -63,17 +64,39 @@ def load_rule_files(files: Iterable[tuple[str, Path]], held: Holders = _NO_HOLDE
         )
         holding = set(held.values())
         texts = dict(sorted(texts.items(), key=lambda each: each[0] not in holding)[:RULES_MAX])
-    placeholders: dict[str, Sequence[str]] = {}
+    lists: dict[str, Mapping[str, Sequence[str]]] = {}
     for name in [each for each in texts if PurePath(each).name in PLACEHOLDERS]:
         try:
-            placeholders |= _placeholders(texts.pop(name))
+            lists[name] = _placeholders(texts.pop(name))
         except (RejectedError, yaml.YAMLError) as error:
             mark = getattr(error, "problem_mark", None)
             line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
             why = f"not YAML: {error.problem}" if isinstance(error, yaml.MarkedYAMLError) else said(error)
             problems.append(Refused(name, "", f"no placeholders: {why}", line, column, _PLACEHOLDERS_FIX))
+    said_by = _said_by(lists, held, {each.file for each in problems})
+    placeholders: dict[str, Sequence[str]] = {}
+    for of_file, known in lists.items():
+        for name, values in known.items():
+            first = said_by[f"%{name}%"]
+            if first == of_file:
+                placeholders[name] = values
+            else:
+                problems.append(Refused(of_file, "", f"%{name}% is said by {first}", 1, 1, _TWICE_FIX))
     found = load_rules(texts.items(), placeholders, held, [each.file for each in problems])
-    return Loaded(found.rules, [*problems, *found.refused], found.correlations), texts
+    return Loaded(found.rules, [*problems, *found.refused], found.correlations, said_by), texts
+
+
+def _said_by(
+    lists: Mapping[str, Mapping[str, Sequence[str]]], held: Holders, broken: Collection[str]
+) -> dict[str, str]:
+    """By placeholder the file that says what it stands for: the one that did before, also while it is broken, else the first."""
+    found: dict[str, str] = {}
+    for file, known in lists.items():
+        for called in (f"%{name}%" for name in known):
+            holder = held.get(called, "")
+            is_held = called.strip("%") in lists.get(holder, ()) or holder in broken
+            found.setdefault(called, holder if is_held else file)
+    return found
 
 
 def _placeholders(text: str) -> Mapping[str, Sequence[str]]:

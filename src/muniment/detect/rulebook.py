@@ -11,7 +11,7 @@ import stat
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -120,7 +120,7 @@ class RuleBook:
         with self._lock:
             changed = _changed(self._seen[0] if self._seen else (), seen[0])
             self._texts = dict(texts)
-            self._loaded = Loaded(found.rules, [*problems, *found.refused], found.correlations)
+            self._loaded = replace(found, refused=[*problems, *found.refused])
             there_are: list[Rule | Correlation] = [*found.rules, *found.correlations]
             for each in there_are:
                 if paths[each.file] in changed:
@@ -144,6 +144,8 @@ class RuleBook:
         for each in loaded:
             for claim in named(each).claims:
                 there[claim].add(paths[each.file])
+        for claim, file in self._loaded.placeholders.items():
+            there[claim].add(paths[file])
         for claim, files in there.items():
             if now.get(claim) not in files:
                 now[claim] = next(iter(files)) if len(files) == 1 else min(files, key=list(paths.values()).index)
