@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import cast
 
 import pytest
 import sqlalchemy as sa
 
+from muniment.detect.alerts import AlertBook
+from muniment.detect.detector import Detector
 from muniment.detect.rulebook import RuleBook
 from muniment.errors import RejectedError
 from muniment.limits import RULE_FILE_BYTES_MAX
+from muniment.search.engine import Engine
+from muniment.search.projector import Projector
 
 RULE = (
     "title: {title}\nlogsource: {{product: muniment}}\ndetection: {{selection: {{action: a}}, condition: selection}}\n"
@@ -255,3 +260,20 @@ def test_a_newcomer_does_not_say_otherwise_what_a_placeholder_stands_for(tmp_pat
     (tmp_path / "z" / "placeholders.yml").unlink()
     book.look()
     assert "bert" in str(book.get("admins").condition)  # type: ignore[union-attr]  # a rule over events
+
+
+def test_a_slow_rule_is_paused_with_a_record_and_one_whose_file_is_gone_holds_nothing_up(tmp_path: Path) -> None:
+    for name in "AB":
+        (tmp_path / f"{name}.yml").write_text(RULE.format(title=name))
+    book, told = _book(tmp_path), list[tuple[str, dict[str, object]]]()
+    detector = Detector(
+        cast(Engine, None), cast(Projector, None), book, AlertBook(lambda records, ids: None, lambda: 1), {}, lambda: 1,
+        lambda action, found: told.append((action, found)),
+    )  # fmt: skip
+    (tmp_path / "B.yml").unlink()
+    book.look()
+    detector._spent_s |= {"A": 59.0, "B": 59.0, "C": 0.1}
+    detector._pause_the_slow()
+    assert list(book.paused) == ["A"]
+    assert [(action, found["title"]) for action, found in told] == [("rule.pause", "A")]
+    assert not detector._spent_s
