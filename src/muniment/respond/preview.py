@@ -88,7 +88,10 @@ class Hits:
             where = "came from there" if self.kind in {"address", "range"} else "was done by it"
             return f"Nothing {where} in {BLOCK_PREVIEW_DAYS} days: is it written right?{self._second}"
         if not self.successes:
-            nobody = f"It would have hit nobody: all {self.events:,} events were refused tries or nobody's successes."
+            every = f"all {self.events:,} events were refused tries or nobody's successes"
+            if self.events == 1:
+                every = "its one event was a refused try or nobody's success"
+            nobody = f"It would have hit nobody: {every}."
             return nobody + self._second
         who = "1 account" if self.n_people == 1 else f"{self.n_people:,} accounts"
         times = "once" if self.successes == 1 else f"{self.successes:,} times"
