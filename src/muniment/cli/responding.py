@@ -333,7 +333,7 @@ def _show_preview(p: dict[str, Any]) -> None:
         ("stays open", inert(p["refusal"])),
         (
             "not to be taken for",
-            inert("; ".join(f"{n['value']} ({n['count']:,} events, {n['why']})" for n in p["near"])),
+            inert("; ".join(map(_near, p["near"]))),
         ),
         ("second person", "needed" if p["needs_second_person"] else "not needed"),
     ]
