@@ -45,7 +45,6 @@ __all__ = ["Event", "Matcher", "compiled"]
 
 Test = Callable[["Event"], bool]
 _MISSING: tuple[()] = ()
-_PLACE_DIGITS = 10
 _KINDS_MAX = 4_096
 """So many kinds of event are kept ready; then they are made anew."""
 _OPERATE: Mapping[str, Callable[[float, float], bool]] = {
@@ -137,7 +136,7 @@ def _collect(document: Any, path: str, into: list[Any]) -> bool:
         if sum(_collect(each, path, into) for each in document):  # all of them, not the first only
             return True
         head, _, rest = path.partition(".")
-        if not (head.isascii() and head.isdecimal() and len(head) < _PLACE_DIGITS and int(head) < len(document)):
+        if not (head.isascii() and head.isdecimal() and len(head) < 10 and int(head) < len(document)):
             return False
         if rest:
             return _collect(document[int(head)], rest, into)
