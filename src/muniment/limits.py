@@ -466,6 +466,15 @@ BLOCK_SEEN_WITH_MAX: Final = 10_000
 BLOCK_ENDED_DAYS: Final = 90
 """How long an ended block or order stays in the database with its value; its records are in the ledger."""
 
+BLOCK_NAMES_MAX: Final = 50_000
+"""Names of accounts that a preview compares with the one to be blocked: half a second of CPU."""
+
+BLOCK_NAMES_SHOWN: Final = 5
+"""More look-alikes are numbers behind one name (`svc-001`, ...), which nobody reads one by one."""
+
+BLOCK_FETCH_KEPT_S: Final = 60
+"""How often it is written down that the same consumer came again: they come every ten seconds, and each is a write to the disk."""
+
 TAXII_PAGE_MAX: Final = 1_000
 """Objects in one page: 600 KB of JSON."""
 

@@ -6,13 +6,13 @@ addresses in it; what is graver than what was found of the network stands alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
-from typing import Final
+from typing import Final, NamedTuple
 
-__all__ = ["Subject", "gravity", "together"]
+__all__ = ["Subject", "gravity", "near", "together"]
 
 _PLACES: Final = {"src_ip", "address", "dst_host", "source"}
 """A group of no other names is about an address, wherever it was seen."""
@@ -40,6 +40,36 @@ class Subject:
 def gravity(level: str) -> int:
     """Levels in an order; 0: informational, or none of Sigma's."""
     return _GRAVITY.get(level, 0)
+
+
+Group = tuple[tuple[str, str], ...]
+"""What an alert is about, by name."""
+
+
+def near(groups: Sequence[Group], some: Iterable[int]) -> list[int]:
+    """The positions of all open ones that `together` could put to one of `some`, and of those: few of many, so that who asks
+    about a new alert need not put all together.
+    """
+    about = [_about(group) for group in groups]
+    places = frozenset[str]().union(*(about[at].networks for at in some))
+    values = {about[at].values for at in some}
+    if places:
+        values |= {each.values for each in about if not places.isdisjoint(each.networks)}
+    return [at for at, each in enumerate(about) if each.values in values]
+
+
+class _About(NamedTuple):
+    """What a group says, however it calls it; the networks it is in, or that it is."""
+
+    values: tuple[str, ...]
+    networks: frozenset[str]
+
+
+@lru_cache(maxsize=65_536)  # all alerts in memory are looked through with each new one
+def _about(group: Group) -> _About:
+    known = dict(group)
+    own = [known["src_subnet"]] if known.keys() == {"src_subnet"} else _networks_of_group(known)
+    return _About(tuple(sorted(known.values())), frozenset(own))
 
 
 def together(subjects: Sequence[Subject]) -> list[list[int]]:
@@ -77,9 +107,11 @@ def _in_networks(every: Sequence[list[int]], subjects: Sequence[Subject]) -> lis
 
 def _networks_of(subject: Subject) -> tuple[str, ...]:
     """The networks, as alerts write them, of the address that an open alert is about; none where it is about an account too."""
-    if not subject.is_open or not subject.group.keys() <= _PLACES:
-        return ()
-    return _networks(subject.group.get("src_ip") or subject.group.get("address", ""))
+    return _networks_of_group(subject.group) if subject.is_open else ()
+
+
+def _networks_of_group(group: Mapping[str, str]) -> tuple[str, ...]:
+    return _networks(group.get("src_ip") or group.get("address", "")) if group.keys() <= _PLACES else ()
 
 
 @lru_cache(maxsize=16_384)  # all alerts in memory are put together again and again

@@ -469,3 +469,19 @@ def test_an_account_says_which_of_its_addresses_are_blocked_and_an_address_whose
     assert not ended["is_blocked"]
     assert [(b["id"], b["state"]) for b in ended["blocks"]] == [(on_range, "undone")]
     assert ended["related_blocks"] == []
+
+
+def test_who_fetched_a_feed_and_when_is_known_after_a_restart() -> None:
+    database = open_database("sqlite://")
+    blocks = Blocks(database)
+    blocks.note_fetch("nginx.conf", "edge-1", NOW, id="key:1", address="192.0.2.1")
+    blocks.note_fetch("nginx.conf", "edge-1", NOW + 10**9, id="key:1", address="192.0.2.2")
+    blocks.note_fetch(
+        "nginx.conf", "edge-1", NOW + 2 * 10**9, id="key:1", address="192.0.2.2"
+    )  # too soon to be written
+    again = Blocks(database)
+    assert again.fetches() == {("nginx.conf", "edge-1"): NOW + 10**9}
+    assert again.fetchers() == {"key:1": "192.0.2.2"}
+    assert again.fetched_at(["nginx.conf"]) == NOW + 10**9
+    again.note_fetch("nginx.conf", "edge-1", NOW + 61 * 10**9, id="key:1", address="192.0.2.2")
+    assert Blocks(database).fetched_at(["nginx.conf"]) == NOW + 61 * 10**9

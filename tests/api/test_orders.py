@@ -106,7 +106,8 @@ def test_sessions_are_ended_by_a_signed_webhook_and_the_answer_is_shown(server: 
     assert [(a["action"], a["remark"], a["attempts"]) for a in found["answers"]] == [("idp", "answered 200", 1)]
     (order,) = [each for each in provider.of("sessions.end") if each["id"] == made["id"]]
     assert (order["account"], order["reason"], order["alert"]) == ("m.ruiz", "guessed", "")
-    assert order["asked_by"] == made["asked_by"] != ""
+    assert order["asked_by"].startswith("key:")  # a name is what people are shown
+    assert made["asked_by"] == "command line on this machine"
     asked = server.one("source:muniment action:sessions.end", 5)
     said = json.loads(server.get(f"/api/v1/events/{asked['index']}")["record"])
     assert (said["targets"], said["reason"]) == ([{"type": "account", "id": "m.ruiz"}], "guessed")

@@ -70,7 +70,7 @@ def test_a_session_and_an_own_key_do_not_make_two_people_of_one(
             assert live_server.get(f"/api/v1/blocks/{block['id']}")["state"] == "asked"
         page = ana.get(f"/blocks/{block['id']}").text
         assert "Agree: block it" not in page
-        assert f"{block['asked_by']} for two.ana asked, so <b>another person</b> who may block" in page
+        assert f"{block['asked_by']} asked, so <b>another person</b> who may block" in page
         assert "Agree: block it" in bob.get(f"/blocks/{block['id']}").text
         with _key_of(live_server, bob) as his:
             assert his.post(f"/api/v1/blocks/{block['id']}/approve").json()["state"] == "active"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -129,8 +130,13 @@ def test_exceptions_of_rules(server: LiveServer) -> None:
     listed = _run(server, "rules", "exceptions").stdout
     assert title in listed
     assert "the pen test" in listed
+    assert "command line on this machine" in listed
+    assert "key:" not in listed
+    with server.reader(role="administrator", owner="dana") as hers:
+        body = {"rule": made["rule"], "query": "src_ip:198.51.100.9", "reason": "mine", "days": 1}
+        assert hers.post("/api/v1/rules/exceptions", json=body).json()["owner"] == "dana (key reader of everything)"
     assert "ended" in _run(server, "rules", "end-exception", str(made["number"])).stdout
-    assert title not in _run(server, "rules", "exceptions").stdout
+    assert "the pen test" not in _run(server, "rules", "exceptions").stdout
     assert "(over)" in _run(server, "rules", "exceptions", "--all").stdout
 
 
@@ -153,6 +159,36 @@ def test_blocks(server: LiveServer) -> None:
     assert "there is no such block" in _run(server, "blocks", "undo", "not-a-block").stderr
     assert "undone" in _run(server, "blocks", "undo", short).stdout
     assert _run(server, "blocks", "undo", added["id"]).returncode != 0
+
+
+def test_networks_that_are_never_blocked(server: LiveServer) -> None:
+    assert "no network is protected" in _run(server, "blocks", "allowed").stderr
+    made = _run(server, "blocks", "allow", "100.99.8.0/24", "--title", "Office Bern")
+    assert made.stdout == "100.99.8.0/24 (Office Bern): never blocked\n"
+    assert "Office Bern" in _run(server, "blocks", "allowed").stdout
+    refused = _run(server, "blocks", "add", "address", "100.99.8.7", "--reason", "guesses", "--yes")
+    assert (refused.returncode, "Office Bern" in refused.stderr) == (2, True)
+    wrong = _run(server, "blocks", "allow", "0.0.0.0/0", "--title", "all")
+    assert (wrong.returncode, "network" in wrong.stderr) == (2, True)
+    assert "may be blocked" in _run(server, "blocks", "disallow", "100.99.8.77/24").stdout
+    assert _run(server, "blocks", "disallow", "100.99.8.0/24").returncode == 2
+
+
+def test_who_blocks_an_account_is_told_of_those_it_is_taken_for(server: LiveServer) -> None:
+    names = ("m.rulz", "m.ru\N{CYRILLIC SMALL LETTER BYELORUSSIAN-UKRAINIAN I}z", "M.Ruiz", "k.meier")
+    key = server.key_for("orders", "clear")
+    for name in names:
+        server.send(key, {"action": "order.read", "actor": {"id": name}})
+    within(20, lambda: len(server.rows("action:order.read")) >= len(names), "nothing came")
+    near = _json(server, "blocks", "preview", "account", "m.ruiz")["near"]
+    assert [(each["value"], each["why"]) for each in near] == [
+        (names[1], "the same shape of letters"), (names[0], "one letter is different"),
+    ]  # fmt: skip
+    shown = _run(server, "blocks", "preview", "account", "m.ruiz").stdout
+    assert "m.rulz (1 event, one letter is different)" in " ".join(shown.split())
+    page = server.session().get("/blocks/new", params={"kind": "account", "v": "m.ruiz"}).text
+    assert ("Easily taken for it" in page, "m.rulz" in page) == (True, True)
+    assert "Easily taken" not in server.session().get("/blocks/new", params={"kind": "account", "v": "k.meier"}).text
 
 
 def test_a_block_is_agreed_to_after_a_look_and_what_stays_open_is_not_asked_about(server: LiveServer) -> None:
@@ -217,6 +253,12 @@ def test_dead_letters_are_seen_and_sent_again(server: LiveServer, receiver: Rece
     letters = within(30, dead, "nothing could not be delivered")
     assert "410" in letters[0]["remark"]
     assert letters[0]["notice_id"] in _run(server, "notices", "list", "--state", "dead").stdout
+    status = _run(server, "status")
+    assert ("could not be delivered: muniment notices list --state dead" in status.stdout, status.returncode) == (
+        True,
+        1,
+    )
+    assert re.search(r"^muniment_notices_dead [1-9]", server.client.get("/metrics").text, re.MULTILINE)
     browser = server.session()
     page = browser.get("/notices").text
     assert "Could not be delivered" in page

@@ -175,3 +175,17 @@ def test_a_correlation_names_the_parts_that_nobody_feeds() -> None:
     loaded = load_rules((f"{n}.yml", text) for n, text in enumerate((there, absent, both)))
     rules = RuleSet(1, loaded.rules, loaded.correlations, (*loaded.rules, *loaded.correlations), (), ())
     assert feeds_of(rules, {}, SENT, {})["both"].missing == "what feeds absent"
+
+
+@pytest.mark.parametrize("kind", ["event_count", "value_count", "value_sum", "value_avg", "value_median"])
+def test_a_correlation_that_counts_needs_one_of_its_parts_only(kind: str) -> None:
+    there = BASE.format(title="there", selection="{class_name: Authentication}", more="", condition="s")
+    absent = BASE.format(title="absent", selection="{action: mail.forward}", more="", condition="s")
+    field = "" if kind == "event_count" else "field: target_id, "
+    many = (
+        f"title: Many\nname: many\nlevel: high\ncorrelation:\n  type: {kind}\n  rules: [there, absent]\n"
+        f"  group-by: [actor]\n  timespan: 5m\n  condition: {{{field}gte: 3}}\n"
+    )
+    loaded = load_rules((f"{n}.yml", text) for n, text in enumerate((there, absent, many)))
+    rules = RuleSet(1, loaded.rules, loaded.correlations, (*loaded.rules, *loaded.correlations), (), ())
+    assert feeds_of(rules, {}, SENT, {})["many"].sources

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from muniment.detect.rules import load_rules
@@ -172,7 +174,9 @@ GOOD = RULE.format(n="01", field="action", value="shop.close", condition="select
 )  # fmt: skip
 def test_what_is_broken_in_one_document_stops_no_other(broken: str, line: int, reason: str) -> None:
     other = GOOD.replace("5501", "5502").replace("closed", "opened")
-    loaded = load_rules([("shop.yml", f"{GOOD}---\n{broken}\n---\n{other}"), ("more.yml", other)])
+    loaded = load_rules(
+        [("shop.yml", f"{GOOD}---\n{broken}\n---\n{other}"), ("more.yml", other.replace("5502", "5503"))]
+    )
     assert [rule.title for rule in loaded.rules] == ["A shop is closed", "A shop is opened", "A shop is opened"]
     (refused,) = loaded.refused
     assert (refused.line, reason in refused.reason) == (line, True), refused
@@ -309,3 +313,30 @@ def test_a_filter_that_would_take_nothing_away_is_named(rules: str, condition: s
     assert found.where == where, found
     assert fix in found.fix
     assert [rule.name for rule in loaded.rules] == ["odd"]  # it runs all the same
+
+
+@pytest.mark.parametrize(
+    ("condition", "unused"),
+    [
+        ("selection", ["filter_a", "filter_b", "_note"]), ("selection and not 1 of filter_*", ["_note"]), ("1 of them", ["_note"]),
+        ("selection and (filter_a or not filter_b) and _note", []), (["selection", "filter_a"], ["filter_b", "_note"]),
+    ],
+)  # fmt: skip
+def test_a_selection_that_no_condition_uses_is_remarked_upon_and_the_rule_runs(
+    condition: str | list[str], unused: list[str]
+) -> None:
+    text = (
+        "title: A\nlogsource: {product: muniment}\ndetection:\n  selection: {action: a}\n  filter_a: {action: b}\n"
+        f"  filter_b: {{action: c}}\n  _note: {{action: d}}\n  timeframe: 5m\n  condition: {json.dumps(condition)}\n"
+    )
+    loaded = load_rules([("r.yml", text)])
+    assert loaded.refused == []
+    assert list(loaded.rules[0].remarks) == [f"no condition uses the selection '{name}'" for name in unused]
+
+
+def test_what_is_wrong_with_a_long_pattern_is_said_though_the_pattern_is_not_shown_whole() -> None:
+    pattern = "|".join(f"a{n}b+c{{1,50}}" for n in range(8_000))
+    text = GOOD.replace("action: shop.close", f"action|re: '{pattern}'")
+    (refused,) = load_rules([("r.yml", text)]).refused
+    assert (len(refused.reason) < 500, "too large" in refused.reason) == (True, True)
+    assert refused.fix.startswith("make it shorter")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import cast
 
 import pytest
 import sqlalchemy as sa
 
+from muniment.detect.alerts import AlertBook
+from muniment.detect.detector import Detector
 from muniment.detect.rulebook import RuleBook
 from muniment.errors import RejectedError
 from muniment.limits import RULE_FILE_BYTES_MAX
+from muniment.search.engine import Engine
+from muniment.search.projector import Projector
 
 RULE = (
     "title: {title}\nlogsource: {{product: muniment}}\ndetection: {{selection: {{action: a}}, condition: selection}}\n"
@@ -18,9 +23,12 @@ RULE = (
 MANY = "title: Many\ncorrelation: {type: event_count, rules: [A], timespan: 5m, condition: {gte: 3}}\n"
 
 
-def _book(*folders: Path) -> RuleBook:
-    database = sa.create_engine("sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
-    return RuleBook(folders, database, lambda: 1)
+def _database() -> sa.Engine:
+    return sa.create_engine("sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
+
+
+def _book(*folders: Path, database: sa.Engine | None = None) -> RuleBook:
+    return RuleBook(folders, database or _database(), lambda: 1)
 
 
 def _own(book: RuleBook) -> list[str]:
@@ -150,3 +158,122 @@ def test_what_placeholders_stand_for_is_a_file_among_the_rules(tmp_path: Path) -
         ("placeholders.yml", 2),
         ("rule.yml", 4),
     ]
+
+
+def _told(book: RuleBook) -> list[tuple[str, str]]:
+    return [(Path(each.file).name, each.reason) for each in book.current.refused]
+
+
+@pytest.mark.parametrize("kind", ["rule", "correlation", "behaviour"])
+def test_a_newcomer_does_not_take_the_place_of_a_rule_that_runs(tmp_path: Path, kind: str) -> None:
+    """Its file comes first by name; what it is makes no difference; nor does a restart, nor that the old file is broken for a while."""
+    odd = {
+        "rule": RULE.format(title="New\nname: many"),
+        "correlation": MANY.replace("Many\n", "New\nname: many\n"),
+        "behaviour": "title: New\nname: many\nbehaviour: {type: first_seen, rules: [A], group-by: [actor], field: action}\n",
+    }
+    (tmp_path / "x.yml").write_text(RULE.format(title="A\nname: A"))
+    (tmp_path / "y.yml").write_text(MANY.replace("Many\n", "Old\nname: many\n"))
+    database = _database()
+    book = _book(tmp_path, database=database)
+    (tmp_path / "b.yml").write_text(odd[kind])
+    for _ in range(2):
+        book.look()
+        assert _own(book) == ["A", "Old"]
+        assert _told(book) == [("b.yml", f"its id 'many' is that of {tmp_path.name}/y.yml")]
+        book = _book(tmp_path, database=database)
+    (tmp_path / "y.yml").write_text("title: [")
+    book.look()
+    assert _own(book) == ["A"]
+    assert ("b.yml", f"its id 'many' is that of {tmp_path.name}/y.yml, which cannot be run now") in _told(book)
+    (tmp_path / "y.yml").unlink()
+    book.look()
+    assert sorted(_own(book)) == ["A", "New"]
+    (tmp_path / "a.yml").write_text(odd[kind].replace("New", "Newer"))
+    assert sorted(_own(_book(tmp_path, database=database))) == ["A", "New"]
+
+
+def test_a_file_that_is_given_another_name_keeps_its_rules(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(RULE.format(title="A"))
+    database = _database()
+    book = _book(tmp_path, database=database)
+    (tmp_path / "a.yml").rename(tmp_path / "z.yml")
+    book.look()
+    (tmp_path / "b.yml").write_text(RULE.format(title="A"))
+    book.look()
+    assert [Path(rule.file).name for rule in book.current.all_rules if rule.title == "A"] == ["z.yml"]
+
+
+def test_a_name_that_two_rules_have_means_that_of_the_own_file_else_the_one_that_had_it_first(tmp_path: Path) -> None:
+    """A newcomer that calls itself as another rule does would be counted instead of it."""
+    ids = [f"0f4a5f0c-54c9-4b63-8a4b-54b8f6a1d00{n}" for n in (1, 2, 3, 4)]
+    (tmp_path / "x.yml").write_text(RULE.format(title=f"A\nid: {ids[0]}\nname: A"))
+    (tmp_path / "y.yml").write_text(MANY)
+    book = _book(tmp_path)
+    (tmp_path / "b.yml").write_text(
+        RULE.format(title=f"B\nid: {ids[1]}\nname: A") + "---\n" + MANY.replace("Many", "Own")
+    )
+    book.look()
+    assert (book.get("Many").rules, book.get("Own").rules) == ((ids[0],), (ids[1],))  # type: ignore[union-attr]  # correlations
+    assert [len(book.get(id).remarks) for id in ids[:2]] == [0, 1]
+    assert "x.yml" in book.get(ids[1]).remarks[0]
+
+
+def test_a_paused_rule_goes_on_when_its_own_file_changes_and_not_when_another_does(tmp_path: Path) -> None:
+    for name in "AB":
+        (tmp_path / f"{name}.yml").write_text(RULE.format(title=name))
+    book = _book(tmp_path)
+    book.pause("A", "it is slow")
+    (tmp_path / "B.yml").write_text(RULE.format(title="B\nlevel: high"))
+    book.look()
+    assert book.paused == {"A": "it is slow"}
+    (tmp_path / "A.yml").write_text(RULE.format(title="A\nlevel: high"))
+    book.look()
+    assert book.paused == {}
+
+
+def test_a_file_whose_name_is_not_utf_8_is_read_and_named_so_that_it_can_be_written(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff.yml")).write_text(RULE.format(title="A"))
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff.yml")).write_text("title: [")
+    book = _book(tmp_path)
+    assert _own(book) == ["A"]
+    assert (book.get("A").file, book.current.refused[0].file) == (
+        f"{tmp_path.name}/a\\xff.yml",
+        f"{tmp_path.name}/b\\xff.yml",
+    )
+    assert not book.look()
+
+
+def test_a_newcomer_does_not_say_otherwise_what_a_placeholder_stands_for(tmp_path: Path) -> None:
+    rule = RULE.format(title="Admins\nname: admins").replace("action: a", "actor_id|expand: '%admins%'")
+    (tmp_path / "rule.yml").write_text(rule)
+    (tmp_path / "z").mkdir()
+    (tmp_path / "z" / "placeholders.yml").write_text("admins: [anna]\n")
+    database = _database()
+    book = _book(tmp_path, database=database)
+    (tmp_path / "placeholders.yml").write_text("admins: [bert]\nothers: [kim]\n")
+    for _ in range(2):
+        book.look()
+        assert "anna" in str(book.get("admins").condition)  # type: ignore[union-attr]  # a rule over events
+        assert _told(book) == [("placeholders.yml", f"%admins% is said by {tmp_path.name}/z/placeholders.yml")]
+        book = _book(tmp_path, database=database)
+    (tmp_path / "z" / "placeholders.yml").unlink()
+    book.look()
+    assert "bert" in str(book.get("admins").condition)  # type: ignore[union-attr]  # a rule over events
+
+
+def test_a_slow_rule_is_paused_with_a_record_and_one_whose_file_is_gone_holds_nothing_up(tmp_path: Path) -> None:
+    for name in "AB":
+        (tmp_path / f"{name}.yml").write_text(RULE.format(title=name))
+    book, told = _book(tmp_path), list[tuple[str, dict[str, object]]]()
+    detector = Detector(
+        cast(Engine, None), cast(Projector, None), book, AlertBook(lambda records, ids: None, lambda: 1), {}, lambda: 1,
+        lambda action, found: told.append((action, found)),
+    )  # fmt: skip
+    (tmp_path / "B.yml").unlink()
+    book.look()
+    detector._spent_s |= {"A": 59.0, "B": 59.0, "C": 0.1}
+    detector._pause_the_slow()
+    assert list(book.paused) == ["A"]
+    assert [(action, found["title"]) for action, found in told] == [("rule.pause", "A")]
+    assert not detector._spent_s

@@ -78,3 +78,24 @@ def test_an_incident_stays_within_its_minutes_and_says_nothing_of_being_one(inci
     assert actions[-1].at_ns - MONDAY_10_UTC <= incident.minutes * 60 * SECOND_NS + 20 * SECOND_NS
     for action in actions:
         assert incident.name.encode() not in to_bytes(action, rng)
+
+
+def test_who_is_put_into_an_organisation_or_a_group_is_somebody_else() -> None:
+    """An account that adds itself is what a rule looks for: an ordinary day must not be full of it."""
+    activity = Activity(make_company(), per_second=200)
+    rng, met = random.Random(3), set()
+    for action in activity.between(MONDAY_10_UTC, MONDAY_10_UTC + 300 * SECOND_NS):
+        if action.verb == "org.add_member":
+            event = json.loads(to_bytes(action, rng))
+            assert event["user"] != event["actor"]
+        elif action.verb == "group.user_membership.add":
+            event = json.loads(to_bytes(action, rng))
+            assert [each["type"] for each in event["target"]] == ["User", "UserGroup"]
+            assert event["target"][0]["id"] != event["actor"]["id"]
+        elif action.system.shape == "github":
+            assert "user" not in json.loads(to_bytes(action, rng))
+            continue
+        else:
+            continue
+        met.add(action.verb)
+    assert met == {"org.add_member", "group.user_membership.add"}

@@ -9,6 +9,7 @@ from muniment.detect.baseline import aggregate
 from muniment.detect.behaviour import BehaviourCorrelator, Surroundings
 from muniment.detect.candidates import candidates
 from muniment.detect.evaluate import Ready
+from muniment.detect.history import History
 from muniment.detect.rules import load_rules
 from muniment.search.engine import Engine
 from muniment.search.projector import Projector
@@ -73,6 +74,40 @@ def test_the_aggregate_teaches_what_the_events_teach(engine: Engine, behaviour: 
     assert isinstance(fed, BehaviourCorrelator)
     assert taught.known() == fed.known()
     assert fed.n_groups >= 2
+
+
+@pytest.mark.parametrize(
+    ("detection", "behaviour"),
+    [
+        ("{action: user.login}", "{type: dormant, rules: [login], group-by: [actor], after: 30d}"),
+        ("{action: user.login}", "{type: first_seen, rules: [login], group-by: [actor], field: src_country}"),
+        ("{action: user.login}", "{type: off_hours, rules: [login], group-by: [actor]}"),
+        ("{action: user.login, record.metadata.by: web}", "{type: dormant, rules: [login], group-by: [actor], after: 30d}"),
+    ],
+)  # fmt: skip
+def test_a_back_test_knows_what_was_before_its_range_and_nothing_of_what_is_in_it(
+    engine: Engine, detection: str, behaviour: str
+) -> None:
+    """Ten days of logins, and one more 41 days later at another hour from another country: as it came in, that was unusual."""
+    days = [*range(10), 50.5]
+    ledger = MemoryLedger()
+    ledger.append(
+        [
+            record(
+                action="user.login", actor_id="anna", src_country="BR" if day > 40 else "DE", metadata={"by": "web"},
+                time=_text(START_NS + int(day * _DAY_NS)),
+            )
+            for day in days
+        ]
+    )  # fmt: skip
+    Projector(engine, ledger, None, MAPPINGS).recover()
+    loaded = load_rules([("r.yml", (_RULES % behaviour).replace("{action: user.login}", detection))])
+    assert not loaded.refused, loaded.refused
+    rules = {each.key: each for each in (*loaded.rules, *loaded.correlations)}
+    history = History(engine, rules.__getitem__, {})
+    for since_day in (20, 49, None):
+        since_us = None if since_day is None else (START_NS + since_day * _DAY_NS) // 1_000
+        assert history.back_test("odd", since_us, None, 100).indexes == (10,), since_day
 
 
 def _text(ns: int) -> str:

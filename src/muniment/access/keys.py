@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from muniment.access.database import METADATA
-from muniment.access.policy import Identity
+from muniment.access.policy import MACHINE, Identity
 from muniment.errors import DeniedError, RejectedError
 from muniment.tables import make_tables
 
@@ -111,6 +111,15 @@ class KeyRing:
         if prefix != "mk" or key is None or not is_right or key.revoked_at is not None:
             raise DeniedError("this API key is not valid", is_authenticated=False)
         return key.identity()
+
+    def called(self, by: str) -> str:
+        """Who did something, as people know them: of a key (`key:<id>`) its owner's name and its own; anybody else as they are."""
+        key = self._keys.get(by.removeprefix("key:")) if by.startswith("key:") else None
+        if key is None:
+            return by
+        if key.owner == MACHINE:
+            return key.name
+        return f"{key.owner} (key {key.name})" if key.owner else f"key {key.name}"
 
     def all(self) -> list[ApiKey]:
         """Every key, oldest first."""

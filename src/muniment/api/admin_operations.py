@@ -136,6 +136,7 @@ class StatusAnswer(msgspec.Struct, frozen=True):
     ledger: dict[str, Any]
     store: dict[str, Any]
     doors: dict[str, Any]
+    response: dict[str, Any]
     process: dict[str, Any]
 
 

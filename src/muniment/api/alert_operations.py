@@ -225,7 +225,7 @@ class Alerting:
         by_rule = Counter((alert.rule_id, alert.title) for alert in but("rule"))
         sources = Counter(source for alert in but("source") for source in alert.of("sources"))
         return AlertListAnswer(
-            [_alert(alert, let_in.get(alert.uid)) for alert in page], len(found), await self._evaluated(p.rule),
+            [_alert(self._s, alert, let_in.get(alert.uid)) for alert in page], len(found), await self._evaluated(p.rule),
             dict(Counter(alert.state for alert in but("state"))), dict(Counter(alert.level for alert in but("level"))),
             [CountedRule(rule, title, n) for (rule, title), n in by_rule.most_common(100)], dict(sources.most_common(100)),
         )  # fmt: skip
@@ -257,14 +257,14 @@ class Alerting:
         alert = self._s.alerts.get(str(call.path["uid"]))
         let_in = await self._s.blocking(lambda: admitted(self._s.engine, [alert]))
         await self._s.recorder.note(call, "alert.view", "alert", alert.uid, results=1)
-        return _alert(alert, let_in.get(alert.uid))
+        return _alert(self._s, alert, let_in.get(alert.uid))
 
     async def set_state(self, call: Call[Empty, StateBody]) -> AlertAnswer:
         all_rows(call)
         uid, b = str(call.path["uid"]), call.body
         alert = await self._s.blocking(lambda: self._s.alerts.set_state(uid, b.state, b.reason, call.identity.id))
         await self._s.recorder.note(call, "alert.handle", "alert", uid, b.reason, state=b.state)
-        return _alert(alert)
+        return _alert(self._s, alert)
 
     async def set_states(self, call: Call[Empty, StatesBody]) -> StatesAnswer:
         all_rows(call)
@@ -274,14 +274,14 @@ class Alerting:
             await self._s.recorder.note(
                 call, "alert.handle", "alert", alert.uid, b.reason, state=b.state, together=len(alerts)
             )
-        return StatesAnswer([_alert(alert) for alert in alerts])
+        return StatesAnswer([_alert(self._s, alert) for alert in alerts])
 
     async def assign(self, call: Call[Empty, AssignBody]) -> AlertAnswer:
         all_rows(call)
         uid, assignee = str(call.path["uid"]), call.body.assignee
         alert = await self._s.blocking(lambda: self._s.alerts.assign(uid, assignee, call.identity.id))
         await self._s.recorder.note(call, "alert.assign", "alert", uid, assignee=assignee)
-        return _alert(alert)
+        return _alert(self._s, alert)
 
     async def comment(self, call: Call[Empty, CommentBody]) -> AlertAnswer:
         """The words stand in the alert, where personal values are sealed; the record of who wrote has none."""
@@ -289,7 +289,7 @@ class Alerting:
         uid, text = str(call.path["uid"]), call.body.text
         alert = await self._s.blocking(lambda: self._s.alerts.comment(uid, text, call.identity.id))
         await self._s.recorder.note(call, "alert.comment", "alert", uid, characters=len(text))
-        return _alert(alert)
+        return _alert(self._s, alert)
 
 
 def _is_about(alert: Alert, p: AlertParams) -> bool:
@@ -313,16 +313,17 @@ def _is_wanted(alert: Alert, p: AlertParams) -> bool:
     return not (p.rule and alert.rule_id != p.rule) and not (p.source and p.source not in alert.of("sources"))
 
 
-def _alert(alert: Alert, let_in: Admitted | None = None) -> AlertAnswer:
+def _alert(services: Services, alert: Alert, let_in: Admitted | None = None) -> AlertAnswer:
+    called = services.keys.called
     return AlertAnswer(
         uid=alert.uid, rule_id=alert.rule_id, title=alert.title, level=alert.level, author=alert.author, kind=alert.kind,
         description=alert.description, tags=list(alert.tags), references=list(alert.references),
         false_positives=list(alert.false_positives), file=alert.file, group=dict(alert.group), count=alert.count,
         first_us=alert.first_us, last_us=alert.last_us, evidence=list(alert.evidence),
         values={kind: list(values) for kind, values in alert.values.items()}, created_ns=alert.created_ns,
-        updated_ns=alert.updated_ns, state=alert.state, state_reason=alert.state_reason, state_by=alert.state_by,
+        updated_ns=alert.updated_ns, state=alert.state, state_reason=alert.state_reason, state_by=called(alert.state_by),
         drill=alert.drill, why=alert.why, assignee=alert.assignee,
-        steps=[StepAnswer(each.at_ns, each.by, each.what, each.text) for each in alert.steps],
+        steps=[StepAnswer(each.at_ns, called(each.by), each.what, each.text) for each in alert.steps],
         techniques=techniques(alert.tags), address_counts=alert.by_address,
         admitted=AdmittedAnswer(let_in.count, list(let_in.who)[:10], let_in.last_us, let_in.last_index) if let_in else None,
     )  # fmt: skip

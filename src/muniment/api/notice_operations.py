@@ -201,7 +201,7 @@ class Noticing:
         found = await self._s.blocking(self._s.silences.all)
         hidden = await self._s.blocking(self._s.silences.hidden)
         await self._s.recorder.note(call, "silence.list", "ledger", self._s.ledger.origin, results=len(found))
-        return SilenceListAnswer([_silence(each, hidden.get(each.id, Hidden())) for each in found])
+        return SilenceListAnswer([_silence(self._s, each, hidden.get(each.id, Hidden())) for each in found])
 
     async def silence(self, call: Call[Empty, SilenceBody]) -> SilenceAnswer:
         b, now = call.body, self._s.clock()
@@ -212,7 +212,7 @@ class Noticing:
         await self._s.recorder.note(
             call, "silence.create", "rule", b.source, b.reason, hours=b.hours, severity_max=b.severity_max
         )
-        return _silence(made, Hidden())
+        return _silence(self._s, made, Hidden())
 
     async def end_silence(self, call: Call[Empty, Empty]) -> SilenceListAnswer:
         number, now = int(call.path["number"]), self._s.clock()
@@ -221,8 +221,8 @@ class Noticing:
         return await self.silences(call)
 
 
-def _silence(each: Silence, hidden: Hidden) -> SilenceAnswer:
+def _silence(services: Services, each: Silence, hidden: Hidden) -> SilenceAnswer:
     return SilenceAnswer(
-        int(each.id), each.sources[0], each.from_ns, each.until_ns, each.by, each.reason, each.severity_max,
+        int(each.id), each.sources[0], each.from_ns, each.until_ns, services.keys.called(each.by), each.reason, each.severity_max,
         hidden.count, hidden.last_ns,
     )  # fmt: skip

@@ -93,7 +93,7 @@ class Ordering:
         entries: dict[str, list[Entry]] = {}
         for entry in self._s.outbox.entries(ids=[each.id for each in found]) if found else ():
             entries.setdefault(entry.notice_id, []).append(entry)
-        return [_answer(each, entries.get(each.id, ())) for each in found]
+        return [_answer(self._s, each, entries.get(each.id, ())) for each in found]
 
     async def orders(self, call: Call[OrderParams, Empty]) -> OrderListAnswer:
         found = await self._s.blocking(lambda: self._answers(self._s.orders.of(call.params.account)[:200]))
@@ -125,13 +125,13 @@ class Ordering:
         return (await self._s.blocking(lambda: self._answers([made])))[0]
 
 
-def _answer(ending: SessionsEnd, entries: Sequence[Entry]) -> OrderAnswer:
+def _answer(services: Services, ending: SessionsEnd, entries: Sequence[Entry]) -> OrderAnswer:
     states = {entry.state for entry in entries}
     state = ending.state
     if state == "sent":
         state = next((each for each in ("dead", "pending", "delivered") if each in states), "pending")
     return OrderAnswer(
-        ending.id, SESSIONS_END, ending.account, ending.reason, ending.alert, ending.block, ending.asked_by,
+        ending.id, SESSIONS_END, ending.account, ending.reason, ending.alert, ending.block, services.keys.called(ending.asked_by),
         ending.asked_at, state,
         [
             AttemptAnswer(e.channel, e.state, e.attempts, e.next_at, e.ended_at, e.remark)

@@ -1,4 +1,4 @@
-"""Operations of responding: entities, previews, blocks, the allow-list, feeds, and the check that an SDK asks."""
+"""Operations of responding: entities, previews, blocks and the allow-list."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
-from starlette.responses import Response
 
 from muniment.api.accidents import accident, refuse_secret
-from muniment.api.operations import HEADERS, Call, Empty, Operation
+from muniment.api.operations import Call, Empty, Operation
 from muniment.api.services import Services
+from muniment.detect.lookalike import names_like
 from muniment.errors import DeniedError, RejectedError
 from muniment.four_eyes import check_second
+from muniment.limits import BLOCK_NAMES_SHOWN
 from muniment.respond.block import Allowed, Block, Kind, among, canonical
-from muniment.respond.feeds import FEEDS, etag, rendered
+from muniment.respond.feeds import FEEDS
 from muniment.respond.order import SESSIONS_END, is_for
-from muniment.respond.preview import Hits, effect, first_ever, hits, seen_with
+from muniment.respond.preview import Hits, accounts_as_long, effect, first_ever, hits, seen_with
 from muniment.search.persons import Person
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "AllowBody",
     "ApproveBody",
     "BlockBody",
+    "DisallowBody",
     "PreviewBody",
     "ReasonText",
     "Responding",
@@ -121,6 +123,15 @@ class PreviewAnswer(msgspec.Struct, frozen=True):
     blocks: list[BlockAnswer] = []
     related_blocks: list[BlockAnswer] = []
     refusal: str = ""
+    near: list[NearAnswer] = []
+
+
+class NearAnswer(msgspec.Struct, frozen=True):
+    """An account whose name is easily taken for the one asked for, its events in thirty days, and how it differs."""
+
+    value: str
+    count: int
+    why: str
 
 
 class BlockBody(msgspec.Struct, frozen=True):
@@ -162,29 +173,18 @@ class AllowBody(msgspec.Struct, frozen=True):
     title: Annotated[str, Meta(min_length=1, max_length=200, examples=["Office Berlin"])]
 
 
+class DisallowBody(msgspec.Struct, frozen=True):
+    network: Annotated[str, Meta(min_length=1, max_length=64, examples=["198.51.100.0/24"])]
+
+
 class AllowListAnswer(msgspec.Struct, frozen=True):
     allowed: list[AllowedAnswer]
-
-
-class CheckParams(msgspec.Struct, frozen=True):
-    address: Annotated[str, Meta(max_length=64)] = ""
-    account: Annotated[str, Meta(max_length=320)] = ""
-    key: Annotated[str, Meta(max_length=320)] = ""
-
-
-class CheckAnswer(msgspec.Struct, frozen=True):
-    """Is any of what was asked for blocked now, by which block and until when (ns)?"""
-
-    is_blocked: bool
-    block: str = ""
-    until: int = 0
 
 
 def response_operations(services: Services) -> list[Operation]:
     """The operations over `services`."""
     r = Responding(services)
     conflict = frozenset({409})
-    feeds = tuple(sorted({feed.media_type for feed in FEEDS.values()}))
     return [
         Operation("GET", "/api/v1/entities/{kind}/{value}", "entity", "What came from an address, account or key in thirty days",
                   "alerts", r.entity, answer=PreviewAnswer, tag="response"),
@@ -194,8 +194,6 @@ def response_operations(services: Services) -> list[Operation]:
                   answer=BlockListAnswer, tag="response"),
         Operation("POST", "/api/v1/blocks", "block_create", "Block what a preview was looked at for", "block", r.create,
                   body=BlockBody, answer=BlockAnswer, status=201, tag="response", refusals=conflict),
-        Operation("GET", "/api/v1/blocks/check", "block_check", "Is an address, account or key blocked now?", "feeds",
-                  r.check, params=CheckParams, answer=CheckAnswer, tag="response"),
         Operation("GET", "/api/v1/blocks/{id}", "block", "One block, and what came from there since", "alerts", r.block,
                   answer=BlockAnswer, tag="response"),
         Operation("GET", "/api/v1/blocks/{id}/hits", "block_hits", "What a block hits, looked at now: for who must agree",
@@ -209,9 +207,7 @@ def response_operations(services: Services) -> list[Operation]:
         Operation("POST", "/api/v1/allowed", "allow", "Never block a network", "block", r.allow, body=AllowBody,
                   answer=AllowedAnswer, status=201, tag="response", refusals=conflict),
         Operation("POST", "/api/v1/allowed/remove", "disallow", "A network may be blocked again", "block", r.disallow,
-                  body=AllowBody, answer=AllowedAnswer, tag="response", refusals=frozenset({404})),
-        Operation("GET", "/feeds/{name}", "feed", "Active blocks as a file for nginx, HAProxy, nftables, fail2ban, STIX",
-                  "feeds", r.feed, media_types=feeds, tag="response"),
+                  body=DisallowBody, answer=AllowedAnswer, tag="response", refusals=frozenset({404})),
     ]  # fmt: skip
 
 
@@ -259,7 +255,7 @@ class Responding:
         answer = self._hits(call, looked, "")
         own = {each.id for each in answer.blocks}
         related = [each for each in await self._s.blocking(lambda: self._related(kind, value)) if each.id not in own]
-        return msgspec.structs.replace(answer, first_ever_us=first, related_blocks=list(map(_block, related)))
+        return msgspec.structs.replace(answer, first_ever_us=first, related_blocks=list(map(self._block, related)))
 
     def _related(self, kind: Kind, value: str) -> list[Block]:
         """Blocks of what it was seen with. Nothing is looked up while nothing is blocked."""
@@ -273,7 +269,18 @@ class Responding:
     async def preview(self, call: Call[Empty, PreviewBody]) -> PreviewAnswer:
         found = await self._look(call, "block.preview", call.body.kind, call.body.value)
         ticket = self._s.tickets.issue(found.kind, found.value, call.identity.id, self._s.clock())
-        return self._hits(call, found, ticket)
+        return await self._with_near(self._hits(call, found, ticket))
+
+    async def _with_near(self, answer: PreviewAnswer) -> PreviewAnswer:
+        """With the accounts that who decides may have meant, or may take it for."""
+        if answer.kind != "account":
+            return answer
+        near = await self._s.blocking(lambda: self._near(answer.value))
+        return msgspec.structs.replace(answer, near=near)
+
+    def _near(self, value: str) -> list[NearAnswer]:
+        known = accounts_as_long(self._s.engine, value, self._s.clock())
+        return [NearAnswer(name, known[name], why) for name, why in names_like(value, known)[:BLOCK_NAMES_SHOWN]]
 
     def _refuse_own(self, call: Call[Any, Any], kind: Kind, value: str, field: str) -> None:
         if refusal := accident(self._s, call.identity, call.client_ip, kind, value):
@@ -287,10 +294,10 @@ class Responding:
             last_success_us=found.last_success_us, people=_counted(found.people),
             n_people=found.n_people, n_tried=found.n_tried, sources=_counted(found.sources),
             actions=_counted(found.actions), addresses=found.addresses,
-            offices=list(map(_allowed, found.offices)), needs_second_person=found.needs_second_person,
+            offices=list(map(self._allowed, found.offices)), needs_second_person=found.needs_second_person,
             is_shared=found.is_shared, is_blocked=is_blocked, preview=ticket, countries=_counted(found.countries),
             agents=_counted(found.agents), hosts=_counted(found.hosts), origins=_counted(found.origins),
-            blocks=list(map(_block, self._s.blocks.about(found.kind, found.value))),
+            blocks=list(map(self._block, self._s.blocks.about(found.kind, found.value))),
             refusal=accident(self._s, call.identity, call.client_ip, found.kind, found.value),
         )  # fmt: skip
 
@@ -336,7 +343,7 @@ class Responding:
             await self._s.recorder.note(call, "sessions.end", "account", ending.account, block.reason, **metadata)
         if block.state == "active":
             await self._made(block)
-        return _block(block)
+        return self._block(block)
 
     def repeated(self, call: Call[Empty, BlockBody]) -> BlockAnswer | None:
         """The block that exactly this request made already: sent twice by a double click, it asks for one. Else None.
@@ -354,7 +361,7 @@ class Responding:
             kind, value, hours=b.hours, reason=b.reason, by=call.identity.id, alert=alert,
             since_ns=self._s.tickets.issued_at(b.preview),
         )  # fmt: skip
-        return _block(found) if found is not None else None
+        return self._block(found) if found is not None else None
 
     def _can_end_sessions(self, kind: str) -> None:
         if kind != "account":
@@ -371,7 +378,7 @@ class Responding:
         found = self._s.blocks.all()
         await self._s.recorder.note(call, "block.list", "ledger", self._s.ledger.origin, results=len(found))
         fetches = [FetchAnswer(feed, by, at) for (feed, by), at in self._s.blocks.fetches().items()]
-        return BlockListAnswer(list(map(_block, found)), fetches)
+        return BlockListAnswer(list(map(self._block, found)), fetches)
 
     async def block(self, call: Call[Empty, Empty]) -> BlockAnswer:
         block = self._s.blocks.get(str(call.path["id"]))
@@ -382,7 +389,7 @@ class Responding:
             n, last = await self._s.blocking(lambda: effect(self._s.engine, block.kind, block.value, since, until))
             taken_at = await self._s.blocking(lambda: self._taken_at(block))
         await self._record(call, "block.view", block.kind, block.value, block=block.id, attempts_since=n, results=1)
-        return _block(block, n, last, seen_to, taken_at)
+        return self._block(block, n, last, seen_to, taken_at)
 
     def _taken_at(self, block: Block) -> int:
         """When a consumer fetched a feed that carries the block since it was made, or an action answered it."""
@@ -393,7 +400,8 @@ class Responding:
 
     async def hits_of(self, call: Call[Empty, Empty]) -> PreviewAnswer:
         block = self._s.blocks.get(str(call.path["id"]))
-        return self._hits(call, await self._look(call, "block.preview", block.kind, block.value), "")
+        hit = await self._look(call, "block.preview", block.kind, block.value)
+        return await self._with_near(self._hits(call, hit, ""))
 
     async def approve(self, call: Call[Empty, ApproveBody]) -> BlockAnswer:
         now = self._s.clock()
@@ -414,7 +422,7 @@ class Responding:
         )  # fmt: skip
         if block.state == "active":
             await self._made(block)
-        return _block(block)
+        return self._block(block)
 
     async def undo(self, call: Call[Empty, Empty]) -> BlockAnswer:
         there = self._s.blocks.get(str(call.path["id"]))
@@ -425,56 +433,34 @@ class Responding:
             await self._s.blocking(lambda: self._s.tell_of_block(block, "block.undone"))
         for dropped in await self._s.blocking(lambda: self._s.orders.release(block.id, False)):
             await self._s.recorder.note(call, "order.drop", "order", dropped.id, block=block.id)
-        return _block(block)
-
-    async def check(self, call: Call[CheckParams, Empty]) -> CheckAnswer:
-        """Answered from memory and not recorded: an application asks at every login."""
-        p = call.params
-        asked = [("address", p.address), ("account", p.account), ("key", p.key)]
-        wanted = [canonical(kind, value) for kind, value in asked if value]
-        if not wanted:
-            raise RejectedError("ask for an address, an account or a key", field="address")
-        now = self._s.clock()
-        for kind, value in wanted:
-            block = self._s.blocks.find(kind, value, now)
-            if block is not None:
-                return CheckAnswer(True, block.id, block.expires_at)
-        return CheckAnswer(False)
+        return self._block(block)
 
     async def allowed(self, call: Call[Empty, Empty]) -> AllowListAnswer:
         found = self._s.blocks.allowed()
         await self._s.recorder.note(call, "allowed.list", "ledger", self._s.ledger.origin, results=len(found))
-        return AllowListAnswer(list(map(_allowed, found)))
+        return AllowListAnswer(list(map(self._allowed, found)))
 
     async def allow(self, call: Call[Empty, AllowBody]) -> AllowedAnswer:
         async with self._tried(call, "allowed.create", "range", call.body.network, title=call.body.title):
             made = self._s.blocks.allow(call.body.network, call.body.title, call.identity.id, self._s.clock())
         await self._record(call, "allowed.create", "range", made.network, title=made.title)
-        return _allowed(made)
+        return self._allowed(made)
 
-    async def disallow(self, call: Call[Empty, AllowBody]) -> AllowedAnswer:
+    async def disallow(self, call: Call[Empty, DisallowBody]) -> AllowedAnswer:
         gone = self._s.blocks.disallow(call.body.network)
         await self._record(call, "allowed.delete", "range", gone.network, title=gone.title)
-        return _allowed(gone)
+        return self._allowed(gone)
 
-    async def feed(self, call: Call[Empty, Empty]) -> Response:
-        """A fetch that brings something new is recorded; one that hears "unchanged" is not: there are thousands a day."""
-        name = str(call.path["name"])
-        if name not in FEEDS:
-            raise RejectedError(f"there is no such feed; there are {', '.join(FEEDS)}", field="name", status=404)
-        now, feed = self._s.clock(), FEEDS[name]
-        blocks = [block for block in self._s.blocks.active(now) if block.kind in feed.kinds]
-        if feed.has_undone:
-            blocks += [block for block in self._s.blocks.since_undone(now) if block.kind in feed.kinds]
-        tag = etag(name, blocks)
-        headers = HEADERS | {"ETag": tag, "Cache-Control": "no-cache"}
-        self._s.blocks.note_fetch(name, call.identity.name, now, id=call.identity.id, address=call.client_ip)
-        held = call.headers.get("if-none-match", "")
-        # Weak comparison (RFC 9110, 13.1.2): what is between the quotes, with or without W/ before it.
-        if tag.removeprefix("W/") in held or held.strip() == "*":
-            return Response(None, 304, headers)
-        await self._s.recorder.note(call, "feed.fetch", "feed", name, results=len(blocks))
-        return Response(rendered(name, blocks, now), 200, headers, feed.media_type)
+    def _block(
+        self, block: Block, attempts_since: int = 0, last_us: int = 0, seen_to: int = 0, taken_at: int = 0
+    ) -> BlockAnswer:
+        called = self._s.keys.called
+        values = {name: getattr(block, name) for name in Block.__dataclass_fields__ if name != "changed_at"}
+        values |= {name: called(values[name]) for name in ("asked_by", "approved_by", "ended_by")}
+        return BlockAnswer(**values, attempts_since=attempts_since, last_us=last_us, seen_to=seen_to, taken_at=taken_at)
+
+    def _allowed(self, each: Allowed) -> AllowedAnswer:
+        return AllowedAnswer(each.network, each.title, self._s.keys.called(each.by), each.at)
 
 
 def alert_named(services: Services, uid: str) -> str:
@@ -497,12 +483,3 @@ def _refuse_unseen(found: Hits, accounts: int) -> None:
             field="accounts",
             status=409,
         )
-
-
-def _block(block: Block, attempts_since: int = 0, last_us: int = 0, seen_to: int = 0, taken_at: int = 0) -> BlockAnswer:
-    values = {name: getattr(block, name) for name in Block.__dataclass_fields__ if name != "changed_at"}
-    return BlockAnswer(**values, attempts_since=attempts_since, last_us=last_us, seen_to=seen_to, taken_at=taken_at)
-
-
-def _allowed(each: Allowed) -> AllowedAnswer:
-    return AllowedAnswer(each.network, each.title, each.by, each.at)

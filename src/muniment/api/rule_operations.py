@@ -167,13 +167,16 @@ class CoveredAnswer(msgspec.Struct, frozen=True):
 
 
 class CoverageAnswer(msgspec.Struct, frozen=True):
-    """ATT&CK by tactic, in the matrix's order (`tactics`: tag to name). `without`: running rules with no technique."""
+    """ATT&CK by tactic, in the matrix's order (`tactics`: tag to name). `without`: running rules with no technique; `fed_at`
+    (ns): when it was looked what sources send.
+    """
 
     tactics: dict[str, str]
     techniques: list[CoveredAnswer]
     without: int
     version: str
     notice: str
+    fed_at: int
 
 
 def rule_operations(services: Services) -> list[Operation]:
@@ -268,7 +271,7 @@ class Ruling:
             kind=rule.kind if isinstance(rule, Correlation) else "rule", description=rule.description,
             tags=list(rule.tags), file=rule.file, logsource=source, is_on=self._s.rules.is_on(rule, known.switches),
             is_silent=rule.is_silent or rule.level.lower() == "informational",
-            reason=paused or (decided.reason if decided else ""), by="muniment" if paused else decided.by if decided else "",
+            reason=paused or (decided.reason if decided else ""), by="muniment" if paused else self._s.keys.called(decided.by) if decided else "",
             alerts=known.alerts.get(rule.key, 0), remarks=[*rule.remarks, *filter(None, [fed.remark])],
             license=rule.license if isinstance(rule, Rule) else "", references=list(rule.references),
             false_positives=list(rule.false_positives), techniques=techniques(rule.tags),
@@ -297,7 +300,7 @@ class Ruling:
     async def exceptions(self, call: Call[Empty, Empty]) -> ExceptionListAnswer:
         found = await self._s.blocking(self._s.rules.exemptions)
         await self._s.recorder.note(call, "exception.list", "ledger", self._s.ledger.origin, results=len(found))
-        return ExceptionListAnswer([_exception(each, self._s.clock()) for each in found])
+        return ExceptionListAnswer([self._exception(each, self._s.clock()) for each in found])
 
     async def exempt(self, call: Call[Empty, ExceptionBody]) -> ExceptionAnswer:
         b, now = call.body, self._s.clock()
@@ -307,13 +310,19 @@ class Ruling:
             field = "query" if error.field in {"", "q"} else error.field
             raise RejectedError(error.reason, field=field, column=error.column, status=error.status) from None
         await self._s.recorder.note(call, "rule.exempt", "rule", b.rule or "all", b.reason, query=b.query, days=b.days)
-        return _exception(made, now)
+        return self._exception(made, now)
 
     async def end_exception(self, call: Call[Empty, Empty]) -> ExceptionAnswer:
         ended = self._s.rules.end_exemption(int(call.path["number"]))
         await self._s.recorder.note(call, "rule.exempt_end", "rule", ended.rule or "all", number=ended.number)
         found = next(each for each in self._s.rules.exemptions() if each.number == ended.number)
-        return _exception(found, self._s.clock())
+        return self._exception(found, self._s.clock())
+
+    def _exception(self, each: Exemption, now_ns: int) -> ExceptionAnswer:
+        return ExceptionAnswer(
+            each.number, each.rule, each.query, each.reason, self._s.keys.called(each.owner), each.created_at, each.expires_at,
+            each.hidden, each.expires_at > now_ns,
+        )  # fmt: skip
 
     async def coverage(self, call: Call[Empty, Empty]) -> CoverageAnswer:
         current, known = self._s.rules.current, await self._s.blocking(self._known)
@@ -336,7 +345,9 @@ class Ruling:
             )
             for each in (named[id] for id in sorted(named))
         ]  # fmt: skip
-        return CoverageAnswer(dict(attack.tactics()), techniques, without, attack.version(), attack.notice())
+        return CoverageAnswer(
+            dict(attack.tactics()), techniques, without, attack.version(), attack.notice(), known.fed_at
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,10 +361,3 @@ class _Known:
     used_by: Mapping[str, list[str]]
     since_us: int
     fed_at: int
-
-
-def _exception(each: Exemption, now_ns: int) -> ExceptionAnswer:
-    return ExceptionAnswer(
-        each.number, each.rule, each.query, each.reason, each.owner, each.created_at, each.expires_at, each.hidden,
-        each.expires_at > now_ns,
-    )  # fmt: skip

@@ -158,7 +158,8 @@ class _Taxii:
         if len(rest) > limit:
             page = _Page(rest[:limit], f"{changed_at(rest[limit - 1])}.{rest[limit - 1].id}")
         now = self._s.clock()
-        self._s.blocks.note_fetch("taxii2", call.identity.name, now, id=call.identity.id, address=call.client_ip)
+        who, address = call.identity, call.client_ip
+        await self._s.blocking(lambda: self._s.blocks.note_fetch("taxii2", who.name, now, id=who.id, address=address))
         if page.blocks:
             await self._s.recorder.record(
                 "feed.fetch", call.identity, targets=[{"type": "feed", "id": "taxii2"}], client_ip=call.client_ip,

@@ -29,7 +29,7 @@ from muniment.respond.order import Order, is_for, order_about_block
 from muniment.respond.routes import route
 from muniment.respond.settings import NotifySettings
 from muniment.respond.silences import Silences
-from muniment.together import Subject, gravity, together
+from muniment.together import Subject, gravity, near, together
 
 __all__ = ["Notifier"]
 
@@ -112,7 +112,7 @@ class Notifier:
         concerned = [alert for alert in alerts if self.channels and not alert.drill]
         if not concerned:
             return
-        cards = self._cards() if self._people else {}
+        cards = self._cards(concerned) if self._people else {}
         # The gravest first: what else began at the same time then belongs to it.
         for alert in sorted(concerned, key=lambda each: (-gravity(each.level), not _is_of_success(each))):
             notice = _notice(alert, self._base_url)
@@ -128,9 +128,12 @@ class Notifier:
             except AuditError as error:
                 self._told("notify.fail", {"alert": alert.uid, "reason": str(error)})
 
-    def _cards(self) -> dict[str, list[Alert]]:
-        """The alerts that are one card with each, by its id; itself among them."""
+    def _cards(self, concerned: Sequence[Alert]) -> dict[str, list[Alert]]:
+        """The alerts that are one card with each of these, by its id; itself among them."""
         every = [each for each in self._alerts() if not each.drill and each.state in {"new", "in_progress"}]
+        new = {each.uid for each in concerned}
+        among = near([each.group for each in every], [at for at, each in enumerate(every) if each.uid in new])
+        every = [every[at] for at in among]
         subjects = [Subject(each.uid, dict(each.group), each.level, each.state, each.drill) for each in every]
         found: dict[str, list[Alert]] = {}
         for same in together(subjects):

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from muniment.api.admin_operations import admin_operations
 from muniment.api.alert_operations import alert_operations
 from muniment.api.erasure_operations import erasure_operations
+from muniment.api.feed_operations import feed_operations
 from muniment.api.format_operations import format_operations
 from muniment.api.ledger_operations import ledger_operations
 from muniment.api.notice_operations import notice_operations
@@ -39,6 +40,7 @@ def every_operation(services: Services) -> list[Operation]:
         *erasure_operations(services),
         *alert_operations(services),
         *rule_operations(services),
+        *feed_operations(services),
         *response_operations(services),
         *notice_operations(services),
         *order_operations(services),

@@ -18,7 +18,7 @@ from muniment.api.alert_operations import (
     StatesBody,
 )
 from muniment.api.order_operations import Ordering, OrderParams
-from muniment.api.response_operations import AllowBody, ApproveBody, BlockBody, PreviewBody, Responding
+from muniment.api.response_operations import AllowBody, ApproveBody, BlockBody, DisallowBody, PreviewBody, Responding
 from muniment.api.rule_operations import BackTestBody, ExceptionBody, RuleTextParams, Ruling, SwitchBody
 from muniment.app.pages import PagesBackend
 from muniment.errors import RejectedError
@@ -167,7 +167,7 @@ class SecurityPagesBackend:
         await self._responding.allow(self._pages.call("block", body=body))
 
     async def disallow(self, viewer: Viewer, network: str) -> None:
-        body = checked({"network": network, "title": "x"}, AllowBody)
+        body = checked({"network": network}, DisallowBody)
         await self._responding.disallow(self._pages.call("block", body=body))
 
     def ends_sessions(self) -> bool:

@@ -59,6 +59,9 @@ class Status:
                 )
         found += [f"GeoIP: {each.problem}; older data is in use" for each in s.geoip.about() if each.problem]
         found += [f"formats: {problem}; the entry is left out" for problem in s.formats.problems]
+        if dead := s.notifier.outbox.counts().get("dead", 0):
+            what = "1 notice" if dead == 1 else f"{dead:,} notices"
+            found.append(f"{what} could not be delivered: muniment notices list --state dead, or the page Who is told")
         verified = s.upkeep.last_verified
         if verified and not verified.holds:
             found.append(f"the last verification, at {rfc3339(verified.at)}, failed: {verified.error}")
@@ -87,6 +90,7 @@ class Status:
                 "places": self.places(),
             },
             "doors": doors,
+            "response": self._response(),
             "process": {
                 "version": __version__,
                 "pid": os.getpid(),
@@ -96,6 +100,18 @@ class Status:
                 "sealed_events": pipeline.events,
                 "batches": pipeline.batches,
             },
+        }
+
+    def _response(self) -> dict[str, int]:
+        """Rules, and what they tell: how many run, cannot be run or are paused; notices that wait or were not taken."""
+        s = self._server
+        current, notices = s.rules.current, s.notifier.outbox.counts()
+        return {
+            "rules_running": len(current.rules) + len(current.correlations),
+            "rules_refused": len(current.refused),
+            "rules_paused": len(s.rules.paused),
+            "notices_waiting": notices.get("pending", 0) + notices.get("held", 0),
+            "notices_dead": notices.get("dead", 0),
         }
 
     def places(self) -> str:
@@ -147,6 +163,7 @@ class Status:
     def _metrics(self) -> str:
         s = self._server
         pipeline, horizon = s.pipeline.status(), s.projector.horizon()
+        response = self._response()
         usage = resource.getrusage(resource.RUSAGE_SELF)
         rows = [
             ("muniment_ledger_size", "gauge", "Entries in the ledger", s.ledger.size),
@@ -155,6 +172,16 @@ class Status:
             ("muniment_pending_events", "gauge", "Events not yet acknowledged", pipeline.pending_events),
             ("muniment_pending_bytes", "gauge", "Bytes not yet acknowledged", pipeline.pending_bytes),
             ("muniment_store_pending", "gauge", "Entries not yet searchable", horizon.pending),
+            ("muniment_rules_running", "gauge", "Rules that run", response["rules_running"]),
+            ("muniment_rules_refused", "gauge", "Rules that cannot be run", response["rules_refused"]),
+            (
+                "muniment_rules_paused",
+                "gauge",
+                "Rules that were too slow or failed, and are paused",
+                response["rules_paused"],
+            ),
+            ("muniment_notices_waiting", "gauge", "Notices not yet delivered", response["notices_waiting"]),
+            ("muniment_notices_dead", "gauge", "Notices that could not be delivered", response["notices_dead"]),
             ("muniment_healthy", "gauge", "1 while nothing is wrong", int(not self.problems())),
             ("process_resident_memory_bytes", "gauge", "Resident memory", _resident_bytes()),
             ("process_cpu_seconds_total", "counter", "CPU time", usage.ru_utime + usage.ru_stime),

@@ -327,13 +327,25 @@ def _changed(block: dict[str, Any], as_json: bool) -> None:
 def _show_preview(p: dict[str, Any]) -> None:
     console.print(Text(inert(p["verdict"]), style="bold"), soft_wrap=True)
     found = [
-        ("in 30 days", f"{p['events']:,} events: {p['successes']:,} succeeded, {p['failures']:,} failed"),
+        ("in 30 days", f"{_events(p['events'])}: {p['successes']:,} succeeded, {p['failures']:,} failed"),
         ("people let in", inert(", ".join(f"{each['value']} ({each['count']})" for each in p["people"]))),
         ("offices", inert(", ".join(f"{each['title']} {each['network']}" for each in p["offices"]))),
         ("stays open", inert(p["refusal"])),
+        (
+            "not to be taken for",
+            inert("; ".join(map(_near, p["near"]))),
+        ),
         ("second person", "needed" if p["needs_second_person"] else "not needed"),
     ]
     console.print(key_values([(name, value) for name, value in found if value]))
+
+
+def _near(n: Mapping[str, Any]) -> str:
+    return f"{n['value']} ({_events(n['count'])}, {n['why']})"
+
+
+def _events(count: int) -> str:
+    return "1 event" if count == 1 else f"{count:,} events"
 
 
 # --- orders -----------------------------------------------------------------------------------------------------------

@@ -203,15 +203,19 @@ def _run_trials(paths: Sequence[Path], loaded: Loaded, as_json: bool) -> None:
             field=", ".join(map(str, paths)),
         )
     wrong = [row for row in rows if not row["is_right"]]
+    remarks = list(_remarks(loaded))
     if as_json:
         n_rules = len(loaded.rules) + len(loaded.correlations)
-        print_json({"trials": rows, "wrong": len(wrong), "rules": n_rules, "broken": broken})
+        print_json({"trials": rows, "wrong": len(wrong), "rules": n_rules, "broken": broken,
+                    "remarks": [{"file": rule.file, "rule": rule.title, "remark": text} for rule, text in remarks]})  # fmt: skip
     else:
         for each in broken:
             words = Text.assemble((inert(each["where"]), "bold"), "\n  ", (inert(each["reason"]), "red"))
             console.print(words, soft_wrap=True)
         for row in wrong:
             console.print(_difference(row), soft_wrap=True)
+        for rule, text in remarks:
+            notes.print(Text(f"{inert(rule.file)}: {inert(rule.title)}: {inert(text)}", style="yellow"), soft_wrap=True)
         console.print(
             f"trials: {len(rows):,}, wrong: {len(wrong):,}, rules: {len(loaded.rules) + len(loaded.correlations):,}"
         )
@@ -238,7 +242,7 @@ def _difference(row: dict[str, Any]) -> Text:
 
 
 def _load(paths: Sequence[Path]) -> Loaded:
-    from muniment.detect.rule_files import load_rule_files
+    from muniment.detect.rule_files import load_rule_files, path_text
 
     files = [
         file
@@ -251,7 +255,7 @@ def _load(paths: Sequence[Path]) -> Loaded:
             raise RejectedError("cannot read it: there is no such file or folder", field=str(path))
     if not files:
         raise RejectedError("no rule file (*.yml) is there", field=", ".join(map(str, paths)))
-    return load_rule_files((str(file), file) for file in files)[0]
+    return load_rule_files((path_text(file), file) for file in files)[0]
 
 
 def _read(file: Path) -> bytes:

@@ -99,6 +99,7 @@ def list_rules(
     )  # fmt: skip
     if not wanted:
         notes.print(Text(f"no rule is {show}" if answer["rules"] else "there are no rules", style="dim"))
+    notes.print(Text(f"what feeds them: as of {short_time(answer['fed_at'])}", style="dim"))
     for each in answer["refused"]:
         where = ":".join([each["file"], *(str(n) for n in (each["line"], each["column"]) if n)])
         notes.print(Text(f"cannot be run: {inert(where)} {inert(each['reason'])}. {inert(each['fix'])}", style="red"))
@@ -123,7 +124,7 @@ def show(which: Which, server: Server = "", data: Data = "", as_json: AsJson = F
     found = [
         ("id", inert(rule["key"])),
         ("state", inert(_state(rule) + said)),
-        ("fed by", inert(_feeders(rule, with_missing=True))),
+        ("fed by", inert(f"{_feeders(rule, with_missing=True)} (as of {short_time(one['fed_at'])})")),
         ("matches", f"{rule['matches_day']:,} in a day, {rule['matches_month']:,} in 30"),
         ("alerts", f"{rule['alerts']:,}" + (f", last {short_time(one['last_alert_us'] * 1_000)}" if one["last_alert_us"] else "")),
         ("evaluated", f"to {short_time(seen['to_time'])} for {seen['n_fresh']} of {seen['n_sources']} sources that feed it" if seen["to_time"] else ""),

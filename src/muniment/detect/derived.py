@@ -5,35 +5,42 @@ else the kind of browser and system. `src_subnet` is the network of the address 
 CIDR notation): /24 of IPv4, /64 of IPv6. An attacker has as many addresses in one of these as they like: who rents one
 machine gets a /64, and hosts side by side are often in one hand. `account` is who did it as several systems call the same person: the
 mail address in lower case where one is known, else `actor`; `target_account` is such an address of whom it was done to, else empty.
+`changed_fields` are the names of what differs between the states before and after, apart by spaces; without a state before, all that are after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
 
+import orjson
+
+from muniment.errors import RejectedError
 from muniment.patterns import compiled_pattern
-from muniment.search.columns import address_sql
+from muniment.search.columns import COLUMNS, address_sql
 from muniment.sources.sql import quote
 from muniment.sources.useragent import describe
 
 __all__ = [
-    "ACCOUNT", "ACCOUNT_SQL", "ACTOR", "ACTOR_SQL", "DERIVED", "DEVICE", "MADE", "SUBNET", "SUBNET_SQL",
-    "TARGET_ACCOUNT", "TARGET_ACCOUNT_SQL", "Derived", "account_of", "device_of", "subnet_of",
+    "ACCOUNT", "ACCOUNT_SQL", "ACTOR", "ACTOR_SQL", "CHANGED", "DERIVED", "DEVICE", "MADE", "SUBNET", "SUBNET_SQL",
+    "TARGET_ACCOUNT", "TARGET_ACCOUNT_SQL", "Derived", "account_of", "changed_fields", "check_columns", "device_of", "subnet_of",
 ]  # fmt: skip
 
 ACTOR: Final = "actor"
 DEVICE: Final = "device"
 SUBNET: Final = "src_subnet"
 ACCOUNT: Final = "account"
+CHANGED: Final = "changed_fields"
 TARGET_ACCOUNT: Final = "target_account"
 ACTOR_SQL: Final = (
     "multiIf(actor_id != '', toString(actor_id), actor_name != '', toString(actor_name), toString(actor_email))"
 )
 _ADDRESS: Final = r"^[^@\s:]+@[^@\s:]+$"
 """A mail address and nothing else; no `user:anna@example.com`."""
+_KEYS: Final = compiled_pattern(r'"([^"\\]{1,100})"\s*:').findall
+_is_name: Final = compiled_pattern(r"^[A-Za-z_][\w.-]{0,99}$").search
 _is_address = compiled_pattern(_ADDRESS).search
 
 
@@ -113,9 +120,54 @@ def _address_of(*names: Any) -> str:
     return next((str(each).lower() for each in names if each and _is_address(str(each))), "")
 
 
+def changed_fields(before: Any, after: Any) -> str:
+    """The names, with dots where they are nested, of what an event changed.
+
+    >>> changed_fields('{"name": "a", "role": "x"}', '{"name": "b", "role": "x", "more": {"n": 1}}')
+    'more.n name'
+    >>> changed_fields("", '[{"name": "role", "old": "a", "new": "b"}]')
+    'name new old role'
+    """
+    after_text = str(after)
+    if not after_text:
+        return ""
+    try:
+        new = orjson.loads(after_text)
+    except orjson.JSONDecodeError:  # it was cut
+        return " ".join(sorted(set(_KEYS(after_text))))
+    try:
+        old = orjson.loads(str(before) or "null")
+    except orjson.JSONDecodeError:
+        old = None
+    if not isinstance(new, dict):
+        return " ".join(sorted(_words(new)))
+    then, now = dict(_leaves(old)), dict(_leaves(new))
+    names = then.keys() | now.keys() if isinstance(old, dict) else now.keys()
+    nothing = object()
+    return " ".join(sorted(name for name in names if then.get(name, nothing) != now.get(name, nothing)))
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for name, each in value.items():
+            yield from _leaves(each, f"{path}.{name}" if path else str(name))
+    elif path:
+        yield path, value
+
+
+def _words(value: Any) -> set[str]:
+    """All names in it, and its texts that could be one."""
+    if isinstance(value, dict):
+        return {str(name) for name in value}.union(*map(_words, value.values()))
+    if isinstance(value, list):
+        return set[str]().union(*map(_words, value))
+    return {value} if isinstance(value, str) and len(value) > 1 and _is_name(value) else set()
+
+
 DERIVED: Final[Mapping[str, Derived]] = {
     DEVICE: Derived(("device_id", "device_name", "user_agent"), _device),
     SUBNET: Derived(("src_ip",), subnet_of),
+    CHANGED: Derived(("changes_before", "changes_after"), changed_fields),
     ACCOUNT: Derived(("actor_email", "actor_name", "actor_id"), account_of),
     TARGET_ACCOUNT: Derived(("target_name", "target_id"), _address_of),
 }
@@ -123,3 +175,10 @@ DERIVED: Final[Mapping[str, Derived]] = {
 
 MADE: Final = (ACTOR, *DERIVED)
 """All names that rules know beside the columns of the search."""
+
+
+def check_columns(names: Iterable[str], file: str) -> None:
+    """A rule over typed columns that names one there is not would never match, and nobody would notice."""
+    for name in names:
+        if name not in COLUMNS and name not in MADE and not name.startswith("record."):
+            raise RejectedError(f"there is no column {name!r}", field=file)

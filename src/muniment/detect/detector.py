@@ -321,11 +321,12 @@ class Detector:
         elapsed = now - self._latest_budget if self._latest_budget else _BUDGET_S
         self._latest_budget = now
         now_us = self._now_ns() // 1_000
-        for key, seconds in self._spent_s.items():
+        spent, self._spent_s = self._spent_s, {}
+        there = {each.key for each in self.book.current.all_rules}
+        for key, seconds in spent.items():
             self.book.tally.spent(key, now_us, seconds)
-            if seconds > RULE_BUDGET_SHARE * elapsed:
+            if seconds > RULE_BUDGET_SHARE * elapsed and key in there:  # its file may be gone since
                 self._pause(key, f"it took {seconds:.1f} s of {elapsed:.0f} s")
-        self._spent_s.clear()
         self.book.tally.flush(now_us)
 
     def _pause(self, key: str, why: str) -> None:

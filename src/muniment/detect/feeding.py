@@ -98,9 +98,7 @@ def _feeding_parts(correlation: Correlation, found: Mapping[str, Fed], titles: M
     if behaviour is not None and behaviour.kind == RISK:
         return Fed(("muniment.alerts",))
     parts = {name: found.get(name, Fed()).sources for name in correlation.rules}
-    is_any = (
-        correlation.presence is not None or correlation.kind in {"event_count", "value_count"} or behaviour is not None
-    )
+    is_any = correlation.presence is not None or not correlation.is_temporal or behaviour is not None
     if not parts or not (any(parts.values()) if is_any else all(parts.values())):
         unfed = [titles.get(name, name) for name, sources in parts.items() if not sources]
         return Fed((), f"what feeds {_or(unfed) if is_any else _and(unfed)}" if unfed else "")

@@ -94,7 +94,9 @@ class History:
         reach_s: dict[str, int] = {}
         among: set[str] = set()
         for correlation in ready.correlations:
-            behaving = correlation.behaviour is not None and self._learn(ready, correlation, now_us, below)
+            heard_us = self._heard_for(ready, correlation) * 1_000_000
+            until_us = now_us - heard_us if heard_us else None
+            behaving = correlation.behaviour is not None and self._learn(ready, correlation, now_us, below, until_us)
             if behaving and not self._heard_for(ready, correlation):
                 continue  # it knows everything already, and no other rule hears of it
             among.add(correlation.key)
@@ -120,8 +122,10 @@ class History:
         """How many seconds back other rules look for what it finds."""
         return max((each.timespan_s for each in ready.correlations if correlation.key in each.rules), default=0)
 
-    def _learn(self, ready: Ready, correlation: Correlation, now_us: int, below: int) -> bool:
-        """Let a behaviour know what was there before, by one aggregate a rule; False when SQL cannot say it exactly."""
+    def _learn(self, ready: Ready, correlation: Correlation, now_us: int, below: int, until_us: int | None) -> bool:
+        """Let a behaviour know what was there before `until_us` (None: all there is), by one aggregate a rule; False when SQL
+        cannot say it exactly.
+        """
         behaviour, correlator = correlation.behaviour, ready.correlators.get(correlation.key)
         assert behaviour is not None
         if behaviour.kind == "look_alike" or not isinstance(correlator, BehaviourCorrelator):
@@ -130,11 +134,8 @@ class History:
         asked = [aggregate(correlation, rule, self._candidates(rule)) for rule in rules if isinstance(rule, Rule)]
         if len(asked) < len(rules) or None in asked:
             return False
-        until = (
-            now_us - self._heard_for(ready, correlation) * 1_000_000 if self._heard_for(ready, correlation) else None
-        )
         since = now_us - max(behaviour.history_us, 4 * behaviour.after_us)
-        condition, parameters = _Range(below, since, until).condition()
+        condition, parameters = _Range(below, since, until_us).condition()
         for each in asked:
             assert each is not None
             sql = each.sql.replace("{range}", condition)
@@ -303,9 +304,8 @@ class History:
         rules = [each for each in needed if isinstance(each, Rule)]
         correlations = [each for each in needed if isinstance(each, Correlation)]
         ready = Ready(rules, correlations, self._formats, around=self._around)
-        for each in correlations:
-            if each.behaviour is not None and span.since_us is not None:
-                self._learn(ready, each, span.since_us, below=span.below)
+        if span.since_us is not None:
+            self._learn_before(ready, correlations, span.since_us, span.below)
         begun: list[Firing] = []
         newest = n_found = 0
 
@@ -325,6 +325,17 @@ class History:
         days = Counter(_day(firing.last_us) for firing in begun)
         indexes = tuple(firing.indexes[-1] for firing in begun[-BACKTEST_HITS_MAX:])
         return BackTest(len(begun), indexes, dict(days), n_found, (time.perf_counter() - began) * 1_000)
+
+    def _learn_before(self, ready: Ready, correlations: Sequence[Correlation], since_us: int, below: int) -> None:
+        """What behaviours knew when a range of time began, and nothing of what is in it."""
+        for each in correlations:
+            b = each.behaviour
+            if b is None or self._learn(ready, each, since_us, below, since_us):
+                continue
+            rules = [rule for rule in self._needed(each) if isinstance(rule, Rule)]
+            before = _Range(below, since_us - max(b.history_us, 4 * b.after_us), since_us)
+            for parts, _ in self._read([self._past(rule, before) for rule in rules], [each]):
+                ready.fed_all(parts, {each.key})
 
     def _needed(self, rule: Rule | Correlation) -> list[Rule | Correlation]:
         if isinstance(rule, Rule):

@@ -1,4 +1,5 @@
-"""Domains made to be taken for one's own: other letters of the same shape, a typing mistake, another ending, words added.
+"""Domains made to be taken for one's own: other letters of the same shape, a typing mistake, another ending, words added; and
+accounts whose names are taken for another's.
 
 Shapes follow the idea of Unicode's UTS 39 skeletons, for the letters that domains can hold and people are fooled by.
 """
@@ -7,10 +8,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["look_alike"]
+__all__ = ["look_alike", "names_like"]
 
 _SHAPES: Final = str.maketrans(
     {
@@ -37,6 +39,34 @@ def look_alike(text: str, own: tuple[str, ...]) -> str:
             if why := _compared(host, domain):
                 return f"{host} looks like {domain}: {why}"
     return ""
+
+
+def names_like(name: str, others: Iterable[str]) -> list[tuple[str, str]]:
+    """Those of `others` that a reader takes for `name`, with how they differ; the same shape of letters first.
+
+    >>> names_like("m.ruiz", ["m.rulz", "M.RUIZ", "m.ru\u0456z", "anna"])
+    [('m.ruіz', 'the same shape of letters'), ('m.rulz', 'one letter is different')]
+    """
+    plain, shape = _folded(name), _shape(name)
+    found: list[tuple[int, str, str]] = []
+    for other in others:
+        theirs = _folded(other)
+        if theirs == plain:
+            continue
+        if _shape(other) == shape:
+            found.append((0, other, "the same shape of letters"))
+        elif min(len(plain), len(theirs)) >= _CHARS_MIN and _is_one_apart(plain, theirs):
+            found.append((1, other, "one letter is different"))
+    return [(other, why) for _, other, why in sorted(found)]
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold().strip()
+
+
+@lru_cache(maxsize=65_536)
+def _shape(name: str) -> str:
+    return _skeleton(_folded(name))
 
 
 @lru_cache(maxsize=16_384)

@@ -131,9 +131,17 @@ class Event:
 
 
 def _collect(document: Any, path: str, into: list[Any]) -> bool:
-    """Values at a dotted path, through lists, with or without dots in the keys."""
+    """Values at a dotted path, through lists, with or without dots in the keys; a number is a place in a list, from 0."""
     if isinstance(document, list):
-        return sum(_collect(each, path, into) for each in document) > 0  # all of them, not the first only
+        if sum(_collect(each, path, into) for each in document):  # all of them, not the first only
+            return True
+        head, _, rest = path.partition(".")
+        if not (head.isascii() and head.isdecimal() and len(head) < 10 and int(head) < len(document)):
+            return False
+        if rest:
+            return _collect(document[int(head)], rest, into)
+        into.append(document[int(head)])
+        return True
     if not isinstance(document, Mapping):
         return False
     if path in document:

@@ -67,6 +67,10 @@ _FIXES: Final = (
     ("unbalanced parentheses", f"close each parenthesis that is opened; {_SELECTIONS}"),
     ("expected {", _SELECTIONS),
     ("modifier only applicable to", "write re right behind the field, and only i, m and s behind it"),
+    (
+        "pattern too large",
+        "make it shorter, or several patterns in a list; texts without special characters go into |contains",
+    ),
     ("regular expression", _PATTERNS),
     ("none of re2's", _PATTERNS),
     ("no text: quote it", "write quotes around it; YAML reads yes, no, on, off, true and null without them as values"),

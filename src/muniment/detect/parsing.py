@@ -7,16 +7,44 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from sigma.collection import SigmaCollection
+from sigma.conditions import ConditionIdentifier, ConditionItem, ConditionSelector
+from sigma.exceptions import (
+    SigmaAuthorError,
+    SigmaDateError,
+    SigmaDescriptionError,
+    SigmaFalsePositivesError,
+    SigmaFieldsError,
+    SigmaLevelError,
+    SigmaLicenseError,
+    SigmaModifiedError,
+    SigmaReferencesError,
+    SigmaRelatedError,
+    SigmaScopeError,
+    SigmaStatusError,
+    SigmaTagError,
+    SigmaTaxonomyError,
+)
 from sigma.filters import SigmaFilter
 from sigma.policy import SigmaPolicy
 from sigma.policy.regex_engine import RegexEngine
+from sigma.rule import SigmaDetections
 
 from muniment.detect.documents import lines_of, spelled
 from muniment.detect.rule import Refused
 from muniment.errors import RejectedError
 from muniment.patterns import PatternError, compiled_pattern
 
-__all__ = ["Parsed", "filters_of_nothing", "parsed_documents", "said"]
+__all__ = ["Parsed", "filters_of_nothing", "parsed_documents", "remarks_of", "said", "unused_selections"]
+
+_DESCRIBING = (
+    SigmaAuthorError, SigmaDateError, SigmaDescriptionError, SigmaFalsePositivesError, SigmaFieldsError, SigmaLevelError,
+    SigmaModifiedError, SigmaReferencesError, SigmaRelatedError, SigmaScopeError, SigmaStatusError, SigmaTaxonomyError,
+    SigmaLicenseError, SigmaTagError,
+)  # fmt: skip
+_DESCRIBING_RULES = tuple(each for each in _DESCRIBING if each is not SigmaLevelError)
+
+
+_SAID_CHARS_MAX: Final = 400
 
 
 class _Engine(RegexEngine):
@@ -85,10 +113,29 @@ def said(error: BaseException) -> str:
         return error.reason
     if isinstance(error, RecursionError):
         return "nested too deep to be read"
-    said = " ".join(str(error).split())[:500] or type(error).__name__
+    said = " ".join(str(error).split()) or type(error).__name__
+    if len(said) > _SAID_CHARS_MAX:  # what is wrong is said after what it is wrong with
+        said = f"{said[: _SAID_CHARS_MAX // 2]} ... {said[-_SAID_CHARS_MAX // 2 :]}"
     if isinstance(error, AttributeError | TypeError | KeyError):
         return f"something in it is of another kind than Sigma has it there: {said}"
     return said
+
+
+def unused_selections(detection: SigmaDetections) -> list[str]:
+    """The selections of a rule that none of its conditions names: what they ask for, or leave out, counts for nothing."""
+    used = set[str]().union(*(_named(each.parse(postprocess=False), detection) for each in detection.parsed_condition))
+    return [name for name in detection.detections if name not in used and name != "timeframe"]
+
+
+def _named(node: Any, detection: SigmaDetections) -> set[str]:
+    match node:
+        case ConditionSelector():
+            return {each.identifier for each in node.resolve_referenced_detections(detection)}
+        case ConditionIdentifier():
+            return {node.identifier}
+        case ConditionItem():
+            return set[str]().union(*(_named(each, detection) for each in node.args))
+    return set()
 
 
 def filters_of_nothing(filters: Iterable[tuple[str, SigmaFilter]], rules: Iterable[Any]) -> Iterator[Refused]:
@@ -100,3 +147,11 @@ def filters_of_nothing(filters: Iterable[tuple[str, SigmaFilter]], rules: Iterab
             if reference.reference not in names:
                 reason = f"there is no rule with the id or name {reference.reference!r}"
                 yield Refused(file, str(each.title or ""), reason)
+
+
+def remarks_of(parsed: Any, file: str) -> tuple[str, ...]:
+    """Mistakes in what only describes a rule, as a level does not: alerts are so severe. Raises RejectedError for any other."""
+    describing = _DESCRIBING if isinstance(parsed, SigmaFilter) else _DESCRIBING_RULES
+    if wrong := [error for error in parsed.errors if not isinstance(error, describing)]:
+        raise RejectedError("; ".join(dict.fromkeys(map(said, wrong))), field=file)
+    return tuple(dict.fromkeys(said(error) for error in parsed.errors))

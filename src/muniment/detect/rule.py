@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from muniment.detect.condition import Condition
 from muniment.detect.correlation import Correlation
@@ -67,11 +67,12 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What became of a set of rule files."""
+    """What became of a set of rule files. `placeholders`: by name (`%admins%`) the file that says its values."""
 
     rules: Sequence[Rule]
     refused: Sequence[Refused]
     correlations: Sequence[Correlation] = ()
+    placeholders: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import stat
 import threading
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +19,9 @@ import sqlalchemy as sa
 
 from muniment.detect.correlation import Correlation
 from muniment.detect.mistakes import document_of, fix_of
+from muniment.detect.names import named
 from muniment.detect.rule import Exemption, Loaded, Refused, Rule, RuleSet
-from muniment.detect.rule_files import load_rule_files
+from muniment.detect.rule_files import load_rule_files, path_text
 from muniment.detect.tally import Tally
 from muniment.errors import RejectedError
 from muniment.search.persons import ERASED, Person
@@ -32,6 +33,8 @@ __all__ = ["PACK", "RuleBook", "Switch"]
 PACK: Final = Path(__file__).parent / "pack"
 """The rules that come with Muniment."""
 
+_Stamps = tuple[tuple[str, int, int], ...]
+"""Path, time of change and size of each file."""
 _RETIRED: Final = {"deprecated", "unsupported"}
 _METADATA = sa.MetaData()
 _SWITCHES = sa.Table(
@@ -55,6 +58,13 @@ _EXEMPTIONS = sa.Table(
     sa.Column("expires_at", sa.BigInteger, nullable=False),
     sa.Column("hidden", sa.BigInteger, nullable=False),
 )
+_HOLDERS = sa.Table(
+    "rule_holders",
+    _METADATA,
+    sa.Column("claim", sa.String(400), primary_key=True),
+    sa.Column("path", sa.Text, nullable=False),
+)
+"""Which file has a rule's id or name: a newcomer with the same does not take its place."""
 _STATE = sa.Table(
     "detection_state",
     _METADATA,
@@ -83,7 +93,7 @@ class RuleBook:
         self._database = database
         self._now_ns = now_ns
         self._lock = threading.RLock()
-        self._seen: tuple[tuple[tuple[str, int, int], ...], tuple[Refused, ...]] | None = None
+        self._seen: tuple[_Stamps, tuple[Refused, ...]] | None = None
         self._loaded = Loaded((), ())
         self._version = 0
         self.paused: dict[str, str] = {}
@@ -98,17 +108,58 @@ class RuleBook:
     def look(self) -> bool:
         """Read the folders again if something in them has changed; whether it has."""
         files, problems = self._files()
-        seen = (tuple((str(path), mtime, size) for path, mtime, size in files), tuple(problems))
+        seen = (tuple((path_text(path), mtime, size) for path, mtime, size in files), tuple(problems))
         if seen == self._seen:
             return False
-        found, texts = load_rule_files((self._name(path), path) for path, _, _ in files)
+        paths = {self._name(path): path_text(path) for path, _, _ in files}
+        there = set(paths.values())
+        before = {claim: path for claim, path in self._holders().items() if path in there}
+        names = {path: name for name, path in paths.items()}
+        held = {claim: names[path] for claim, path in before.items()}
+        found, texts = load_rule_files(((self._name(path), path) for path, _, _ in files), held)
         with self._lock:
-            self._seen = seen
+            changed = _changed(self._seen[0] if self._seen else (), seen[0])
             self._texts = dict(texts)
-            self._loaded = Loaded(found.rules, [*problems, *found.refused], found.correlations)
-            self.paused.clear()
+            self._loaded = replace(found, refused=[*problems, *found.refused])
+            there_are: list[Rule | Correlation] = [*found.rules, *found.correlations]
+            for each in there_are:
+                if paths[each.file] in changed:
+                    self.paused.pop(each.key, None)
+            self._hold(before, paths)
             self._renew()
+            self._seen = seen
         return True
+
+    def _holders(self) -> dict[str, str]:
+        """By id or name the path of the file that has it."""
+        with self._database.connect() as connection:
+            return {row.claim: row.path for row in connection.execute(sa.select(_HOLDERS))}
+
+    def _hold(self, before: Mapping[str, str], paths: Mapping[str, str]) -> None:
+        """Remember whose each id and name is. What is refused now, in a file that is there, keeps what it had."""
+        now = dict(before)
+        broken = {paths.get(each.file, "") for each in self._loaded.refused}
+        loaded: list[Rule | Correlation] = [*self._loaded.rules, *self._loaded.correlations]
+        there: dict[str, set[str]] = defaultdict(set)
+        for each in loaded:
+            for claim in named(each).claims:
+                there[claim].add(paths[each.file])
+        for claim, file in self._loaded.placeholders.items():
+            there[claim].add(paths[file])
+        for claim, files in there.items():
+            if now.get(claim) not in files:
+                now[claim] = next(iter(files)) if len(files) == 1 else min(files, key=list(paths.values()).index)
+        now = {claim: path for claim, path in now.items() if path in there.get(claim, ()) or path in broken}
+        known = self._holders()
+        if now == known:
+            return
+        with self._database.begin() as connection:
+            gone = [claim for claim, path in known.items() if now.get(claim) != path]
+            new = [{"claim": claim, "path": path} for claim, path in now.items() if known.get(claim) != path]
+            for claim in gone:
+                connection.execute(sa.delete(_HOLDERS).where(_HOLDERS.c.claim == claim))
+            if new:
+                connection.execute(sa.insert(_HOLDERS), new)
 
     def _files(self) -> tuple[list[tuple[Path, int, int]], list[Refused]]:
         files: list[tuple[Path, int, int]] = []
@@ -136,8 +187,8 @@ class RuleBook:
     def _name(self, path: Path) -> str:
         for folder in self.folders:
             if path.is_relative_to(folder):
-                return f"{self._names[folder]}/{path.relative_to(folder)}"
-        return str(path)
+                return f"{self._names[folder]}/{path_text(path.relative_to(folder))}"
+        return path_text(path)
 
     # --- decisions ------------------------------------------------------------------------------------------------
 
@@ -299,6 +350,11 @@ class RuleBook:
         self.current = RuleSet(
             self._version, rules, correlations, (*loaded.rules, *loaded.correlations), loaded.refused, exemptions
         )
+
+
+def _changed(before: _Stamps, now: _Stamps) -> set[str]:
+    """Paths of files that are new or others than before."""
+    return {path for path, *_ in set(now) - set(before)}
 
 
 def _unread(name: str, reason: str) -> Refused:

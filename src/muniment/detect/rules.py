@@ -18,31 +18,8 @@ from sigma.conditions import (
     ConditionOR,
     ConditionValueExpression,
 )
-from sigma.correlations import (
-    CorrelationConditionAND,
-    CorrelationConditionNOT,
-    CorrelationConditionOR,
-    SigmaCorrelationRule,
-    SigmaExtendedCorrelationCondition,
-    SigmaRuleReference,
-)
-from sigma.exceptions import (
-    SigmaAuthorError,
-    SigmaDateError,
-    SigmaDescriptionError,
-    SigmaError,
-    SigmaFalsePositivesError,
-    SigmaFieldsError,
-    SigmaLevelError,
-    SigmaLicenseError,
-    SigmaModifiedError,
-    SigmaReferencesError,
-    SigmaRelatedError,
-    SigmaScopeError,
-    SigmaStatusError,
-    SigmaTagError,
-    SigmaTaxonomyError,
-)
+from sigma.correlations import SigmaCorrelationRule
+from sigma.exceptions import SigmaError
 from sigma.filters import SigmaFilter
 from sigma.rule import SigmaRule
 from sigma.types import (
@@ -64,7 +41,7 @@ from sigma.types import (
 )
 from yaml.reader import ReaderError
 
-from muniment.detect.behaviour_rules import behaviour_of, split
+from muniment.detect.behaviour_rules import split
 from muniment.detect.condition import (
     Address,
     All,
@@ -81,16 +58,17 @@ from muniment.detect.condition import (
     Wild,
     fields_of,
 )
-from muniment.detect.correlation import All as AllPresent
-from muniment.detect.correlation import Correlation, Has, Not, Presence, Some
-from muniment.detect.derived import MADE
-from muniment.detect.documents import RANGE, TWICE, documents
+from muniment.detect.correlation import Correlation
+from muniment.detect.derived import check_columns
+from muniment.detect.documents import TWICE, documents
+from muniment.detect.linking import Linked
+from muniment.detect.logsources import PRODUCT
 from muniment.detect.mistakes import YAML_FIX, fix_of, place_of, plain
-from muniment.detect.parsing import filters_of_nothing, parsed_documents, said
+from muniment.detect.names import Holders
+from muniment.detect.parsing import filters_of_nothing, parsed_documents, remarks_of, said, unused_selections
 from muniment.detect.rule import Loaded, LogSource, Refused, Rule
 from muniment.errors import RejectedError
 from muniment.patterns import PatternError, compiled_pattern
-from muniment.search.columns import COLUMNS
 
 __all__ = ["load_rules", "rule_of"]
 
@@ -102,21 +80,21 @@ _OPERATORS = {
     CompareOperators.NEQ: "!=",
 }
 _WILD = {SpecialChars.WILDCARD_MULTI: Wild.MANY, SpecialChars.WILDCARD_SINGLE: Wild.ONE}
-_DESCRIBING = (
-    SigmaAuthorError, SigmaDateError, SigmaDescriptionError, SigmaFalsePositivesError, SigmaFieldsError, SigmaLevelError,
-    SigmaModifiedError, SigmaReferencesError, SigmaRelatedError, SigmaScopeError, SigmaStatusError, SigmaTaxonomyError,
-    SigmaLicenseError, SigmaTagError,
-)  # fmt: skip
-_DESCRIBING_RULES = tuple(each for each in _DESCRIBING if each is not SigmaLevelError)
-_TYPED = "muniment"
 
 Placeholders = Mapping[str, Sequence[str]]
 _NO_PLACEHOLDERS: Placeholders = {}
+_NO_HOLDERS: Holders = {}
 
 
-def load_rules(files: Iterable[tuple[str, str]], placeholders: Placeholders = _NO_PLACEHOLDERS) -> Loaded:
+def load_rules(
+    files: Iterable[tuple[str, str]],
+    placeholders: Placeholders = _NO_PLACEHOLDERS,
+    held: Holders = _NO_HOLDERS,
+    unread: Collection[str] = (),
+) -> Loaded:
     """Read rule files, given as (name, YAML text); `placeholders` gives the values of `%name%` in them.
 
+    `held` says which ids and names are taken, and by which file; `unread` are files that are there and could not be read.
     Filters change the rules they name, in whatever file; correlations find theirs by id or name.
     """
     texts = dict(files)
@@ -155,7 +133,8 @@ def load_rules(files: Iterable[tuple[str, str]], placeholders: Placeholders = _N
             refused.append(Refused(name, str(getattr(each, "title", "") or ""), error.reason))
         except Exception as error:  # what the parser let through: this rule's mistake, not that of the others
             refused.append(Refused(name, str(getattr(each, "title", "") or ""), said(error)))
-    made = _Correlations(_numbered(rules), correlations, behaviours)
+    broken = {*unread, *(each.file for each in refused)}
+    made = Linked(_numbered(rules), correlations, behaviours, list(texts), held, broken)
     there: list[Rule | Correlation] = [*made.rules, *made.correlations]
     names = {name for rule in there for name in (rule.id, rule.name) if name}
     told = [_told(each, texts.get(each.file, ""), names) for each in (*refused, *made.refused)]
@@ -207,163 +186,11 @@ def _filtered(rule: Any, filters: Sequence[tuple[str, SigmaFilter]]) -> Any:
 
 def _check_filter(found: SigmaFilter, file: str, placeholders: Placeholders) -> None:
     """Can what a filter takes away be evaluated? Raises RejectedError, SigmaError."""
-    _remarks(found, file)
+    remarks_of(found, file)
     for each in found.filter.parsed_condition:
         condition = _Reader(placeholders).condition(each.parsed)
-        if found.logsource.product == _TYPED:
-            _check_columns(sorted(fields_of(condition)), file)
-
-
-class _Correlations:
-    """Correlations with the rules they are about, which are silent where the correlation does not say `generate`."""
-
-    def __init__(
-        self,
-        rules: Sequence[Rule],
-        parsed: Sequence[tuple[str, SigmaCorrelationRule]],
-        behaviours: Sequence[tuple[str, Mapping[str, Any]]],
-    ) -> None:
-        self.refused: list[Refused] = []
-        known: dict[str, str] = {}
-        for rule in rules:
-            known |= {name: rule.key for name in (rule.id, rule.name) if name}
-        for _, each in parsed:
-            key = str(each.id or each.name or each.title)
-            known |= {name: key for name in (str(each.id or ""), each.name or "") if name}
-        for _, document in behaviours:
-            key = str(document.get("id") or document.get("name") or document.get("title"))
-            known |= {str(document[name]): key for name in ("id", "name") if document.get(name)}
-
-        def key_of(reference: str) -> str:
-            if reference not in known:
-                raise RejectedError(f"there is no rule with the id or name {reference!r}")
-            return known[reference]
-
-        found = []
-        for file, document in behaviours:
-            try:
-                found.append(behaviour_of(document, file, key_of))
-            except RejectedError as error:
-                self.refused.append(Refused(file, str(document.get("title", "")), error.reason))
-        typed = {rule.key for rule in rules if rule.logsource.product == _TYPED}
-        for file, each in parsed:
-            try:
-                made = _correlation(each, file, known)
-                _check_grouping(made[0], typed)
-                found.append(made)
-            except RejectedError as error:
-                self.refused.append(Refused(file, str(each.title or ""), error.reason))
-        found = self._without_circles(self._with_parts(found, {rule.key for rule in rules}))
-        found = _credited(found, rules)
-        silent = {name for (one, does_generate) in found if not does_generate for name in one.rules}
-        self.correlations = [replace(one, is_silent=one.key in silent) for one, _ in found]
-        self.rules = [replace(rule, is_silent=rule.key in silent) if rule.key in silent else rule for rule in rules]
-
-    def _with_parts(self, found: list[tuple[Correlation, bool]], rules: set[str]) -> list[tuple[Correlation, bool]]:
-        """Those whose every part can be run; leaving one out may take away a part of another."""
-        while True:
-            there = rules | {one.key for one, _ in found}
-            lacking = [(one, missing) for one, _ in found if (missing := [r for r in one.rules if r not in there])]
-            if not lacking:
-                return found
-            for one, missing in lacking:
-                self.refused.append(Refused(one.file, one.title, f"a rule it is about cannot be run: {missing[0]}"))
-            gone = {id(one) for one, _ in lacking}
-            found = [each for each in found if id(each[0]) not in gone]
-
-    def _without_circles(self, found: list[tuple[Correlation, bool]]) -> list[tuple[Correlation, bool]]:
-        """In an order in which each comes after those it is about."""
-        names = {one.key for one, _ in found}
-        ordered: list[tuple[Correlation, bool]] = []
-        done: set[str] = set()
-        waiting = list(found)
-        while waiting:
-            ready = [each for each in waiting if all(r in done or r not in names for r in each[0].rules)]
-            if not ready:
-                for one, _ in waiting:
-                    self.refused.append(Refused(one.file, one.title, "it is about itself, by way of its rules"))
-                return ordered
-            ordered += ready
-            done |= {one.key for one, _ in ready}
-            waiting = [each for each in waiting if each[0].key not in done]
-        return ordered
-
-
-def _credited(found: Sequence[tuple[Correlation, bool]], rules: Sequence[Rule]) -> list[tuple[Correlation, bool]]:
-    """Correlations, each after those it is about, with the authors of their parts beside their own: what an alert shows are
-    matches of those, and the Detection Rule License wants them named.
-    """
-    authors = {rule.key: [rule.author] for rule in rules}
-    made = []
-    for one, does_generate in found:
-        parts = dict.fromkeys(
-            author for rule in one.rules for author in authors[rule] if author not in {"", one.author}
-        )
-        authors[one.key] = [one.author, *parts]
-        others = f"parts by {', '.join(parts)}" if parts else ""
-        made.append((replace(one, author="; ".join(filter(None, (one.author, others)))), does_generate))
-    return made
-
-
-def _correlation(parsed: SigmaCorrelationRule, file: str, known: Mapping[str, str]) -> tuple[Correlation, bool]:
-    """One correlation, and whether its rules alert by themselves too."""
-    remarks = _remarks(parsed, file)
-
-    def key(reference: str) -> str:
-        if reference not in known:
-            raise RejectedError(f"there is no rule with the id or name {reference!r}", field=file)
-        return known[reference]
-
-    def presence(node: Any) -> Presence:
-        match node:
-            case SigmaRuleReference():
-                return Has(key(node.reference))
-            case CorrelationConditionAND():
-                return AllPresent(tuple(map(presence, node.args)))
-            case CorrelationConditionOR():
-                return Some(tuple(map(presence, node.args)))
-            case CorrelationConditionNOT():
-                return Not(presence(node.args[0]))
-        raise RejectedError(f"a condition of the kind {type(node).__name__} is not known", field=file)
-
-    condition = parsed.condition
-    if isinstance(condition, SigmaExtendedCorrelationCondition):
-        names = [each.reference for each in parsed.rules] if parsed.rules else condition.get_referenced_rules()
-        more: dict[str, Any] = {"presence": presence(condition.parsed)}
-    else:
-        names = [each.reference for each in parsed.rules or ()]
-        fields = condition.fieldref or ()
-        if condition.percentile is not None and not 0 <= condition.percentile <= 100:
-            raise RejectedError(f"correlation.condition.percentile: 0 to 100, not {condition.percentile}", field=file)
-        more = {
-            "operator": condition.op.name.lower(),
-            "count": condition.count,
-            "also": tuple(parsed.custom_attributes.get(RANGE, {}).items()),
-            "fields": (fields,) if isinstance(fields, str) else tuple(fields),
-            "percentile": condition.percentile if condition.percentile is not None else 50,
-        }
-    if not names:
-        raise RejectedError("it names no rule", field=file)
-    made = Correlation(
-        id=str(parsed.id or ""), name=parsed.name or "", title=parsed.title or "", level=str(parsed.level or ""),
-        status=str(parsed.status or ""), author=parsed.author or "", description=parsed.description or "",
-        references=tuple(parsed.references), tags=tuple(map(str, parsed.tags)),
-        false_positives=tuple(parsed.falsepositives), kind=parsed.type.name.lower(), rules=tuple(map(key, names)),
-        timespan_s=parsed.timespan.seconds, group_by=tuple(parsed.group_by or ()),
-        aliases={
-            alias.alias: {key(rule.reference): name for rule, name in alias.mapping.items()} for alias in parsed.aliases
-        },
-        file=file, remarks=remarks, **more,
-    )  # fmt: skip
-    return made, parsed.generate
-
-
-def _remarks(parsed: Any, file: str) -> tuple[str, ...]:
-    """Mistakes in what only describes a rule, as a level does not: alerts are so severe. Raises RejectedError for any other."""
-    describing = _DESCRIBING if isinstance(parsed, SigmaFilter) else _DESCRIBING_RULES
-    if wrong := [error for error in parsed.errors if not isinstance(error, describing)]:
-        raise RejectedError("; ".join(dict.fromkeys(map(said, wrong))), field=file)
-    return tuple(dict.fromkeys(said(error) for error in parsed.errors))
+        if found.logsource.product == PRODUCT:
+            check_columns(sorted(fields_of(condition)), file)
 
 
 def rule_of(parsed: Any, file: str = "", placeholders: Placeholders = _NO_PLACEHOLDERS) -> Rule:
@@ -372,17 +199,19 @@ def rule_of(parsed: Any, file: str = "", placeholders: Placeholders = _NO_PLACEH
     Raises:
         RejectedError: it cannot be evaluated; `reason` says why.
     """
-    remarks = _remarks(parsed, file)
+    remarks = remarks_of(parsed, file)
     if not isinstance(parsed, SigmaRule):
         raise RejectedError("not a rule over single events", field=file)
     try:
         conditions = tuple(_Reader(placeholders).condition(each.parsed) for each in parsed.detection.parsed_condition)
+        unused = unused_selections(parsed.detection)
     except (SigmaError, KeyError, ValueError) as error:
         raise RejectedError(said(error), field=file) from error
+    remarks += tuple(f"no condition uses the selection '{name}'" for name in unused)
     source = parsed.logsource
-    if (source.product or "") == _TYPED:
+    if (source.product or "") == PRODUCT:
         for condition in conditions:
-            _check_columns(sorted(fields_of(condition)), file)
+            check_columns(sorted(fields_of(condition)), file)
     return Rule(
         id=str(parsed.id or ""), title=parsed.title or "", level=str(parsed.level or ""), status=str(parsed.status or ""),
         author=parsed.author or "", description=parsed.description or "", references=tuple(parsed.references),
@@ -391,20 +220,6 @@ def rule_of(parsed: Any, file: str = "", placeholders: Placeholders = _NO_PLACEH
         condition=conditions[0] if len(conditions) == 1 else AnyOf(conditions), file=file, remarks=remarks,
         name=parsed.name or "", license=parsed.license or "",
     )  # fmt: skip
-
-
-def _check_columns(names: Iterable[str], file: str) -> None:
-    """A rule over typed columns that names one there is not would never match, and nobody would notice."""
-    for name in names:
-        if name not in COLUMNS and name not in MADE and not name.startswith("record."):
-            raise RejectedError(f"there is no column {name!r}", field=file)
-
-
-def _check_grouping(correlation: Correlation, typed: Collection[str]) -> None:
-    """The same for what a correlation groups by and counts; `typed` are the rules over typed columns."""
-    for rule in correlation.rules:
-        if rule in typed:
-            _check_columns([name for names in correlation.fields_of(rule) for name in names], correlation.file)
 
 
 class _Reader:

@@ -63,6 +63,8 @@ _GITHUB: Final = (("git.push", 60), ("pull_request.merge", 20), ("repo.create", 
                   ("org.add_member", 1), ("repo.access", 10), ("workflows.completed_workflow_run", 30))  # fmt: skip
 _AWS: Final = (("GetObject", "s3", 60), ("AssumeRole", "sts", 40), ("DescribeInstances", "ec2", 40), ("PutObject", "s3", 20),
                ("CreateAccessKey", "iam", 1), ("AuthorizeSecurityGroupIngress", "ec2", 1), ("ConsoleLogin", "signin", 4))  # fmt: skip
+_ABOUT_PEOPLE: Final = {"org.add_member", "group.user_membership.add"}
+"""What one does to somebody else."""
 _SEGREGATED: Final = {"bank_account.update": "changes", "payrun.approve": "approves"}
 """What one person must not do both of; only an incident does."""
 _SERVICES: Final = (("order.create", 30), ("payment.authorize", 30), ("payment.void", 2), ("stock.reserve", 25),
@@ -119,7 +121,10 @@ def _describe(rng: random.Random, company: Company, system: System, person: Pers
         table = {"okta": _OKTA, "github": _GITHUB, "otlp": _SERVICES}[system.shape]
         verb = rng.choices(table, [row[1] for row in table])[0][0]
         target = rng.choice({"okta": _APPS, "github": _REPOS, "otlp": company.customers}[system.shape])
-        return Action(system, at_ns, verb, person, "object", target, target, outcome, ip)
+        detail: dict[str, Any] = {}
+        if verb in _ABOUT_PEOPLE:
+            detail = {"whom": rng.choice([each for each in company.people if each is not person])}
+        return Action(system, at_ns, verb, person, "object", target, target, outcome, ip, detail)
     if system.shape == "cloudtrail":
         verb, service, _ = rng.choices(_AWS, [row[2] for row in _AWS])[0]
         return Action(

@@ -97,9 +97,21 @@ def _okta(a: Action, rng: random.Random) -> bytes:
         "uuid": _uuid(rng),
         "version": "0",
         "request": {"ipChain": [{"ip": a.ip, "geographicalContext": None, "version": "V4", "source": None}]},
-        "target": [{"id": f"0oa{rng.getrandbits(60):017d}"[:20], "type": "AppInstance", "alternateId": a.target_id,
-                    "displayName": a.target_name, "detailEntry": None}],
+        "target": _okta_targets(a, rng),
     })  # fmt: skip
+
+
+def _okta_targets(a: Action, rng: random.Random) -> list[dict[str, Any]]:
+    """An application, or who is put into which group."""
+    whom = a.detail.get("whom")
+    kind, number = ("UserGroup", "00g") if whom else ("AppInstance", "0oa")
+    target = {"id": f"{number}{rng.getrandbits(60):017d}"[:20], "type": kind, "alternateId": a.target_id,
+              "displayName": a.target_name, "detailEntry": None}  # fmt: skip
+    if whom is None:
+        return [target]
+    person = {"id": f"00u{abs(hash_text(whom.login)):017d}"[:20], "type": "User", "alternateId": whom.email,
+              "displayName": whom.name, "detailEntry": None}  # fmt: skip
+    return [person, target]
 
 
 def _github(a: Action, rng: random.Random) -> bytes:
@@ -111,7 +123,7 @@ def _github(a: Action, rng: random.Random) -> bytes:
         "actor_location": {"country_code": a.detail.get("country", person.office.country)},
         "business": "larkfield", "created_at": a.at_ns // 1_000_000, "operation_type": "modify", "org": "larkfield",
         "org_id": 4242, "repo": a.target_id, "repository": a.target_id, "user_agent": person.user_agent,
-        "user": a.detail.get("user", person.login), "visibility": "private",
+        **({"user": a.detail["whom"].login} if "whom" in a.detail else {}), "visibility": "private",
         "external_identity_nameid": person.email, **a.detail.get("extra", {}),
     })  # fmt: skip
 

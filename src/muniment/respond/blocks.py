@@ -28,6 +28,7 @@ from muniment.limits import (
     ALLOWED_V4_BITS_MIN,
     ALLOWED_V6_BITS_MIN,
     BLOCK_ENDED_DAYS,
+    BLOCK_FETCH_KEPT_S,
     BLOCK_HOURS_MAX,
     BLOCKS_ACTIVE_MAX,
 )
@@ -68,6 +69,16 @@ _ALLOWED = sa.Table(
     sa.Column("by", sa.String(128), nullable=False),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
+_FETCHES = sa.Table(
+    "feed_fetches",
+    _METADATA,
+    sa.Column("feed", sa.String(64), primary_key=True),
+    sa.Column("id", sa.String(128), primary_key=True),
+    sa.Column("by", sa.String(128), nullable=False),
+    sa.Column("address", sa.String(64), nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+"""Who fetched which feed last: `id` is of their key or session, `by` its name."""
 
 
 class Blocks:
@@ -78,7 +89,7 @@ class Blocks:
         self._steady = steady
         self._deadlines: dict[str, tuple[int, int]] = {}
         self._lock = threading.RLock()
-        if "blocks.asked_person" in make_tables(database, [_BLOCKS, _ALLOWED]):
+        if "blocks.asked_person" in make_tables(database, [_BLOCKS, _ALLOWED, _FETCHES]):
             # A session is called by its account; whose the keys were is not known.
             by_session = ~_BLOCKS.c.asked_by.startswith("key:")
             with database.begin() as connection:
@@ -88,9 +99,11 @@ class Blocks:
             self._allowed = {
                 row["network"]: Allowed(**row) for row in connection.execute(sa.select(_ALLOWED)).mappings()
             }
+            known = connection.execute(sa.select(_FETCHES).order_by(_FETCHES.c.at)).all()
         self._last_change = max(map(changed_at, self.ever_active()), default=0)
-        self._fetches: dict[tuple[str, str], int] = {}
-        self._fetchers: dict[str, str] = {}
+        self._fetches: dict[tuple[str, str], int] = {(each.feed, each.by): each.at for each in known}
+        self._fetchers: dict[str, str] = {each.id: each.address for each in known}
+        self._kept_fetches = {(each.feed, each.id): (each.at, each.address) for each in known}
         self._in_force: dict[tuple[str, str], Block] = {}
         self._ranges: dict[tuple[int, int, int], Block] = {}
         self._widths: set[tuple[int, int]] = set()
@@ -126,6 +139,7 @@ class Blocks:
     def disallow(self, network: str) -> Allowed:
         """The network may be blocked again."""
         with self._lock:
+            network = str(read_network(network, "network"))
             found = self._allowed.pop(network, None)
             if found is None:
                 raise RejectedError("it is not on the allow-list", field="network", status=404)
@@ -384,22 +398,35 @@ class Blocks:
     # --- consumers ------------------------------------------------------------------------------------------------
 
     def note_fetch(self, feed: str, by: str, now_ns: int, *, id: str, address: str) -> None:
-        """Somebody fetched a feed, or heard that nothing has changed. `id`: of their key or session."""
+        """Somebody fetched a feed, or heard that nothing has changed. `id`: of their key or session.
+
+        It is kept over restarts; of one who comes again from the same address only once in BLOCK_FETCH_KEPT_S.
+        """
         with self._lock:
             self._fetches[feed, by] = now_ns
             self._fetchers[id] = address
+            at, before = self._kept_fetches.get((feed, id), (0, ""))
+            if address == before and abs(now_ns - at) < BLOCK_FETCH_KEPT_S * 10**9:
+                return
+            self._kept_fetches[feed, id] = now_ns, address
+            this = (_FETCHES.c.feed == feed) & (_FETCHES.c.id == id)
+            with self._database.begin() as connection:
+                connection.execute(sa.delete(_FETCHES).where(this | (_FETCHES.c.at < now_ns - _ENDED_NS)))
+                connection.execute(
+                    sa.insert(_FETCHES).values(feed=feed, id=id, by=by[:128], address=address[:64], at=now_ns)
+                )
 
     def fetchers(self) -> dict[str, str]:
-        """From which address each key or session last asked for a feed, since the server started."""
+        """From which address each key or session last asked for a feed."""
         with self._lock:
             return dict(self._fetchers)
 
     def fetched_at(self, feeds: Sequence[str]) -> int:
-        """When any consumer last asked for one of these feeds; 0: never since the server started."""
+        """When any consumer last asked for one of these feeds; 0: never."""
         with self._lock:
             return max((at for (feed, _), at in self._fetches.items() if feed in feeds), default=0)
 
     def fetches(self) -> dict[tuple[str, str], int]:
-        """When each consumer last asked for each feed, since the server started."""
+        """When each consumer last asked for each feed."""
         with self._lock:
             return dict(self._fetches)

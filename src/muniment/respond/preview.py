@@ -18,6 +18,7 @@ from muniment.limits import (
     BLOCK_ALONE_V6_BITS_MIN,
     BLOCK_CLOCKS_S,
     BLOCK_LAG_S,
+    BLOCK_NAMES_MAX,
     BLOCK_PREVIEW_DAYS,
     BLOCK_SEEN_WITH_MAX,
     BLOCK_SHARED_ACCOUNTS,
@@ -28,7 +29,7 @@ from muniment.respond.block import Allowed, Kind, Seen, key_of, network_of
 from muniment.search.columns import address_sql
 from muniment.search.engine import Engine
 
-__all__ = ["Hits", "Tickets", "effect", "first_ever", "hits", "seen_with"]
+__all__ = ["Hits", "Tickets", "accounts_as_long", "effect", "first_ever", "hits", "seen_with"]
 
 _DAY_US = 86_400_000_000
 
@@ -87,7 +88,10 @@ class Hits:
             where = "came from there" if self.kind in {"address", "range"} else "was done by it"
             return f"Nothing {where} in {BLOCK_PREVIEW_DAYS} days: is it written right?{self._second}"
         if not self.successes:
-            nobody = f"It would have hit nobody: all {self.events:,} events were refused tries or nobody's successes."
+            every = f"all {self.events:,} events were refused tries or nobody's successes"
+            if self.events == 1:
+                every = "its one event was a refused try or nobody's success"
+            nobody = f"It would have hit nobody: {every}."
             return nobody + self._second
         who = "1 account" if self.n_people == 1 else f"{self.n_people:,} accounts"
         times = "once" if self.successes == 1 else f"{self.successes:,} times"
@@ -185,6 +189,24 @@ def seen_with(engine: Engine, kind: Kind, value: str, now_ns: int, keys: Sequenc
     ).rows[0]
     found = (frozenset(str(each) for each in values if each) for values in (addresses, accounts, sessions))
     return Seen(*found)
+
+
+def accounts_as_long(engine: Engine, value: str, now_ns: int) -> dict[str, int]:
+    """Accounts of the last `BLOCK_PREVIEW_DAYS` days whose names are about as long as `value`, with their events.
+
+    Two letters may stand for one of the same shape (`rn`, `m`), so that names differ in length. Of more than BLOCK_NAMES_MAX
+    those with the most events.
+    """
+    since = now_ns // 1_000 - BLOCK_PREVIEW_DAYS * _DAY_US
+    rows = engine.query(
+        "SELECT name, sum(n) AS total FROM (SELECT toString(actor_id) AS id, toString(actor_name) AS called, toString(actor_email) AS mail, "
+        f"count() AS n FROM events WHERE {_ABOUT_US} AND time >= fromUnixTimestamp64Micro({{since:Int64}}, 'UTC') GROUP BY ALL) "
+        "ARRAY JOIN arrayDistinct([id, called, mail]) AS name "
+        "WHERE lengthUTF8(name) BETWEEN {least:Int64} AND {most:Int64} "
+        f"GROUP BY name ORDER BY total DESC, name LIMIT {BLOCK_NAMES_MAX}",
+        {"since": since, "least": max(1, len(value) - 3), "most": len(value) + 3},
+    ).rows
+    return {str(name): int(n) for name, n in rows}
 
 
 def first_ever(engine: Engine, kind: Kind, value: str) -> int:

@@ -59,7 +59,7 @@ def block_lines(blocks: Sequence[Block], kind: str, value: str, now_ns: int, zon
 
 def asked_by(block: Block) -> str:
     """Who asked: an account, or a key and whose request it is."""
-    if block.asked_by == block.asked_person:
+    if block.asked_person and block.asked_by.startswith(block.asked_person):
         return block.asked_by
     return f"{block.asked_by} for {block.asked_person or 'nobody in particular'}"
 

@@ -122,6 +122,7 @@ class Coverage:
     without: int
     version: str
     notice: str
+    fed_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ class RulesView:
     counted: str
     q: str
     exemptions: tuple[tuple[Exemption, str, str], ...]
+    fed_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class MatrixView:
     others: tuple[tuple[Covered, str], ...]
     n_fed: int
     n_tactics: int
+    fed_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,7 @@ class RulePages:
             tuple(shown[:n_shown]), len(shown[n_shown:PAGE_RULES_MAX]), url("/rules", q=q, show=show, more="1"), KINDS, sum(rule.is_on for rule in found.rules), len(found.rules),
             sum(_is_shown(rule, "paper") for rule in found.rules), tabs, show, tuple(found.refused[:200]), len(found.refused),
             found.evaluated, seen(found.evaluated, look.zone), _counted(found.counted_since_us, now, look.zone), q,
-            tuple(exemptions),
+            tuple(exemptions), clock_text(found.fed_at, look.zone, "second"),
         )  # fmt: skip
         shell = self._site.shell(request, "Rules", "rules", json_url="/api/v1/rules")
         return self._site.render("rules.html", shell, view)
@@ -181,6 +183,7 @@ class RulePages:
         view = MatrixView(
             tuple(tactics), found, tuple((each, link) for each, link in listed if not each.tactics),
             sum(bool(each.fed) for each in found.techniques), sum(bool(tactic.n_fed) for tactic in tactics),
+            clock_text(found.fed_at, self._site.look(request).zone, "second"),
         )  # fmt: skip
         shell = self._site.shell(request, "ATT&CK coverage", "rules", json_url="/api/v1/rules/coverage")
         return self._site.render("matrix.html", shell, view)

@@ -186,6 +186,15 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Near:
+    """An account whose name is easily taken for another's, its events in thirty days, and how it differs."""
+
+    value: str
+    count: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Entity:
     """What came from an address, account or key in thirty days. `preview`: the ticket for a block, where one was made.
 
@@ -220,6 +229,7 @@ class Entity:
     blocks: list[Block] = field(default_factory=list)
     related_blocks: list[Block] = field(default_factory=list)
     refusal: str = ""
+    near: list[Near] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
