@@ -50,6 +50,7 @@ from muniment.app.security_pages import SecurityPagesBackend
 from muniment.app.status import Status
 from muniment.app.upkeep import Upkeep
 from muniment.app.webhook_pages import WebhookPagesBackend
+from muniment.cases.cases import Cases
 from muniment.config import Settings
 from muniment.detect.alerts import SOURCE as ALERTS_SOURCE
 from muniment.detect.alerts import AlertBook
@@ -221,6 +222,7 @@ class Server:
         )  # fmt: skip
         self.blocks = Blocks(self.database)
         self.orders = Orders(self.database)
+        self.cases = Cases(self.database)
         self._resume_orders()
         self.notifier.start()
         self._closing.callback(self.notifier.close)
@@ -249,6 +251,7 @@ class Server:
             "blocks": len(ended), "orders": self.orders.forget_person(person),
             "notices": self.notifier.outbox.forget_person(person, now),
             "silences": self.notifier.silences.forget_person(person), "exceptions": self.rules.forget_person(person),
+            "cases": self.cases.forget_person(person),
         }  # fmt: skip
         for name in person.names:
             if "@" not in name:  # an address is one person everywhere, and only who asks for it erases it
@@ -355,7 +358,7 @@ class Server:
             feeding=Feeding(self.engine, self.formats_of_rules),
             blocks=self.blocks, tickets=self.tickets, engine=self.engine, webhooks=self.webhooks, outbox=self.notifier.outbox, silences=self.notifier.silences,
             channels=self.notifier.channels, notice_routes=tuple(self.notifier.routes), formats=self.formats,
-            actions=self.notifier.actions, orders=self.orders, send_order=self.notifier.order,
+            actions=self.notifier.actions, orders=self.orders, cases=self.cases, send_order=self.notifier.order,
             tell_of_block=self.notifier.tell_of_block, forget_person=self._forget_person,
         )  # fmt: skip
 

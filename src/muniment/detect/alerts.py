@@ -31,9 +31,10 @@ from muniment.limits import (
     ALERTS_AT_ONCE_MAX,
     ALERTS_KEPT_MAX,
 )
+from muniment.search.engine import Engine
 from muniment.search.rows import micros_text
 
-__all__ = ["LEVELS", "SOURCE", "STATES", "Alert", "AlertBook", "Finding", "Step"]
+__all__ = ["LEVELS", "SOURCE", "STATES", "Alert", "AlertBook", "Finding", "Step", "kept_alert"]
 
 SOURCE: Final = "muniment.alerts"
 """The source whose records alerts are. Its personal values are sealed like anybody's."""
@@ -382,6 +383,19 @@ def record_of(alert: Alert, action: str) -> bytes:
     if alert.drill:
         event["drill"] = alert.drill
     return msgspec.json.encode(event)
+
+
+def kept_alert(engine: Engine, uid: str) -> Alert | None:
+    """An alert that is too old to be in memory, as its newest record tells it; None when there is none that can be read."""
+    rows = engine.query(
+        "SELECT record FROM events WHERE source = {source:String} AND target_id = {uid:String} "
+        "ORDER BY `index` DESC LIMIT 1",
+        {"source": SOURCE, "uid": uid},
+    ).rows
+    try:
+        return alert_of(str(rows[0][0])) if rows else None
+    except VerificationError:
+        return None
 
 
 def alert_of(text: str | bytes) -> Alert:
