@@ -29,6 +29,7 @@ __all__ = [
     "CaseParams",
     "CaseStateBody",
     "CaseViewAnswer",
+    "alert_answer",
     "case_answer",
     "gap_answer",
     "line_answer",
@@ -139,7 +140,8 @@ class CaseLineAnswer(msgspec.Struct, frozen=True):
     """One line: an event, or `count` alike. Times in microseconds; `index` is the first one's record, -1: there is none.
 
     `kind`: event, pinned, alert, act (of people, in Muniment) or notice. `text` says it; `n_who` and `n_targets` count all,
-    `who` and `targets` name a few. `phase`: the tactic of the alert that has it as evidence.
+    `who` and `targets` name a few. `phase`: the tactic of the alert that has it as
+    evidence; `also`: further alerts that it is about.
     """
 
     at_us: int
@@ -163,6 +165,7 @@ class CaseLineAnswer(msgspec.Struct, frozen=True):
     is_sign_in: bool
     phase: str
     alert: str
+    also: list[str]
     mark: str
     mark_by: str
     mark_at: int
@@ -189,7 +192,8 @@ class CaseViewAnswer(msgspec.Struct, frozen=True):
     """One case and its timeline, worked out from the log now: from `from_us` to `to_us`, `is_cut` where it goes on.
 
     `left_out`: lines that people took out; `n_untold`: lines there was no room for, with `n_untold_events` events. `sources`:
-    whose events are in it; `without_rhythm`: those of them whose silence would not be noticed.
+    whose events are in it; `without_rhythm`: those of them whose silence would not be noticed. `others`: open alerts about the same
+    that are in no case.
     """
 
     case: CaseAnswer
@@ -203,6 +207,7 @@ class CaseViewAnswer(msgspec.Struct, frozen=True):
     gaps: list[CaseGapAnswer]
     sources: list[str]
     without_rhythm: list[str]
+    others: list[CaseAlertAnswer]
     notes: list[CaseNoteAnswer]
     horizon: HorizonAnswer
 
@@ -212,10 +217,13 @@ def case_answer(case: Case, alerts: list[Alert], concerned: About, sentence: str
     values = {name: getattr(case, name) for name in Case.__dataclass_fields__ if name != "alerts"}
     return CaseAnswer(
         **values, sentence=sentence, about=[CaseEntityAnswer(*pair) for pair in concerned.pairs],
-        alerts=[
-            CaseAlertAnswer(a.uid, a.title, a.author, a.level, a.state, a.count, a.first_us, a.last_us) for a in alerts
-        ],
+        alerts=list(map(alert_answer, alerts)),
     )  # fmt: skip
+
+
+def alert_answer(a: Alert) -> CaseAlertAnswer:
+    """An alert as a case names it."""
+    return CaseAlertAnswer(a.uid, a.title, a.author, a.level, a.state, a.count, a.first_us, a.last_us)
 
 
 def line_answer(line: Line) -> CaseLineAnswer:
@@ -223,7 +231,7 @@ def line_answer(line: Line) -> CaseLineAnswer:
     return CaseLineAnswer(
         line.at_us, line.until_us, line.kind, line.index, line.count, words(line), line.action, line.outcome, line.source,
         list(line.who[:5]), len(line.who), list(line.targets[:5]), len(line.targets), line.target_type, line.address,
-        line.country, line.place, line.detail, line.is_entry or line.is_refusal, line.phase, line.alert, line.mark,
+        line.country, line.place, line.detail, line.is_entry or line.is_refusal, line.phase, line.alert, list(line.also), line.mark,
         line.mark_by, line.mark_at, line.mark_reason,
     )  # fmt: skip
 

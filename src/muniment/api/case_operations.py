@@ -21,6 +21,7 @@ from muniment.api.case_answers import (
     CaseParams,
     CaseStateBody,
     CaseViewAnswer,
+    alert_answer,
     case_answer,
     gap_answer,
     line_answer,
@@ -40,10 +41,13 @@ from muniment.detect.admitted import Admitted, admitted
 from muniment.detect.alerts import Alert, kept_alert
 from muniment.errors import DeniedError, RejectedError
 from muniment.limits import CASE_EVIDENCE_MAX
+from muniment.together import Subject as Together
+from muniment.together import together
 
 __all__ = ["Casing", "case_operations"]
 
 _ACTIVE: Final = ("open", "contained")
+_OTHERS_MAX: Final = 50
 
 
 def case_operations(services: Services) -> list[Operation]:
@@ -124,15 +128,26 @@ class Casing:
         drafted = self._draft(case, alerts, concerned)
         horizon, sources = self._s.horizon(), [each for each in drafted.sources if each != OWN_SOURCE]
         lines = [*drafted.lines, *self._notices(case, drafted)]
+        others = self._others(case, concerned) if case.state in _ACTIVE else []
         return CaseViewAnswer(
             case_answer(case, alerts, concerned, sentence(alerts, concerned, let_in)),
             drafted.from_us, drafted.to_us, drafted.is_cut,
             [line_answer(each) for each in sorted(lines, key=lambda each: (each.at_us, each.index))],
             list(map(line_answer, drafted.left_out)), drafted.n_untold, drafted.n_untold_events,
             list(map(gap_answer, self._gaps(drafted, sources))), sources, [each for each in sources if not self._rhythm(each)],
+            list(map(alert_answer, others)),
             [CaseNoteAnswer(each.at, each.by, each.text) for each in self._s.cases.notes(case.number)],
             HorizonAnswer(horizon.complete_to_index, horizon.complete_to_time, horizon.ledger_size, horizon.pending),
         )  # fmt: skip
+
+    def _others(self, case: Case, concerned: About) -> list[Alert]:
+        """Open alerts about the same that are in no case yet, the newest first."""
+        found = [
+            each for each in self._s.alerts.all()
+            if each.state in {"new", "in_progress"} and each.uid not in case.alerts and each.drill == case.drill
+            and about([each]).meets(concerned)
+        ]  # fmt: skip
+        return [each for each in found[:_OTHERS_MAX] if self._s.cases.of_alert(each.uid) is None]
 
     def _draft(self, case: Case, alerts: Sequence[Alert], concerned: About) -> Draft:
         marks = self._s.cases.marks(case.number)
@@ -171,32 +186,47 @@ class Casing:
     # --- deciding -------------------------------------------------------------------------------------------------
 
     async def open(self, call: Call[Empty, CaseAlertBody]) -> CaseOpenAnswer:
-        """Who opens a case has it, and takes the alert up with it."""
+        """Who opens a case has it, with all that is one card with the alert, and takes those alerts up."""
         _all_rows(call)
         alert, now = self._alert(call.body.alert), self._s.clock()
-        told = self._told(call, "case.open", alert=alert.uid)
+        told = self._told(call, "case.open", alert=alert.uid, rule_by=alert.author)
         case, is_new = await self._s.blocking(
-            lambda: self._s.cases.open(_subject(alert), call.identity.person, call.identity.id, now, told)
+            lambda: self._s.cases.open(
+                _subject(alert),
+                list(map(_subject, self._same(alert))),
+                call.identity.person,
+                call.identity.id,
+                now,
+                told,
+            )
         )
         await self._recorded()
         if is_new:
-            await self._take_up(call, alert)
+            await self._take_up(call, await self._s.blocking(lambda: self._alerts(case)))
         return CaseOpenAnswer(await self._s.blocking(lambda: self._answer(case)), is_new)
 
     async def add(self, call: Call[Empty, CaseAlertBody]) -> CaseAnswer:
         alert = self._alert(call.body.alert)
-        told = self._told(call, "case.add", alert=alert.uid)
+        told = self._told(call, "case.add", alert=alert.uid, rule_by=alert.author)
         cases, now = self._s.cases, self._s.clock()
         before = cases.of_alert(alert.uid)
         answer = await self._decided(call, lambda number, who: cases.add(number, _subject(alert), who, now, told))
         if before is None:
-            await self._take_up(call, alert)
+            await self._take_up(call, [alert])
         return answer
 
-    async def _take_up(self, call: Call[Any, Any], alert: Alert) -> None:
-        if alert.state == "new":
-            await self._s.blocking(lambda: self._s.alerts.set_state(alert.uid, "in_progress", "", call.identity.id))
-            await self._s.recorder.note(call, "alert.handle", "alert", alert.uid, state="in_progress")
+    def _same(self, alert: Alert) -> list[Alert]:
+        """The open alerts that people see as one card with it."""
+        every = self._s.alerts.all()
+        subjects = [Together(each.uid, dict(each.group), each.level, each.state, each.drill) for each in every]
+        card = next((same for same in together(subjects) if any(every[at].uid == alert.uid for at in same)), ())
+        return [every[at] for at in card if every[at].uid != alert.uid]
+
+    async def _take_up(self, call: Call[Any, Any], alerts: Sequence[Alert]) -> None:
+        uids = [each.uid for each in alerts if each.state == "new"]
+        await self._s.blocking(lambda: self._s.alerts.set_states(uids, "in_progress", "", call.identity.id))
+        for uid in uids:
+            await self._s.recorder.note(call, "alert.handle", "alert", uid, state="in_progress", together=len(uids))
 
     async def set_state(self, call: Call[Empty, CaseStateBody]) -> CaseAnswer:
         b, now = call.body, self._s.clock()
@@ -285,7 +315,8 @@ class Casing:
             raise RejectedError("nothing of it is in the log yet; try again in a moment", field="number", status=409)
         n_events = sum(each.count for each in drafted.lines)
         summary: dict[str, object] = {
-            "number": case.number, "title": case.title, "about": sentence(alerts, concerned, let_in), "state": case.state,
+            "number": case.number, "title": case.title, "about": sentence(alerts, concerned, let_in),
+            "rules_by": sorted({each.author for each in alerts if each.author}), "state": case.state,
             "verdict": case.verdict, "lines": len(drafted.lines), "events_of_the_lines": n_events,
             "records_in_this_file": len(indexes), "lines_without_room": drafted.n_untold,
             "lines_people_took_out": len(drafted.left_out),

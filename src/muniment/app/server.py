@@ -37,6 +37,7 @@ from muniment.api.jobs import Jobs
 from muniment.api.operations import HEADERS, no_such_path, problem_response, routes
 from muniment.api.recorder import ABOUT_OTHERS, OWN_SOURCE, Recorder
 from muniment.api.services import Services
+from muniment.app.case_pages import CasePagesBackend
 from muniment.app.format_pages import FormatPagesBackend
 from muniment.app.intake import SYSLOG_SOURCE, Intake, KeyAuthenticator, syslog_listeners
 from muniment.app.notice_pages import NoticePagesBackend
@@ -340,6 +341,7 @@ class Server:
                     people_pages,
                     people_pages,
                     WebhookPagesBackend(pages),
+                    CasePagesBackend(pages),
                 ),
                 self.recorder,
             ),

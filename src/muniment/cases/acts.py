@@ -20,8 +20,7 @@ ACTS: Final = (
 """Actions of our own records that stand in a timeline. Looks are recorded, too, and are no act."""
 
 _STATES: Final = {
-    "new": "put the alert back", "in_progress": "took the alert up", "resolved": "resolved the alert",
-    "suppressed": "called the alert a false alarm",
+    "new": "put back", "in_progress": "took up", "resolved": "resolved", "suppressed": "called a false alarm",
 }  # fmt: skip
 _COMMENT_NS: Final = 5 * 10**9
 """The record of a comment is written this soon after it; its words stand in the alert."""
@@ -71,7 +70,7 @@ def _told(action: str, target_id: str, target_name: str, metadata: Mapping[str, 
             what = {"order.answer": "took the order", "order.fail": "did not take the order", "order.dead": "gave up"}
             return f"{metadata.get('action', 'the receiver')} {what[action]}" + (f" ({said})" if said else "")
         case "alert.handle":
-            return _STATES.get(str(metadata.get("state", "")), "changed the alert") + f" “{title}”"
+            return _STATES.get(str(metadata.get("state", "")), "changed") + f" “{title}”"
         case "alert.assign":
             to = str(metadata.get("assignee", ""))
             return f"gave the alert “{title}” to {to}" if to else f"gave the alert “{title}” back"

@@ -125,13 +125,21 @@ class Cases:
 
     # --- deciding -------------------------------------------------------------------------------------------------
 
-    def open(self, alert: Subject, owner: str, by: str, now_ns: int, told: Told) -> tuple[Case, bool]:
-        """A new case out of an alert, and True; the one that the alert is in already, and False."""
+    def open(
+        self, alert: Subject, also: Sequence[Subject], owner: str, by: str, now_ns: int, told: Told
+    ) -> tuple[Case, bool]:
+        """A new case out of an alert and those about the same (`also`), and True; the one the alert is in already, and False.
+
+        It is called by the gravest of them. Those that are in another case stay there.
+        """
         there = self.of_alert(alert.uid)
         if there is not None:
             return there, False
+        free = [each for each in also if each.uid != alert.uid and self.of_alert(each.uid) is None]
+        taken = [alert, *free][:CASE_ALERTS_MAX]
+        gravest = max(taken, key=lambda each: gravity(each.level))
         values: dict[str, Any] = {
-            "title": alert.title, "level": alert.level, "drill": alert.drill, "state": "open", "verdict": "", "reason": "",
+            "title": gravest.title, "level": gravest.level, "drill": alert.drill, "state": "open", "verdict": "", "reason": "",
             "owner": owner, "opened_by": by, "opened_at": now_ns, "changed_by": by, "changed_at": now_ns, "closed_at": 0,
             "version": 1,
         }  # fmt: skip
@@ -139,8 +147,11 @@ class Cases:
             with self._database.begin() as connection:
                 key = connection.execute(sa.insert(_CASES).values(**values)).inserted_primary_key
                 assert key is not None
-                made = Case(number=int(key[0]), **values, alerts=(alert.uid,))
-                connection.execute(sa.insert(_ALERTS).values(alert=alert.uid, number=made.number, added_at=now_ns))
+                made = Case(number=int(key[0]), **values, alerts=tuple(each.uid for each in taken))
+                rows = [
+                    {"alert": each.uid, "number": made.number, "added_at": now_ns + k} for k, each in enumerate(taken)
+                ]
+                connection.execute(sa.insert(_ALERTS), rows)
                 self._tell(connection, told(made), now_ns)
         except sa.exc.IntegrityError:  # somebody else was faster: theirs it is
             there = self.of_alert(alert.uid)

@@ -23,7 +23,7 @@ class Line:
 
     `at_us` and `until_us`: the first and the last of its `count` events; `index` is the first one's, -1 where no record stands
     for it, `indexes` are at most CASE_LINE_EVENTS_MAX of them. `who` and `targets`: all, at most CASE_VALUES_MAX. `weight`: how
-    telling it is. `phase`: the tactic of the alert that has it as evidence. `mark`: pinned or left_out, by a person.
+    telling it is. `phase`: the tactic of the alert that has it as evidence; `also`: further alerts that a line of several is about. `mark`: pinned or left_out, by a person.
     """
 
     at_us: int
@@ -45,6 +45,7 @@ class Line:
     detail: str = ""
     phase: str = ""
     alert: str = ""
+    also: tuple[str, ...] = ()
     weight: int = 0
     indexes: tuple[int, ...] = ()
     mark: str = ""

@@ -37,6 +37,8 @@ __all__ = ["OWN_SOURCE", "Draft", "draft", "span_of"]
 OWN_SOURCE: Final = "muniment"
 _BUCKET_US: Final = 360_000_000
 _DAY_US: Final = 86_400_000_000
+_ALERTS_US: Final = 60_000_000
+_AT_ONCE_US: Final = 5_000_000
 _EVIDENCE: Final = 100
 _ACT: Final = 95
 
@@ -218,7 +220,40 @@ def _acts(engine: Engine, case: Case, alerts: Sequence[Alert], concerned: About,
             parameters | {"orders": orders, "answers": list(ANSWERS)},
         )
     by_uid = {alert.uid: alert for alert in alerts}
-    return [_act(record, by_uid) for record in records]
+    return _gathered([_act(record, by_uid) for record in records], by_uid)
+
+
+def _gathered(lines: Sequence[Line], alerts: Mapping[str, Alert]) -> list[Line]:
+    """Alerts that began together as one line, the gravest of them; and what somebody did to several alerts at once."""
+    groups: dict[tuple[str, ...], list[list[Line]]] = {}
+    rest: list[Line] = []
+    for line in sorted(lines, key=lambda each: (each.at_us, each.index)):
+        if line.kind != "alert" and line.action != "alert.handle":
+            rest.append(line)
+            continue
+        # What was done stands before the title of what it was done to.
+        key = (line.kind, *line.who, line.text.partition(" “")[0] if line.kind == "act" else "")
+        span_us = _ALERTS_US if line.kind == "alert" else _AT_ONCE_US
+        open_ = groups.setdefault(key, [])
+        if open_ and line.at_us - open_[-1][0].at_us <= span_us:
+            open_[-1].append(line)
+        else:
+            open_.append([line])
+    return [*rest, *(_as_one(same, alerts) for every in groups.values() for same in every)]
+
+
+def _as_one(same: Sequence[Line], alerts: Mapping[str, Alert]) -> Line:
+    if len(same) == 1:
+        return same[0]
+    first = max(same, key=lambda each: alerts[each.alert].severity_id if each.alert in alerts else 0)
+    what = first.text.partition(" “")[0]
+    is_alert = first.kind == "alert"
+    return replace(
+        first, at_us=same[0].at_us, until_us=same[-1].until_us, count=len(same),
+        text=f"{first.text} and {len(same) - 1} more" if is_alert else f"{what}: {len(same)} alerts of this case",
+        also=tuple(each.alert for each in same if each.alert and each.alert != first.alert),
+        indexes=tuple(index for each in same for index in each.indexes),
+    )  # fmt: skip
 
 
 class _Own(NamedTuple):

@@ -19,6 +19,7 @@ from muniment.web.alert_cards import Named, entity_query, entity_url, event_cloc
 from muniment.web.alert_words import facts
 from muniment.web.backend import Viewer
 from muniment.web.block_words import BlockLine, asked_by, block_lines, state_of, state_words
+from muniment.web.case_words import CaseLink, case_link
 from muniment.web.refused import Refused, refused
 from muniment.web.security import Alert, Allowed, Block, Entity, Fetch, SecurityBackend
 from muniment.web.site import Site, redirect
@@ -26,6 +27,7 @@ from muniment.web.times import absolute, ago, clock_text, span_text
 
 __all__ = ["BlockPages"]
 
+_CASES = 5
 _FIRST_NS = 5 * 10**9
 _QUIET_NS = 60 * 10**9
 _LATE_NS = 180 * 10**9
@@ -77,6 +79,7 @@ class BlockView:
     hits: Entity | None = None
     people: tuple[Named, ...] = ()
     refused: Refused | None = None
+    cases: tuple[CaseLink, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +183,7 @@ class BlockPages:
             may_approve, entity_url(block.kind, block.value),
             Address(entity_query(block.kind, block.value), absolute(block.active_at or block.asked_at, now)).url(),
             Address(entity_query(block.kind, block.value), "30d").url(), alert, asked_by(block),
-            hits, _people(hits) if hits else (), told,
+            hits, _people(hits) if hits else (), told, await self._cases(viewer, block),
         )  # fmt: skip
         is_open = block.state in {"active", "asked"}
         shell = self._site.shell(
@@ -191,6 +194,13 @@ class BlockPages:
             refresh_s=10 if is_open and hits is None and told is None else 0,  # who reads and types is not interrupted
         )
         return self._site.render("block.html", shell, view, status)
+
+    async def _cases(self, viewer: Viewer, block: Block) -> tuple[CaseLink, ...]:
+        """Cases about what is blocked."""
+        if block.kind == "key":
+            return ()
+        found = await self._backend.cases(viewer, kind=block.kind, value=block.value)
+        return tuple(map(case_link, found.cases[:_CASES]))
 
     async def blocks(self, request: Request, viewer: Viewer) -> Response:
         """All blocks, the allow-list and the feeds."""
