@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import subprocess
@@ -17,7 +18,7 @@ from tests.live import LiveServer, within
 
 from muniment.sources.ocsf_schema import problems
 
-ATTACKER, OTHER = "203.0.113.31", "203.0.113.32"
+ATTACKER, OTHER, SCANNER, LAST = "203.0.113.31", "203.0.113.32", "203.0.113.33", "203.0.113.34"
 
 
 def _event(action: str, outcome: str, who: str, address: str, ago: int, **more: Any) -> dict[str, Any]:
@@ -39,11 +40,14 @@ def server(live_server: LiveServer) -> LiveServer:
     live_server.send(
         key, *_tries(ATTACKER), _event("user.login", "success", "m.case", ATTACKER, 200),
         _event("token.create", "success", "m.case", ATTACKER, 150, targets=[{"type": "token", "id": "t-1"}]),
-        *[_event("customer.export", "success", "m.case", ATTACKER, 140 - k, targets=[{"type": "list", "id": f"p{k}"}])
-          for k in range(12)],
+        *[_event("customer.export", "success", "m.case", ATTACKER, 140 - 2 * k, targets=[{"type": "list", "id": f"p{k}"}])
+          for k in range(48)],
     )  # fmt: skip
-    live_server.send(key, *_tries(OTHER))
-    within(30, lambda: _alerts(live_server, ATTACKER) and _alerts(live_server, OTHER), "no alerts")
+    for address in (OTHER, SCANNER, LAST):
+        live_server.send(key, *_tries(address))
+    wanted = ("m.case", ATTACKER, OTHER, SCANNER, LAST)
+    within(30, lambda: all(_alerts(live_server, each) for each in wanted), "no alerts")
+    within(30, lambda: _alerts(live_server, ATTACKER)[0]["level"] == "critical", "nobody was let in")
     return live_server
 
 
@@ -119,7 +123,7 @@ def test_the_timeline_folds_what_is_alike_and_tells_what_is_telling(server: Live
     assert "30 failed sign-ins as 7 accounts" in texts
     assert "m.case signed in" in texts
     assert any(text.startswith("m.case: token.create t-1") for text in texts), texts
-    assert "m.case: customer.export, 12 times, 12 targets" in texts
+    assert "m.case: customer.export, 48 times, 48 targets" in texts
     tried = next(line for line in found["lines"] if line["text"].startswith("30 failed"))
     assert (tried["address"], tried["source"], tried["phase"]) == (ATTACKER, "case-door", "Credential Access")
     assert texts.index("30 failed sign-ins as 7 accounts") < texts.index("m.case signed in")
@@ -128,7 +132,8 @@ def test_the_timeline_folds_what_is_alike_and_tells_what_is_telling(server: Live
     assert "m.case was let in" in found["case"]["sentence"]
     assert [each["value"] for each in found["case"]["about"] if each["kind"] == "address"] == [ATTACKER]
     assert not [line for line in found["lines"] if line["address"] == OTHER]
-    assert found["without_rhythm"] == [] and found["sources"] == ["case-door"]
+    assert found["without_rhythm"] == []
+    assert found["sources"] == ["case-door"]
 
 
 def test_what_people_did_is_in_the_timeline_and_what_they_wrote_is_sealed(server: LiveServer) -> None:
@@ -148,11 +153,9 @@ def test_what_people_did_is_in_the_timeline_and_what_they_wrote_is_sealed(server
     texts = within(10, told, "the comment is not in it")
     assert "asked a second person to block " + ATTACKER + ": guessing" in texts, texts
     assert texts.count("noted: called m.case at home: was not them") == 1
-    assert any(text.startswith("took the alert up") for text in texts)
+    assert any(text.startswith("took up") for text in texts)
     note = server.one(f"action:case.note target_id:{case['number']}", 5)
     proof = server.client.get(f"/api/v1/events/{note['index']}/proof", params={"format": "json"}).json()
-    import base64
-
     assert b"at home" not in base64.b64decode(proof["record"])
     assert b"$sealed" in base64.b64decode(proof["record"])
     server.client.post(f"/api/v1/blocks/{block.json()['id']}/undo")
@@ -184,23 +187,26 @@ def test_a_line_that_is_taken_out_is_said_and_a_pinned_event_stays(server: LiveS
     assert server.get(f"/api/v1/cases/{case['number']}")["left_out"] == []
 
 
-def test_an_alert_is_in_one_case_and_leads_to_open_ones_about_the_same(server: LiveServer) -> None:
+def test_a_case_has_what_is_one_card_and_is_offered_to_what_else_is_about_the_same(server: LiveServer) -> None:
     case, other = _open(server, ATTACKER), _open(server, OTHER)
-    rest = [each["uid"] for each in _alerts(server, ATTACKER)[1:]]
-    assert rest, "the address has one alert only"
-    offered = server.get("/api/v1/cases", alert=rest[0])
+    card = {each["uid"] for each in _alerts(server, ATTACKER) if ATTACKER in each["group"].values()}
+    assert {each["uid"] for each in case["alerts"]} >= card
+    assert len(card) > 3
+    assert not {each["uid"] for each in case["alerts"]} & {each["uid"] for each in other["alerts"]}
+    exports = next(each for each in _alerts(server, "m.case") if ATTACKER not in each["group"].values())["uid"]
+    offered = server.get("/api/v1/cases", alert=exports)
     assert (offered["cases"], [each["number"] for each in offered["near"]]) == ([], [case["number"]])
+    assert exports in {each["uid"] for each in server.get(f"/api/v1/cases/{case['number']}")["others"]}
     taken = server.client.post(f"/api/v1/cases/{other['number']}/alerts", json={"alert": case["alerts"][0]["uid"]})
     assert taken.status_code == 409
     assert f"in case {case['number']} already" in taken.json()["error"]["reason"]
-    added = _post(server, case, "alerts", alert=rest[0])
-    assert [each["uid"] for each in added["alerts"]][-1] == rest[0]
-    assert _post(server, case, "alerts", alert=rest[0])["version"] == added["version"]
-    assert [each["number"] for each in server.get("/api/v1/cases", alert=rest[0])["cases"]] == [case["number"]]
-    about = server.get("/api/v1/cases", kind="account", value="M.CASE")["cases"]
-    assert about == [] or about[0]["number"] == case["number"]
-    by_address = server.get("/api/v1/cases", kind="address", value=ATTACKER)["cases"]
-    assert [each["number"] for each in by_address] == [case["number"]]
+    added = _post(server, case, "alerts", alert=exports)
+    assert added["alerts"][-1]["uid"] == exports
+    assert _post(server, case, "alerts", alert=exports)["version"] == added["version"]
+    assert [each["number"] for each in server.get("/api/v1/cases", alert=exports)["cases"]] == [case["number"]]
+    for kind, value in (("account", "M.CASE"), ("address", ATTACKER), ("range", "203.0.113.30/31")):
+        found = server.get("/api/v1/cases", kind=kind, value=value)["cases"]
+        assert [each["number"] for each in found] == [case["number"]], kind
 
 
 def test_two_who_decide_at_once_do_not_overwrite_each_other(server: LiveServer) -> None:
@@ -219,7 +225,7 @@ def test_two_who_decide_at_once_do_not_overwrite_each_other(server: LiveServer) 
 
 
 def test_a_case_is_closed_with_a_verdict_and_a_reason_and_its_alerts_with_it(server: LiveServer) -> None:
-    case = server.get(f"/api/v1/cases/{_open(server, OTHER)['number']}")["case"]
+    case = server.get(f"/api/v1/cases/{_open(server, SCANNER)['number']}")["case"]
     path, version = f"/api/v1/cases/{case['number']}/state", case["version"]
     for body, field in (
         ({"verdict": ""}, "verdict"),
@@ -237,11 +243,12 @@ def test_a_case_is_closed_with_a_verdict_and_a_reason_and_its_alerts_with_it(ser
         "Close",
     )
     assert problems(said["ocsf"]) == []
-    assert {a["state"] for a in _alerts(server, OTHER) if a["uid"] == case["alerts"][0]["uid"]} == {"suppressed"}
-    rest = _alerts(server, OTHER)[1]["uid"]
+    assert {a["state"] for a in _alerts(server, SCANNER) if a["uid"] == case["alerts"][0]["uid"]} == {"suppressed"}
+    rest = _alerts(server, LAST)[0]["uid"]
     refused = server.client.post(f"/api/v1/cases/{case['number']}/alerts", json={"alert": rest})
-    assert refused.status_code == 409 and "open it again" in refused.json()["error"]["reason"]
-    again = server.client.post(path, json={"state": "open", "version": closed and version + 1}).json()
+    assert refused.status_code == 409
+    assert "open it again" in refused.json()["error"]["reason"]
+    again = server.client.post(path, json={"state": "open", "version": version + 1}).json()
     assert (again["state"], again["verdict"], again["closed_at"]) == ("open", "", 0)
 
 
@@ -271,6 +278,19 @@ def test_the_evidence_file_holds_every_line_and_verifies_offline(server: LiveSer
     (tmp_path / "broken.zip").write_bytes(bytes(broken))
     done = subprocess.run([*command[:3], str(tmp_path / "broken.zip"), *pinned], capture_output=True, check=False)
     assert done.returncode != 0
+
+
+def test_every_look_at_a_case_is_one_record(server: LiveServer) -> None:
+    number = _open(server, ATTACKER)["number"]
+    browser = server.session("carla", "analyst")
+    assert browser.get(f"/cases/{number}").status_code == 200
+    said = _record(server, f"action:case.view target_id:{number} actor_id:carla")
+    assert said["metadata"]["page"] == f"/cases/{number}"
+    assert said["metadata"]["results"] > 40
+    server.client.get(f"/api/v1/cases/{number}/evidence").raise_for_status()
+    taken = _record(server, f"action:case.export target_id:{number}")
+    assert taken["metadata"]["format"] == "evidence"
+    assert len(taken["metadata"]["indexes"]) == min(100, taken["metadata"]["results"])
 
 
 def test_there_is_no_case_of_nothing(server: LiveServer) -> None:

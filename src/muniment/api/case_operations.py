@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from muniment.api.case_answers import (
@@ -37,7 +38,7 @@ from muniment.cases.cases import Told
 from muniment.cases.gaps import Gap, gaps
 from muniment.cases.lines import Line
 from muniment.cases.timeline import OWN_SOURCE, Draft, draft
-from muniment.detect.admitted import Admitted, admitted
+from muniment.detect.admitted import admitted
 from muniment.detect.alerts import Alert, kept_alert
 from muniment.errors import DeniedError, RejectedError
 from muniment.limits import CASE_EVIDENCE_MAX
@@ -48,6 +49,7 @@ __all__ = ["Casing", "case_operations"]
 
 _ACTIVE: Final = ("open", "contained")
 _OTHERS_MAX: Final = 50
+_LISTED_MAX: Final = 500
 
 
 def case_operations(services: Services) -> list[Operation]:
@@ -98,19 +100,18 @@ class Casing:
         counts = dict(Counter(each.state for each in every))
         if p.alert:
             alert = self._alert(p.alert)
-            own = [self._answer(each) for each in every if alert.uid in each.alerts]
+            own = [each for each in every if alert.uid in each.alerts]
+            if own:
+                return CaseListAnswer(self._answers(own), counts)
             concerned = about([alert])
-            near = [
-                each for each in every
-                if each.state in _ACTIVE and alert.uid not in each.alerts and each.drill == alert.drill
-                and self._about(each).meets(concerned)
-            ]  # fmt: skip
-            return CaseListAnswer(own, counts, [] if own else list(map(self._answer, near)))
-        wanted = [each for each in every if _is_wanted(each, p)]
+            active = [each for each in every if each.state in _ACTIVE and each.drill == alert.drill]
+            near = [each for each in self._looked(active) if each.about.meets(concerned)]
+            return CaseListAnswer([], counts, [each.answer() for each in near])
+        looked = self._looked([each for each in every if _is_wanted(each, p)][:_LISTED_MAX])
         if p.value:
             kinds = [p.kind] if p.kind else ["address", "range", "account"]
-            wanted = [each for each in wanted if any(self._about(each).has(kind, p.value) for kind in kinds)]
-        return CaseListAnswer(list(map(self._answer, wanted[:1_000])), counts)
+            looked = [each for each in looked if any(each.about.has(kind, p.value) for kind in kinds)]
+        return CaseListAnswer([each.answer() for each in looked], counts)
 
     async def case(self, call: Call[Empty, Empty]) -> CaseViewAnswer:
         _all_rows(call)
@@ -122,15 +123,14 @@ class Casing:
         return found
 
     def _view(self, case: Case) -> CaseViewAnswer:
-        alerts = self._alerts(case)
-        let_in = _let_in(admitted(self._s.engine, alerts))
-        concerned = about(alerts, let_in)
+        looked = self._looked([case])[0]
+        alerts, concerned = looked.alerts, looked.about
         drafted = self._draft(case, alerts, concerned)
         horizon, sources = self._s.horizon(), [each for each in drafted.sources if each != OWN_SOURCE]
         lines = [*drafted.lines, *self._notices(case, drafted)]
         others = self._others(case, concerned) if case.state in _ACTIVE else []
         return CaseViewAnswer(
-            case_answer(case, alerts, concerned, sentence(alerts, concerned, let_in)),
+            looked.answer(),
             drafted.from_us, drafted.to_us, drafted.is_cut,
             [line_answer(each) for each in sorted(lines, key=lambda each: (each.at_us, each.index))],
             list(map(line_answer, drafted.left_out)), drafted.n_untold, drafted.n_untold_events,
@@ -203,7 +203,7 @@ class Casing:
         await self._recorded()
         if is_new:
             await self._take_up(call, await self._s.blocking(lambda: self._alerts(case)))
-        return CaseOpenAnswer(await self._s.blocking(lambda: self._answer(case)), is_new)
+        return CaseOpenAnswer(await self._s.blocking(lambda: self._answers([case])[0]), is_new)
 
     async def add(self, call: Call[Empty, CaseAlertBody]) -> CaseAnswer:
         alert = self._alert(call.body.alert)
@@ -280,7 +280,7 @@ class Casing:
         number = int(call.path["number"])
         case = await self._s.blocking(lambda: work(number, call.identity.id))
         await self._recorded()
-        return await self._s.blocking(lambda: self._answer(case))
+        return await self._s.blocking(lambda: self._answers([case])[0])
 
     def _told(self, call: Call[Any, Any], action: str, words: str = "", /, **metadata: object) -> Told:
         return lambda case: case_event(self._s.recorder, call, action, case, words, **metadata)
@@ -302,9 +302,8 @@ class Casing:
 
     def _evidence_of(self, case: Case) -> tuple[list[int], dict[str, object]]:
         """The records of every line, as many as a file takes: first one of each line, then the others, the most telling first."""
-        alerts = self._alerts(case)
-        let_in = _let_in(admitted(self._s.engine, alerts))
-        concerned = about(alerts, let_in)
+        looked = self._looked([case])[0]
+        alerts, concerned = looked.alerts, looked.about
         drafted = self._draft(case, alerts, concerned)
         ranked = sorted(drafted.lines, key=lambda each: -each.weight)
         chosen = dict.fromkeys(each.index for each in ranked)
@@ -315,7 +314,7 @@ class Casing:
             raise RejectedError("nothing of it is in the log yet; try again in a moment", field="number", status=409)
         n_events = sum(each.count for each in drafted.lines)
         summary: dict[str, object] = {
-            "number": case.number, "title": case.title, "about": sentence(alerts, concerned, let_in),
+            "number": case.number, "title": case.title, "about": looked.answer().sentence,
             "rules_by": sorted({each.author for each in alerts if each.author}), "state": case.state,
             "verdict": case.verdict, "lines": len(drafted.lines), "events_of_the_lines": n_events,
             "records_in_this_file": len(indexes), "lines_without_room": drafted.n_untold,
@@ -342,23 +341,38 @@ class Casing:
                     found.append(alert)
         return found
 
-    def _about(self, case: Case) -> About:
-        return about(self._alerts(case))
+    def _looked(self, cases: Sequence[Case]) -> list[_Looked]:
+        """Cases with what their alerts say; one query finds who was let in, of all of them."""
+        alerts = {each.number: self._alerts(each) for each in cases}
+        by_alert = admitted(self._s.engine, [alert for found in alerts.values() for alert in found])
+        looked = []
+        for case in cases:
+            found = alerts[case.number]
+            let_in = tuple(
+                dict.fromkeys(name for each in found if each.uid in by_alert for name in by_alert[each.uid].who)
+            )
+            looked.append(_Looked(case, found, let_in, about(found, let_in)))
+        return looked
 
-    def _answer(self, case: Case) -> CaseAnswer:
-        alerts = self._alerts(case)
-        concerned = about(alerts)
-        return case_answer(case, alerts, concerned, sentence(alerts, concerned))
+    def _answers(self, cases: Sequence[Case]) -> list[CaseAnswer]:
+        return [each.answer() for each in self._looked(cases)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """A case, its alerts, who was let in where others were refused, and whom it is about."""
+
+    case: Case
+    alerts: list[Alert]
+    let_in: tuple[str, ...]
+    about: About
+
+    def answer(self) -> CaseAnswer:
+        return case_answer(self.case, self.alerts, self.about, sentence(self.alerts, self.about, self.let_in))
 
 
 def _subject(alert: Alert) -> Subject:
     return Subject(alert.uid, alert.title, alert.level, alert.drill)
-
-
-def _let_in(found: Any) -> tuple[str, ...]:
-    """Accounts that succeeded where others were refused, each once."""
-    every: Sequence[Admitted] = list(found.values())
-    return tuple(dict.fromkeys(name for each in every for name in each.who))
 
 
 def _is_wanted(case: Case, p: CaseParams) -> bool:
