@@ -80,6 +80,8 @@ class BlockView:
     people: tuple[Named, ...] = ()
     refused: Refused | None = None
     cases: tuple[CaseLink, ...] = ()
+    near: tuple[CaseLink, ...] = ()
+    may_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ class BlockPages:
             may_approve, entity_url(block.kind, block.value),
             Address(entity_query(block.kind, block.value), absolute(block.active_at or block.asked_at, now)).url(),
             Address(entity_query(block.kind, block.value), "30d").url(), alert, asked_by(block),
-            hits, _people(hits) if hits else (), told, await self._cases(viewer, block),
+            hits, _people(hits) if hits else (), told, *await self._cases(viewer, block, alert),
         )  # fmt: skip
         is_open = block.state in {"active", "asked"}
         shell = self._site.shell(
@@ -195,12 +197,20 @@ class BlockPages:
         )
         return self._site.render("block.html", shell, view, status)
 
-    async def _cases(self, viewer: Viewer, block: Block) -> tuple[CaseLink, ...]:
-        """Cases about what is blocked."""
-        if block.kind == "key":
-            return ()
-        found = await self._backend.cases(viewer, kind=block.kind, value=block.value)
-        return tuple(map(case_link, found.cases[:_CASES]))
+    async def _cases(
+        self, viewer: Viewer, block: Block, alert: Alert | None
+    ) -> tuple[tuple[CaseLink, ...], tuple[CaseLink, ...], bool]:
+        """Cases about what is blocked; open ones for its alert; and whether one may be opened from here."""
+        by_value = (
+            [] if block.kind == "key" else (await self._backend.cases(viewer, kind=block.kind, value=block.value)).cases
+        )
+        if alert is None:
+            return tuple(map(case_link, by_value[:_CASES])), (), False
+        inside = await self._backend.cases(viewer, alert=alert.uid)
+        every = {each.number: each for each in (*inside.cases, *by_value)}
+        near = () if inside.cases else tuple(map(case_link, inside.near[:_CASES]))
+        may_open = not inside.cases and "alerts" in viewer.permissions
+        return tuple(map(case_link, list(every.values())[:_CASES])), near, may_open
 
     async def blocks(self, request: Request, viewer: Viewer) -> Response:
         """All blocks, the allow-list and the feeds."""

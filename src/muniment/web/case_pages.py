@@ -132,13 +132,18 @@ class CasePages:
     async def _case(self, request: Request, viewer: Viewer, told: Refused | None = None, status: int = 200) -> Response:
         found = await self._backend.case(viewer, _case_number(request))
         case, look, now = found.case, self._site.look(request), self._site.backend.now_ns()
+        sees = "alerts" in viewer.permissions
         authors = {each.uid: each.author or "nobody named" for each in case.alerts}
-        out = [each for each in story(found.left_out, (), authors, look.zone) if isinstance(each, LineRow)]
+        out = [
+            each
+            for each in story(found.left_out, (), authors, look.zone, sees_alerts=sees)
+            if isinstance(each, LineRow)
+        ]
         view = OneCase(
             found, state_words(case), said(case), clock_text(case.opened_at, look.zone, "second"),
             clock_text(case.closed_at, look.zone, "second") if case.closed_at else "", _about(case, viewer),
             tuple((each, clock_text(each.last_us * 1_000, look.zone, "second")) for each in _gravest_first(case.alerts)),
-            story(found.lines, found.gaps, authors, look.zone), tuple(out), len(found.lines),
+            story(found.lines, found.gaps, authors, look.zone, sees_alerts=sees), tuple(out), len(found.lines),
             sum(each.count for each in found.lines if each.index >= 0), clock_text(found.from_us * 1_000, look.zone, "second"),
             clock_text(found.to_us * 1_000, look.zone, "second"),
             tuple((each, ago(each.at, now)) for each in reversed(found.notes)), tuple(self._backend.verdicts().items()),

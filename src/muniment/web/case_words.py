@@ -67,11 +67,11 @@ def case_link(case: Case) -> CaseLink:
 
 
 def story(
-    lines: Sequence[Line], gaps: Sequence[Gap], authors: Mapping[str, str], zone: tzinfo
+    lines: Sequence[Line], gaps: Sequence[Gap], authors: Mapping[str, str], zone: tzinfo, *, sees_alerts: bool
 ) -> tuple[LineRow | GapRow, ...]:
-    """Lines and gaps by time; the day stands where it changes."""
+    """Lines and gaps by time; the day stands where it changes. Who `sees_alerts` is led to an alert, others to its record."""
     every: list[tuple[int, int, LineRow | GapRow]] = [
-        *((gap.from_us, 0, _gap(gap, zone)) for gap in gaps), *((line.at_us, 1, _line(line, authors, zone)) for line in lines),
+        *((gap.from_us, 0, _gap(gap, zone)) for gap in gaps), *((line.at_us, 1, _line(line, authors, zone, sees_alerts)) for line in lines),
     ]  # fmt: skip
     found: list[LineRow | GapRow] = []
     day = ""
@@ -99,10 +99,16 @@ def _gap(gap: Gap, zone: tzinfo) -> GapRow:
     return GapRow(gap, day, clock, words)
 
 
-def _line(line: Line, authors: Mapping[str, str], zone: tzinfo) -> LineRow:
+def _line(line: Line, authors: Mapping[str, str], zone: tzinfo, sees_alerts: bool) -> LineRow:
     day, _, clock = clock_text(line.at_us * 1_000, zone, "second").partition(" ")
     lasts = line.until_us - line.at_us
-    url = f"/alerts/{line.alert}" if line.kind == "alert" else f"/events/{line.index}" if line.index >= 0 else ""
+    url = (
+        f"/alerts/{line.alert}"
+        if line.kind == "alert" and sees_alerts
+        else f"/events/{line.index}"
+        if line.index >= 0
+        else ""
+    )
     where = line.address + (f" ({line.country})" if line.country and line.address else "")
     return LineRow(
         line, day, clock, f"for {span_text(lasts * 1_000)}" if line.count > 1 and lasts >= 1_000_000 else "", url,
