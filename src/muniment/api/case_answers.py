@@ -140,7 +140,7 @@ class CaseLineAnswer(msgspec.Struct, frozen=True):
     """One line: an event, or `count` alike. Times in microseconds; `index` is the first one's record, -1: there is none.
 
     `kind`: event, pinned, alert, act (of people, in Muniment) or notice. `text` says it; `n_who` and `n_targets` count all,
-    `who` and `targets` name a few. `phase`: the tactic of the alert that has it as
+    `who` and `targets` name a few. `weight`: how telling it is, to 100. `phase`: the tactic of the alert that has it as
     evidence; `also`: further alerts that it is about.
     """
 
@@ -163,6 +163,7 @@ class CaseLineAnswer(msgspec.Struct, frozen=True):
     place: str
     detail: str
     is_sign_in: bool
+    weight: int
     phase: str
     alert: str
     also: list[str]
@@ -231,7 +232,7 @@ def line_answer(line: Line) -> CaseLineAnswer:
     return CaseLineAnswer(
         line.at_us, line.until_us, line.kind, line.index, line.count, words(line), line.action, line.outcome, line.source,
         list(line.who[:5]), len(line.who), list(line.targets[:5]), len(line.targets), line.target_type, line.address,
-        line.country, line.place, line.detail, line.is_entry or line.is_refusal, line.phase, line.alert, list(line.also), line.mark,
+        line.country, line.place, line.detail, line.is_entry or line.is_refusal, line.weight, line.phase, line.alert, list(line.also), line.mark,
         line.mark_by, line.mark_at, line.mark_reason,
     )  # fmt: skip
 

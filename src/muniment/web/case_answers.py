@@ -95,6 +95,7 @@ class Line:
     place: str
     detail: str
     is_sign_in: bool
+    weight: int
     phase: str
     alert: str
     also: list[str]

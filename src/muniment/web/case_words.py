@@ -12,6 +12,8 @@ from muniment.web.times import clock_text, span_text
 
 __all__ = ["CaseLink", "GapRow", "LineRow", "case_link", "said", "state_words", "story"]
 
+_QUIET = 20
+
 
 @dataclass(frozen=True, slots=True)
 class CaseLink:
@@ -36,6 +38,11 @@ class LineRow:
     where: str
     by: str = ""
     is_new_day: bool = False
+
+    @property
+    def is_quiet(self) -> bool:
+        """Daily work, more likely than not: it stands back."""
+        return self.line.kind == "event" and self.line.weight <= _QUIET
 
 
 @dataclass(frozen=True, slots=True)
