@@ -49,7 +49,7 @@ def cases_list(
 
 @cases_app.command("show")
 def cases_show(number: Number, server: Server = "", data: Data = "", as_json: AsJson = False) -> None:
-    """One case: what it is about, its timeline with what nobody heard, its notes."""
+    """One case: its timeline, gaps and notes."""
     found = connect(server, data).get(f"/api/v1/cases/{number}")
     if as_json:
         print_json(found)
@@ -162,7 +162,10 @@ def cases_pin(
     data: Data = "",
     as_json: AsJson = False,
 ) -> None:
-    """Put a record into the timeline, whatever the draft says."""
+    """Put a record into the timeline.
+
+    Whatever the draft says.
+    """
     _mark(number, record, "pinned", "", server, data, as_json)
 
 
@@ -175,7 +178,10 @@ def cases_leave_out(
     data: Data = "",
     as_json: AsJson = False,
 ) -> None:
-    """Take a line out of the timeline; it stays listed as taken out."""
+    """Take a line out of the timeline.
+
+    It stays listed as taken out.
+    """
     _mark(number, record, "left_out", reason, server, data, as_json)
 
 
@@ -198,7 +204,10 @@ def cases_evidence(
     server: Server = "",
     data: Data = "",
 ) -> None:
-    """Write the evidence file of a case: every record of its timeline with its proof."""
+    """Write the evidence file of a case.
+
+    Every record of its timeline, with its proof.
+    """
     path = out if out != Path() else Path(f"muniment-case-{number}.zip")
     client = connect(server, data)
     content = client.raw(f"/api/v1/cases/{number}/evidence")
