@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from memory_ledger import START_NS, MemoryLedger, record
 
 from muniment.cases.about import About
 from muniment.cases.case import Case, Mark
 from muniment.cases.gaps import gaps
 from muniment.cases.timeline import draft
-from muniment.detect.alerts import Alert
+from muniment.detect.alerts import SOURCE, Alert, alert_of, kept_alerts, record_of
 from muniment.limits import CASE_BEFORE_S, CASE_DAYS_MAX, CASE_LINES_MAX
 from muniment.search.engine import Engine
 from muniment.search.mappings import mapping_set
@@ -139,6 +140,24 @@ def test_a_pinned_event_is_a_line_of_its_own_and_a_line_that_is_taken_out_is_lis
     out = draft(engine, _case(), [alert], About((ATTACKER,)), [Mark(0, "left_out", "ana", 9, "a scanner of ours")], now)
     assert out.lines == ()
     assert [(line.index, line.mark_by, line.mark_reason) for line in out.left_out] == [(0, "ana", "a scanner of ours")]
+
+
+def test_a_case_whose_alerts_are_gone_still_shows_what_was_pinned(engine: Engine) -> None:
+    ledger = MemoryLedger()
+    ledger.append([record(**_event("file.read", "success", "bob", "192.0.2.1", START_US))], "shop")
+    _stored(engine, ledger)
+    found = draft(engine, _case(), [], About(), [Mark(0, "pinned", "ana", 9, "")], START_NS + 9)
+    assert [(line.index, line.kind) for line in found.lines] == [(0, "pinned")]
+    assert draft(engine, _case(), [], About(), [], START_NS + 9).lines == ()
+
+
+def test_alerts_too_old_for_memory_are_read_from_their_newest_records(engine: Engine) -> None:
+    ledger = MemoryLedger()
+    alert = _alert([1], START_US, START_US)
+    newer = msgspec.structs.replace(alert, count=9, state="resolved")
+    ledger.append([record_of(alert, "alert.create"), record_of(newer, "alert.update")], SOURCE)
+    Projector(engine, ledger, None, mapping_set(load()), lambda source: "alert").recover()
+    assert kept_alerts(engine, ["a-1", "a-2"]) == {"a-1": alert_of(record_of(newer, "alert.update"))}
 
 
 def test_it_ends_when_the_case_does_and_after_thirty_days(engine: Engine) -> None:

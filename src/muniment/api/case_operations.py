@@ -5,6 +5,7 @@ Who may search may look at a case: all that stands in it is in the log. Who may 
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ from muniment.cases.gaps import Gap, gaps
 from muniment.cases.lines import Line
 from muniment.cases.timeline import OWN_SOURCE, Draft, draft
 from muniment.detect.admitted import admitted
-from muniment.detect.alerts import Alert, kept_alert
+from muniment.detect.alerts import Alert, kept_alerts
 from muniment.errors import DeniedError, RejectedError
 from muniment.limits import CASE_EVIDENCE_MAX
 from muniment.together import Subject as Together
@@ -202,7 +203,7 @@ class Casing:
         )
         await self._recorded()
         if is_new:
-            await self._take_up(call, await self._s.blocking(lambda: self._alerts(case)))
+            await self._take_up(call, await self._s.blocking(lambda: self._alerts([case])[case.number]))
         return CaseOpenAnswer(await self._s.blocking(lambda: self._answers([case])[0]), is_new)
 
     async def add(self, call: Call[Empty, CaseAlertBody]) -> CaseAnswer:
@@ -330,20 +331,19 @@ class Casing:
         except RejectedError:
             raise RejectedError("there is no such alert; take the id of one", field="alert", status=404) from None
 
-    def _alerts(self, case: Case) -> list[Alert]:
-        """Its alerts, also those that are too old to be in memory."""
-        found = []
-        for uid in case.alerts:
-            try:
-                found.append(self._s.alerts.get(uid))
-            except RejectedError:
-                if (alert := kept_alert(self._s.engine, uid)) is not None:
-                    found.append(alert)
-        return found
+    def _alerts(self, cases: Sequence[Case]) -> dict[int, list[Alert]]:
+        """By case its alerts, also those that are too old to be in memory."""
+        known: dict[str, Alert] = {}
+        for uid in (uid for case in cases for uid in case.alerts):
+            with contextlib.suppress(RejectedError):
+                known[uid] = self._s.alerts.get(uid)
+        if missing := [uid for case in cases for uid in case.alerts if uid not in known]:
+            known |= kept_alerts(self._s.engine, missing)
+        return {case.number: [known[uid] for uid in case.alerts if uid in known] for case in cases}
 
     def _looked(self, cases: Sequence[Case]) -> list[_Looked]:
         """Cases with what their alerts say; one query finds who was let in, of all of them."""
-        alerts = {each.number: self._alerts(each) for each in cases}
+        alerts = self._alerts(cases)
         by_alert = admitted(self._s.engine, [alert for found in alerts.values() for alert in found])
         looked = []
         for case in cases:

@@ -39,6 +39,7 @@ _BUCKET_US: Final = 360_000_000
 _DAY_US: Final = 86_400_000_000
 _ALERTS_US: Final = 60_000_000
 _AT_ONCE_US: Final = 5_000_000
+_NO_INDEX: Final = 2**64 - 1  # of no record: the engine takes no empty table
 _EVIDENCE: Final = 100
 _ACT: Final = 95
 
@@ -126,7 +127,7 @@ def _events(
         for index in alert.evidence:
             evidence.setdefault(index, number)
     parameters: dict[str, Any] = {
-        "evidence": list(evidence), "of": list(evidence.values()), "pinned": list(pinned), "from": start, "to": end,
+        "evidence": list(evidence) or [_NO_INDEX], "of": list(evidence.values()) or [0], "pinned": list(pinned), "from": start, "to": end,
         "drill": case.drill, "own": [OWN_SOURCE, ALERTS_SOURCE],
         "addresses": [_mapped(each) for each in concerned.addresses], "ranges": list(concerned.ranges),
         "accounts": [each.casefold() for each in concerned.accounts],
@@ -145,16 +146,21 @@ def _events(
         f"{person} AS person, intDiv(us, {_BUCKET_US}) AS bucket, "
         "if(`index` IN {pinned:Array(UInt64)}, `index` + 1, 0) AS is_pinned, "
         f"if(of_alert > 0 OR is_pinned > 0, {_EVIDENCE}, {weight}) AS telling "
-        f"FROM events WHERE `index` IN {{evidence:Array(UInt64)}} OR `index` IN {{pinned:Array(UInt64)}} OR "
-        f"({_concerned_sql()} AND source NOT IN {{own:Array(String)}} AND drill = {{drill:String}} "
-        "AND time >= fromUnixTimestamp64Micro({from:Int64}, 'UTC') AND time <= fromUnixTimestamp64Micro({to:Int64}, 'UTC'))"
+        "FROM events WHERE "
     )
+    named = "(`index` IN {evidence:Array(UInt64)} OR `index` IN {pinned:Array(UInt64)})"
+    theirs = (
+        f"{_concerned_sql()} AND source NOT IN {{own:Array(String)}} AND drill = {{drill:String}} AND NOT {named} "
+        "AND time >= fromUnixTimestamp64Micro({from:Int64}, 'UTC') AND time <= fromUnixTimestamp64Micro({to:Int64}, 'UTC')"
+    )
+    # Apart: with both in one condition no index could leave anything out, and all events ever would be read.
+    both = f"{inner}{named} UNION ALL {inner}{theirs}"
     sql = (
         f"SELECT {alike}, count() AS n, min(us), max(us), argMin(`index`, (us, `index`)), "
         f"groupUniqArray({CASE_VALUES_MAX})(who), groupUniqArray({CASE_VALUES_MAX})(target), "
         "argMin(target_type, (us, `index`)), argMin(country, (us, `index`)), argMin(place, (us, `index`)), "
         f"argMin(detail, (us, `index`)), max(telling) AS most, max(of_alert), groupArray({CASE_LINE_EVENTS_MAX})(`index`) "
-        f"FROM ({inner}) GROUP BY {alike} ORDER BY most DESC, min(us) LIMIT {CASE_GROUPS_MAX}"
+        f"FROM ({both}) GROUP BY {alike} ORDER BY most DESC, min(us) LIMIT {CASE_GROUPS_MAX}"
     )
     return [_line(row, alerts) for row in engine.query(sql, parameters).rows]
 

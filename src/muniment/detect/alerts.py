@@ -9,6 +9,7 @@ a range of events that is evaluated again after a crash adds nothing twice.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from collections import Counter
@@ -34,7 +35,7 @@ from muniment.limits import (
 from muniment.search.engine import Engine
 from muniment.search.rows import micros_text
 
-__all__ = ["LEVELS", "SOURCE", "STATES", "Alert", "AlertBook", "Finding", "Step", "kept_alert"]
+__all__ = ["LEVELS", "SOURCE", "STATES", "Alert", "AlertBook", "Finding", "Step", "kept_alerts"]
 
 SOURCE: Final = "muniment.alerts"
 """The source whose records alerts are. Its personal values are sealed like anybody's."""
@@ -385,17 +386,19 @@ def record_of(alert: Alert, action: str) -> bytes:
     return msgspec.json.encode(event)
 
 
-def kept_alert(engine: Engine, uid: str) -> Alert | None:
-    """An alert that is too old to be in memory, as its newest record tells it; None when there is none that can be read."""
+def kept_alerts(engine: Engine, uids: Sequence[str]) -> dict[str, Alert]:
+    """Alerts that are too old to be in memory, each as its newest record tells it; those that can be read."""
     rows = engine.query(
-        "SELECT record FROM events WHERE source = {source:String} AND target_id = {uid:String} "
-        "ORDER BY `index` DESC LIMIT 1",
-        {"source": SOURCE, "uid": uid},
+        "SELECT argMax(record, `index`) FROM events WHERE source = {source:String} AND target_id IN {uids:Array(String)} "
+        "GROUP BY target_id",
+        {"source": SOURCE, "uids": list(uids)},
     ).rows
-    try:
-        return alert_of(str(rows[0][0])) if rows else None
-    except VerificationError:
-        return None
+    found = {}
+    for (record,) in rows:
+        with contextlib.suppress(VerificationError):
+            alert = alert_of(str(record))
+            found[alert.uid] = alert
+    return found
 
 
 def alert_of(text: str | bytes) -> Alert:

@@ -17,7 +17,7 @@ from muniment.together import gravity
 from muniment.web.alert_cards import Named, entity_url, url
 from muniment.web.backend import Viewer
 from muniment.web.case_answers import Case, CaseAlert, CasesBackend, CaseView, Note
-from muniment.web.case_words import GapRow, LineRow, said, state_words, story
+from muniment.web.case_words import GapRow, LineRow, case_link, said, state_words, story
 from muniment.web.refused import Refused, refused
 from muniment.web.site import Site, redirect
 from muniment.web.times import ago, clock_text
@@ -111,7 +111,7 @@ class CasePages:
         kept = {"owner": viewer.id if is_mine else "", "pin": str(pin) if pin >= 0 else ""}
         rows = tuple(
             CaseRow(
-                each, state_words(each), said(each), _about(each, viewer), _authors(each), ago(each.changed_at, now),
+                each, state_words(each), said(each), _about(each, viewer), case_link(each).by, ago(each.changed_at, now),
                 clock_text(each.changed_at, look.zone, "second"),
             )
             for each in found.cases
@@ -226,10 +226,6 @@ def _about(case: Case, viewer: Viewer) -> tuple[Named, ...]:
 
 def _gravest_first(alerts: Sequence[CaseAlert]) -> list[CaseAlert]:
     return sorted(alerts, key=lambda each: (-gravity(each.level), -each.last_us))
-
-
-def _authors(case: Case) -> str:
-    return ", ".join(dict.fromkeys(each.author or "nobody named" for each in case.alerts))
 
 
 def _number(text: str) -> int:

@@ -23,6 +23,7 @@ class CaseLink:
     url: str
     title: str
     words: str
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,11 @@ def said(case: Case) -> str:
 
 def case_link(case: Case) -> CaseLink:
     """A link to it."""
-    return CaseLink(case.number, f"/cases/{case.number}", case.title, state_words(case))
+    return CaseLink(case.number, f"/cases/{case.number}", case.title, state_words(case), _authors(case))
+
+
+def _authors(case: Case) -> str:
+    return ", ".join(dict.fromkeys(each.author or "nobody named" for each in case.alerts))
 
 
 def story(
@@ -101,7 +106,7 @@ def _gap(gap: Gap, zone: tzinfo) -> GapRow:
     rhythm = span_text(gap.rhythm_s * 10**9).removeprefix("1 ")
     words = (
         f"{source} was not heard for {span_text((gap.to_us - gap.from_us) * 1_000)}, {until}; "
-        f"it should be heard every {rhythm}. What it saw then is not here."
+        f"it should be heard every {rhythm}. What it saw then may be missing."
     )
     return GapRow(gap, day, clock, words)
 
