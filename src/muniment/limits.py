@@ -658,10 +658,10 @@ CASE_VALUES_MAX: Final = 500
 """Accounts and targets that are told apart in one line."""
 
 CASE_EVIDENCE_MAX: Final = 5_000
-"""Records in the evidence file of a case; about 10 KB each, and a file of this size opens everywhere."""
+"""Records in the evidence file of a case; about 2 KB each, and its verifier looks at no more files than these have."""
 
-CASE_LINE_EVENTS_MAX: Final = 1_000
-"""Events of one line that go into the evidence file."""
+CASE_LINE_EVENTS_MAX: Final = 5_000
+"""Events of one line that are known by their records: as many as an evidence file takes."""
 
 CASE_ENTITIES_MAX: Final = 20
 """Addresses, ranges and accounts a timeline follows, each of them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import uuid
@@ -163,6 +164,39 @@ def test_a_reader_looks_and_is_shown_nothing_to_decide(server: LiveServer, ana: 
     assert _send(rea, f"{path}/notes", text="x").status_code == 403
     assert _send(rea, "/cases", alert=_alert(server, ADDRESS)).status_code == 403
     assert rea.get(f"/api/v1{path}/evidence").status_code == 200
+
+
+def test_an_erased_person_is_nowhere_in_a_case_and_it_still_reads(live_server: LiveServer) -> None:
+    server, person, address = live_server, "quillfeather", "203.0.113.63"
+    key = server.key_for("case-erased", "sealed")
+    tries = [_event("user.login", "failure", person, address, 300 - k, metadata={"n": k}) for k in range(12)]
+    server.send(key, *tries, _event("user.login", "success", person, address, 200))
+
+    def critical() -> bool:
+        return any(a["level"] == "critical" for a in server.get("/api/v1/alerts", entity=address)["alerts"])
+
+    within(30, critical, "no alert")
+    ana = server.session("ana", "analyst")
+    path = _case(server, ana, address)
+    _send(ana, f"{path}/notes", text=f"called {person}, who was on leave")
+    within(10, lambda: f"{person} signed in" in json.dumps(server.get(f"/api/v1{path}")), "no timeline")
+    first = server.reader(role="administrator", owner="first")
+    asked = first.post(
+        "/api/v1/erasures", json={"identifier": person, "source": "case-erased", "reason": "request 9"}
+    ).json()
+    second = server.reader(role="administrator", owner="second")
+    assert second.post(f"/api/v1/erasures/{asked['number']}/approval").status_code == 202
+    within(60, lambda: not server.rows(f"actor:{person} source:case-erased"), "not erased")
+    found = within(
+        30,
+        lambda: (f := server.get(f"/api/v1{path}"))["notes"][0]["text"] == "called [erased], who was on leave" and f,
+        "the note names them",
+    )
+    assert person not in json.dumps(found["case"])
+    assert person not in json.dumps([line for line in found["lines"] if line["kind"] == "event"])
+    assert [line for line in found["lines"] if line["kind"] == "event"], "its events are gone"
+    assert ana.get(path).status_code == 200
+    assert server.client.get(f"/api/v1{path}/evidence").status_code == 200
 
 
 def test_a_case_and_what_was_not_recorded_yet_survive_a_kill(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -42,6 +42,7 @@ from muniment.cases.timeline import OWN_SOURCE, Draft, draft
 from muniment.detect.admitted import admitted
 from muniment.detect.alerts import Alert, kept_alerts
 from muniment.errors import DeniedError, RejectedError
+from muniment.evidence.bundle import MEMBERS_MAX
 from muniment.limits import CASE_EVIDENCE_MAX
 from muniment.together import Subject as Together
 from muniment.together import together
@@ -309,8 +310,7 @@ class Casing:
         ranked = sorted(drafted.lines, key=lambda each: -each.weight)
         chosen = dict.fromkeys(each.index for each in ranked)
         chosen.update(dict.fromkeys(index for each in ranked for index in each.indexes))
-        size = self._s.ledger.size
-        indexes = sorted([index for index in chosen if 0 <= index < size][:CASE_EVIDENCE_MAX])
+        indexes = self._fitting(chosen)
         if not indexes:
             raise RejectedError("nothing of it is in the log yet; try again in a moment", field="number", status=409)
         n_events = sum(each.count for each in drafted.lines)
@@ -322,6 +322,17 @@ class Casing:
             "lines_people_took_out": len(drafted.left_out),
         }  # fmt: skip
         return indexes, summary
+
+    def _fitting(self, chosen: Iterable[int]) -> list[int]:
+        """As many of these as a file takes that the verifier looks at, those that come first."""
+        found: list[int] = []
+        size, members = self._s.ledger.size, 2
+        for index in (each for each in chosen if 0 <= each < size):
+            members += 4 + 2 * len(self._s.ledger.entry(index).parts)  # leaf, proof, and each part with its salt
+            if members > MEMBERS_MAX or len(found) == CASE_EVIDENCE_MAX:
+                break
+            found.append(index)
+        return sorted(found)
 
     # --- what its alerts say --------------------------------------------------------------------------------------
 

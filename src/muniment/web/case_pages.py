@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from muniment.errors import RejectedError
+from muniment.limits import CASE_EVIDENCE_MAX
 from muniment.together import gravity
 from muniment.web.alert_cards import Named, entity_url, url
 from muniment.web.backend import Viewer
@@ -69,6 +70,7 @@ class OneCase:
     left_out: tuple[LineRow, ...]
     n_lines: int
     n_events: int
+    in_file: str
     first: str
     last: str
     notes: tuple[tuple[Note, str], ...]
@@ -133,6 +135,7 @@ class CasePages:
         found = await self._backend.case(viewer, _case_number(request))
         case, look, now = found.case, self._site.look(request), self._site.backend.now_ns()
         sees = "alerts" in viewer.permissions
+        n_events = sum(each.count for each in found.lines if each.index >= 0)
         authors = {each.uid: each.author or "nobody named" for each in case.alerts}
         out = [
             each
@@ -144,7 +147,7 @@ class CasePages:
             clock_text(case.closed_at, look.zone, "second") if case.closed_at else "", _about(case, viewer),
             tuple((each, clock_text(each.last_us * 1_000, look.zone, "second")) for each in _gravest_first(case.alerts)),
             story(found.lines, found.gaps, authors, look.zone, sees_alerts=sees), tuple(out), len(found.lines),
-            sum(each.count for each in found.lines if each.index >= 0), clock_text(found.from_us * 1_000, look.zone, "second"),
+            n_events, "Every record" if n_events <= CASE_EVIDENCE_MAX else f"{CASE_EVIDENCE_MAX:,} records", clock_text(found.from_us * 1_000, look.zone, "second"),
             clock_text(found.to_us * 1_000, look.zone, "second"),
             tuple((each, ago(each.at, now)) for each in reversed(found.notes)), tuple(self._backend.verdicts().items()),
             sum(each.state in {"new", "in_progress"} for each in case.alerts), case.owner == viewer.id,
