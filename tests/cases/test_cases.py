@@ -211,7 +211,9 @@ def test_an_erased_person_is_in_no_note_and_no_reason(cases: Cases, url: str) ->
     cases.mark(1, 3, "left_out", "m.ruiz was on leave", "ana", NOW, told)
     cases.set_state(1, "closed", "benign", "it was m.ruiz", case.version, "ana", NOW, told)
     cases.recorded([id for id, _ in cases.unrecorded()])
-    assert cases.forget_person(Person(("m.ruiz",))) == 3
+    assert sorted(cases.forget_person(Person(("m.ruiz",)))) == [
+        "Called M.Ruiz at home", "it was m.ruiz", "m.ruiz was on leave",
+    ]  # fmt: skip
     assert [each.text for each in cases.notes(1)] == ["Called [erased] at home", "m.ruizo is somebody else"]
     assert cases.get(1).reason == "it was [erased]"
     with sa.create_engine(url).connect() as connection:

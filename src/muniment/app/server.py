@@ -52,6 +52,7 @@ from muniment.app.status import Status
 from muniment.app.upkeep import Upkeep
 from muniment.app.webhook_pages import WebhookPagesBackend
 from muniment.cases.cases import Cases
+from muniment.cases.erasing import words_naming
 from muniment.config import Settings
 from muniment.detect.alerts import SOURCE as ALERTS_SOURCE
 from muniment.detect.alerts import AlertBook
@@ -248,12 +249,15 @@ class Server:
         ended = self.blocks.forget_person(person, now)
         for block in ended:
             self.orders.release(block.id, False)
+        written = self.cases.forget_person(person)
         counts = {
             "blocks": len(ended), "orders": self.orders.forget_person(person),
             "notices": self.notifier.outbox.forget_person(person, now),
             "silences": self.notifier.silences.forget_person(person), "exceptions": self.rules.forget_person(person),
-            "cases": self.cases.forget_person(person),
+            "cases": len(written),
         }  # fmt: skip
+        for words in {*written, *words_naming(self.engine, person)}:  # each a value of its own in the records of cases
+            self.protector.erase_subject(words, OWN_SOURCE)
         for name in person.names:
             if "@" not in name:  # an address is one person everywhere, and only who asks for it erases it
                 self.protector.erase_subject(name, OWN_SOURCE)

@@ -273,9 +273,9 @@ class Cases:
         with self._database.begin() as connection:
             connection.execute(sa.delete(_ACTS).where(_ACTS.c.id.in_(ids)))
 
-    def forget_person(self, person: Person) -> int:
-        """Take a person out of notes and reasons; out of how many. Who and what a case is about stands in its alerts."""
-        n = 0
+    def forget_person(self, person: Person) -> list[str]:
+        """Take a person out of notes and reasons; what named them. Who and what a case is about stands in its alerts."""
+        named: list[str] = []
         for table, keys, name in (
             (_NOTES, ("id",), "text"), (_MARKS, ("number", "index"), "reason"), (_CASES, ("number",), "reason"),
         ):  # fmt: skip
@@ -284,8 +284,8 @@ class Cases:
                     if (without := person.out_of(text)) != text:
                         this = sa.and_(*(table.c[each] == value for each, value in zip(keys, key, strict=True)))
                         connection.execute(sa.update(table).where(this).values({name: without}))
-                        n += 1
-        return n
+                        named.append(text)
+        return named
 
     # --- inside -----------------------------------------------------------------------------------------------------
 

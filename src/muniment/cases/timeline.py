@@ -32,7 +32,7 @@ from muniment.limits import (
 from muniment.search.columns import address_sql
 from muniment.search.engine import Engine
 
-__all__ = ["OWN_SOURCE", "Draft", "draft", "span_of"]
+__all__ = ["OWN_SOURCE", "Draft", "draft", "sealed_words", "span_of"]
 
 OWN_SOURCE: Final = "muniment"
 _BUCKET_US: Final = 360_000_000
@@ -300,7 +300,7 @@ def _act(own: _Own, alerts: Mapping[str, Alert]) -> Line:
     alert = alerts.get(own.target_id) or alerts.get(str(metadata.get("alert", "")))
     is_alert = own.source == ALERTS_SOURCE
     words = act_words(
-        own.action, own.outcome, own.target_id, own.target_name, own.reason, metadata, sealed=_sealed(own.record),
+        own.action, own.outcome, own.target_id, own.target_name, own.reason, metadata, sealed=sealed_words(own.record),
         alert=alert, at_ns=own.us * 1_000, by=own.actor_id,
     )  # fmt: skip
     return Line(
@@ -311,8 +311,8 @@ def _act(own: _Own, alerts: Mapping[str, Alert]) -> Line:
     )  # fmt: skip
 
 
-def _sealed(record: str) -> str:
-    """The words of a person in a record of a case, where they are still there."""
+def sealed_words(record: str) -> str:
+    """What somebody wrote, in a record of a case: a note, a reason; `(erased)` where its key is gone, "" for none."""
     targets = _decoded(record).get("targets")
     for each in targets if isinstance(targets, list) else ():
         if isinstance(each, dict) and each.get("type") == "case_words":
