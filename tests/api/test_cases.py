@@ -18,7 +18,7 @@ from tests.live import LiveServer, within
 
 from muniment.sources.ocsf_schema import problems
 
-ATTACKER, OTHER, SCANNER, LAST = "203.0.113.31", "203.0.113.32", "203.0.113.33", "203.0.113.34"
+ATTACKER, OTHER, SCANNER, NOTED, LAST = (f"203.0.113.{31 + k}" for k in range(5))
 
 
 def _event(action: str, outcome: str, who: str, address: str, ago: int, **more: Any) -> dict[str, Any]:
@@ -43,9 +43,9 @@ def server(live_server: LiveServer) -> LiveServer:
         *[_event("customer.export", "success", "m.case", ATTACKER, 140 - 2 * k, targets=[{"type": "list", "id": f"p{k}"}])
           for k in range(48)],
     )  # fmt: skip
-    for address in (OTHER, SCANNER, LAST):
+    for address in (OTHER, SCANNER, NOTED, LAST):
         live_server.send(key, *_tries(address))
-    wanted = ("m.case", ATTACKER, OTHER, SCANNER, LAST)
+    wanted = ("m.case", ATTACKER, OTHER, SCANNER, NOTED, LAST)
     within(30, lambda: all(_alerts(live_server, each) for each in wanted), "no alerts")
     within(30, lambda: _alerts(live_server, ATTACKER)[0]["level"] == "critical", "nobody was let in")
     return live_server
@@ -99,6 +99,20 @@ def test_twenty_who_open_the_same_alert_at_once_get_one_case(server: LiveServer)
     within(5, lambda: server.rows(f"action:case.open target_id:{number}"), "no record")
     assert len(server.rows(f"source:muniment action:case.open target_id:{number}")) == 1
     assert _alerts(server, OTHER)[0]["state"] == "in_progress"
+
+
+def test_acts_at_the_same_time_are_each_recorded_once(server: LiveServer) -> None:
+    """Whoever is about to record its own act finds those of others, too; the ledger takes each once."""
+    number = _open(server, NOTED)["number"]
+    with ThreadPoolExecutor(16) as pool:
+        path = f"/api/v1/cases/{number}/notes"
+        answers = list(pool.map(lambda k: server.client.post(path, json={"text": f"note {k}"}).status_code, range(48)))
+    assert set(answers) == {200}
+    q = f"source:muniment action:case.note target_id:{number}"
+    within(10, lambda: len(server.rows(q, limit=200)) >= 48, "not all are recorded")
+    server.wait_until_visible()
+    assert len(server.rows(q, limit=200)) == 48
+    assert len(server.get(f"/api/v1/cases/{number}")["notes"]) == 48
 
 
 def test_an_opened_case_is_an_incident_finding_in_the_ledger(server: LiveServer) -> None:
