@@ -632,3 +632,45 @@ RISK_HALF_LIFE_S: Final = 7 * 86_400
 
 RISK_ENTITIES_MAX: Final = 20
 """Of one new alert so many entities are looked at for their risk."""
+
+CASE_ALERTS_MAX: Final = 200
+"""Alerts in one case: an incident with more of them has more than one story."""
+
+CASE_NOTES_MAX: Final = 1_000
+"""Notes to one case; each is a record in the ledger, too."""
+
+CASE_NOTE_CHARS_MAX: Final = 4_000
+"""Of one note, as of a comment to an alert."""
+
+CASE_MARKS_MAX: Final = 500
+"""Events pinned to one case or left out of it: the draft is there to be mostly right."""
+
+CASE_TWICE_S: Final = 10
+"""The same note of the same person within this time is a double click."""
+
+CASE_BEFORE_S: Final = 900
+"""The timeline begins so long before the first evidence: what led to it is mostly minutes older."""
+
+CASE_DAYS_MAX: Final = 30
+"""The timeline ends so long after its beginning, if the case is open for longer; one look reads no more than a block's preview."""
+
+CASE_LINES_MAX: Final = 200
+"""Lines of a timeline that a person reads; beyond them the most telling are kept."""
+
+CASE_GROUPS_MAX: Final = 5_000
+"""Rows that the engine hands over for a timeline, the most telling first; they are folded into lines."""
+
+CASE_FOLD_S: Final = 1_800
+"""Events that are alike and follow each other within this time are one line."""
+
+CASE_VALUES_MAX: Final = 500
+"""Accounts and targets that are told apart in one line."""
+
+CASE_EVIDENCE_MAX: Final = 5_000
+"""Records in the evidence file of a case; about 2 KB each, and its verifier looks at no more files than these have."""
+
+CASE_LINE_EVENTS_MAX: Final = 5_000
+"""Events of one line that are known by their records: as many as an evidence file takes."""
+
+CASE_ENTITIES_MAX: Final = 20
+"""Addresses, ranges and accounts a timeline follows, each of them."""

@@ -340,7 +340,7 @@ def test_a_source_is_read_with_an_entry_and_by_content_again(desk: Desk) -> None
 
 
 @pytest.mark.parametrize(
-    "words", ["", "sources", "rules", "blocks", "alerts", "keys", "people", "orders", "notices", "erase"]
+    "words", ["", "sources", "rules", "blocks", "alerts", "cases", "keys", "people", "orders", "notices", "erase"]
 )
 def test_the_list_of_commands_says_each_in_one_whole_sentence(desk: Desk, words: str) -> None:
     commands = desk.pipe(*words.split(), "--help").stdout.partition("Commands:\n")[2]

@@ -90,6 +90,8 @@ READS: dict[str, tuple[Reader, str, dict[str, Any]]] = {
     "GET /api/v1/orders": (_get("/api/v1/orders"), "order.list", {}),
     "GET /orders": (_get("/orders"), "order.list", {}),
     "GET /orders/new": (_get("/orders/new", account="x"), "order.list", {}),
+    "GET /api/v1/cases": (_get("/api/v1/cases", value="203.0.113.199"), "case.list", {"results": 0, "entity": "203.0.113.199"}),
+    "GET /cases": (_get("/cases"), "case.list", {"page": "/cases"}),
     "GET /alerts": (_get("/alerts"), "alert.list", {"page": "/alerts"}),
     "GET /entities/{kind}": (_get("/entities/address", v="203.0.113.199"), "entity.view", {"results": 0}),
     "GET /blocks": (_get("/blocks"), "block.list", {}),
@@ -109,6 +111,8 @@ APART = {
     "GET /taxii2/muniment/collections/{id}/manifest/", "GET /taxii2/muniment/collections/{id}/objects/",
     "GET /taxii2/muniment/collections/{id}/objects/{object}/",
     "GET /taxii2/muniment/collections/{id}/objects/{object}/versions/",
+    # One case: tests/api/test_cases.py.
+    "GET /api/v1/cases/{number}", "GET /cases/{number}", "GET /api/v1/cases/{number}/evidence",
     # A group of records that no entry knows: so does tests/system/test_formats.py.
     "GET /api/v1/formats/{id}", "GET /formats/{id}",
 }  # fmt: skip

@@ -1,5 +1,5 @@
 """The analyst's path, whole and real: sshd is attacked, rsyslog ships, an alert appears, a browser walks from it to a
-block in four clicks, and nginx and nftables refuse the address. The attack happens in a network namespace of its own.
+block in four clicks and to a case in a fifth, and nginx and nftables refuse the address. The attack happens in a network namespace of its own.
 """
 
 from __future__ import annotations
@@ -123,6 +123,16 @@ def test_from_a_real_brute_force_to_a_refusal_in_four_clicks(
             assert network.get(BYSTANDER) == "200"
         for held in (f'"other", {answer.headers["etag"]}', "*"):
             assert enforcer.get("/feeds/nginx.conf", headers={"If-None-Match": held}).status_code == 304
+        case = live_server.get("/api/v1/cases", value=ATTACKER)["cases"][0]
+
+        def told() -> bool:
+            lines = live_server.get(f"/api/v1/cases/{case['number']}")["lines"]
+            texts = [line["text"] for line in lines]
+            return any("failed sign-in" in text for text in texts) and any(
+                text.startswith(f"blocked {ATTACKER} for 24 hours") for text in texts
+            )
+
+        within(10, told, "the timeline lacks the attack or the block")
         unchanged = enforcer.get("/feeds/nginx.conf", headers={"If-None-Match": answer.headers["etag"]})
         assert (unchanged.status_code, unchanged.content) == (304, b"")
 
@@ -153,7 +163,7 @@ def nftables(network: Namespace, enforcer: httpx.Client) -> None:
 
 
 def walk(server: LiveServer, uid: str) -> None:
-    """Alerts, then four clicks, in a real browser."""
+    """Alerts, four clicks to a block and one to its case, in a real browser."""
     clicks = 0
     with signed_in(server, "ana", "analyst") as page:
         page.goto(f"{server.url}/alerts")
@@ -174,6 +184,9 @@ def walk(server: LiveServer, uid: str) -> None:
         words = page.inner_text("main")
         assert "0 attempts since" in words, words
         assert "nobody who refuses has heard of it yet" in words, "said before anybody could have refused"
+        click('button:has-text("Open a case")')
+        words = page.inner_text("main")
+        assert "Timeline" in words
     assert clicks <= 6
 
 

@@ -20,7 +20,7 @@ pytestmark = needs_browser
 MEASURE = (Path(__file__).parent / "contrast.js").read_text()
 ADDRESS, DONE = "203.0.113.61", "203.0.113.62"
 PAGES = {
-    "alerts": "/alerts", "every alert": "/alerts?state=all&group=none", "alert": "/alerts/{alert}", "address": f"/entities/address?v={ADDRESS}",
+    "alerts": "/alerts", "every alert": "/alerts?state=all&group=none", "alert": "/alerts/{alert}", "cases": "/cases", "case": "/cases/{case}", "which case": "/cases?pin=1", "address": f"/entities/address?v={ADDRESS}",
     "account": "/entities/account?v=c.low", "rules": "/rules?show=all", "rule": "/rules/one?rule={rule}", "matrix": "/rules/attack",
     "preview": f"/blocks/new?kind=address&v={ADDRESS}", "blocks": "/blocks", "who is told": "/notices", "search": "/",
     "found nothing": "/?q=actor:nobody-at-all", "not understood": "/?q=nothing:x", "event": "/events/{event}", "proof": "/events/{event}/proof",
@@ -52,7 +52,10 @@ def known(live_server: LiveServer) -> dict[str, str]:
         body = {"state": "resolved", "reason": "a drill"}
         live_server.client.post(f"/api/v1/alerts/{each['uid']}/state", json=body).raise_for_status()
     event = live_server.one("source:contrast outcome:success")
-    return {"alert": alert["uid"], "rule": quote(alert["rule_id"]), "event": str(event["index"])}
+    case = live_server.client.post("/api/v1/cases", json={"alert": alert["uid"]}).json()["case"]["number"]
+    live_server.client.post(f"/api/v1/cases/{case}/marks", json={"index": event["index"], "mark": "pinned"})
+    within(10, lambda: live_server.rows(f"action:case.pin target_id:{case}"), "the pin is not recorded")
+    return {"case": str(case), "alert": alert["uid"], "rule": quote(alert["rule_id"]), "event": str(event["index"])}
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from muniment.api.services import Services
 from muniment.api.times import rfc3339
@@ -11,8 +11,8 @@ from muniment.evidence.bundle import EvidenceItem, write_evidence
 __all__ = ["evidence_bytes"]
 
 
-def evidence_bytes(services: Services, indexes: Sequence[int]) -> bytes:
-    """The zip for these entries; every part that can be opened is disclosed."""
+def evidence_bytes(services: Services, indexes: Sequence[int], about: Mapping[str, object] | None = None) -> bytes:
+    """The zip for these entries; every part that can be opened is disclosed. `about`: what its summary says beside."""
     items, rows = [], []
     for index in indexes:
         entry = services.ledger.entry(index)
@@ -31,5 +31,5 @@ def evidence_bytes(services: Services, indexes: Sequence[int]) -> bytes:
                 "received_at": rfc3339(entry.received_at),
             }
         )
-    summary = {"made_at": rfc3339(services.clock()), "records": rows}
+    summary = {"made_at": rfc3339(services.clock()), "records": rows, **(about or {})}
     return write_evidence(items, services.ledger.vkeys, summary)

@@ -23,10 +23,11 @@ ABOUT_OTHERS = tuple(
     {"path": f"targets[type={kind}].id", "kind": seals}
     for kind, seals in (
         ("blocked_account", "user_id"), ("blocked_address", "ip"), ("blocked_range", "ip"), ("blocked_key", "text"),
-        ("account", "user_id"),
+        ("account", "user_id"), ("case_words", "text"),
     )
 )  # fmt: skip
-"""What our own records say of people who are not our readers is sealed: who is blocked, whose sessions are ended."""
+"""What our own records say of people who are not our readers is sealed: who is blocked, whose sessions are ended, what is
+written to cases."""
 
 
 class Submits(Protocol):
@@ -46,8 +47,11 @@ def own_event(
     context: Mapping[str, str] | None = None,
     metadata: Mapping[str, object] | None = None,
     reason: str = "",
+    more: Mapping[str, object] | None = None,
 ) -> bytes:
-    """The JSON text of one event of Muniment itself, in the shape of the SDK's events; `on_behalf_of`: the owner of a key."""
+    """The JSON text of one event of Muniment itself, in the shape of the SDK's events; `on_behalf_of`: the owner of a key;
+    `more`: what its class of OCSF has beside.
+    """
     record: dict[str, object] = {
         "action": action,
         "actor": actor,
@@ -59,6 +63,7 @@ def own_event(
     record |= {"context": context} if context else {}
     record |= {"metadata": metadata} if metadata else {}
     record |= {"reason": reason} if reason else {}
+    record |= more or {}
     return msgspec.json.encode(record)
 
 
@@ -82,11 +87,31 @@ class Recorder:
         reason: str = "",
     ) -> None:
         """Write one event; durable on return."""
+        event = self.event(
+            action, identity, targets=targets, outcome=outcome, client_ip=client_ip, user_agent=user_agent,
+            metadata=metadata, reason=reason,
+        )  # fmt: skip
+        await self.record_raw([event])
+
+    def event(
+        self,
+        action: str,
+        identity: Identity,
+        *,
+        targets: Sequence[Mapping[str, str]] = (),
+        outcome: str = "success",
+        client_ip: str = "",
+        user_agent: str = "",
+        metadata: Mapping[str, object] | None = None,
+        reason: str = "",
+        more: Mapping[str, object] | None = None,
+    ) -> bytes:
+        """The text of one event, for `record_raw`."""
         kind = {"api-key": "service", "session": "user"}.get(identity.via, "system")
         actor = {"type": kind, "id": identity.id, "name": identity.name}
         given = {"ip": client_ip, "user_agent": user_agent}
         is_owned = identity.via == "api-key" and identity.person
-        event = own_event(
+        return own_event(
             action,
             self._clock(),
             actor=actor,
@@ -96,8 +121,8 @@ class Recorder:
             context={name: value for name, value in given.items() if value},
             metadata=metadata,
             reason=reason,
+            more=more,
         )
-        await self.record_raw([event])
 
     async def note(
         self, call: Call[Any, Any], action: str, kind: str, target: str, reason: str = "", **metadata: object
@@ -108,6 +133,6 @@ class Recorder:
             user_agent=call.user_agent, metadata=metadata, reason=reason,
         )  # fmt: skip
 
-    async def record_raw(self, events: Sequence[bytes]) -> None:
-        """Write own events that are already JSON texts."""
-        await self._pipeline.submit(Arrival(OWN_SOURCE, INTERNAL, self._clock(), events))
+    async def record_raw(self, events: Sequence[bytes], ids: Sequence[str] | None = None) -> None:
+        """Write own events that are already JSON texts; what has an id is taken once, however often it is put."""
+        await self._pipeline.submit(Arrival(OWN_SOURCE, INTERNAL, self._clock(), events, ids))

@@ -14,6 +14,7 @@ from muniment.access.sessions import Doorkeeper
 from muniment.access.webhooks import Webhooks
 from muniment.api.jobs import Job, Jobs, JobState
 from muniment.api.recorder import Recorder
+from muniment.cases.cases import Cases
 from muniment.config import Settings
 from muniment.detect.alerts import AlertBook
 from muniment.detect.detector import Detector
@@ -82,6 +83,7 @@ class Services:
     notice_routes: tuple[Route, ...]
     actions: Mapping[str, Sequence[str]]
     orders: Orders
+    cases: Cases
     send_order: Callable[[Order], list[str]]
     tell_of_block: Callable[[Block, str], None]
     forget_person: Callable[[str, str], dict[str, int]]

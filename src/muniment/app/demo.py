@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -11,13 +12,21 @@ import threading
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from muniment.app.running import run
 from muniment.app.server import Server
+from muniment.cli.client import connect
 from muniment.config import SETTINGS, Settings
 from muniment.drills.company import SYSTEMS
+from muniment.errors import AuditError
 
 __all__ = ["FORMATS", "run_demo"]
+
+_log = logging.getLogger("muniment")
+_LOOK_S: Final = 2.0
+_SETTLE_S: Final = 6.0
+_GRAVE: Final = 4
 
 FORMATS = {"okta": "okta", "github": "github", "cloudtrail": "aws_cloudtrail", "sdk": "muniment", "otlp": "json"}
 """Of the sources of the company, by the shape of what they send."""
@@ -31,10 +40,12 @@ def run_demo(settings: Settings, seconds: float | None = None, pace: float = 5.0
     """
     settings, moved = _on_free_ports(replace(settings, origin="larkfield.example/audit/demo"))
     children: list[subprocess.Popen[bytes]] = []
+    stopping = threading.Event()
 
     def when_ready(server: Server) -> None:
         plan = _write_plan(server, pace)
         children.append(subprocess.Popen([sys.executable, "-m", "muniment", "simulate", str(plan)]))
+        threading.Thread(target=_open_a_case, args=(server, stopping), name="demo case", daemon=True).start()
         _greet(server, moved)
         if seconds is not None:
             timer = threading.Timer(seconds, os.kill, (os.getpid(), 2))
@@ -44,6 +55,7 @@ def run_demo(settings: Settings, seconds: float | None = None, pace: float = 5.0
     try:
         run(settings, when_ready)
     finally:
+        stopping.set()
         for child in children:
             child.terminate()
             child.wait(10)
@@ -109,6 +121,22 @@ def _write_plan(server: Server, pace: float) -> Path:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(plan, file)
     return path
+
+
+def _open_a_case(server: Server, stopping: threading.Event) -> None:
+    """The gravest alert that is there once the first grave one is, as a case: so that there is one to look at."""
+    client = connect(data=server.settings.data)
+    while not stopping.wait(_LOOK_S):
+        try:
+            if client.get("/api/v1/cases")["cases"]:
+                return
+            if any(alert.severity_id >= _GRAVE for alert in server.alerts.all()):
+                if stopping.wait(_SETTLE_S):  # what else is found about it is one card with it
+                    return
+                found = client.get("/api/v1/alerts", state="open", sort="gravest", limit=1)["alerts"]
+                client.post("/api/v1/cases", {"alert": found[0]["uid"]})
+        except AuditError as error:  # the demo goes on without a case
+            _log.warning("no case was opened: %s", error)
 
 
 def _last_of_others(server: Server) -> int:

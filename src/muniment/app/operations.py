@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from muniment.api.admin_operations import admin_operations
 from muniment.api.alert_operations import alert_operations
+from muniment.api.case_operations import case_operations
 from muniment.api.erasure_operations import erasure_operations
 from muniment.api.feed_operations import feed_operations
 from muniment.api.format_operations import format_operations
@@ -44,6 +45,7 @@ def every_operation(services: Services) -> list[Operation]:
         *response_operations(services),
         *notice_operations(services),
         *order_operations(services),
+        *case_operations(services),
         *taxii_operations(services),
     ]
 

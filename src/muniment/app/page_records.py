@@ -23,7 +23,7 @@ from muniment.api.recorder import Recorder
 __all__ = ["PageRecorder", "recorded_pages"]
 
 _TELLING: Final = (
-    "key.list", "user.list", "privacy.list", "alert.view", "entity.view", "block.view", "rule.view", "alert.list", "block.list", "rule.list", "log.view", "log.search", "log.tail", "log.prove", "log.aggregate", "log.complete", "webhook.list", "source.list", "search.list",
+    "key.list", "user.list", "privacy.list", "case.view", "alert.view", "entity.view", "block.view", "rule.view", "case.list", "alert.list", "block.list", "rule.list", "log.view", "log.search", "log.tail", "log.prove", "log.aggregate", "log.complete", "webhook.list", "source.list", "search.list",
     "exception.list", "format.view", "format.list", "notify.list", "silence.list", "allowed.list", "risk.list", "order.view", "order.list",
 )  # fmt: skip
 """What pages read, the most telling first; other actions are changes and are recorded by themselves."""
@@ -68,9 +68,13 @@ class PageRecorder(Recorder):
         else:
             reads.append(_Read(action, identity, given))
 
-    async def record_raw(self, events: Sequence[bytes]) -> None:
+    def event(self, action: str, identity: Identity, **given: Any) -> bytes:
+        """The text of one event, which is no read."""
+        return self._through.event(action, identity, **given)
+
+    async def record_raw(self, events: Sequence[bytes], ids: Sequence[str] | None = None) -> None:
         """Write at once."""
-        await self._through.record_raw(events)
+        await self._through.record_raw(events, ids)
 
 
 def recorded_pages(routes: Sequence[Route], recorder: Recorder) -> list[Route]:

@@ -17,6 +17,8 @@ from muniment.api.alert_operations import (
     StateBody,
     StatesBody,
 )
+from muniment.api.case_answers import CaseParams
+from muniment.api.case_operations import Casing
 from muniment.api.order_operations import Ordering, OrderParams
 from muniment.api.response_operations import AllowBody, ApproveBody, BlockBody, DisallowBody, PreviewBody, Responding
 from muniment.api.rule_operations import BackTestBody, ExceptionBody, RuleTextParams, Ruling, SwitchBody
@@ -27,6 +29,7 @@ from muniment.respond.order import SESSIONS_END, is_for
 from muniment.web import rule_answers as ruled
 from muniment.web import security as web
 from muniment.web.backend import Viewer
+from muniment.web.case_answers import Cases
 from muniment.web.order_pages import Orders
 
 __all__ = ["SecurityPagesBackend", "as_web", "checked"]
@@ -43,6 +46,7 @@ class SecurityPagesBackend:
         self._ruling = Ruling(pages.collecting)
         self._responding = Responding(pages.collecting)
         self._ordering = Ordering(pages.collecting)
+        self._casing = Casing(pages.collecting)
 
     async def alerts(
         self,
@@ -176,6 +180,10 @@ class SecurityPagesBackend:
     async def orders(self, viewer: Viewer, accounts: Sequence[str]) -> Orders:
         params = checked({"account": [each for each in accounts if each.strip()]}, OrderParams)
         return as_web(Orders, await self._ordering.orders(self._pages.call("alerts", params)))
+
+    async def cases(self, viewer: Viewer, *, alert: str = "", kind: str = "", value: str = "") -> Cases:
+        params = checked({"alert": alert, "kind": kind, "value": value}, CaseParams)
+        return as_web(Cases, await self._casing.cases(self._pages.call("search", params)))
 
     def feeds(self) -> Mapping[str, str]:
         return {feed.name: feed.words for feed in FEEDS.values()}

@@ -37,6 +37,7 @@ from muniment.api.jobs import Jobs
 from muniment.api.operations import HEADERS, no_such_path, problem_response, routes
 from muniment.api.recorder import ABOUT_OTHERS, OWN_SOURCE, Recorder
 from muniment.api.services import Services
+from muniment.app.case_pages import CasePagesBackend
 from muniment.app.format_pages import FormatPagesBackend
 from muniment.app.intake import SYSLOG_SOURCE, Intake, KeyAuthenticator, syslog_listeners
 from muniment.app.notice_pages import NoticePagesBackend
@@ -50,6 +51,8 @@ from muniment.app.security_pages import SecurityPagesBackend
 from muniment.app.status import Status
 from muniment.app.upkeep import Upkeep
 from muniment.app.webhook_pages import WebhookPagesBackend
+from muniment.cases.cases import Cases
+from muniment.cases.erasing import words_naming
 from muniment.config import Settings
 from muniment.detect.alerts import SOURCE as ALERTS_SOURCE
 from muniment.detect.alerts import AlertBook
@@ -221,6 +224,7 @@ class Server:
         )  # fmt: skip
         self.blocks = Blocks(self.database)
         self.orders = Orders(self.database)
+        self.cases = Cases(self.database)
         self._resume_orders()
         self.notifier.start()
         self._closing.callback(self.notifier.close)
@@ -245,11 +249,15 @@ class Server:
         ended = self.blocks.forget_person(person, now)
         for block in ended:
             self.orders.release(block.id, False)
+        written = self.cases.forget_person(person)
         counts = {
             "blocks": len(ended), "orders": self.orders.forget_person(person),
             "notices": self.notifier.outbox.forget_person(person, now),
             "silences": self.notifier.silences.forget_person(person), "exceptions": self.rules.forget_person(person),
+            "cases": len(written),
         }  # fmt: skip
+        for words in {*written, *words_naming(self.engine, person)}:  # each a value of its own in the records of cases
+            self.protector.erase_subject(words, OWN_SOURCE)
         for name in person.names:
             if "@" not in name:  # an address is one person everywhere, and only who asks for it erases it
                 self.protector.erase_subject(name, OWN_SOURCE)
@@ -337,6 +345,7 @@ class Server:
                     people_pages,
                     people_pages,
                     WebhookPagesBackend(pages),
+                    CasePagesBackend(pages),
                 ),
                 self.recorder,
             ),
@@ -355,7 +364,7 @@ class Server:
             feeding=Feeding(self.engine, self.formats_of_rules),
             blocks=self.blocks, tickets=self.tickets, engine=self.engine, webhooks=self.webhooks, outbox=self.notifier.outbox, silences=self.notifier.silences,
             channels=self.notifier.channels, notice_routes=tuple(self.notifier.routes), formats=self.formats,
-            actions=self.notifier.actions, orders=self.orders, send_order=self.notifier.order,
+            actions=self.notifier.actions, orders=self.orders, cases=self.cases, send_order=self.notifier.order,
             tell_of_block=self.notifier.tell_of_block, forget_person=self._forget_person,
         )  # fmt: skip
 

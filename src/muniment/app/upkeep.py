@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
+from muniment.api.case_records import record_acts
 from muniment.api.jobs import Job, JobState
 from muniment.api.recorder import OWN_SOURCE, own_event
 from muniment.api.times import parse_time
@@ -81,6 +82,7 @@ class Upkeep:
                     self._collect_rejections()
                 await self._write_down()
                 await self._keep_counts()
+                await record_acts(self._server.cases, self._server.recorder)
                 if self._server.ledger.heartbeat_due(self._server.clock()):
                     await self._record("ledger.heartbeat", {"size": self._server.ledger.size})
                 await self._end_blocks()

@@ -395,6 +395,7 @@ def _said(value: object) -> str:
 
 
 from muniment.cli import allowing as _allowing  # noqa: E402  (these join `app`, which must exist first)
+from muniment.cli import casing as _casing  # noqa: E402
 from muniment.cli import erasing as _erasing  # noqa: E402
 from muniment.cli import noticing as _noticing  # noqa: E402
 from muniment.cli import people as _people  # noqa: E402
@@ -409,6 +410,7 @@ app.add_typer(_people.keys_app, name="keys")
 app.add_typer(_people.people_app, name="people")
 app.add_typer(_ruling.rules_app, name="rules")
 app.add_typer(_responding.alerts_app, name="alerts")
+app.add_typer(_casing.cases_app, name="cases")
 app.add_typer(_allowing.blocks_app, name="blocks")
 app.add_typer(_responding.orders_app, name="orders")
 app.add_typer(_noticing.notices_app, name="notices")

@@ -9,6 +9,7 @@ a range of events that is evaluated again after a crash adds nothing twice.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from collections import Counter
@@ -31,9 +32,10 @@ from muniment.limits import (
     ALERTS_AT_ONCE_MAX,
     ALERTS_KEPT_MAX,
 )
+from muniment.search.engine import Engine
 from muniment.search.rows import micros_text
 
-__all__ = ["LEVELS", "SOURCE", "STATES", "Alert", "AlertBook", "Finding", "Step"]
+__all__ = ["LEVELS", "SOURCE", "STATES", "Alert", "AlertBook", "Finding", "Step", "kept_alerts"]
 
 SOURCE: Final = "muniment.alerts"
 """The source whose records alerts are. Its personal values are sealed like anybody's."""
@@ -382,6 +384,21 @@ def record_of(alert: Alert, action: str) -> bytes:
     if alert.drill:
         event["drill"] = alert.drill
     return msgspec.json.encode(event)
+
+
+def kept_alerts(engine: Engine, uids: Sequence[str]) -> dict[str, Alert]:
+    """Alerts that are too old to be in memory, each as its newest record tells it; those that can be read."""
+    rows = engine.query(
+        "SELECT argMax(record, `index`) FROM events WHERE source = {source:String} AND target_id IN {uids:Array(String)} "
+        "GROUP BY target_id",
+        {"source": SOURCE, "uids": list(uids)},
+    ).rows
+    found = {}
+    for (record,) in rows:
+        with contextlib.suppress(VerificationError):
+            alert = alert_of(str(record))
+            found[alert.uid] = alert
+    return found
 
 
 def alert_of(text: str | bytes) -> Alert:

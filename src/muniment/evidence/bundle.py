@@ -23,7 +23,7 @@ from muniment.merkle.note import VerifierKey, parse_checkpoint_body, split_note
 from muniment.merkle.proof_file import parse_proof, verify_proof
 from muniment.merkle.tree import leaf_hash
 
-__all__ = ["EvidenceItem", "Finding", "VerifiedEvidence", "verify_evidence", "write_evidence"]
+__all__ = ["MEMBERS_MAX", "EvidenceItem", "Finding", "VerifiedEvidence", "verify_evidence", "write_evidence"]
 
 MEMBER_BYTES_MAX: Final = 8 * 1024 * 1024
 MEMBERS_MAX: Final = 50_000

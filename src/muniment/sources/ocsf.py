@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from muniment.sources.ocsf_schema import VERSION, OcsfClass, classes, has_attribute
+from muniment.sources.ocsf_schema import VERSION, OcsfClass, classes, has_attribute, verdict_names
 
 __all__ = ["to_ocsf"]
 
@@ -254,6 +254,33 @@ def _need_finding(event: dict[str, Any], row: Row) -> None:
     event["finding_info"] = {"title": title, "uid": _text(row, "target_id") or _text(row, "id") or _UNKNOWN}
 
 
+_STATES = {"open": (1, "New"), "contained": (2, "In Progress"), "closed": (5, "Closed")}
+
+
+def _need_incident(event: dict[str, Any], row: Row) -> None:
+    """A case as its own record tells it: whose it is, how it stands and what it was found to be."""
+    told = _metadata_of(_text(row, "record"))
+    title = _text(row, "target_name") or _text(row, "message") or _text(row, "action") or _UNKNOWN
+    status_id, status = _STATES.get(str(told.get("state", "")), (1, "New"))
+    owner = str(told.get("owner") or "")
+    if status_id == 1 and owner:
+        status_id, status = 2, "In Progress"
+    event |= {"status_id": status_id, "status": status}
+    event["finding_info_list"] = [{"title": title, "uid": _text(row, "target_id") or _text(row, "id") or _UNKNOWN}]
+    event |= {"assignee": {"name": owner}} if owner else {"assignee_group": {"name": "nobody yet"}}
+    verdicts = verdict_names()
+    if (slug := str(told.get("verdict") or "")) in verdicts:
+        event["verdict_id"], event["verdict"] = verdicts[slug]
+
+
+def _metadata_of(record: str) -> dict[str, Any]:
+    try:
+        found = json.loads(record)["metadata"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _need_log(event: dict[str, Any], row: Row) -> None:
     event["log_name"] = _text(row, "target_name") or _text(row, "source") or _UNKNOWN
     event.pop("http_request", None)
@@ -301,6 +328,7 @@ _NEEDED: Mapping[int, Callable[[dict[str, Any], Row], None]] = {
     1007: _need_process,
     1008: _need_log,
     2004: _need_finding,
+    2005: _need_incident,
     3001: _need_user,
     3002: _need_authentication,
     3003: _need_access,

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-__all__ = ["VERSION", "OcsfClass", "classes", "has_attribute", "problems"]
+__all__ = ["VERSION", "OcsfClass", "classes", "has_attribute", "problems", "verdict_names"]
 
 VERSION: Final = "1.8.0"
 _PATTERN_CHARS_MAX = 4096
@@ -61,6 +61,17 @@ def classes() -> Mapping[int, OcsfClass]:
 def has_attribute(class_uid: int, name: str) -> bool:
     """Whether the class has an attribute of that name."""
     return name in _table()["classes"][classes()[class_uid].name]["attributes"]
+
+
+@functools.cache
+def verdict_names() -> Mapping[str, tuple[int, str]]:
+    """What an Incident Finding may be found to be, by its name in small letters: number and caption.
+
+    >>> verdict_names()["true_positive"]
+    (2, 'True Positive')
+    """
+    known = _table()["classes"]["incident_finding"]["attributes"]["verdict_id"]["e"]
+    return {caption.lower().replace(" ", "_"): (int(number), caption) for number, caption in known.items()}
 
 
 def problems(event: Mapping[str, Any]) -> list[str]:

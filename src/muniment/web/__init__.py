@@ -19,6 +19,8 @@ from muniment.limits import PAGE_PICKS_BYTES_MAX, PAGE_TEXT_BYTES_MAX
 from muniment.web.alert_pages import AlertPages
 from muniment.web.backend import Backend
 from muniment.web.block_pages import BlockPages
+from muniment.web.case_answers import CasesBackend
+from muniment.web.case_pages import CasePages
 from muniment.web.entity_pages import EntityPages
 from muniment.web.erasure_pages import ErasurePages, ErasuresBackend
 from muniment.web.event_page import EventPages
@@ -46,6 +48,7 @@ def routes(
     people: PeopleBackend | None = None,
     erasures: ErasuresBackend | None = None,
     hooks: HooksBackend | None = None,
+    cases: CasesBackend | None = None,
 ) -> list[Route]:
     """Every page over `backend`; those of detection, response, formats and people where somebody fills them."""
     site = Site(backend)
@@ -78,6 +81,7 @@ def routes(
         *(_format_routes(site, FormatPages(site, formats)) if formats is not None else ()),
         *(_notice_routes(site, NoticePages(site, notices)) if notices is not None else ()),
         *(_order_routes(site, OrderPages(site, orders)) if orders is not None else ()),
+        *(_case_routes(site, CasePages(site, cases)) if cases is not None else ()),
         *(_people_routes(site, PeoplePages(site, people)) if people is not None else ()),
         *(_erasure_routes(site, ErasurePages(site, erasures)) if erasures is not None else ()),
     ]
@@ -122,6 +126,19 @@ def _order_routes(site: Site, pages: OrderPages) -> list[Route]:
         Route("/orders", site.form(pages.ask), methods=["POST"]),
         Route("/orders/new", site.page(pages.new)),
         Route("/orders/{id}", site.page(pages.order)),
+    ]
+
+
+def _case_routes(site: Site, pages: CasePages) -> list[Route]:
+    return [
+        Route("/cases", site.page(pages.cases)),
+        Route("/cases", site.form(pages.open), methods=["POST"]),
+        Route("/cases/{number}", site.page(pages.case)),
+        Route("/cases/{number}/alerts", site.form(pages.add), methods=["POST"]),
+        Route("/cases/{number}/state", site.form(pages.set_state), methods=["POST"]),
+        Route("/cases/{number}/owner", site.form(pages.assign), methods=["POST"]),
+        Route("/cases/{number}/notes", site.form(pages.note), methods=["POST"]),
+        Route("/cases/{number}/marks", site.form(pages.mark), methods=["POST"]),
     ]
 
 

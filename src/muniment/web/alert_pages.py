@@ -21,6 +21,7 @@ from muniment.web.alert_cards import KINDS, Card, Named, by_rule, card, entity_u
 from muniment.web.alert_words import control_words, paragraphs
 from muniment.web.backend import Viewer, Wanted
 from muniment.web.block_words import BlockLine, block_lines, covering
+from muniment.web.case_words import CaseLink, case_link
 from muniment.web.chart import Chart, chart
 from muniment.web.fields import ROW_COLUMNS
 from muniment.web.order_pages import OrderRow, new_order_url, order_rows
@@ -36,6 +37,7 @@ __all__ = ["AlertPages"]
 
 _EVIDENCE_ROWS = 12
 _ENDABLE = 5
+_NEAR = 3
 _BLOCKABLE = 3
 _BUCKETS = 48
 _VALUES = 12
@@ -143,6 +145,8 @@ class AlertView:
     endings: tuple[OrderRow, ...]
     ends: tuple[Named, ...]
     previews: tuple[Named, ...]
+    cases: tuple[CaseLink, ...] = ()
+    near: tuple[CaseLink, ...] = ()
     refused: Refused | None = None
 
 
@@ -252,7 +256,9 @@ class AlertPages:
         is_blocked = [line for line in blocks if line.is_open]
         blockable = _blockable(alert) if may_block else ()
         free = [(kind, each) for kind, each in blockable if not covering(is_blocked, kind, each)]
+        inside = await self._backend.cases(viewer, alert=alert.uid)
         view = AlertView(
+            cases=tuple(map(case_link, inside.cases)), near=tuple(map(case_link, inside.near[:_NEAR])),
             card=card(alert, now, look.zone), groups=_groups(alert),
             admitted_url=f"/events/{let_in.last_index}" if let_in and let_in.count else "",
             admitted_clock=clock_text(let_in.last_us * 1_000, look.zone, "second") if let_in and let_in.count else "",

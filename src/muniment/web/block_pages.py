@@ -19,6 +19,7 @@ from muniment.web.alert_cards import Named, entity_query, entity_url, event_cloc
 from muniment.web.alert_words import facts
 from muniment.web.backend import Viewer
 from muniment.web.block_words import BlockLine, asked_by, block_lines, state_of, state_words
+from muniment.web.case_words import CaseLink, case_link
 from muniment.web.refused import Refused, refused
 from muniment.web.security import Alert, Allowed, Block, Entity, Fetch, SecurityBackend
 from muniment.web.site import Site, redirect
@@ -26,6 +27,7 @@ from muniment.web.times import absolute, ago, clock_text, span_text
 
 __all__ = ["BlockPages"]
 
+_CASES = 5
 _FIRST_NS = 5 * 10**9
 _QUIET_NS = 60 * 10**9
 _LATE_NS = 180 * 10**9
@@ -77,6 +79,9 @@ class BlockView:
     hits: Entity | None = None
     people: tuple[Named, ...] = ()
     refused: Refused | None = None
+    cases: tuple[CaseLink, ...] = ()
+    near: tuple[CaseLink, ...] = ()
+    may_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +185,7 @@ class BlockPages:
             may_approve, entity_url(block.kind, block.value),
             Address(entity_query(block.kind, block.value), absolute(block.active_at or block.asked_at, now)).url(),
             Address(entity_query(block.kind, block.value), "30d").url(), alert, asked_by(block),
-            hits, _people(hits) if hits else (), told,
+            hits, _people(hits) if hits else (), told, *await self._cases(viewer, block, alert),
         )  # fmt: skip
         is_open = block.state in {"active", "asked"}
         shell = self._site.shell(
@@ -191,6 +196,21 @@ class BlockPages:
             refresh_s=10 if is_open and hits is None and told is None else 0,  # who reads and types is not interrupted
         )
         return self._site.render("block.html", shell, view, status)
+
+    async def _cases(
+        self, viewer: Viewer, block: Block, alert: Alert | None
+    ) -> tuple[tuple[CaseLink, ...], tuple[CaseLink, ...], bool]:
+        """Cases about what is blocked; open ones for its alert; and whether one may be opened from here."""
+        by_value = (
+            [] if block.kind == "key" else (await self._backend.cases(viewer, kind=block.kind, value=block.value)).cases
+        )
+        if alert is None:
+            return tuple(map(case_link, by_value[:_CASES])), (), False
+        inside = await self._backend.cases(viewer, alert=alert.uid)
+        every = {each.number: each for each in (*inside.cases, *by_value)}
+        near = () if inside.cases else tuple(map(case_link, inside.near[:_CASES]))
+        may_open = not inside.cases and "alerts" in viewer.permissions
+        return tuple(map(case_link, list(every.values())[:_CASES])), near, may_open
 
     async def blocks(self, request: Request, viewer: Viewer) -> Response:
         """All blocks, the allow-list and the feeds."""

@@ -15,6 +15,7 @@ from muniment.web.address import Address
 from muniment.web.alert_cards import Card, card, entity_query, entity_url, event_clock, folded, url
 from muniment.web.backend import Viewer, Wanted
 from muniment.web.block_words import BlockLine, block_lines, covering
+from muniment.web.case_words import CaseLink, case_link
 from muniment.web.chart import Chart, chart
 from muniment.web.fields import ROW_COLUMNS
 from muniment.web.order_pages import OrderRow, new_order_url, order_rows
@@ -28,6 +29,7 @@ __all__ = ["EntityPages"]
 _KINDS = {"address", "range", "account", "key"}
 _ROWS = 15
 _ALERTS = 8
+_CASES = 5
 _BUCKETS = 60
 _SPAN_NS = 30 * 86_400 * 10**9
 
@@ -71,6 +73,7 @@ class EntityView:
     risk_more: float
     endings: tuple[OrderRow, ...] = ()
     end_url: str = ""
+    cases: tuple[CaseLink, ...] = ()
 
 
 class EntityPages:
@@ -109,8 +112,10 @@ class EntityPages:
         is_account = found.kind == "account"
         endings = (await self._backend.orders(viewer, [found.value])).orders if is_account else ()
         may_end = is_account and "block" in viewer.permissions and self._backend.ends_sessions()
+        kind_of_case = found.kind if found.kind != "key" else ""
+        inside = (await self._backend.cases(viewer, kind=kind_of_case, value=found.value)).cases if kind_of_case else []
         view = EntityView(
-            entity=found, word=found.kind,
+            cases=tuple(map(case_link, inside[:_CASES])), entity=found, word=found.kind,
             first=event_clock(found.first_ever_us, look.zone),
             first_ago=ago(found.first_ever_us * 1_000, now) if found.first_ever_us else "", last=event_clock(found.last_us, look.zone),
             last_ago=ago(found.last_us * 1_000, now) if found.last_us else "",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from muniment.web.backend import Viewer
+from muniment.web.case_answers import Cases
 from muniment.web.order_pages import Orders
 from muniment.web.rule_answers import BackTest, Coverage, Evaluated, Exemption, OneRule, Rules, Technique
 
@@ -380,6 +381,10 @@ class SecurityBackend(Protocol):
 
     async def orders(self, viewer: Viewer, accounts: Sequence[str]) -> Orders:
         """Requests to end sessions of these accounts."""
+        ...
+
+    async def cases(self, viewer: Viewer, *, alert: str = "", kind: str = "", value: str = "") -> Cases:
+        """The case an alert is in and open ones about the same, or those about an address, range or account."""
         ...
 
     def feeds(self) -> Mapping[str, str]:
