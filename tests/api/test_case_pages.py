@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.api.test_cases import _event, _tries
+from tests.api.test_case_operations import _event, _tries
 from tests.live import LiveServer, within
 
 ADDRESS, SECOND = "203.0.113.61", "203.0.113.62"

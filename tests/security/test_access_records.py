@@ -111,7 +111,7 @@ APART = {
     "GET /taxii2/muniment/collections/{id}/manifest/", "GET /taxii2/muniment/collections/{id}/objects/",
     "GET /taxii2/muniment/collections/{id}/objects/{object}/",
     "GET /taxii2/muniment/collections/{id}/objects/{object}/versions/",
-    # One case: tests/api/test_cases.py.
+    # One case: tests/api/test_case_operations.py.
     "GET /api/v1/cases/{number}", "GET /cases/{number}", "GET /api/v1/cases/{number}/evidence",
     # A group of records that no entry knows: so does tests/system/test_formats.py.
     "GET /api/v1/formats/{id}", "GET /formats/{id}",

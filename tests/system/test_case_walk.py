@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.api.test_cases import _event, _tries
+from tests.api.test_case_operations import _event, _tries
 from tests.live import LiveServer, within
 from tests.system.browser import needs_browser, signed_in
 
