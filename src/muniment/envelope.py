@@ -1,7 +1,7 @@
 """The event inside what carried it: a record is often the envelope of a shipper, with the event in it as an object or as text.
 
 A line of syslog that is JSON, an entry of a journal, a container's line in `log`, an event collector's `event`, a CloudEvent's `data`, the body
-of an OpenTelemetry log record, a line of Loki, an object behind the words of a logger: whoever reads a record by its
+of an OpenTelemetry log record, a line of Loki, an object behind the words of a logger, the bytes of a journal's text: whoever reads a record by its
 content reads what is inside as if it had been sent by itself. `payloads` finds it; `opened` is the record with the payload's
 members in front of its own, from which the record as it came can be cut again. Pure. The record that the ledger keeps is
 never changed.
@@ -13,6 +13,7 @@ collector's event that is a container's line; stops at `_LEVELS_MAX`.
 
 from __future__ import annotations
 
+import binascii
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -42,7 +43,9 @@ __all__ = [
 _TEXT: Final = r"\{(?:\s|\\[nrt])*(?:\\\"|\\u0022)"
 """A text in which an object with a member begins."""
 _WITHIN_TEXT: Final = " stdout | stderr |<Event[ >]|MSWinEventLog|EventCode="
-_FORMS: Final = rf"{_TEXT}|\"@cee|\"journal\"|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"stream\"|\"TopicArn\"|{_WITHIN_TEXT}"
+_OF_BYTES: Final = r":\s*\[\s*\d{1,3}\s*(?:,\s*\d{1,3}\s*){7}"
+"""A journal's text that is no UTF-8, as `journalctl -o json` writes it: eight bytes or more."""
+_FORMS: Final = rf"{_OF_BYTES}|\"\$b64\"|{_TEXT}|\"@cee|\"journal\"|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"stream\"|\"TopicArn\"|{_WITHIN_TEXT}"
 _COLLECTED: Final = (r"\{\s*\"(?:time|host|source|sourcetype|index|event|fields)\"\s*:", r"\"event\"")
 """How an event collector's record begins, and what it has."""
 ENVELOPES: Final = rf"(?s:\A\s*{_COLLECTED[0]}.*{_COLLECTED[1]}|\A\s*\{{\s*{_COLLECTED[1]}\s*:)|{_FORMS}"
@@ -50,7 +53,7 @@ ENVELOPES: Final = rf"(?s:\A\s*{_COLLECTED[0]}.*{_COLLECTED[1]}|\A\s*\{{\s*{_COL
 ENVELOPE_MARKS: Final = ((_FORMS,), _COLLECTED)
 """The same for a look at many records as one text: a record with a payload has all patterns of one of these."""
 CUT_FORMS: Final = (
-    rf"\{{(?:\s|\\[nrt])*\\|@cee|journal|specversion|detail-type|otel|loki|stream|TopicArn|{_WITHIN_TEXT}"
+    rf"{_OF_BYTES}|\$b64|\{{(?:\s|\\[nrt])*\\|@cee|journal|specversion|detail-type|otel|loki|stream|TopicArn|{_WITHIN_TEXT}"
 )
 CUT_COLLECTED: Final = (
     r"\A[\x00-\x20]*\{\s*(?:[\x00-\x1f]|\"(?:time|host|source|sourcetype|index|event|fields)\")",
@@ -129,13 +132,15 @@ _MEMBERS: Final = msgspec.json.Decoder(_Members)
 class Payload:
     """`body`: the text of one JSON object, not empty; of a plain line, `{"message": line}`. `escapes`: in how many strings of the
     record it stands, so that what is in its own strings is escaped so many times more there. `place`: where the record has it.
-    `is_rewritten`: the record has its values within one string, in another form than JSON.
+    `is_rewritten`: the record has its values within one string, in another form than JSON. `coded`: what the record has in the place of a
+    text, where that is no text at all: an array of its bytes, or those in base64.
     """
 
     body: bytes
     escapes: int
     place: str
     is_rewritten: bool = False
+    coded: bytes = b""
 
 
 class _Found(NamedTuple):
@@ -145,6 +150,7 @@ class _Found(NamedTuple):
     escapes: int
     place: str
     is_rewritten: bool = False
+    coded: bytes = b""
     members: _Members | None = None
     around: _Members | None = None
 
@@ -165,7 +171,9 @@ def payloads(record: bytes) -> list[Payload]:
     """
     try:
         levels = _levels(_MEMBERS.decode(record))
-        return [Payload(each.found.body, each.escapes, each.found.place, each.found.is_rewritten) for each in levels]
+        return [
+            Payload(found.body, escapes, found.place, found.is_rewritten, found.coded) for _, found, escapes in levels
+        ]
     except _UNREADABLE:
         return []
 
@@ -189,6 +197,8 @@ def _own(found: _Found) -> _Members:
 
 def _payload(outer: _Members) -> _Found | None:
     """What is inside of one envelope."""
+    if "MESSAGE" in outer and (text := _of_bytes(coded := bytes(outer["MESSAGE"]))):
+        return _Found(orjson.dumps({"MESSAGE": text}), 0, "MESSAGE", is_rewritten=True, coded=coded)
     value, is_line, place, around = _value(outer)
     first = value[:1]
     if first == b"{":
@@ -216,6 +226,23 @@ def _payload(outer: _Members) -> _Found | None:
     else:
         return None
     return _allowed(_Found(body, 1, place, around=around), outer) if body is not None else None
+
+
+def _of_bytes(coded: bytes) -> str:
+    """A journal's text that is no UTF-8, of the array of its bytes or of what our own door writes; '' for all else.
+
+    >>> _of_bytes(b"[72,105,33]")
+    'Hi!'
+    """
+    if coded[:1] == b"[":
+        numbers = orjson.loads(coded)
+        if all(type(number) is int and 0 <= number <= 255 for number in numbers):
+            return bytes(numbers).decode("utf-8", "replace")
+    elif coded[:1] == b"{":
+        members = orjson.loads(coded)
+        if list(members) == ["$b64"] and isinstance(members["$b64"], str):
+            return binascii.a2b_base64(members["$b64"]).decode("utf-8", "replace")
+    return ""
 
 
 def _as_message(line: str) -> bytes:
