@@ -24,6 +24,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import orjson
 
+from muniment.mysql_record import of_mysql_xml
 from muniment.windows_event import of_receiver, of_text, of_xml
 
 __all__ = [
@@ -42,7 +43,7 @@ __all__ = [
 
 _TEXT: Final = r"\{(?:\s|\\[nrt])*(?:\\\"|\\u0022)"
 """A text in which an object with a member begins."""
-_WITHIN_TEXT: Final = " stdout | stderr |<Event[ >]|MSWinEventLog|EventCode="
+_WITHIN_TEXT: Final = r" stdout | stderr |<Event[ >]|<AUDIT_RECORD[ />\\]|MSWinEventLog|EventCode="
 _OF_BYTES: Final = r":\s*\[\s*\d{1,3}\s*(?:,\s*\d{1,3}\s*){7}"
 """A journal's text that is no UTF-8, as `journalctl -o json` writes it: eight bytes or more."""
 _FORMS: Final = rf"{_OF_BYTES}|\"\$b64\"|{_TEXT}|\"@cee|\"journal\"|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"stream\"|\"TopicArn\"|{_WITHIN_TEXT}"
@@ -212,7 +213,7 @@ def _payload(outer: _Members) -> _Found | None:
         is_line = is_line or not cookie.group().lstrip().startswith("@cee:")
         text = text[cookie.end() :]
     text = text.strip()
-    event = of_xml(text) if text[:6] == "<Event" else of_text(text) if _is_windows(value) else None
+    event = _of_markup(text) if text[:1] == "<" else of_text(text) if _is_windows(value) else None
     if event is not None:
         return _Found(orjson.dumps(event), 0, place, is_rewritten=True, around=around)
     if text[:1] == "{" and text[-1:] == "}":
@@ -247,6 +248,14 @@ def _of_bytes(coded: bytes) -> str:
 
 def _as_message(line: str) -> bytes:
     return orjson.dumps({"message": line})
+
+
+def _is_markup(start: bytes) -> bool:
+    return b"<Event" in start[:8] or b"<AUDIT_RECORD" in start
+
+
+def _of_markup(text: str) -> Mapping[str, Any] | None:
+    return of_xml(text) if text[:6] == "<Event" else of_mysql_xml(text) if text[:13] == "<AUDIT_RECORD" else None
 
 
 def _is_windows(value: bytes) -> bool:
@@ -352,7 +361,7 @@ def _value(outer: _Members) -> tuple[bytes, bool, str, _Members | None]:
         if key in outer:
             value = bytes(outer[key])
             if value[:1] == b'"' and (
-                b"{" in value[:400] or b" std" in value[:80] or b"<Event" in value[:8] or _is_windows(value)
+                b"{" in value[:400] or b" std" in value[:80] or _is_markup(value[:40]) or _is_windows(value)
             ):
                 return value, key == "log" and "stream" in outer, key, None
     return bytes(outer.get("log", b"")) if "stream" in outer else b"", True, "log", None
