@@ -53,9 +53,7 @@ ENVELOPES: Final = rf"(?s:\A\s*{_COLLECTED[0]}.*{_COLLECTED[1]}|\A\s*\{{\s*{_COL
 """An RE2 pattern that is found in every record with a payload, and in few others."""
 ENVELOPE_MARKS: Final = ((_FORMS,), _COLLECTED)
 """The same for a look at many records as one text: a record with a payload has all patterns of one of these."""
-CUT_FORMS: Final = (
-    rf"{_OF_BYTES}|\$b64|\{{(?:\s|\\[nrt])*\\|@cee|journal|specversion|detail-type|otel|loki|stream|TopicArn|{_WITHIN_TEXT}"
-)
+CUT_FORMS: Final = rf"{_OF_BYTES}|\$b64|\{{(?:\s|\\[nrt])*\\|@cee|journal|specversion|detail-type|otel|loki|stream|TopicArn|{_WITHIN_TEXT}"
 CUT_COLLECTED: Final = (
     r"\A[\x00-\x20]*\{\s*(?:[\x00-\x1f]|\"(?:time|host|source|sourcetype|index|event|fields)\")",
     "event",
@@ -198,8 +196,8 @@ def _own(found: _Found) -> _Members:
 
 def _payload(outer: _Members) -> _Found | None:
     """What is inside of one envelope."""
-    if "MESSAGE" in outer and (text := _of_bytes(coded := bytes(outer["MESSAGE"]))):
-        return _Found(orjson.dumps({"MESSAGE": text}), 0, "MESSAGE", is_rewritten=True, coded=coded)
+    if "MESSAGE" in outer and (said := _of_bytes(coded := bytes(outer["MESSAGE"]))):
+        return _Found(orjson.dumps({"MESSAGE": said}), 0, "MESSAGE", is_rewritten=True, coded=coded)
     value, is_line, place, around = _value(outer)
     first = value[:1]
     if first == b"{":
@@ -213,7 +211,9 @@ def _payload(outer: _Members) -> _Found | None:
         is_line = is_line or not cookie.group().lstrip().startswith("@cee:")
         text = text[cookie.end() :]
     text = text.strip()
-    event = _of_markup(text) if text[:1] == "<" else of_text(text) if _is_windows(value) else None
+    event: Mapping[str, Any] | None = (
+        _of_markup(text) if text[:1] == "<" else of_text(text) if _is_windows(value) else None
+    )
     if event is not None:
         return _Found(orjson.dumps(event), 0, place, is_rewritten=True, around=around)
     if text[:1] == "{" and text[-1:] == "}":

@@ -12,7 +12,9 @@ from typing import Final
 
 __all__ = ["of_mysql_xml"]
 
-_WHOLE: Final = re.compile(r"<AUDIT_RECORD(?:\s[^<>]*)?(?:/>|>(?:\s*<[A-Z_]+(?:/>|>[^<]*</[A-Z_]+>))*\s*</AUDIT_RECORD>)\s*")
+_WHOLE: Final = re.compile(
+    r"<AUDIT_RECORD(?:\s[^<>]*)?(?:/>|>(?:\s*<[A-Z_]+(?:/>|>[^<]*</[A-Z_]+>))*\s*</AUDIT_RECORD>)\s*"
+)
 _ELEMENT: Final = re.compile(r"<([A-Z_]+)>([^<]*)</")
 _ATTRIBUTE: Final = re.compile(r'\s([A-Z_]+)="([^"]*)"')
 

@@ -94,7 +94,9 @@ def listed(document: Mapping[str, Any], text: bytes) -> list[bytes]:
     outer = _OUTER.decode(text)
     events = [bytes(each).strip() for each in _ARRAY.decode(outer[name])]
     if not shared:
-        return [part for each, said in zip(events, document[name], strict=True) for part in _activity(said, each) or [each]]
+        return [
+            part for each, said in zip(events, document[name], strict=True) for part in _activity(said, each) or [each]
+        ]
     if any(shared & each.keys() for each in document[name]):
         return []
     said = b",".join(b"%b:%b" % (orjson.dumps(key), bytes(outer[key])) for key in document if key in shared)
