@@ -211,11 +211,8 @@ def _payload(outer: _Members) -> _Found | None:
         is_line = is_line or not cookie.group().lstrip().startswith("@cee:")
         text = text[cookie.end() :]
     text = text.strip()
-    event: Mapping[str, Any] | None = (
-        _of_markup(text) if text[:1] == "<" else of_text(text) if _is_windows(value) else None
-    )
-    if event is not None:
-        return _Found(orjson.dumps(event), 0, place, is_rewritten=True, around=around)
+    if (known := _known(text, _is_windows(value))) is not None:
+        return _Found(orjson.dumps(known), 0, place, is_rewritten=True, around=around)
     if text[:1] == "{" and text[-1:] == "}":
         body = _good(text)
     elif (is_line or _is_line(outer, place)) and text[-1:] in ("}", "]"):
@@ -254,8 +251,13 @@ def _is_markup(start: bytes) -> bool:
     return b"<Event" in start[:8] or b"<AUDIT_RECORD" in start
 
 
-def _of_markup(text: str) -> Mapping[str, Any] | None:
-    return of_xml(text) if text[:6] == "<Event" else of_mysql_xml(text) if text[:13] == "<AUDIT_RECORD" else None
+def _known(text: str, is_windows: bool) -> Mapping[str, Any] | None:
+    """The object that a text of a known form stands for."""
+    if text[:6] == "<Event":
+        return of_xml(text)
+    if text[:13] == "<AUDIT_RECORD":
+        return of_mysql_xml(text)
+    return of_text(text) if is_windows else None
 
 
 def _is_windows(value: bytes) -> bool:
