@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from typing import Any
@@ -323,3 +324,15 @@ def test_no_envelope_is_missed_whatever_is_cut_out(
     record = json.dumps(document, separators=(",", ":") if is_compact else None)
     if opened(record.encode())[1]:
         assert _is_seen(record, is_cut)
+
+
+def test_a_journals_text_that_is_no_unicode_is_read_from_its_bytes() -> None:
+    said = b"Failed password for bob\xff from 203.0.113.9"
+    for value in (list(said), {"$b64": base64.b64encode(said).decode()}):
+        for record in ({"MESSAGE": value, "_PID": "1"}, {"journal": {"MESSAGE": value, "_PID": "1"}}):
+            read = json.loads(opened_last(json.dumps(record).encode()))
+            assert read["MESSAGE"] == "Failed password for bob\ufffd from 203.0.113.9"
+            assert read["_PID"] == "1"
+    for other in ([1, 2, "three", 4, 5, 6, 7, 8, 9], [300] * 9, [], {"$b64": 7}, {"$b64": "a"}):
+        record = json.dumps({"MESSAGE": other}).encode()
+        assert opened(record) == (record, 0)

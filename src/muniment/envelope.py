@@ -1,7 +1,7 @@
 """The event inside what carried it: a record is often the envelope of a shipper, with the event in it as an object or as text.
 
 A line of syslog that is JSON, an entry of a journal, a container's line in `log`, an event collector's `event`, a CloudEvent's `data`, the body
-of an OpenTelemetry log record, a line of Loki, an object behind the words of a logger: whoever reads a record by its
+of an OpenTelemetry log record, a line of Loki, an object behind the words of a logger, the bytes of a journal's text: whoever reads a record by its
 content reads what is inside as if it had been sent by itself. `payloads` finds it; `opened` is the record with the payload's
 members in front of its own, from which the record as it came can be cut again. Pure. The record that the ledger keeps is
 never changed.
@@ -13,6 +13,7 @@ collector's event that is a container's line; stops at `_LEVELS_MAX`.
 
 from __future__ import annotations
 
+import binascii
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import orjson
 
+from muniment.mysql_record import of_mysql_xml
 from muniment.windows_event import of_receiver, of_text, of_xml
 
 __all__ = [
@@ -43,8 +45,10 @@ __all__ = [
 
 _TEXT: Final = r"\{(?:\s|\\[nrt])*(?:\\\"|\\u0022)"
 """A text in which an object with a member begins."""
-_WITHIN_TEXT: Final = " stdout | stderr |<Event[ >]|MSWinEventLog|EventCode="
-_FORMS: Final = rf"{_TEXT}|\"@cee|\"journal\"|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"stream\"|\"TopicArn\"|{_WITHIN_TEXT}"
+_WITHIN_TEXT: Final = r" stdout | stderr |<Event[ >]|<AUDIT_RECORD[ />\\]|MSWinEventLog|EventCode="
+_OF_BYTES: Final = r":\s*\[\s*\d{1,3}\s*(?:,\s*\d{1,3}\s*){7}"
+"""A journal's text that is no UTF-8, as `journalctl -o json` writes it: eight bytes or more."""
+_FORMS: Final = rf"\"MESSAGE\"\s*{_OF_BYTES}|\"\$b64\"|{_TEXT}|\"@cee|\"journal\"|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"stream\"|\"TopicArn\"|{_WITHIN_TEXT}"
 _COLLECTED: Final = (r"\{\s*\"(?:time|host|source|sourcetype|index|event|fields)\"\s*:", r"\"event\"")
 """How an event collector's record begins, and what it has."""
 ENVELOPES: Final = rf"(?s:\A\s*{_COLLECTED[0]}.*{_COLLECTED[1]}|\A\s*\{{\s*{_COLLECTED[1]}\s*:)|{_FORMS}"
@@ -53,9 +57,7 @@ ENVELOPE_FORMS: Final = _FORMS
 COLLECTED_BEGINNING: Final = rf"\A\s*{_COLLECTED[0]}"
 COLLECTED_MARK: Final = _COLLECTED[1]
 """The same for a look at many records at once: a record with a payload has the forms, or it begins so and has the mark."""
-CUT_FORMS: Final = (
-    rf"\{{(?:\s|\\[nrt])*\\|@cee|journal|specversion|detail-type|otel|loki|stream|TopicArn|{_WITHIN_TEXT}"
-)
+CUT_FORMS: Final = rf"{_OF_BYTES}|\$b64|\{{(?:\s|\\[nrt])*\\|@cee|journal|specversion|detail-type|otel|loki|stream|TopicArn|{_WITHIN_TEXT}"
 CUT_COLLECTED: Final = (
     r"\A[\x00-\x20]*\{\s*(?:[\x00-\x1f]|\"(?:time|host|source|sourcetype|index|event|fields)\")",
     "event",
@@ -133,13 +135,15 @@ _MEMBERS: Final = msgspec.json.Decoder(_Members)
 class Payload:
     """`body`: the text of one JSON object, not empty; of a plain line, `{"message": line}`. `escapes`: in how many strings of the
     record it stands, so that what is in its own strings is escaped so many times more there. `place`: where the record has it.
-    `is_rewritten`: the record has its values within one string, in another form than JSON.
+    `is_rewritten`: the record has its values within one string, in another form than JSON. `coded`: what the record has in the place of a
+    text, where that is no text at all: an array of its bytes, or those in base64.
     """
 
     body: bytes
     escapes: int
     place: str
     is_rewritten: bool = False
+    coded: bytes = b""
 
 
 class _Found(NamedTuple):
@@ -149,6 +153,7 @@ class _Found(NamedTuple):
     escapes: int
     place: str
     is_rewritten: bool = False
+    coded: bytes = b""
     members: _Members | None = None
     around: _Members | None = None
 
@@ -169,7 +174,9 @@ def payloads(record: bytes) -> list[Payload]:
     """
     try:
         levels = _levels(_MEMBERS.decode(record))
-        return [Payload(each.found.body, each.escapes, each.found.place, each.found.is_rewritten) for each in levels]
+        return [
+            Payload(found.body, escapes, found.place, found.is_rewritten, found.coded) for _, found, escapes in levels
+        ]
     except _UNREADABLE:
         return []
 
@@ -193,6 +200,8 @@ def _own(found: _Found) -> _Members:
 
 def _payload(outer: _Members) -> _Found | None:
     """What is inside of one envelope."""
+    if "MESSAGE" in outer and (said := _of_bytes(coded := bytes(outer["MESSAGE"]))):
+        return _Found(orjson.dumps({"MESSAGE": said}), 0, "MESSAGE", is_rewritten=True, coded=coded)
     value, is_line, place, around = _value(outer)
     first = value[:1]
     if first == b"{":
@@ -206,9 +215,8 @@ def _payload(outer: _Members) -> _Found | None:
         is_line = is_line or not cookie.group().lstrip().startswith("@cee:")
         text = text[cookie.end() :]
     text = text.strip()
-    event = of_xml(text) if text[:6] == "<Event" else of_text(text) if _is_windows(value) else None
-    if event is not None:
-        return _Found(orjson.dumps(event), 0, place, is_rewritten=True, around=around)
+    if (known := _known(text, _is_windows(value))) is not None:
+        return _Found(orjson.dumps(known), 0, place, is_rewritten=True, around=around)
     if text[:1] == "{" and text[-1:] == "}":
         body = _good(text)
     elif (is_line or _is_line(outer, place)) and text[-1:] in ("}", "]"):
@@ -222,8 +230,38 @@ def _payload(outer: _Members) -> _Found | None:
     return _allowed(_Found(body, 1, place, around=around), outer) if body is not None else None
 
 
+def _of_bytes(coded: bytes) -> str:
+    """A journal's text that is no UTF-8, of the array of its bytes or of what our own door writes; '' for all else.
+
+    >>> _of_bytes(b"[72,105,33]")
+    'Hi!'
+    """
+    if coded[:1] == b"[":
+        numbers = orjson.loads(coded)
+        if all(type(number) is int and 0 <= number <= 255 for number in numbers):
+            return bytes(numbers).decode("utf-8", "replace")
+    elif coded[:1] == b"{":
+        members = orjson.loads(coded)
+        if list(members) == ["$b64"] and isinstance(members["$b64"], str):
+            return binascii.a2b_base64(members["$b64"]).decode("utf-8", "replace")
+    return ""
+
+
 def _as_message(line: str) -> bytes:
     return orjson.dumps({"message": line})
+
+
+def _is_markup(start: bytes) -> bool:
+    return b"<Event" in start[:8] or b"<AUDIT_RECORD" in start
+
+
+def _known(text: str, is_windows: bool) -> Mapping[str, Any] | None:
+    """The object that a text of a known form stands for."""
+    if text[:6] == "<Event":
+        return of_xml(text)
+    if text[:13] == "<AUDIT_RECORD":
+        return of_mysql_xml(text)
+    return of_text(text) if is_windows else None
 
 
 def _is_windows(value: bytes) -> bool:
@@ -329,7 +367,7 @@ def _value(outer: _Members) -> tuple[bytes, bool, str, _Members | None]:
         if key in outer:
             value = bytes(outer[key])
             if value[:1] == b'"' and (
-                b"{" in value[:400] or b" std" in value[:80] or b"<Event" in value[:8] or _is_windows(value)
+                b"{" in value[:400] or b" std" in value[:80] or _is_markup(value[:40]) or _is_windows(value)
             ):
                 return value, key == "log" and "stream" in outer, key, None
     return bytes(outer.get("log", b"")) if "stream" in outer else b"", True, "log", None

@@ -300,7 +300,7 @@ SUBJECT_KEYS_CACHED_MAX: Final = 100_000
 SEAL_PATTERNS_AT_ONCE_MIN: Final = 4
 """From so many patterns over one text on, they are tried together; a few are quicker one by one."""
 
-SEAL_PATTERNS_BYTES_MAX: Final = 32 << 20
+SEAL_PATTERNS_BYTES_MAX: Final = 40 << 20
 """Memory for trying them together, for each place of a source's plan; where it does not do, they are tried one by one.
 
 A little too small, and the engine works its states out again for each text: a line of syslog cost 1.3 ms instead of 0.2."""

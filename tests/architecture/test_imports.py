@@ -20,6 +20,7 @@ LEAVES = {
     "tables",
     "together",
     "toml_file",
+    "mysql_record",
     "windows_event",
 }
 MAY_IMPORT: dict[str, set[str]] = {

@@ -63,3 +63,16 @@ def test_who_is_named_in_an_envelope_in_between_is_sealed_too() -> None:
     sealed, groups = SEALER.seal(record.encode())
     assert set(groups) == {"Anna Example", "Bob Example"}
     assert b"Example" not in sealed
+
+
+def test_a_text_that_stands_as_its_bytes_is_sealed_as_a_whole() -> None:
+    plan = SealPlan.compile([{"text": "MESSAGE", "pattern": "user (?P<value>\\S+) from", "kind": "name"}], opens=True)
+    for said in ("Invalid user bob\udcff from 203.0.113.9", "Invalid user bob@example.com from 203.0.113.9"):
+        numbers = list(said.encode("utf-8", "surrogateescape"))
+        record = json.dumps({"_COMM": "sshd", "MESSAGE": numbers, "_PID": "1"}).encode()
+        sealed, groups = Sealer(plan).seal(record)
+        assert b"98, 111, 98" not in sealed  # bob
+        values = {b"%d" % number: raw for taken in groups.values() for number, raw in taken.items()}
+        assert unseal(sealed, values) == record
+    harmless = json.dumps({"MESSAGE": list(b"nothing of anybody \xff")}).encode()
+    assert Sealer(plan).seal(harmless) == (harmless, {})

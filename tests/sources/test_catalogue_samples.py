@@ -36,7 +36,9 @@ NOBODY = {
     "the machine itself": {("mysql", "localhost")},
     "a terminal or a service": {
         *((name, text) for name in ("auditd", "sudo", "pam") for text in ("pts/0", "pts/1", "/dev/pts/1", "/dev/tty1")),
-        *(("auditd", text) for text in ("pts1", "sshd", "ssh")),
+        *(("auditd", text) for text in ("pts0", "pts1", "sshd", "ssh")),
+        ("elevation", "/dev/pts/2"),
+        ("oracle_audit", "pts/1"),
     },
     "a program or a role": {("pingone", "Provisioning"), ("snowflake", "SECURITYADMIN")},
     "a word that the mapping takes for a name": {("facility_devices", "attempting"), ("haproxy", "HTTP/1.1")},

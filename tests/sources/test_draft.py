@@ -45,7 +45,7 @@ PAYRUN = {
     "occurredOn": "2026-11-28T08:00:00Z", "evtName": "PAYRUN_APPROVED", "performedBy": {"fullName": "Ana Lima", "mail": "ana@example.com"},
     "clientAddr": "198.51.100.23:50212", "subject": {"kind": "payrun", "ref": "PR-77"}, "status": "OK",
 }  # fmt: skip
-TILL = {"tillEvent": "DrawerOpened", "at": "2026-11-23T09:00:00Z", "cashier": {"id": "c1", "name": "Anna"}, "origin": "203.0.113.7",
+TILL = {"tillEvent": "DrawerOpened", "at": "2026-11-23T09:00:00Z", "attendant": {"id": "c1", "name": "Anna"}, "origin": "203.0.113.7",
         "verdict": "denied", "drawer": "D7"}  # fmt: skip
 KINDS: dict[str, list[dict[str, Any]]] = {
     "doors": DOORS,
@@ -152,7 +152,7 @@ def test_a_draft_adds_what_is_not_read_now(drafted: Drafted) -> None:
 
 
 def test_what_names_people_and_is_not_sealed_now_is_personal(drafted: Drafted) -> None:
-    assert drafted.entries["till"].personal == ({"path": "cashier.name", "kind": "name"},)
+    assert drafted.entries["till"].personal == ({"path": "attendant.name", "kind": "name"},)
 
 
 def test_lines_are_like_what_reads_them(drafted: Drafted) -> None:
@@ -205,3 +205,27 @@ def test_what_yaml_does_not_take_as_it_is_is_escaped() -> None:
 )
 def test_a_masked_sample_has_the_shape_and_names_nobody(record: object, wanted: object) -> None:
     assert json.loads(masked(json.dumps(record).encode())) == wanted
+
+
+_WHO: list[dict[str, Any]] = [
+    {"performed_by": "ana"}, {"initiator": {"login": "ana"}}, {"who": "ana"}, {"changed_by": "ana"}, {"createdBy": {"email": "ana@example.com"}},
+    {"act": {"sub": "ana"}}, {"operator_name": "ana"}, {"submitter": {"name": "ana"}}, {"caller_identity": "ana"}, {"identity": {"principal": "ana"}},
+    {"clerk": "ana"}, {"signedInUser": "ana"}, {"usuario": "ana"}, {"ausgefuehrt_von": "ana"}, {"checkedBy": "ana"}, {"checked_by": {"name": "ana"}},
+    {"initiated": {"person": "ana"}}, {"approver": "ana"},
+]  # fmt: skip
+
+
+def test_who_did_it_is_found_under_odd_keys(client: Any) -> None:
+    kinds = {
+        str(who): [{"tillEvent": f"Till.Opened{n}", "when": f"2026-11-23T09:00:0{n}Z", "tillNo": n, **who} for n in range(3)]
+        for who in _WHO
+    }  # fmt: skip
+    read = _read(client, kinds)
+    for kind, records in kinds.items():
+        entry, _ = _drafted("mine", _bytes(records), read[kind])
+        for found in explain({**CATALOGUE, "mine": entry}, _bytes(records), client, entry="mine"):
+            who = {str(found.columns[name]) for name in ("actor_id", "actor_name", "actor_email")} - {""}
+            assert who in ({"ana"}, {"ana@example.com"}), kind
+    others = [{"tillEvent": f"Till.Opened{n}", "when": f"2026-11-23T09:00:0{n}Z", "tillNo": n, "lobby": "ana", "standby": "b"} for n in range(3)]  # fmt: skip
+    _, text = _drafted("mine", _bytes(others), _read(client, {"x": others})["x"])
+    assert "actor_" not in text

@@ -11,7 +11,7 @@ import pytest
 from tests.live import LiveServer, within
 
 TILL = [
-    {"tillEvent": "DrawerOpened", "at": "2026-11-23T09:00:00Z", "cashier": {"id": f"c{n}", "name": "Anna"}, "origin": "203.0.113.7",
+    {"tillEvent": "DrawerOpened", "at": "2026-11-23T09:00:00Z", "attendant": {"id": f"c{n}", "name": "Anna"}, "origin": "203.0.113.7",
      "verdict": "denied" if n % 2 else "granted", "drawer": "D7"}
     for n in range(6)
 ]  # fmt: skip
@@ -29,13 +29,13 @@ recognise:
 time: [at]
 
 personal:
-  - {path: cashier.name, subject: cashier.id, kind: name}
+  - {path: attendant.name, subject: attendant.id, kind: name}
 
 fields:
   action: {camel: tillEvent}
   outcome: {outcome: verdict}
-  actor_id: cashier.id
-  actor_name: cashier.name
+  actor_id: attendant.id
+  actor_name: attendant.name
   src_ip: origin
   target_type: =drawer
   target_id: drawer
@@ -46,7 +46,7 @@ samples:
   - name: one
     origin: ours
     licence: ours
-    record: {"tillEvent": "DrawerOpened", "at": "2026-11-23T09:00:00Z", "cashier": {"id": "c1"}, "drawer": "D7", "verdict": "denied"}
+    record: {"tillEvent": "DrawerOpened", "at": "2026-11-23T09:00:00Z", "attendant": {"id": "c1"}, "drawer": "D7", "verdict": "denied"}
     expect: {outcome: failure}
 """
 
@@ -78,14 +78,14 @@ def test_from_unknown_to_known(server: LiveServer) -> None:
     server.wait_until_visible()
     group = _group(server, "tills")
     assert (group["count"], group["format"], group["reason"]) == (6, "json", "")
-    assert group["keys"] == "at cashier drawer origin tillEvent verdict"
+    assert group["keys"] == "at attendant drawer origin tillEvent verdict"
     assert server.one("action:format.list", 5)["outcome"] == "success"
 
     suggested = server.get(f"/api/v1/formats/{group['id']}")
     assert "name: tills" in suggested["text"]
     assert "recognise:" in suggested["text"]
     assert "like: json" in suggested["text"]
-    assert "{path: cashier.name, kind: name}" in suggested["text"]
+    assert "{path: attendant.name, kind: name}" in suggested["text"]
     assert "203.0.113.7" not in suggested["text"]  # the entry is kept where nothing is sealed
     assert "Anna" not in suggested["text"]
     assert suggested["preview"][0]["columns"]["src_ip"] == "203.0.113.7"
@@ -184,7 +184,7 @@ def test_optional_keys_make_no_groups_of_their_own_and_two_products_do(server: L
     _group(server, "mixed")
     groups = [each for each in server.get("/api/v1/formats")["unknown"] if each["source"] == "mixed"]
     assert [(each["count"], each["keys"]) for each in groups] == [
-        (6, "at cashier drawer origin tillEvent verdict"),
+        (6, "at attendant drawer origin tillEvent verdict"),
         (4, "at badgeNo gateState guard lane"),
     ]
     suggested = server.get(f"/api/v1/formats/{groups[0]['id']}")

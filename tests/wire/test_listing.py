@@ -148,3 +148,17 @@ def test_what_a_delivery_packs_or_says_of_each_event_stands_in_the_events(
 def test_what_cannot_be_unpacked_whole_stays_as_it_came(event: dict[str, Any]) -> None:
     text = json.dumps(event).encode()
     assert _taken(text) == [text]
+
+
+def test_an_activity_that_tells_several_acts_is_as_many_events() -> None:
+    acts = [{"type": "USER_SETTINGS", "name": name, "parameters": [{"name": "n", "value": "v"}]} for name in ("A", "B")]
+    activity: dict[str, Any] = {"kind": "admin#reports#activity", "id": {"time": "2026-11-23T06:36:01Z", "uniqueQualifier": "-7"},
+                                "actor": {"email": "anna@example.com"}, "ipAddress": "203.0.113.7", "events": acts}  # fmt: skip
+    wanted = [activity | {"events": [act]} for act in acts]
+    page = {"kind": "admin#reports#activities", "items": [activity, wanted[0]], "nextPageToken": "x"}
+    for body, expected in ((activity, wanted), (page, [*wanted, wanted[0]]), (wanted[0], wanted[:1])):
+        for text in (json.dumps(body), json.dumps(body, indent=2)):
+            assert [json.loads(record) for record in _taken(text.encode())] == expected
+            assert [json.loads(record) for record in records_of_file(text.encode())] == expected
+    lines = b"\n".join(json.dumps(activity).encode() for _ in range(3))
+    assert [json.loads(record) for record in _taken(lines)] == wanted * 3

@@ -150,7 +150,10 @@ class Sealer:
                 is_plain = False
         whole = [(span, owner) for place, owner in odd.items() for span in spans(record, self._paths[place])]
         for inside in insides:
-            for value in self._in_payload(inside):
+            personal = list(self._in_payload(inside))
+            if inside.coded:
+                whole += self._coded_in(inside, personal, record)
+            for value in personal:
                 if value.raw not in values or value.is_found_in_text:
                     values[value.raw] = value
                     is_plain = False
@@ -199,6 +202,17 @@ class Sealer:
                 yield from (_Value(each, owner, True) for each in _within(text, inside.escapes))
             if not inside.escapes:
                 yield _Value(token, owner, True)
+
+    def _coded_in(
+        self, inside: Payload, personal: Sequence[_Value], record: bytes
+    ) -> Iterator[tuple[tuple[int, int], str]]:
+        """(place in the record, owner) of a text that stands there as numbers: nothing in it can be found, so it goes as a whole."""
+        owners = [value.owner for value in personal]
+        owners += [owner for _, owner in addresses(inside.body)] if self._has_addresses else []
+        at = record.find(inside.coded) if owners else -1
+        while at >= 0:
+            yield (at, at + len(inside.coded)), owners[0]
+            at = record.find(inside.coded, at + len(inside.coded))
 
     def _odd_in(self, body: bytes, record: bytes) -> Iterator[tuple[tuple[int, int], str]]:
         """(place in the record, owner) of the values of a payload, an object of the record, that are no strings."""

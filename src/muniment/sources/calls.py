@@ -38,6 +38,12 @@ def _argv_sql(sql: str) -> str:
     return f"arrayStringConcat(arrayMap(x -> {one}, {pairs}), ' ')"
 
 
+def _unescaped_sql(sql: str) -> str:
+    """CEF's escapes of what its own syntax has; no other character behind a backslash, as `CORP\\anna` often is not escaped."""
+    return f"if(position({sql}, {quote(chr(92))}) = 0, {sql}, replaceRegexpAll({sql}, {quote(_ESCAPED)}, {quote(_CHARACTER)}))"
+
+
+_ESCAPED, _CHARACTER = r"\\([=|\\])", r"\1"
 _ARGUMENT = r' a[0-9]+(?:\[[0-9]+\])?=("[^"]*"|[^ ]+)'
 
 CALLS: Final[Mapping[str, Callable[[str], str]]] = {
@@ -45,6 +51,7 @@ CALLS: Final[Mapping[str, Callable[[str], str]]] = {
     "unhex": _unhex_sql,
     "packed": _packed_sql,
     "number": _number_sql,
+    "unescaped": _unescaped_sql,
     "lower": lambda sql: f"lower({sql})",
     "dotted": words.dotted_sql,
     "camel": words.camel_sql,

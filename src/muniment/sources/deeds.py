@@ -57,7 +57,7 @@ _WORDS: Final = {
     "leaves": r"remov\w* (?:(?:user|member|account) )?[^ ]+ from (?:the )?(?:groups?|teams?)",
     "add": r"(?:add(?:s|ed|ing)?|join\w*|invit\w*|assign\w*)",
     "key": r"(?:keys?|key ?pairs?|tokens?|pats?|secrets?|credentials?|certificates?|certs?|oauth ?2? (?:apps?|applications?|clients?|grants?|consents?))",
-    "role": r"(?:roles?|permissions?|privileges?|entitlements?|rbac|ownership|iam policy|access (?:levels?|rights?|controls?))",
+    "role": r"(?:roles?|permissions?|privileges?|entitlements?|rbac|ownership|iam policy|access (?:levels?|rights?|controls?)|user grants?)",
     "admin": _ADMIN,
     "access": r"access",
     "admin_gone": rf"(?:{_GONE}{_SMALL}{_ADMIN}|{_ADMIN}{_SMALL}{_GONE})",

@@ -33,7 +33,7 @@ _NAMES: Final[Mapping[str, str]] = {
     "status_detail": "reason|error|error_?message|error_?code|outcome\\.reason|failure_?reason",
     "message": "message|description|msg|summary|display_?message",
     "actor_id": "(?:actor|user|principal|initiator|subject|account|identity|caller|operator|employee|member|staff|author|sender|requester|performer|agent)\\.(?:id|uuid|uid|sub)|user_?id|actor_?id|uid|sub|caller|username|user|login",
-    "actor_name": "(?:actor|user|principal|initiator|account|identity|operator|employee|member|staff|author|sender|requester|performer|agent)\\.(?:name|display_?name|login|username)|user_?name|username|login|display_?name|actor_?name",
+    "actor_name": "(?:actor|user|principal|initiator|account|identity|operator|employee|member|staff|author|sender|requester|performer|agent)\\.(?:name|display_?name|login|username)|user_?name|username|login|display_?name|actor_?name|(?:.*\\.)?(?:[a-z]+_(?:by|von|par|por|door)(?:_(?:user|name|login))?|(?-i:[a-z]+By)|(?:[a-z]+_)?(?:employee|person|staff|worker|clerk|agent|approver|sender))(?:\\.(?:name|display_?name|login|username))?",
     "actor_email": "(?:actor|user|principal|initiator|account|operator|employee|member|staff|author|sender|requester|performer|agent)\\.(?:email|mail|upn|alternate_?id|email_?address)|email|user_?email|mail|upn",
     "session_id": "(?:.*\\.)?session_?(?:id|uuid)?",
     "src_ip": "(?:.*\\.)?(?:src_?ip|source_?ip(?:_?address)?|client_?ip(?:_?address)?|ip_?address|remote_?(?:ip|addr(?:ess)?)|ip|caller_?ip(?:_?address)?)",

@@ -23,6 +23,7 @@ _USER_TYPES = {"user": (1, "User"), "admin": (2, "Admin"), "system": (3, "System
 _EMAIL = re.compile(r"[a-zA-Z0-9!#$%&'*+/=?^_`{|}~.-]+@[a-zA-Z0-9-]+\.[a-zA-Z0-9.-]+")
 _HOST = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9.-]{0,252}[a-zA-Z0-9])?")
 _UNKNOWN = "unknown"
+_GROUPS = ("group", "groups", "usergroup", "team", "organization", "org", "role")
 _METHODS = "get post put delete patch head options trace connect"
 
 Row = Mapping[str, object]
@@ -179,14 +180,24 @@ def _need_user(event: dict[str, Any], row: Row) -> None:
 
 
 def _need_access(event: dict[str, Any], row: Row) -> None:
-    role = _text(row, "target_name") if _text(row, "target_type") in ("role", "permission", "privilege") else ""
-    event["privileges"] = [role or _text(row, "status_detail") or _noun(row) or _UNKNOWN]
+    is_privilege = _text(row, "target_type") in ("role", "permission", "privilege")
+    role = _text(row, "target_name") if is_privilege else ""
+    event["privileges"] = [role or _gained(row) or _text(row, "status_detail") or _noun(row) or _UNKNOWN]
     event["user"] = {"name": _UNKNOWN} if role else _target_user(row)
 
 
+def _gained(row: Row) -> str:
+    """The group, role or right that somebody got or lost: what the record says of it, where that is a name and no object."""
+    text = _text(row, "changes_after") or _text(row, "changes_before")
+    return "" if text[:1] in ("{", "[") else text
+
+
 def _need_group(event: dict[str, Any], row: Row) -> None:
-    target = _target(row)
-    event["group"] = target
+    if event["activity_id"] in (3, 4) and _text(row, "target_type").lower() not in _GROUPS:
+        event["group"] = {"name": _gained(row) or _UNKNOWN}
+        event["user"] = _target_user(row)
+    else:
+        event["group"] = _target(row)
 
 
 def _need_entity(event: dict[str, Any], row: Row) -> None:

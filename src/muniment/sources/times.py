@@ -2,8 +2,8 @@
 
 Read are RFC 3339 with any fraction and offset (also with a blank for the T, a comma before the fraction, lower case),
 Unix time in seconds, milliseconds, microseconds or nanoseconds (number or text, with a fraction), RFC 2822, the Common
-Log Format and what appliances make of it (`2026:11:23-06:36:01`, `11/23/2026:06:36:01`), a clock with AM or PM, and
-RFC 3164 stamps, which carry no year: the year is that of `received_at`, or the one before when the moment would then
+Log Format and what appliances make of it (`2026:11:23-06:36:01`, `11/23/2026:06:36:01`), a clock with AM or PM,
+.NET's `/Date(1700000000000)/`, the steps of 100 ns since 1601 in which Windows counts, and RFC 3164 stamps, which carry no year: the year is that of `received_at`, or the one before when the moment would then
 lie more than two days ahead (or the next, over new year's midnight). A zone's abbreviation counts where it names one
 offset to most people (`_ZONES`). A stamp without an offset is UTC. What cannot be read, and what lies outside
 1900-2299, is `received_at`. Microseconds are kept; finer digits are cut.
@@ -22,6 +22,10 @@ _NO_TIME = r"^(?:[0-9]{1,8}(?:[.][0-9]*)?$|(?:0|1[0-8]|2[3-9]|[3-9])[0-9]{2,3}-)
 _RFC3164 = r"^(?:[A-Za-z]{3},? +)?[A-Za-z]{3} +[0-9]{1,2} [0-9]{1,2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]+)?(?: [A-Za-z]{2,5}| ?[+-][0-9:]+)?$"
 _STAMP = r"^(?:...,? +)?(...) +([0-9]+) ([0-9:]+)[,.]?([0-9]*) ?([+-][0-9:]+)?.*$"
 _SLASHED = r"^([0-9]{2,4})[:/]([A-Za-z]{3}|[0-9]{2})[:/]([0-9]{2,4})[:-]"
+_DATE = r"^/Date[(]([0-9]{9,16})(?:[+-][0-9]{4})?[)]/$"  # as .NET wrote JSON; the offset is the writer's and changes no moment
+_TICKS = r"^1[23][0-9]{16}$"
+_FILETIME_US = 11_644_473_600_000_000
+"""Microseconds from 1601, from where Windows counts steps of 100 ns, to 1970."""
 _ZONE = r" ([A-Z]{3,5})$"
 _ZONES = {
     "CET": "+01:00", "CEST": "+02:00", "MET": "+01:00", "MEST": "+02:00", "EET": "+02:00", "EEST": "+03:00",
@@ -59,8 +63,11 @@ def _rewritten(text: str, received: str) -> str:
     dotted, slashed, none = quote(r"\1.\2"), quote(r"\1/\2/\3 "), quote("")
     zone = f"extract(upper({text}), {quote(_ZONE)})"
     offset = f"transform({zone}, {array(list(_ZONES))}, {array(list(_ZONES.values()))}, '')"
+    ticks = f"toString(intDiv(toInt64OrZero({text}), 10) - {_FILETIME_US})"
     plain = (
-        f"multiIf(match({text}, {quote(_RFC3164)}), {_with_year(text, received)}, "
+        f"multiIf(startsWith({text}, '/Date('), extract({text}, {quote(_DATE)}), "
+        f"length({text}) = 18 AND match({text}, {quote(_TICKS)}), {ticks}, "
+        f"match({text}, {quote(_RFC3164)}), {_with_year(text, received)}, "
         f"match({text}, {quote(_NO_TIME)}), '', "
         f"match({text}, {quote(_SLASHED)}), replaceRegexpOne({text}, {quote(_SLASHED)}, {slashed}), "
         f"replaceRegexpOne({text}, {quote(_COMMA)}, {dotted}))"

@@ -1,4 +1,4 @@
-"""Values and conditions of the catalogue language: parsed from YAML, checked, and written as SQL. Pure.
+r"""Values and conditions of the catalogue language: parsed from YAML, checked, and written as SQL. Pure.
 
 A value is
     a bare text            a path into the record (see `paths`); `{user,actor}.{id,uid}` is the list of its four paths,
@@ -13,6 +13,7 @@ A value is
     {template: "{path} of {$name}"}           text with values in it; empty when all its values are empty
     {unhex: V}                                hexadecimal digits as the text they stand for; empty when they are none
     {packed: V} {number: V}                   an IPv4 or IPv6 address, a number, of its bytes in hexadecimal, network order
+    {unescaped: V}                            `a\=b` as `a=b`, as CEF escapes what its own syntax has
     {argv: V}                                 the arguments a0="..." a1=HEX ... of a command, with blanks between
     {other: V, than: W}                       V, unless W is the same
     {lower: V} {dotted: V} {camel: V}         lower case; "User: Login" -> user.login; "CreateUser" -> user.create

@@ -15,10 +15,12 @@ __all__ = ["activity_sql", "camel_sql", "class_sql", "dotted_sql", "outcome_sql"
 
 _OUTCOME: Final = {
     "success": "2xx 3xx success succeeded successful ok okay true allow allowed accept accepted grant granted pass passed permit "
-    "permitted completed complete done 0 granted_access passed approved finished created updated deleted yes y",
+    "permitted completed complete done 0 granted_access passed approved finished created updated deleted yes y "
+    "ja oui si sí sim tak erfolgreich erfolg réussi succès éxito exitoso correcto riuscito sucesso gelukt geslaagd",
     "failure": "4xx 5xx failure failed fail error err false deny denied reject rejected block blocked forbidden unauthorized "
     "unauthorised invalid timeout timed_out aborted refused no n unsuccessful errored disallowed disallow quarantined dropped drop "
-    "prevented killed",
+    "prevented killed nein non nee não nao fehlgeschlagen fehler abgelehnt verweigert échec échoué refusé fallido rechazado denegado "
+    "fallito negato falha mislukt geweigerd",
     "unknown": "unknown none partial skipped challenge",
 }
 _SEVERITY: Final = {

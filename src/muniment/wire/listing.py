@@ -1,7 +1,7 @@
 """Events that one JSON object holds as a list or packed: a file of CloudTrail, a page of a vendor's audit API, a batch of Azure's. Pure.
 
 Such an object is a delivery and no event: its other members say only where the page stands among others. Where any of
-them says more, the object is taken as one event, so that nothing a sender said is dropped. Two more forms are known:
+them says more, the object is taken as one event, so that nothing a sender said is dropped. Three more forms are known:
 deliveries whose other members are about each of the events (`_OF_EACH`: CloudWatch's log group), which are written into
 each, and events packed as base64 (Firehose, Pub/Sub, a subscription of CloudWatch). Those are unpacked here, before
 anything is stored: in base64 neither secrets nor people would be found.
@@ -72,6 +72,8 @@ def listed(document: Mapping[str, Any], text: bytes) -> list[bytes]:
     """
     if len(document) > _MEMBERS_MAX:
         return []
+    if acts := _activity(document, text):
+        return acts
     if (packed := _message(document)) is not None:
         return packed
     if _LISTS.isdisjoint(document):
@@ -92,11 +94,34 @@ def listed(document: Mapping[str, Any], text: bytes) -> list[bytes]:
     outer = _OUTER.decode(text)
     events = [bytes(each).strip() for each in _ARRAY.decode(outer[name])]
     if not shared:
-        return events
+        return [
+            part for each, said in zip(events, document[name], strict=True) for part in _activity(said, each) or [each]
+        ]
     if any(shared & each.keys() for each in document[name]):
         return []
     said = b",".join(b"%b:%b" % (orjson.dumps(key), bytes(outer[key])) for key in document if key in shared)
     return [b"%b%b%b}" % (each[:-1].rstrip(), b"," if each[1:-1].strip() else b"", said) for each in events]
+
+
+def _activity(document: Mapping[str, Any], text: bytes) -> list[bytes]:
+    """An activity of Google Workspace that tells several acts (`events`), as one for each; [] for anything else.
+
+    >>> one = b'{"id":{"uniqueQualifier":"1"},"actor":{"email":"a"},"events":[{"name":"A"},{"name":"B"}]}'
+    >>> _activity(orjson.loads(one), one)[1]
+    b'{"id":{"uniqueQualifier":"1"},"actor":{"email":"a"},"events":[{"name":"B"}]}'
+    """
+    acts, id = document.get("events"), document.get("id")
+    if type(acts) is not list or len(acts) < 2 or type(id) is not dict or "uniqueQualifier" not in id:
+        return []
+    if "actor" not in document or not _is_of_objects(acts):
+        return []
+    outer = _OUTER.decode(text)
+    each = [bytes(act).strip() for act in _ARRAY.decode(outer["events"])]
+    members = [(b"%b:" % orjson.dumps(key), key, bytes(value)) for key, value in outer.items()]
+    return [
+        b"{%b}" % b",".join(name + (b"[%b]" % act if key == "events" else value) for name, key, value in members)
+        for act in each
+    ]
 
 
 def _message(document: Mapping[str, Any]) -> list[bytes] | None:
