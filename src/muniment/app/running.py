@@ -26,6 +26,7 @@ __all__ = ["run"]
 def run(settings: Settings, when_ready: Callable[[Server], None] | None = None) -> None:
     """Open, serve until SIGINT or SIGTERM, close."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of each request
     signal.signal(signal.SIGTERM, _end)  # the web server stops first, then raises the signal again
     spare_pandas()
     server = Server(settings)
