@@ -59,6 +59,8 @@ def test_a_case_from_its_opening_to_its_end(server: LiveServer, tmp_path: Path) 
     assert "12 failed sign-ins as anna" in shown
     assert ADDRESS in shown
     assert "rule by Muniment" in shown
+    assert "by command line on this machine" in shown
+    assert "key:" not in shown
     assert "\x1b" not in shown
     assert ADDRESS in _run(server, "list", "--about", ADDRESS).stdout
     assert _json(server, "list", "--about", "203.0.113.51")["cases"] == []

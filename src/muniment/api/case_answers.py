@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import msgspec
@@ -16,6 +17,7 @@ from muniment.detect.alerts import Alert
 from muniment.limits import CASE_NOTE_CHARS_MAX
 
 __all__ = [
+    "Called",
     "CaseAlertBody",
     "CaseAnswer",
     "CaseGapAnswer",
@@ -213,9 +215,14 @@ class CaseViewAnswer(msgspec.Struct, frozen=True):
     horizon: HorizonAnswer
 
 
-def case_answer(case: Case, alerts: list[Alert], concerned: About, sentence: str) -> CaseAnswer:
+Called = Callable[[str], str]
+"""Who did something, as people know them."""
+
+
+def case_answer(case: Case, alerts: list[Alert], concerned: About, sentence: str, called: Called) -> CaseAnswer:
     """A case with what its alerts say."""
     values = {name: getattr(case, name) for name in Case.__dataclass_fields__ if name != "alerts"}
+    values |= {name: called(values[name]) for name in ("owner", "opened_by", "changed_by")}
     return CaseAnswer(
         **values, sentence=sentence, about=[CaseEntityAnswer(*pair) for pair in concerned.pairs],
         alerts=list(map(alert_answer, alerts)),
@@ -227,13 +234,13 @@ def alert_answer(a: Alert) -> CaseAlertAnswer:
     return CaseAlertAnswer(a.uid, a.title, a.author, a.level, a.state, a.count, a.first_us, a.last_us)
 
 
-def line_answer(line: Line) -> CaseLineAnswer:
+def line_answer(line: Line, called: Called) -> CaseLineAnswer:
     """A line with its words."""
     return CaseLineAnswer(
         line.at_us, line.until_us, line.kind, line.index, line.count, words(line), line.action, line.outcome, line.source,
         list(line.who[:5]), len(line.who), list(line.targets[:5]), len(line.targets), line.target_type, line.address,
         line.country, line.place, line.detail, line.is_entry or line.is_refusal, line.weight, line.phase, line.alert, list(line.also), line.mark,
-        line.mark_by, line.mark_at, line.mark_reason,
+        called(line.mark_by), line.mark_at, line.mark_reason,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from muniment.api.case_answers import (
+    Called,
     CaseAlertBody,
     CaseAnswer,
     CaseListAnswer,
@@ -125,7 +126,7 @@ class Casing:
         return found
 
     def _view(self, case: Case) -> CaseViewAnswer:
-        looked = self._looked([case])[0]
+        looked, called = self._looked([case])[0], self._s.keys.called
         alerts, concerned = looked.alerts, looked.about
         drafted = self._draft(case, alerts, concerned)
         horizon, sources = self._s.horizon(), [each for each in drafted.sources if each != OWN_SOURCE]
@@ -134,11 +135,11 @@ class Casing:
         return CaseViewAnswer(
             looked.answer(),
             drafted.from_us, drafted.to_us, drafted.is_cut,
-            [line_answer(each) for each in sorted(lines, key=lambda each: (each.at_us, each.index))],
-            list(map(line_answer, drafted.left_out)), drafted.n_untold, drafted.n_untold_events,
+            [line_answer(each, called) for each in sorted(lines, key=lambda each: (each.at_us, each.index))],
+            [line_answer(each, called) for each in drafted.left_out], drafted.n_untold, drafted.n_untold_events,
             list(map(gap_answer, self._gaps(drafted, sources))), sources, [each for each in sources if not self._rhythm(each)],
             list(map(alert_answer, others)),
-            [CaseNoteAnswer(each.at, each.by, each.text) for each in self._s.cases.notes(case.number)],
+            [CaseNoteAnswer(each.at, called(each.by), each.text) for each in self._s.cases.notes(case.number)],
             HorizonAnswer(horizon.complete_to_index, horizon.complete_to_time, horizon.ledger_size, horizon.pending),
         )  # fmt: skip
 
@@ -362,7 +363,7 @@ class Casing:
             let_in = tuple(
                 dict.fromkeys(name for each in found if each.uid in by_alert for name in by_alert[each.uid].who)
             )
-            looked.append(_Looked(case, found, let_in, about(found, let_in)))
+            looked.append(_Looked(case, found, let_in, about(found, let_in), self._s.keys.called))
         return looked
 
     def _answers(self, cases: Sequence[Case]) -> list[CaseAnswer]:
@@ -371,15 +372,17 @@ class Casing:
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """A case, its alerts, who was let in where others were refused, and whom it is about."""
+    """A case, its alerts, who was let in where others were refused, whom it is about, and how people are shown."""
 
     case: Case
     alerts: list[Alert]
     let_in: tuple[str, ...]
     about: About
+    called: Called
 
     def answer(self) -> CaseAnswer:
-        return case_answer(self.case, self.alerts, self.about, sentence(self.alerts, self.about, self.let_in))
+        said = sentence(self.alerts, self.about, self.let_in)
+        return case_answer(self.case, self.alerts, self.about, said, self.called)
 
 
 def _subject(alert: Alert) -> Subject:

@@ -247,9 +247,10 @@ def _authors(case: dict[str, Any]) -> str:
 def _line(line: dict[str, Any]) -> tuple[str, ...]:
     who = ", ".join(line["who"]) if line["n_who"] <= 1 else f"{line['n_who']} accounts"
     pinned = "pinned: " if line["mark"] == "pinned" else ""
+    said = line["text"].removeprefix(f"{who}: ")  # who stands beside it
     record = str(line["index"]) if line["index"] >= 0 else ""
     return (
-        short_time(line["at_us"] * 1_000), inert(who), inert(pinned + line["text"]), inert(line["address"]),
+        short_time(line["at_us"] * 1_000), inert(who), inert(pinned + said), inert(line["address"]),
         inert(line["source"]), line["phase"], record,
     )  # fmt: skip
 
