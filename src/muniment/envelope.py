@@ -170,7 +170,7 @@ def payloads(record: bytes) -> list[Payload]:
     """What is inside a record, valid JSON objects, each in the one before; none where it is no envelope, or closed.
 
     >>> payloads(b'{"log":"{\\\\"user\\\\":\\\\"anna\\\\"}\\\\n","stream":"stdout"}')
-    [Payload(body=b'{"user":"anna"}', escapes=1, place='log', is_rewritten=False)]
+    [Payload(body=b'{"user":"anna"}', escapes=1, place='log', is_rewritten=False, coded=b'')]
     """
     try:
         levels = _levels(_MEMBERS.decode(record))
