@@ -187,7 +187,7 @@ def measured(events: int, block: int, only: Sequence[str]) -> None:
             show(said, records, measure(said, records))
             if kind in ONE_BY_ONE:
                 samples = records_of(catalogue, names, len(catalogue[names[0]].samples))
-                found = [measure(f"{kind} {k}", again(sample, block * (_WARM + 1))) for k, sample in enumerate(samples)]
+                found = [measure(f"{kind} {k}", again(sample, block * (_WARM + 3))) for k, sample in enumerate(samples)]
                 own, each, over = (sum(costs) / len(found) for costs in zip(*found, strict=True))
                 show(f"{kind}, one at a time", samples, (own, each, over))
         if not only:

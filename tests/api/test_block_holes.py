@@ -218,11 +218,15 @@ def test_a_ticket_is_no_other_text_and_no_other_time() -> None:
     tickets = Tickets(b"s" * 32)
     ticket = tickets.issue("address", "192.0.2.1", "ana", NOW)
     tickets.check(ticket, "address", "192.0.2.1", "ana", NOW + BLOCK_TICKET_S * 10**9)
+    later = tickets.issue("address", "192.0.2.1", "ana", NOW + 2_000_000)
+    assert tickets.issued_at(later) - tickets.issued_at(ticket) == 2_000_000, (
+        "a block undone within its second ended before it"
+    )
     late = NOW + (BLOCK_TICKET_S + 1) * 10**9
     for wrong, now in (
         (ticket, late),
         (ticket, NOW - (late - NOW)),
-        ("²." + ticket[11:], NOW),
+        ("²." + ticket.partition(".")[2], NOW),
         ("", NOW),
         (".", NOW),
         ("1.ü", NOW),

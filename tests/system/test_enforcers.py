@@ -42,6 +42,7 @@ def _block(client: httpx.Client, kind: str, value: str) -> str:
     body = {"kind": kind, "value": value, "preview": preview["preview"], "reason": "test", "hours": 1}
     made = client.post("/api/v1/blocks", json=body)
     assert made.status_code == 201, made.text
+    assert made.json()["state"] == "active", "others let somebody in from there"
     return str(made.json()["id"])
 
 

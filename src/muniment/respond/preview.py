@@ -11,6 +11,7 @@ import hmac
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from muniment.errors import RejectedError
 from muniment.limits import (
@@ -236,6 +237,9 @@ def effect(engine: Engine, kind: Kind, value: str, since_ns: int, until_ns: int 
     return int(n), int(last) if n else 0
 
 
+_MS: Final = 10**6
+
+
 class Tickets:
     """Previews that were looked at. Stateless: a ticket is a MAC over who looked at what, and when."""
 
@@ -244,7 +248,7 @@ class Tickets:
 
     def issue(self, kind: str, value: str, person: str, now_ns: int) -> str:
         """A ticket for what `person` was just shown."""
-        at = now_ns // 10**9
+        at = now_ns // _MS
         return f"{at}.{self._mac(kind, value, person, at)}"
 
     def check(self, ticket: str, kind: str, value: str, person: str, now_ns: int) -> None:
@@ -254,12 +258,12 @@ class Tickets:
             mac.encode(), self._mac(kind, value, person, int(at)).encode()
         ):
             raise RejectedError("look at the preview of exactly this block first", field="preview", status=409)
-        if abs(now_ns // 10**9 - int(at)) > BLOCK_TICKET_S:  # our clock may have been put back, too
+        if abs(now_ns // _MS - int(at)) > BLOCK_TICKET_S * 1_000:  # our clock may have been put back, too
             raise RejectedError("the preview is older than ten minutes; look again", field="preview", status=409)
 
     def issued_at(self, ticket: str) -> int:
-        """When a ticket that `check` has let pass was made, in nanoseconds; to the second, rounded down."""
-        return int(ticket.partition(".")[0]) * 10**9
+        """When a ticket that `check` has let pass was made, in nanoseconds; to the millisecond, rounded down."""
+        return int(ticket.partition(".")[0]) * _MS
 
     def _mac(self, kind: str, value: str, person: str, at: int) -> str:
         text = "\n".join((kind, value, person, str(at)))
