@@ -18,7 +18,7 @@ from tests.live import LiveServer, within
 
 from muniment.sources.ocsf_schema import problems
 
-ATTACKER, OTHER, SCANNER, NOTED, LAST = (f"203.0.113.{31 + k}" for k in range(5))
+ATTACKER, OTHER, SCANNER, NOTED, LAST = (f"198.18.{31 + k}.9" for k in range(5))
 
 
 def _event(action: str, outcome: str, who: str, address: str, ago: int, **more: Any) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def test_a_case_has_what_is_one_card_and_is_offered_to_what_else_is_about_the_sa
     assert added["alerts"][-1]["uid"] == exports
     assert _post(server, case, "alerts", alert=exports)["version"] == added["version"]
     assert [each["number"] for each in server.get("/api/v1/cases", alert=exports)["cases"]] == [case["number"]]
-    for kind, value in (("account", "M.CASE"), ("address", ATTACKER), ("range", "203.0.113.30/31")):
+    for kind, value in (("account", "M.CASE"), ("address", ATTACKER), ("range", "198.18.31.8/30")):
         found = server.get("/api/v1/cases", kind=kind, value=value)["cases"]
         assert [each["number"] for each in found] == [case["number"]], kind
 

@@ -14,7 +14,7 @@ import pytest
 from tests.api.test_case_operations import _event, _tries
 from tests.live import LiveServer, within
 
-ADDRESS, SECOND = "203.0.113.61", "203.0.113.62"
+ADDRESS, SECOND = "198.18.61.9", "198.18.62.9"
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_a_reader_looks_and_is_shown_nothing_to_decide(server: LiveServer, ana: 
 
 
 def test_an_erased_person_is_nowhere_in_a_case_and_it_still_reads(live_server: LiveServer) -> None:
-    server, person, address = live_server, "quillfeather", "203.0.113.63"
+    server, person, address = live_server, "quillfeather", "198.18.63.9"
     key = server.key_for("case-erased", "sealed")
     tries = [_event("user.login", "failure", person, address, 300 - k, metadata={"n": k}) for k in range(12)]
     server.send(key, *tries, _event("user.login", "success", person, address, 200))

@@ -31,7 +31,8 @@ def alert(live_server: LiveServer) -> dict[str, Any]:
 
     def found() -> dict[str, Any] | None:
         alerts = live_server.get("/api/v1/alerts")["alerts"]
-        wanted = [a for a in alerts if a["title"] == "Failed logins from many addresses of one network"]
+        title = "Failed logins from many addresses of one network"
+        wanted = [a for a in alerts if a["title"] == title and a["group"] == {"src_subnet": NETWORK}]
         return wanted[0] if wanted and wanted[0]["count"] == 20 else None
 
     alert = within(20, found, "no alert of the network, or not of all its events")

@@ -14,7 +14,7 @@ from tests.live import LiveServer, within
 from tests.system.browser import needs_browser, signed_in
 
 pytestmark = needs_browser
-ADDRESS = "192.0.2.171"
+ADDRESS = "198.18.71.9"
 
 
 @pytest.fixture(scope="module")
