@@ -489,3 +489,16 @@ def test_who_fetched_a_feed_and_when_is_known_after_a_restart() -> None:
     assert again.fetched_at(["nginx.conf"]) == NOW + 10**9
     again.note_fetch("nginx.conf", "edge-1", NOW + 61 * 10**9, id="key:1", address="192.0.2.2")
     assert Blocks(database).fetched_at(["nginx.conf"]) == NOW + 61 * 10**9
+
+
+def test_a_database_that_fails_holds_up_no_fetch_and_the_next_one_is_kept() -> None:
+    database = open_database("sqlite://")
+    blocks = Blocks(database)
+    with database.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE feed_fetches RENAME TO away")
+    blocks.note_fetch("nginx.conf", "edge-1", NOW, id="key:1", address="192.0.2.1")
+    assert blocks.fetched_at(["nginx.conf"]) == NOW, "in memory it is known"
+    with database.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE away RENAME TO feed_fetches")
+    blocks.note_fetch("nginx.conf", "edge-1", NOW + 10**9, id="key:1", address="192.0.2.1")
+    assert Blocks(database).fetched_at(["nginx.conf"]) == NOW + 10**9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from muniment.detect import attack
@@ -59,9 +59,11 @@ class About:
         return any(self.has(kind, value) for kind, value in other.pairs)
 
 
-def _overlap(wanted: object, text: str) -> bool:
+def _overlap(wanted: IPv4Network | IPv6Network, text: str) -> bool:
     network = ip_network(text, strict=False)
-    return network.version == wanted.version and network.overlaps(wanted)  # type: ignore[attr-defined, arg-type]
+    if isinstance(network, IPv4Network):
+        return isinstance(wanted, IPv4Network) and network.overlaps(wanted)
+    return isinstance(wanted, IPv6Network) and network.overlaps(wanted)
 
 
 def about(alerts: Iterable[Alert], let_in: Sequence[str] = ()) -> About:

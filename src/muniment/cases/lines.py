@@ -74,7 +74,7 @@ def folded(lines: Iterable[Line]) -> list[Line]:
     """Those that are alike and follow each other within CASE_FOLD_S as one, by time."""
     open_: dict[tuple[str, ...], Line] = {}
     done: list[Line] = []
-    for line in sorted(lines, key=lambda each: (each.at_us, each.index)):
+    for line in sorted(lines, key=_in_time):
         before = open_.get(line.key)
         if before is not None and line.at_us - before.until_us <= CASE_FOLD_S * 1_000_000:
             open_[line.key] = _joined(before, line)
@@ -82,7 +82,7 @@ def folded(lines: Iterable[Line]) -> list[Line]:
         if before is not None:
             done.append(before)
         open_[line.key] = line
-    return sorted([*done, *open_.values()], key=lambda each: (each.at_us, each.index))
+    return sorted([*done, *open_.values()], key=_in_time)
 
 
 def _joined(before: Line, after: Line) -> Line:
@@ -113,8 +113,11 @@ def with_first_success(lines: Sequence[Line]) -> list[Line]:
 def told_first(lines: Sequence[Line], most: int) -> tuple[list[Line], list[Line]]:
     """At most so many, the most telling, by time; and those that are left out for room. Of as telling ones the earlier stay."""
     ranked = sorted(lines, key=lambda each: (-each.weight, each.at_us, each.index))
-    in_time = lambda each: (each.at_us, each.index)  # noqa: E731
-    return sorted(ranked[:most], key=in_time), sorted(ranked[most:], key=in_time)
+    return sorted(ranked[:most], key=_in_time), sorted(ranked[most:], key=_in_time)
+
+
+def _in_time(line: Line) -> tuple[int, int]:
+    return line.at_us, line.index
 
 
 def words(line: Line) -> str:

@@ -13,6 +13,7 @@ changed since (TAXII) misses nothing either: each change is later than the one b
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -41,6 +42,7 @@ __all__ = ["Blocks"]
 
 _ENDED_NS: Final = BLOCK_ENDED_DAYS * 86_400 * 10**9
 _MS: Final = 1_000_000
+_log = logging.getLogger("muniment")
 _METADATA = sa.MetaData()
 _BLOCKS = sa.Table(
     "blocks",
@@ -400,7 +402,8 @@ class Blocks:
     def note_fetch(self, feed: str, by: str, now_ns: int, *, id: str, address: str) -> None:
         """Somebody fetched a feed, or heard that nothing has changed. `id`: of their key or session.
 
-        It is kept over restarts; of one who comes again from the same address only once in BLOCK_FETCH_KEPT_S.
+        It is kept over restarts; of one who comes again from the same address only once in BLOCK_FETCH_KEPT_S. A database that
+        fails holds up nobody who asks what is blocked: the next fetch writes it.
         """
         with self._lock:
             self._fetches[feed, by] = now_ns
@@ -408,13 +411,16 @@ class Blocks:
             at, before = self._kept_fetches.get((feed, id), (0, ""))
             if address == before and abs(now_ns - at) < BLOCK_FETCH_KEPT_S * 10**9:
                 return
-            self._kept_fetches[feed, id] = now_ns, address
             this = (_FETCHES.c.feed == feed) & (_FETCHES.c.id == id)
-            with self._database.begin() as connection:
-                connection.execute(sa.delete(_FETCHES).where(this | (_FETCHES.c.at < now_ns - _ENDED_NS)))
-                connection.execute(
-                    sa.insert(_FETCHES).values(feed=feed, id=id, by=by[:128], address=address[:64], at=now_ns)
-                )
+            row = {"feed": feed, "id": id, "by": by[:128], "address": address[:64], "at": now_ns}
+            try:
+                with self._database.begin() as connection:
+                    connection.execute(sa.delete(_FETCHES).where(this | (_FETCHES.c.at < now_ns - _ENDED_NS)))
+                    connection.execute(sa.insert(_FETCHES).values(row))
+            except sa.exc.SQLAlchemyError as error:
+                _log.warning("who fetched %s was not kept: %s", feed, error)
+            else:
+                self._kept_fetches[feed, id] = now_ns, address
 
     def fetchers(self) -> dict[str, str]:
         """From which address each key or session last asked for a feed."""
