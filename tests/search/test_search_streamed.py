@@ -156,6 +156,44 @@ def test_a_source_that_sent_one_format_is_expected_to_send_it_again(
     assert sum(counts[6]) >= len(ssh) * 9, "and all, when a source sends something else"
 
 
+def test_what_a_sender_mixes_is_guessed_and_comes_out_as_if_it_had_been_named(
+    engine: Engine, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts in a record say where it goes; the mapping there asks whether it is so, and says who made it up."""
+    asked: list[int] = []
+    ask = StreamLanding._named
+
+    def noted(self: StreamLanding, rows: pa.Table, *given: Any) -> Any:
+        asked.append(rows.num_rows)
+        return ask(self, rows, *given)
+
+    monkeypatch.setattr("muniment.search.stages._ROWS_MIN", 4)
+    monkeypatch.setattr(StreamLanding, "_named", noted)
+    formats = ("openssh", "okta", "kubernetes", "web_access", "aws_cloudtrail")
+    mixed = [(AUTO, text) for _, text in _samples(catalogue, formats, 4)] * 3
+    like_others = [
+        (AUTO, b'{"syslog":{"app":"sshd","message":"eventName \\"eventName\\" objectRef: nobody at all"}}'),
+        (AUTO, b'{"eventName":"x","objectRef":{},"actor":"sshd","verb":"get"}'),
+        (AUTO, b'{"actor":"zoe","action":"door.opened","objectRef":"7"}'),
+    ]
+    others = [(AUTO, text) for _, text in _samples(catalogue, ("windows", "gitlab", "json"), 4)] * 3
+    blocks = [mixed] * 4 + [mixed + like_others] * 2 + [others] * 4 + [mixed + others] * 6
+    plain = _replica(engine, mapping_set(catalogue), has_streams=False)
+    wanted = [_write(plain, 1_000 * number, told) for number, told in enumerate(blocks)]
+    streamed = _replica(engine, mapping_set(catalogue))
+    counts = []
+    for number, (told, rows) in enumerate(zip(blocks, wanted, strict=True), len(blocks)):
+        asked.clear()
+        assert _write(streamed, 1_000 * number, told) == rows
+        counts.append(sum(asked))
+    assert counts[0] >= len(mixed), "named first"
+    assert counts[3] == 0, "until statements run that name and map"
+    assert counts[5] <= 2 * len(like_others), (
+        "those alone that are not what they look like, by early lines and then by all"
+    )
+    assert counts[-1] <= len(mixed) / 2, "what was learned of one mix gives way to what is learned of another"
+
+
 def test_what_is_asked_once_starts_nothing(replica: Replica, catalogue: Catalogue) -> None:
     for number, name in enumerate(("okta", "openssh", "kubernetes")):
         _write(replica, 100 * number, _samples(catalogue, [name]))

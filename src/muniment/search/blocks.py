@@ -18,7 +18,7 @@ from muniment.limits import PROJECTOR_BLOCK_BYTES_MAX, PROJECTOR_BLOCK_EVENTS_MA
 from muniment.sources.catalogue import AUTO, OWN
 from muniment.sources.finder import Finder
 
-__all__ = ["Block", "LedgerReader", "Unsealer", "as_arrow", "cut", "join", "ledger_blocks", "with_opened"]
+__all__ = ["Block", "LedgerReader", "Unsealer", "as_arrow", "cut", "join", "ledger_blocks", "whole", "with_opened"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +159,11 @@ def as_arrow(block: Block, format_of: Callable[[str], str], quarantine: str = ""
     )
 
 
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """A column in one piece, which is copied only where it is in several."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
 def with_opened(rows: pa.Table, by_content: Container[str]) -> pa.Table:
     """Rows of a landing table, each envelope's payload in front of it; the same table where none is one. Our own events are none.
 
@@ -167,7 +172,7 @@ def with_opened(rows: pa.Table, by_content: Container[str]) -> pa.Table:
     others = np.flatnonzero(pc.not_equal(rows.column("format"), OWN).to_numpy())
     if not len(others):
         return rows
-    told = rows.column("record").combine_chunks()
+    told = whole(rows.column("record"))
     if len(others) < len(told):
         told = told.take(pa.array(others))
     found = _may_be_envelopes(told)
@@ -185,7 +190,7 @@ def with_opened(rows: pa.Table, by_content: Container[str]) -> pa.Table:
         "format": [AUTO if name in by_content and AUTO in by_content else name for name in formats],
     }
     for name, values in new.items():
-        field, column = rows.schema.field(name), rows.column(name).combine_chunks()
+        field, column = rows.schema.field(name), whole(rows.column(name))
         changed = pc.replace_with_mask(column, pa.array(is_put), pa.array(values, field.type))
         rows = rows.set_column(rows.schema.get_field_index(name), field, changed)
     return rows

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from muniment.search.blocks import Block, as_arrow
+from muniment.search.blocks import Block, as_arrow, whole
 from muniment.search.engine import Engine, Node
 from muniment.search.prepared import Prepared
 from muniment.search.schema import UNMAPPED, Mapped, MappingSet, Recognises, Unmapped, gathered_sql, unplaced_sql
@@ -143,9 +143,7 @@ def possible_in(rows: pa.Table, recogniser: Recognises, cut: int = 0, like: str 
     send one format, unless all are `like` others.
     """
     parts = [rows] if like else [part for _, part in by("source", rows)]
-    return frozenset[int]().union(
-        *(recogniser.possible(part.column("record").combine_chunks(), cut, like) for part in parts)
-    )
+    return frozenset[int]().union(*(recogniser.possible(whole(part.column("record")), cut, like) for part in parts))
 
 
 def by(column: str, rows: pa.Table) -> list[tuple[str, pa.Table]]:
@@ -159,4 +157,4 @@ def mapping_for(rows: pa.Table, name: str, mappings: MappingSet) -> Mapped:
     """The shortest mapping there is for rows of a format."""
     known = name if name in mappings.mappings else mappings.fallback
     narrows = mappings.narrows.get(known)
-    return mappings.mappings[known] if narrows is None else narrows.mapping(rows.column("record").combine_chunks())
+    return mappings.mappings[known] if narrows is None else narrows.mapping(whole(rows.column("record")))

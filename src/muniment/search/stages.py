@@ -2,7 +2,8 @@
 
 The first line of a recogniser that holds of a record names it. Of a source whose records are mostly named by early lines, the early
 ones are asked alone, and all of them only for what these leave unnamed. A source that sends one format is expected to send it
-again: its records may go to that format's mapping at once, if the mapping also asks whether they are of it.
+again, and what records of sources that mix formats are is guessed by texts in them (`sources.signs`): such records may go to
+that format's mapping at once, if the mapping also asks whether they are of it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from muniment.search.blocks import whole
 from muniment.search.schema import Recognises
+from muniment.sources.signs import Names, Signs
 
 __all__ = ["Stages"]
 
-_ROWS_MIN: Final = 500
+_ROWS_MIN: Final = 250
 """Of fewer rows a statement costs more than the lines it spares."""
 _FIRST: Final = 0.25
 """What asking no line costs of what asking all does: the record is looked through, sent and parsed."""
@@ -28,6 +31,13 @@ _WORTH: Final = 0.8
 _SOURCES_MAX: Final = 10_000
 _ALONE: Final = 0.95
 """Of so many of a source's records, the others being named once more, it pays to expect a name."""
+_GUESSED_MIN: Final = 0.5
+"""Of so many of the records it pays to look for signs."""
+_WRONG_MAX: Final = 0.1
+_TRUSTED: Final = 64
+"""For so many blocks; then signs are learned anew, as there may be better ones by now. Where it was in vain they are after 1,
+2, 4, ... blocks.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +49,78 @@ class _Sent:
     name: str
 
 
+@dataclass(slots=True)
+class _Mixed:
+    """What is known of sources that mix formats; for so many blocks more."""
+
+    recogniser: Recognises
+    signs: Signs | None = None
+    left: int = 0
+    wait: int = 1
+
+
 class Stages:
-    """Used by one thread at a time."""
+    """Used by one thread at a time: `expected`, `early` and `note` for the rows of a block, then `settle`."""
 
     def __init__(self) -> None:
         self._sent: dict[tuple[int, str], _Sent] = {}
+        self._mixed: dict[int, _Mixed] = {}
+        self._counts: dict[tuple[int, str], tuple[Recognises, dict[str, int]]] = {}
 
     def expected(self, rows: pa.Table, recogniser: Recognises) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
-        """Names, and the places of those rows of which one is expected. `rows`: with `source`."""
+        """Names, and the places of those rows of which one is expected. `rows`: with `source` and `record`."""
         sources = rows.column("source")
         by_name: dict[str, list[str]] = {}
         for source, sent in self._known(sources, recogniser):
             if sent.name:
                 by_name.setdefault(sent.name, []).append(source)
-        for name, those in sorted(by_name.items()):
-            places = _places(sources, those)
+        names: Names = np.full(rows.num_rows, "", object)
+        for name, those in by_name.items():
+            names[_places(sources, those)] = name
+        others = np.flatnonzero(names == "")
+        if len(others) >= _ROWS_MIN:
+            names[others] = self._guessed(whole(rows.column("record")), others, recogniser)
+        for name in sorted({*names.tolist()} - {""}):
+            places = np.flatnonzero(names == name)
             if len(places) >= _ROWS_MIN:
                 yield name, places
+
+    def _guessed(self, records: pa.BinaryArray, places: npt.NDArray[np.int64], recogniser: Recognises) -> Names | str:
+        mixed = self._mixed_of(recogniser)
+        if mixed.left == 0:
+            return ""
+        mixed.left -= 1
+        if mixed.signs is None:
+            return ""
+        guessed = mixed.signs.guessed(records if len(places) == len(records) else records.take(pa.array(places)))
+        if np.count_nonzero(guessed != "") < _GUESSED_MIN * len(guessed):
+            mixed.left = 0
+        return guessed
+
+    def _mixed_of(self, recogniser: Recognises) -> _Mixed:
+        known = self._mixed.get(id(recogniser))
+        if known is None or known.recogniser is not recogniser:
+            known = self._mixed[id(recogniser)] = _Mixed(recogniser)
+        return known
+
+    def learn(self, rows: pa.Table, recogniser: Recognises, names: Names) -> None:
+        """Rows, with `record`, that nothing was expected of, and what they were named: if it is time, signs are learned of them."""
+        mixed = self._mixed_of(recogniser)
+        found, counts = np.unique(names.astype(str), return_counts=True)
+        many = {str(name) for name, count in zip(found, counts, strict=True) if count >= _ROWS_MIN}
+        if mixed.left or not many:
+            return
+        records = whole(rows.column("record"))
+        signs = Signs.learned(records, names, recogniser.signs(many))
+        guessed = signs.guessed(records)
+        is_worth = sum(int(np.count_nonzero(guessed == name)) for name in many) >= _GUESSED_MIN * len(names)
+        mixed.signs = signs if is_worth else None
+        mixed.left, mixed.wait = (_TRUSTED, 1) if is_worth else (mixed.wait, min(2 * mixed.wait, _TRUSTED))
+
+    def doubt(self, recogniser: Recognises, wrong: int, count: int) -> None:
+        """So many of those rows were of another name."""
+        if wrong > _WRONG_MAX * count:
+            self._mixed_of(recogniser).left = 0
 
     def early(self, rows: pa.Table, recogniser: Recognises) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
         """Cuts before the last, and the places of those rows for which this is where to ask first. `rows`: with `source`."""
@@ -75,16 +140,19 @@ class Stages:
             if sent is not None and sent.recogniser is recogniser:
                 yield source, sent
 
-    def note(self, rows: pa.Table, recogniser: Recognises, names: npt.NDArray[np.object_]) -> None:
-        """What the rows were named."""
-        named = pa.table({"source": rows.column("source"), "name": pa.array(names, pa.string())})
+    def note(self, sources: pa.ChunkedArray, recogniser: Recognises, names: Names) -> None:
+        """What rows of these sources were named."""
+        named = pa.table({"source": sources, "name": pa.array(names, pa.string())})
         counted = named.group_by(["source", "name"]).aggregate([([], "count_all")]).to_pydict()
-        found: dict[str, dict[str, int]] = {}
         for source, name, count in zip(counted["source"], counted["name"], counted["count_all"], strict=True):
-            found.setdefault(source, {})[name] = count
-        if len(self._sent) + len(found) > _SOURCES_MAX:
+            _, counts = self._counts.setdefault((id(recogniser), source), (recogniser, {}))
+            counts[name] = counts.get(name, 0) + count
+
+    def settle(self) -> None:
+        """Remember what was noted."""
+        if len(self._sent) + len(self._counts) > _SOURCES_MAX:
             self._sent.clear()
-        for source, counts in found.items():
+        for key, (recogniser, counts) in self._counts.items():
             total = sum(counts.values())
             if total < _ROWS_MIN:
                 continue
@@ -94,7 +162,8 @@ class Stages:
                 by_cut[cut] = by_cut.get(cut, 0) + count
             most = max(counts, key=lambda name: counts[name])
             alone = most if counts[most] >= total * _ALONE else ""
-            self._sent[id(recogniser), source] = _Sent(recogniser, _best(by_cut, recogniser.cuts), alone)
+            self._sent[key] = _Sent(recogniser, _best(by_cut, recogniser.cuts), alone)
+        self._counts.clear()
 
 
 def _places(sources: pa.ChunkedArray, those: list[str]) -> npt.NDArray[np.int64]:

@@ -99,6 +99,7 @@ class StreamLanding:
             n_unsure = self._await("ready", rows.num_rows)
             if expected:
                 self._map_unsure(expected, n_unsure, rows.num_rows, mappings, has_envelopes)
+            self._stages.settle()
         except BaseException:
             self._end_all()
             raise
@@ -195,7 +196,8 @@ class StreamLanding:
         left = np.flatnonzero(names == "")
         if len(left):
             names[left] = self._named(_taken(rows, left), wanted, recogniser, recogniser.cuts[-1])
-        self._stages.note(rows, recogniser, names)
+        self._stages.note(rows.column("source"), recogniser, names)
+        self._stages.learn(rows, recogniser, names)
         return names
 
     def _named(self, rows: pa.Table, wanted: str, recogniser: Recognises, cut: int) -> Texts:
@@ -268,7 +270,7 @@ class StreamLanding:
         for wanted in [each for each in pc.unique(formats).to_pylist() if each in mappings.recognise]:
             recogniser = mappings.recognise[wanted]
             places = np.flatnonzero(pc.equal(formats, wanted).to_numpy())
-            for name, found in self._stages.expected(_taken(rows.select(["source"]), places), recogniser):
+            for name, found in self._stages.expected(_taken(rows.select(["source", "record"]), places), recogniser):
                 part = _as(_taken(rows, places[found]), name)
                 expected = _Expected(part, name, wanted, recogniser)
                 if (running := self._checking(expected, mappings, has_envelopes)) is not None:
@@ -292,28 +294,26 @@ class StreamLanding:
     def _map_unsure(
         self, expected: Sequence[_Expected], count: int, total: int, mappings: MappingSet, has_envelopes: bool
     ) -> None:
-        """Name and map the rows of no format, and note what all that were expected have been."""
-        names: dict[int, str] = {}
+        """Note what all that were expected have been, and name and map the rows of no format."""
+        unsure = pa.array([], pa.uint64())
         if count:
             self._has_unsure = True
-            unsure = pa.array(
-                [index for (index,) in self._asked(f"SELECT `index` FROM {self._name}_ready WHERE {_UNSURE}")],
-                pa.uint64(),
-            )
-            others = pa.concat_tables(
-                _as(each.rows.filter(pc.is_in(each.rows.column("index"), value_set=unsure)), each.wanted)
-                for each in expected
-            )
-            others = recognised(others, mappings, self._names)
-            names = dict(zip(others.column("index").to_pylist(), others.column("format").to_pylist(), strict=True))
-            self._map(others, mappings, has_envelopes)
-            self._await("ready", total + count)
+            asked = f"SELECT `index` FROM {self._name}_ready WHERE {_UNSURE}"
+            unsure = pa.array([index for (index,) in self._asked(asked)], pa.uint64())
+        wrong: list[pa.Table] = []
         for each in expected:
-            found = np.full(each.rows.num_rows, each.name, object)
-            if names:
-                for place, index in enumerate(each.rows.column("index").to_pylist()):
-                    found[place] = names.get(index, each.name)
-            self._stages.note(each.rows, each.recogniser, found)
+            is_wrong = pc.is_in(each.rows.column("index"), value_set=unsure)
+            sources = each.rows.column("source").filter(pc.invert(is_wrong))
+            self._stages.note(sources, each.recogniser, np.full(len(sources), each.name, object))
+            if len(sources) < each.rows.num_rows:
+                wrong.append(_as(each.rows.filter(is_wrong), each.wanted))
+        if wrong:
+            others = pa.concat_tables(wrong).sort_by("index")
+            self._map(recognised(others, mappings, self._names), mappings, has_envelopes)
+            self._await("ready", total + count)
+            for recogniser in {id(each.recogniser): each.recogniser for each in expected}.values():
+                those = [each for each in expected if each.recogniser is recogniser]
+                self._stages.doubt(recogniser, count, sum(each.rows.num_rows for each in those))
 
 
 def _taken(rows: pa.Table, places: npt.NDArray[np.int64]) -> pa.Table:

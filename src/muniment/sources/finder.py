@@ -24,6 +24,7 @@ _TRUSTED: Final = 64
 """For so many batches; then all is looked for once more, as what was there may be there no more."""
 _SPARE: Final = 1.25
 """How many more patterns than a batch has may count as there."""
+_NUMBER_BITS: Final = 24
 _PATTERNS_MAX: Final = 4_000
 """Of more than these those that are new take too long to make ready."""
 
@@ -64,19 +65,30 @@ class Finder:
         >>> Finder(["a+b", "x"]).places(pa.array([b"aab", b"c", b"xx"]))
         [0, 2]
         """
-        ends: list[int] = []
+        places, _ = self.each(records)
+        found: list[int] = np.unique(places).tolist()
+        return found
+
+    def each(self, records: pa.BinaryArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Each time that a pattern ends: the place of the record, and that of the pattern.
+
+        >>> [each.tolist() for each in Finder(["a", "x"]).each(pa.array([b"aa", b"c", b"ax"]))]
+        [[0, 0, 2, 2], [0, 0, 0, 1]]
+        """
+        found: list[int] = []
         text, starts = _text(records)
 
         def note(number: int, start: int, end: int, flags: int, context: object) -> None:
-            ends.append(end)
+            found.append(end << _NUMBER_BITS | number)
 
         with self._lock:
             if self._each is None:
                 self._each = _compiled(self.patterns, 0)
             _scan(self._each, text, note)
-        last = np.unique(np.asarray(ends, np.int64)) - 1 + starts[0]
-        found: list[int] = np.unique(np.searchsorted(starts, last, side="right") - 1).tolist()
-        return found
+        both = np.unique(np.asarray(found, np.int64))
+        last = (both >> _NUMBER_BITS) - 1 + starts[0]
+        places = np.searchsorted(starts, last, side="right") - 1
+        return places.astype(np.int64), both & ((1 << _NUMBER_BITS) - 1)
 
 
 class Watch:

@@ -9,7 +9,7 @@ says after which of them one may stop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,6 +63,10 @@ class Recogniser:
         """The first cut after all lines that name an entry; that of all lines for what no line names."""
         end = self._ends.get(name, len(self._lines))
         return next(cut for cut in self.cuts if cut >= end)
+
+    def signs(self, names: Collection[str]) -> list[str]:
+        """The marks of the lines that name these entries."""
+        return [*dict.fromkeys(mark for line in self._lines if line.name in names for mark in sorted(line.marks))]
 
     def possible(self, records: pa.BinaryArray, cut: int = 0, like: str = "") -> frozenset[int]:
         """The numbers of the lines that may hold of some of these records; of those before the `cut`, or of all.
