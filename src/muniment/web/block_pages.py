@@ -83,6 +83,11 @@ class BlockView:
     near: tuple[CaseLink, ...] = ()
     may_open: bool = False
 
+    @property
+    def is_over(self) -> bool:
+        """Is it in force no more? What came from there is then neither good nor bad news."""
+        return bool(self.block.ended_at)
+
 
 @dataclass(frozen=True, slots=True)
 class BlocksView:
