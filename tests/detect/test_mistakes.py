@@ -118,6 +118,16 @@ def test_broken_yaml_is_named_where_it_breaks() -> None:
     assert "spaces" in fix
 
 
+@pytest.mark.parametrize(
+    ("selection", "where"), [("action: [user.login\n    outcome: failure", "4:13"), ("{action: user.login", "4:5")]
+)
+def test_a_bracket_that_is_never_closed_is_named_where_it_opens(selection: str, where: str) -> None:
+    place, reason, fix = _refused(f"title: Broken\ndetection:\n  s:\n    {selection}\n  condition: s\n")
+    assert place == f"shop.yml:{where}"
+    assert "is not closed" in reason
+    assert "close it" in fix
+
+
 def test_a_correlation_is_told_which_rule_it_may_have_meant() -> None:
     base = RULE.format(n="01", field="action", value="x", condition="selection").replace("level", "name: closed\nlevel")
     many = (

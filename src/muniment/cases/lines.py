@@ -106,6 +106,8 @@ _NOTICES: Final = {
     "pending": ("unknown", "is about to be told", "is about to be told of"),
 }
 
+_PENDING: Final = _NOTICES["pending"]
+
 
 def notices(told: Iterable[tuple[int, str, str, str]]) -> list[Line]:
     """Who was told of a case's alerts, from (time in us, channel, state, alert): what a channel heard at once is one line.
@@ -114,15 +116,15 @@ def notices(told: Iterable[tuple[int, str, str, str]]) -> list[Line]:
     ['soc could not be told of 2 alerts', 'duty took the notice of it']
     """
     each = [
-        Line(at_us=at, until_us=at, kind="notice", index=-1, who=(channel,), outcome=_NOTICES.get(state, _NOTICES["pending"])[0],
-             action=state, alert=alert)
+        Line(at_us=at, until_us=at, kind="notice", index=-1, who=(channel,), outcome=_NOTICES.get(state, _PENDING)[0],
+             action=state if state in _NOTICES else "pending", alert=alert)
         for at, channel, state, alert in told
     ]  # fmt: skip
     return [replace(line, text=f"{line.who[0]} {_told(line)}") for line in folded(each)]
 
 
 def _told(line: Line) -> str:
-    _, of_one, of_several = _NOTICES.get(line.action, _NOTICES["pending"])
+    _, of_one, of_several = _NOTICES[line.action]
     return of_one if line.count == 1 else f"{of_several} {line.count:,} alerts"
 
 
