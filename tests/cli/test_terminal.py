@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import time
+from itertools import takewhile
 from pathlib import Path
 
 import httpx
@@ -62,6 +63,21 @@ class Desk:
 @pytest.fixture(scope="module")
 def desk(live_server: LiveServer) -> Desk:
     return Desk(live_server)
+
+
+def test_a_list_that_does_not_fit_says_the_rest_below(desk: Desk) -> None:
+    shown = desk.see("rules", "list", columns=80)
+    assert shown.code == 0
+    head, *lines = shown.lines
+    assert head.split() == ["level", "rule", "state", "id"]
+    assert all(len(line) <= 80 for line in lines if not line.startswith("cannot be run"))
+    at = next(k for k, line in enumerate(lines) if "A burst of failed logins from one address" in line)
+    below = " ".join(takewhile(lambda line: line.startswith("  "), lines[at + 1 :]))
+    assert "fed by" in below
+    assert "author Muniment" in below
+    wide = desk.see("rules", "list", columns=200).lines
+    assert wide[0].split()[:4] == ["level", "rule", "state", "fed"]
+    assert sum(line.startswith("  ") for line in wide) == 0
 
 
 @pytest.mark.parametrize("columns", WIDTHS)
