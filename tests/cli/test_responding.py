@@ -168,6 +168,8 @@ def test_networks_that_are_never_blocked(server: LiveServer) -> None:
     assert "Office Bern" in _run(server, "blocks", "allowed").stdout
     refused = _run(server, "blocks", "add", "address", "100.99.8.7", "--reason", "guesses", "--yes")
     assert (refused.returncode, "Office Bern" in refused.stderr) == (2, True)
+    unasked = _run(server, "blocks", "add", "address", "100.99.8.7", "--reason", "guesses")
+    assert (unasked.returncode, "must not be blocked" in unasked.stderr, "[y/N]" in unasked.stderr) == (2, True, False)
     wrong = _run(server, "blocks", "allow", "0.0.0.0/0", "--title", "all")
     assert (wrong.returncode, "network" in wrong.stderr) == (2, True)
     assert "may be blocked" in _run(server, "blocks", "disallow", "100.99.8.77/24").stdout

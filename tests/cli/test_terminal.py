@@ -220,12 +220,12 @@ def test_the_doctor_reads_the_files_that_settings_name_and_says_which_variables_
 
 ERRORS = [
     # words, environment, exit code, what the error says
-    ("search --server http://127.0.0.1:9", {}, 5, "error server: cannot reach http://127.0.0.1:9 ([Errno 111] Connection refused); is it running?"),
+    ("search --server http://127.0.0.1:9", {}, 5, "error server: cannot reach http://127.0.0.1:9 (Connection refused); is it running?"),
     ("search --server nonsense", {}, 5, "--server http://host:port names another"),
     ("search --server http://a:b", {}, 5, "write http://host:port"),
     ("search", {"MUNIMENT_DATA": "/nonexistent"}, 5, "start one with 'muniment serve', or give --server and MUNIMENT_KEY"),
     ("search", {"MUNIMENT_KEY": "mk_a_b", "MUNIMENT_URL": "{url}"}, 3, "error this API key is not valid"),
-    ("search", {"MUNIMENT_DATA": "/nonexistent", "MUNIMENT_URL": "{url}"}, 3, "error sign in first"),
+    ("search", {"MUNIMENT_DATA": "/nonexistent", "MUNIMENT_URL": "{url}"}, 3, "error no key is given: set MUNIMENT_KEY"),
     ("search foo(", {}, 2, "  foo(\n     ^\nerror q: this parenthesis is never closed; add )\n  at column 4"),
     ("show 999999999", {}, 2, "error index: no record with index 999999999 is visible to you"),
     ("sources add BAD!", {}, 2, "error id: write lower-case letters, digits, '.', '_' and '-', first a letter or digit"),

@@ -237,8 +237,11 @@ def blocks_add(
     preview = client.post("/api/v1/blocks/preview", {"kind": kind, "value": value})
     if not as_json:
         _show_preview(preview)
-    if preview["offices"]:
-        raise RejectedError("it is never blocked: muniment blocks allowed", field="value", status=409)
+    if preview["offices"] and not yes:  # nobody is asked what cannot be done
+        office = preview["offices"][0]
+        raise RejectedError(
+            f"{office['network']} ({inert(office['title'])}) must not be blocked", field="value", status=409
+        )
     if preview["refusal"]:
         raise RejectedError(preview["refusal"], field="value", status=409)
     if not yes and not typer.confirm(f"block {inert(value)} for {hours} hours?", err=True):
