@@ -274,6 +274,13 @@ def test_dead_letters_are_seen_and_sent_again(server: LiveServer, receiver: Rece
     within(30, lambda: len(receiver.told) >= 2, "nor the other")
     within(30, lambda: "last sent" in browser.get("/notices").text, "the page does not say so")
     assert server.one("action:notify.revive", 5)["outcome"] == "success"
+    every = {"csrf": browser.headers["x-csrf-token"], "notice": "*", "channel": "hook"}
+    n = len(dead())
+    assert n < 2 or f"All {n} of" in browser.get("/notices").text
+    assert browser.post("/notices/again", data=every).status_code == (303 if n else 404)
+    within(30, lambda: len(receiver.told) >= 2 + n, "nor all the others together")
+    none_left = browser.post("/notices/discard", data=every)
+    assert (none_left.status_code, "no dead letter of this channel" in none_left.text) == (404, True)
 
 
 def test_silences(server: LiveServer) -> None:
