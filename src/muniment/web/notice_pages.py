@@ -23,7 +23,8 @@ from muniment.web.times import ago, clock_text, span_text
 
 __all__ = ["Delivery", "NoticeAction", "NoticePages", "NoticeRoute", "Notices", "NoticesBackend", "Quiet"]
 
-_SHOWN = 200
+_DEAD_SHOWN = 50
+_SHOWN = 20
 _EVERY = "*"
 _ENDED_SHOWN = 20
 
@@ -186,6 +187,7 @@ class NoticesView:
     source: str
     n_dead: int
     n_waiting: int
+    n_sent: int
     actions: tuple[ChannelRow, ...] = ()
     tested: Tested | None = None
     refused: Refused | None = None
@@ -229,7 +231,12 @@ class NoticePages:
 
         def by_state(*states: str) -> tuple[LetterRow, ...]:
             own = [each for each in found.notifications if each.state in states]
-            return tuple(self._letter(request, each, now, found) for each in own[:_SHOWN])
+            return tuple(
+                self._letter(request, each, now, found) for each in own[: _DEAD_SHOWN if "dead" in states else _SHOWN]
+            )
+
+        def n_of(*states: str) -> int:
+            return sum(found.by_state.get(state, 0) for state in states)
 
         view = NoticesView(
             tuple(_channel(name, found, now) for name in found.channels),
@@ -249,8 +256,9 @@ class NoticePages:
             )[:_ENDED_SHOWN],
             "rules" in viewer.permissions,
             request.query_params.get("source", "")[:200],
-            found.by_state.get("dead", 0),
-            found.by_state.get("pending", 0) + found.by_state.get("held", 0),
+            n_of("dead"),
+            n_of("pending", "held"),
+            n_of("delivered", "gathered", "discarded"),
             tuple(
                 replace(_channel(each.name, found, now, "nothing asked yet"), routes=each.types)
                 for each in found.actions
