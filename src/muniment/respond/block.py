@@ -179,7 +179,7 @@ def read_network(text: str, field: str) -> Network:
     if network.version == 4 or not network.overlaps(_MAPPED):
         return network
     if network.prefixlen == 0:
-        raise RejectedError("::/0 is every address there is; name the addresses that the events show", field=field)
+        raise RejectedError("::/0 is every address there is; name the networks that are meant", field=field)
     if network.prefixlen < _MAPPED.prefixlen:
         raise RejectedError("holds every IPv4 address; name IPv4 ranges as such", field=field)
     first = IPv4Address(int(network.network_address) & 0xFFFF_FFFF)
