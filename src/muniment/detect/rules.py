@@ -183,6 +183,9 @@ def _told(refused: Refused, text: str, names: Collection[str]) -> Refused:
     """With the place of the mistake and how to mend it."""
     line, column = (refused.line, refused.column) if refused.line else place_of(text, refused.title, refused.reason)
     fix = refused.fix or fix_of(text, refused.title, refused.reason, names)
+    if not refused.fix:  # of several mistakes each has its own
+        others = (fix_of(text, refused.title, part, names) for part in refused.reason.split("; ")[1:])
+        fix = "; ".join(dict.fromkeys(filter(None, (fix, *others))))
     return replace(refused, reason=plain(refused.reason), line=line, column=column, fix=fix)
 
 
