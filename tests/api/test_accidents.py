@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Any
 
 import httpx
@@ -36,7 +37,7 @@ def tidy(live_server: LiveServer) -> Iterator[LiveServer]:
 def test_this_server_and_its_gateway_cannot_be_blocked(tidy: LiveServer) -> None:
     for address, what in surroundings().items():
         width = 24 if "." in address else 64
-        for kind, value in (("address", address), ("range", f"{address}/{width}")):
+        for kind, value in (("address", address), ("range", str(ip_network(f"{address}/{width}", strict=False)))):
             assert "server" in _preview(tidy.client, kind, value)["refusal"], (value, what)
             answer = _ask(tidy.client, kind, value)
             assert (answer.status_code, "could no longer hear" in answer.json()["error"]["reason"]) == (409, True)

@@ -46,7 +46,11 @@ WRONG_SILENCES = [
     ({"reason": "x" * 1_001}, "reason", "Reason: longer than 1000 characters"),
     ({"hours": "9999"}, "hours", "How long: a number of 720 or less"),
     ({"hours": "soon"}, "hours", "How long: a number of 1 or more"),
-    ({"severity_max": "all"}, "severity_max", "Up to level: 'all' is none of those to choose from"),
+    (
+        {"severity_max": "all"},
+        "severity_max",
+        "Up to level: 'all' is none of informational, low, medium, high, critical",
+    ),
 ]
 
 

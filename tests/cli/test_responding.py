@@ -168,6 +168,8 @@ def test_networks_that_are_never_blocked(server: LiveServer) -> None:
     assert "Office Bern" in _run(server, "blocks", "allowed").stdout
     refused = _run(server, "blocks", "add", "address", "100.99.8.7", "--reason", "guesses", "--yes")
     assert (refused.returncode, "Office Bern" in refused.stderr) == (2, True)
+    unasked = _run(server, "blocks", "add", "address", "100.99.8.7", "--reason", "guesses")
+    assert (unasked.returncode, "must not be blocked" in unasked.stderr, "[y/N]" in unasked.stderr) == (2, True, False)
     wrong = _run(server, "blocks", "allow", "0.0.0.0/0", "--title", "all")
     assert (wrong.returncode, "network" in wrong.stderr) == (2, True)
     assert "may be blocked" in _run(server, "blocks", "disallow", "100.99.8.77/24").stdout
@@ -272,6 +274,13 @@ def test_dead_letters_are_seen_and_sent_again(server: LiveServer, receiver: Rece
     within(30, lambda: len(receiver.told) >= 2, "nor the other")
     within(30, lambda: "last sent" in browser.get("/notices").text, "the page does not say so")
     assert server.one("action:notify.revive", 5)["outcome"] == "success"
+    every = {"csrf": browser.headers["x-csrf-token"], "notice": "*", "channel": "hook"}
+    n = len(dead())
+    assert n < 2 or f"All {n} of" in browser.get("/notices").text
+    assert browser.post("/notices/again", data=every).status_code == (303 if n else 404)
+    within(30, lambda: len(receiver.told) >= 2 + n, "nor all the others together")
+    none_left = browser.post("/notices/discard", data=every)
+    assert (none_left.status_code, "no dead letter of this channel" in none_left.text) == (404, True)
 
 
 def test_silences(server: LiveServer) -> None:

@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import time
+from itertools import takewhile
 from pathlib import Path
 
 import httpx
@@ -62,6 +63,21 @@ class Desk:
 @pytest.fixture(scope="module")
 def desk(live_server: LiveServer) -> Desk:
     return Desk(live_server)
+
+
+def test_a_list_that_does_not_fit_says_the_rest_below(desk: Desk) -> None:
+    shown = desk.see("rules", "list", columns=80)
+    assert shown.code == 0
+    head, *lines = shown.lines
+    assert head.split() == ["level", "rule", "state", "id"]
+    assert all(len(line) <= 80 for line in lines if not line.startswith("cannot be run"))
+    at = next(k for k, line in enumerate(lines) if "A burst of failed logins from one address" in line)
+    below = " ".join(takewhile(lambda line: line.startswith("  "), lines[at + 1 :]))
+    assert "fed by" in below
+    assert "author Muniment" in below
+    wide = desk.see("rules", "list", columns=200).lines
+    assert wide[0].split()[:4] == ["level", "rule", "state", "fed"]
+    assert sum(line.startswith("  ") for line in wide) == 0
 
 
 @pytest.mark.parametrize("columns", WIDTHS)
@@ -204,12 +220,12 @@ def test_the_doctor_reads_the_files_that_settings_name_and_says_which_variables_
 
 ERRORS = [
     # words, environment, exit code, what the error says
-    ("search --server http://127.0.0.1:9", {}, 5, "error server: cannot reach http://127.0.0.1:9 ([Errno 111] Connection refused); is it running?"),
+    ("search --server http://127.0.0.1:9", {}, 5, "error server: cannot reach http://127.0.0.1:9 (Connection refused); is it running?"),
     ("search --server nonsense", {}, 5, "--server http://host:port names another"),
     ("search --server http://a:b", {}, 5, "write http://host:port"),
     ("search", {"MUNIMENT_DATA": "/nonexistent"}, 5, "start one with 'muniment serve', or give --server and MUNIMENT_KEY"),
     ("search", {"MUNIMENT_KEY": "mk_a_b", "MUNIMENT_URL": "{url}"}, 3, "error this API key is not valid"),
-    ("search", {"MUNIMENT_DATA": "/nonexistent", "MUNIMENT_URL": "{url}"}, 3, "error sign in first"),
+    ("search", {"MUNIMENT_DATA": "/nonexistent", "MUNIMENT_URL": "{url}"}, 3, "error no key is given: set MUNIMENT_KEY"),
     ("search foo(", {}, 2, "  foo(\n     ^\nerror q: this parenthesis is never closed; add )\n  at column 4"),
     ("show 999999999", {}, 2, "error index: no record with index 999999999 is visible to you"),
     ("sources add BAD!", {}, 2, "error id: write lower-case letters, digits, '.', '_' and '-', first a letter or digit"),

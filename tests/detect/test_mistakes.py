@@ -118,6 +118,28 @@ def test_broken_yaml_is_named_where_it_breaks() -> None:
     assert "spaces" in fix
 
 
+def test_of_two_mistakes_both_are_told_how_to_mend() -> None:
+    text = RULE.format(n="01", field="action|containz", value="shop.close", condition="selection").replace(
+        "high", "hgh"
+    )
+    text = text if "hgh" in text else f"{text}level: hgh\n"
+    _, reason, fix = _refused(text)
+    assert "hgh" in reason
+    assert "containz" in reason
+    assert "did you mean high?" in fix
+    assert "did you mean contains?" in fix
+
+
+@pytest.mark.parametrize(
+    ("selection", "where"), [("action: [user.login\n    outcome: failure", "4:13"), ("{action: user.login", "4:5")]
+)
+def test_a_bracket_that_is_never_closed_is_named_where_it_opens(selection: str, where: str) -> None:
+    place, reason, fix = _refused(f"title: Broken\ndetection:\n  s:\n    {selection}\n  condition: s\n")
+    assert place == f"shop.yml:{where}"
+    assert "is not closed" in reason
+    assert "close it" in fix
+
+
 def test_a_correlation_is_told_which_rule_it_may_have_meant() -> None:
     base = RULE.format(n="01", field="action", value="x", condition="selection").replace("level", "name: closed\nlevel")
     many = (

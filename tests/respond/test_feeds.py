@@ -117,8 +117,16 @@ def test_disjoint_elements_refuse_exactly_what_the_blocks_say(ranges: list[tuple
         ("address", "127.0.0.1", "no host"), ("address", "255.255.255.255", "no host"), ("range", "0.0.0.0/16", "no host"),
         ("range", "255.255.0.0/16", "no host"), ("address", "::ffff:240.0.0.1", "no host"),
         ("address", "not", "not an IP"), ("range", "10.0.0.0/8", "wider than /16"),
-        ("range", "::/0", "every IPv4"), ("range", "2001::/31", "wider than /32"),
-        ("account", "a\u202eb", "visible"), ("account", "a\u2028b", "visible"), ("account", "a\nb", "visible"), ("account", "", "1 to"), ("person", "x", "must be one"),
+        ("range", "::/0", "every address"), ("range", "::/8", "every IPv4"), ("range", "0.0.0.0/0", "the whole internet"), ("range", "2001::/31", "wider than /32"),
+        ("range", "198.51.100.9/24", "one address or 256. .* write 198.51.100.0/24, for the one 198.51.100.9"),
+        ("range", "::ffff:198.51.100.9/120", "for the one 198.51.100.9"), ("range", "2001:db8:9::1/48", "for the one 2001:db8:9::1"),
+        ("address", "198.51.100.9:443", "leave out the port, write 198.51.100.9"),
+        ("address", "https://198.51.100.9/login", "write 198.51.100.9"), ("address", "198.51.100.09", "without leading zeros"),
+        ("address", "198.51.100.9, 198.51.100.10", "one at a time"), ("address", "198.51.100. 9", "leave out the spaces"),
+        ("address", "198.51.100.0/24", "it is a range, say so: 198.51.100.0/24"), ("address", "www.example.com", "a name can move"),
+        ("address", "198.51.100.256", "at most 255"), ("address", "1" * 10_000, "not an IP"),
+        ("account", "a\u202eb", "cannot be seen"), ("account", "a\u2028b", "cannot be seen"), ("account", "a\nb", "cannot be seen"),
+        ("account", "", "fill it in"), ("account", "a" * 321, "longer than 320"), ("person", "x", "must be one"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_blocked_is_refused(kind: str, value: str, words: str) -> None:

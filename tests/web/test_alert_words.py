@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from muniment.web.alert_cards import by_rule, card, folded
+from muniment.web.alert_cards import as_listed, by_rule, card, folded
 from muniment.web.alert_pages import Filter
 from muniment.web.alert_words import acts, admitted_words, facts, paragraphs
 from muniment.web.security import Admitted, Alert
@@ -58,6 +58,10 @@ def test_alerts_about_the_same_address_are_one_card_that_says_all() -> None:
     risk = _alert("c", kind="risk", title="Several rules agree", group={"address": "203.0.113.7"}, count=500)
     (found,) = folded([card(each, NOW_NS, UTC) for each in (many, few, risk)])
     assert found.alert.uid == "b"
+    alone = as_listed(few, [many, risk], NOW_NS, UTC)
+    assert (alone.facts, alone.admitted, alone.uids) == (found.facts, found.admitted, ("b",))
+    closed = as_listed(replace(few, state="resolved"), [many, risk], NOW_NS, UTC)
+    assert closed.facts == ", ".join(facts(few))
     assert found.facts == "214 failed logins, 31 accounts, 6 minutes"
     assert (found.admitted, found.is_admitted) == ("1 success (m.ruiz)", True)
     assert set(found.uids) == {"a", "b", "c"}

@@ -11,7 +11,7 @@ from muniment.access.policy import Identity
 from muniment.api.services import Services
 from muniment.errors import RejectedError
 from muniment.privacy.scan import Scrubber
-from muniment.respond.block import Kind, Network, is_in, network_of
+from muniment.respond.block import Kind, Network, is_address, is_in, network_of
 from muniment.respond.surroundings import surroundings
 
 __all__ = ["accident", "refuse_secret"]
@@ -28,6 +28,8 @@ def accident(services: Services, who: Identity, client_ip: str, kind: Kind, valu
     if kind == "key":
         is_own = who.via != "session" and value.removeprefix("key:") == who.id.removeprefix("key:")
         return "it is the key you work with: ask with another one" if is_own else ""
+    if kind == "account" and is_address(value):
+        return f"{value} is an address, and no account: choose Address"
     names = {each.casefold() for each in (who.id, who.name, who.person) if each}
     return "it is your own account: ask somebody else to block it" if value.casefold() in names else ""
 

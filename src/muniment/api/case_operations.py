@@ -38,7 +38,7 @@ from muniment.cases.about import About, about, sentence
 from muniment.cases.case import Case, Subject
 from muniment.cases.cases import Told
 from muniment.cases.gaps import Gap, gaps
-from muniment.cases.lines import Line
+from muniment.cases.lines import Line, notices
 from muniment.cases.timeline import OWN_SOURCE, Draft, draft
 from muniment.detect.admitted import admitted
 from muniment.detect.alerts import Alert, kept_alerts
@@ -172,19 +172,11 @@ class Casing:
     def _notices(self, case: Case, drafted: Draft) -> list[Line]:
         """Who was told of its alerts. The outbox knows; records count notices and do not name them."""
         by_id = {f"alert_{uid}": uid for uid in case.alerts}
-        done = {
-            "delivered": "took the notice of it",
-            "dead": "could not be told",
-            "discarded": "was not told: discarded",
-        }
-        return [
-            Line(
-                at_us=(each.ended_at or each.put_at) // 1_000, kind="notice", index=-1, who=(each.channel,),
-                text=f"{each.channel} {done.get(each.state, 'is about to be told')}", alert=by_id[each.notice_id],
-            )
+        return notices(
+            ((each.ended_at or each.put_at) // 1_000, each.channel, each.state, by_id[each.notice_id])
             for each in self._s.outbox.entries(ids=by_id)
             if (each.ended_at or each.put_at) // 1_000 >= drafted.from_us
-        ]  # fmt: skip
+        )
 
     # --- deciding -------------------------------------------------------------------------------------------------
 

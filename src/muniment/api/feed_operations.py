@@ -11,7 +11,7 @@ from starlette.responses import Response
 from muniment.api.operations import HEADERS, Call, Empty, Operation
 from muniment.api.services import Services
 from muniment.errors import RejectedError
-from muniment.respond.block import canonical
+from muniment.respond.block import written
 from muniment.respond.feeds import FEEDS, etag, rendered
 
 __all__ = ["feed_operations"]
@@ -53,7 +53,7 @@ class _Publishing:
         """Answered from memory and not recorded: an application asks at every login."""
         p = call.params
         asked = [("address", p.address), ("account", p.account), ("key", p.key)]
-        wanted = [canonical(kind, value) for kind, value in asked if value]
+        wanted = [written(kind, value) for kind, value in asked if value]
         if not wanted:
             raise RejectedError("ask for an address, an account or a key", field="address")
         now = self._s.clock()

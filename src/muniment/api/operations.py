@@ -22,9 +22,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from muniment.access.policy import Identity, require
+from muniment.api.misfits import misfit
 from muniment.errors import HTTP_STATUS, AuditError, BusyError, DeniedError, RejectedError, StorageError
 from muniment.limits import API_BODY_BYTES_MAX
-from muniment.sources.registry import SOURCE_ID
 
 __all__ = [
     "HEADERS",
@@ -264,7 +264,7 @@ async def _body(operation: Operation, request: Request) -> Any:
     try:
         return msgspec.json.decode(bytes(received) or b"{}", type=operation.body)
     except msgspec.ValidationError as error:
-        raise _misfit(error, "body") from None
+        raise misfit(error, "body", operation.body) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RejectedError(str(error), field="body") from None
 
@@ -273,16 +273,7 @@ def _converted(values: dict[str, Any], kind: type[Any], where: str) -> Any:
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise _misfit(error, where) from None
-
-
-def _misfit(error: msgspec.ValidationError, where: str) -> RejectedError:
-    """What does not fit, under the name of the field it is about."""
-    text, _, place = str(error).partition(" - at ")
-    match = re.search(r"`\$\.?([a-z_]*)", place)
-    if "matching regex" in text and SOURCE_ID.pattern in text:
-        text = "write lower-case letters, digits, '.', '_' and '-', first a letter or digit, 64 at most"
-    return RejectedError(text, field=match[1] if match and match[1] else where)
+        raise misfit(error, where, kind) from None
 
 
 def _path_value(name: str, text: str) -> Any:

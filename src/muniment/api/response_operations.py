@@ -17,7 +17,7 @@ from muniment.detect.lookalike import names_like
 from muniment.errors import DeniedError, RejectedError
 from muniment.four_eyes import check_second
 from muniment.limits import BLOCK_NAMES_SHOWN
-from muniment.respond.block import Allowed, Block, Kind, among, canonical
+from muniment.respond.block import Allowed, Block, Kind, among, canonical, written
 from muniment.respond.feeds import FEEDS
 from muniment.respond.order import SESSIONS_END, is_for
 from muniment.respond.preview import Hits, accounts_as_long, effect, first_ever, hits, seen_with
@@ -236,18 +236,17 @@ class Responding:
                 )  # fmt: skip
             raise
 
-    async def _look(self, call: Call[Any, Any], action: str, kind: str, value: str) -> Hits:
-        known, text = canonical(kind, value)
-        refuse_secret(known, text)
-        offices = self._s.blocks.offices(known, text)
-        found = await self._s.blocking(lambda: hits(self._s.engine, known, text, self._s.clock(), offices))
-        await self._record(call, action, known, text, results=found.events, successes=found.successes)
+    async def _look(self, call: Call[Any, Any], action: str, kind: Kind, value: str) -> Hits:
+        refuse_secret(kind, value)
+        offices = self._s.blocks.offices(kind, value)
+        found = await self._s.blocking(lambda: hits(self._s.engine, kind, value, self._s.clock(), offices))
+        await self._record(call, action, kind, value, results=found.events, successes=found.successes)
         return found
 
     async def entity(self, call: Call[Empty, Empty]) -> PreviewAnswer:
         if call.identity.scope:
             raise DeniedError("an entity is about all rows; this key sees some rows only", permission="alerts")
-        kind, value = canonical(str(call.path["kind"]), str(call.path["value"]))
+        kind, value = written(str(call.path["kind"]), str(call.path["value"]))
         looked, first = await asyncio.gather(
             self._look(call, "entity.view", kind, value),
             self._s.blocking(lambda: first_ever(self._s.engine, kind, value)),
@@ -267,7 +266,7 @@ class Responding:
         return among(open_, seen_with(self._s.engine, kind, value, now, keys))
 
     async def preview(self, call: Call[Empty, PreviewBody]) -> PreviewAnswer:
-        found = await self._look(call, "block.preview", call.body.kind, call.body.value)
+        found = await self._look(call, "block.preview", *canonical(call.body.kind, call.body.value))
         ticket = self._s.tickets.issue(found.kind, found.value, call.identity.id, self._s.clock())
         return await self._with_near(self._hits(call, found, ticket))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ from muniment.api.alert_operations import (
 )
 from muniment.api.case_answers import CaseParams
 from muniment.api.case_operations import Casing
+from muniment.api.misfits import misfit
 from muniment.api.order_operations import Ordering, OrderParams
 from muniment.api.response_operations import AllowBody, ApproveBody, BlockBody, DisallowBody, PreviewBody, Responding
 from muniment.api.rule_operations import BackTestBody, ExceptionBody, RuleTextParams, Ruling, SwitchBody
@@ -199,18 +199,4 @@ def checked(values: dict[str, object], kind: type[T]) -> T:
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
-        text, _, place = str(error).partition(" - at ")
-        raise RejectedError(_in_words(text), field=place.strip("`$.") or "form") from None
-
-
-def _in_words(text: str) -> str:
-    """What the checker of types says of a field, for somebody who filled in a form."""
-    if re.search(r"`str` of length >= ", text):
-        return "fill it in"
-    if found := re.search(r"`str` of length <= (\d+)", text):
-        return f"longer than {found[1]} characters"
-    if found := re.search(r"`int` ([<>])= (-?\d+)", text):
-        return f"a number of {found[2]} or {'more' if found[1] == '>' else 'less'}"
-    if found := re.search(r"Invalid enum value '(.*)'", text):
-        return f"{found[1]!r} is none of those to choose from"
-    return text
+        raise misfit(error, "form", kind) from None

@@ -11,7 +11,7 @@ from typing import Final
 
 from muniment.limits import CASE_FOLD_S, CASE_LINE_EVENTS_MAX, CASE_VALUES_MAX
 
-__all__ = ["FIRST_SUCCESS", "Line", "folded", "told_first", "with_first_success", "words"]
+__all__ = ["FIRST_SUCCESS", "Line", "folded", "notices", "told_first", "with_first_success", "words"]
 
 FIRST_SUCCESS: Final = 88
 """How telling it is that somebody succeeded to sign in from there for the first time."""
@@ -96,6 +96,36 @@ def _joined(before: Line, after: Line) -> Line:
 
 def _both(one: Sequence[str], other: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*one, *other)))[:CASE_VALUES_MAX]
+
+
+_NOTICES: Final = {
+    # state: outcome, of one alert, of several
+    "delivered": ("success", "took the notice of it", "took the notices of"),
+    "dead": ("failure", "could not be told", "could not be told of"),
+    "discarded": ("", "was not told: discarded", "was not told, as the notices were discarded, of"),
+    "pending": ("unknown", "is about to be told", "is about to be told of"),
+}
+
+_PENDING: Final = _NOTICES["pending"]
+
+
+def notices(told: Iterable[tuple[int, str, str, str]]) -> list[Line]:
+    """Who was told of a case's alerts, from (time in us, channel, state, alert): what a channel heard at once is one line.
+
+    >>> [line.text for line in notices([(1, "soc", "dead", "a"), (2, "soc", "dead", "b"), (3, "duty", "delivered", "a")])]
+    ['soc could not be told of 2 alerts', 'duty took the notice of it']
+    """
+    each = [
+        Line(at_us=at, until_us=at, kind="notice", index=-1, who=(channel,), outcome=_NOTICES.get(state, _PENDING)[0],
+             action=state if state in _NOTICES else "pending", alert=alert)
+        for at, channel, state, alert in told
+    ]  # fmt: skip
+    return [replace(line, text=f"{line.who[0]} {_told(line)}") for line in folded(each)]
+
+
+def _told(line: Line) -> str:
+    _, of_one, of_several = _NOTICES[line.action]
+    return of_one if line.count == 1 else f"{of_several} {line.count:,} alerts"
 
 
 def with_first_success(lines: Sequence[Line]) -> list[Line]:

@@ -44,6 +44,7 @@ def cases_list(
             )
             for c in answer["cases"]
         ],
+        below=("about", "whose", "alerts", "rule by"),
     )  # fmt: skip
 
 
@@ -71,6 +72,7 @@ def cases_show(number: Number, server: Server = "", data: Data = "", as_json: As
     print_table(
         ("when", "who", "what", "from", "source", "phase", "index"),
         [row for _, row in sorted(rows, key=lambda each: each[0])],
+        below=("who", "from", "source", "phase"),
     )
     if found["n_untold"]:
         notes.print(

@@ -82,8 +82,9 @@ class Client:
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            why = str(error).partition("] ")[2] if str(error).startswith("[Errno") else str(error)
             raise ConfigError(
-                f"cannot reach {self._url or 'an empty address'} ({error}); is it running? "
+                f"cannot reach {self._url or 'an empty address'} ({why}); is it running? "
                 "'muniment serve' starts a server, --server http://host:port names another",
                 setting="server",
             ) from None
@@ -142,6 +143,8 @@ def _raise_for(response: httpx.Response) -> None:
 
 def _error(response: httpx.Response, problem: dict[str, Any]) -> AuditError:
     reason, kind = problem["reason"], problem["type"]
+    if kind == "DeniedError" and response.status_code == 401 and "authorization" not in response.request.headers:
+        return DeniedError("no key is given: set MUNIMENT_KEY, or give --data on the server's own machine")
     if kind == "DeniedError":
         return DeniedError(reason, permission=problem.get("permission", ""))
     if kind == "BusyError":

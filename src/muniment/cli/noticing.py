@@ -14,6 +14,7 @@ from muniment.errors import RejectedError
 __all__ = ["notices_app"]
 
 notices_app = typer.Typer(help="Who is told of alerts: deliveries, dead letters, silences.", no_args_is_help=True)
+_STATES = ("pending", "held", "dead", "delivered", "gathered", "discarded")
 
 
 @notices_app.command("list")
@@ -24,6 +25,8 @@ def notices_list(
     as_json: AsJson = False,
 ) -> None:
     """What was sent to whom, what waits, what was not taken."""
+    if state and state not in _STATES:
+        raise RejectedError(f"{state!r} is none of {', '.join(_STATES)}", field="state")
     answer = connect(server, data).get("/api/v1/notifications")
     if as_json:
         print_json(answer)
@@ -37,6 +40,7 @@ def notices_list(
             for n in answer["notifications"]
             if state in ("", n["state"])
         ],
+        below=("channel", "about", "said"),
     )  # fmt: skip
 
 

@@ -68,10 +68,11 @@ def short_time(value: object) -> str:
     return inert(str(value))[:19].replace("T", " ")
 
 
-def print_table(names: Sequence[str], rows: Iterable[Sequence[Text | str]]) -> None:
+def print_table(names: Sequence[str], rows: Iterable[Sequence[Text | str]], below: Sequence[str] = ()) -> None:
     """A table whose rows are one line each: no line is longer than the terminal, times and numbers are never cut.
 
-    What does not fit is taken from the widest of the columns that may be cut, which then end with an ellipsis.
+    What does not fit is taken from the widest of the columns that may be cut, which then end with an ellipsis. On a narrow
+    terminal the columns of `below` stand on a second line instead.
     """
     cells = [[each if isinstance(each, Text) else Text(each) for each in row] for row in rows]
     widths = [max(len(name), *(row[k].cell_len for row in cells), 0) for k, name in enumerate(names)]
@@ -80,9 +81,41 @@ def print_table(names: Sequence[str], rows: Iterable[Sequence[Text | str]]) -> N
         if widest is None or widths[widest] <= _CELL_MIN:
             break
         widths[widest] -= 1
+    if (
+        below
+        and console.width < _WIDE
+        and any(row[k].cell_len > width for row in cells for k, width in enumerate(widths))
+    ):
+        _print_folded(names, cells, below)
+        return
     _print_row([Text(name, style="bold") for name in names], names, widths)
     for row in cells:
         _print_row(row, names, widths)
+
+
+def _print_folded(names: Sequence[str], cells: Sequence[Sequence[Text]], below: Sequence[str]) -> None:
+    """The columns that are `below` under those that are not, each with its name."""
+    above = [k for k, name in enumerate(names) if name not in below]
+    for n, row in enumerate(cells):
+        told = [(names.index(name), name) for name in below]
+        line = "; ".join(f"{name} {_short(row[k])}" for k, name in told if row[k].plain)
+        widths = [max(len(names[k]), *(each[k].cell_len for each in cells)) for k in above]
+        spare = console.width - sum(widths) - len(above) + 1
+        for place, k in enumerate(above):
+            if spare < 0 and names[k] not in _WHOLE:
+                widths[place], spare = max(_CELL_MIN, widths[place] + spare), 0
+        if n == 0:
+            _print_row([Text(names[k], style="bold") for k in above], [names[k] for k in above], widths)
+        _print_row([row[k] for k in above], [names[k] for k in above], widths)
+        for part in Text(line, style="dim").wrap(console, console.width - 2) if line else ():
+            part.rstrip()
+            console.print(Text("  ").append_text(part), soft_wrap=True)
+
+
+def _short(cell: Text) -> str:
+    cell = cell.copy()
+    cell.truncate(_BELOW_MAX, overflow="ellipsis")
+    return cell.plain
 
 
 def _print_row(row: Sequence[Text], names: Sequence[str], widths: Sequence[int]) -> None:
@@ -97,12 +130,13 @@ def _print_row(row: Sequence[Text], names: Sequence[str], widths: Sequence[int])
     console.print(line, soft_wrap=True)
 
 
-_WHOLE = {"time", "when", "level", "made", "last heard", "id", "outcome", "index", "received", "bad", "state", "last", "delivered", "kind", "until", "tries",
+_WHOLE = {"time", "when", "level", "made", "last heard", "id", "outcome", "index", "received", "bad", "state", "last", "delivered", "kind", "until", "tries", "put", "asked", "notice",
           "refused"}  # fmt: skip
 """Columns that are of no use when cut."""
 
 _NUMBERS = {"index", "received", "bad", "events", "seen", "day", "month", "delivered", "refused", "tries"}
 _CELL_MIN = 5
+_BELOW_MAX = 60
 
 
 def print_events(rows: Iterable[Mapping[str, Any]]) -> None:

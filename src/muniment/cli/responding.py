@@ -54,6 +54,7 @@ def alerts_list(
             )
             for a in answer["alerts"]
         ],
+        below=("about", "events", "let in", "state", "rule by"),
     )  # fmt: skip
     seen = answer["evaluated"]
     words = (
@@ -176,6 +177,7 @@ def blocks_list(server: Server = "", data: Data = "", as_json: AsJson = False) -
             )
             for b in answer["blocks"]
         ],
+        below=("by", "reason"),
     )  # fmt: skip
 
 
@@ -235,8 +237,13 @@ def blocks_add(
     preview = client.post("/api/v1/blocks/preview", {"kind": kind, "value": value})
     if not as_json:
         _show_preview(preview)
+    if preview["offices"] and not yes:  # nobody is asked what cannot be done
+        office = preview["offices"][0]
+        raise RejectedError(
+            f"{office['network']} ({inert(office['title'])}) must not be blocked", field="value", status=409
+        )
     if preview["refusal"]:
-        raise RejectedError(preview["refusal"], field="value")
+        raise RejectedError(preview["refusal"], field="value", status=409)
     if not yes and not typer.confirm(f"block {inert(value)} for {hours} hours?", err=True):
         raise typer.Exit(1)
     body = {
@@ -372,6 +379,7 @@ def orders_list(
             )
             for o in answer["orders"]
         ],
+        below=("account", "answers", "by", "reason"),
     )  # fmt: skip
     if not answer["is_possible"]:
         notes.print(Text("nobody is configured who ends sessions (docs/how-to/detect.md)", style="dim"), soft_wrap=True)

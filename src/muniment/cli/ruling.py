@@ -96,6 +96,7 @@ def list_rules(
             )
             for r in wanted
         ],
+        below=("fed by", "day", "month", "author"),
     )  # fmt: skip
     if not wanted:
         notes.print(Text(f"no rule is {show}" if answer["rules"] else "there are no rules", style="dim"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from sigma.conditions import (
     ConditionAND,
@@ -153,6 +153,9 @@ def _numbered(rules: Sequence[Rule]) -> list[Rule]:
     return found
 
 
+_CLOSED_BY: Final = {"[": "]", "{": "}"}
+
+
 def _unread(file: str, text: str, error: Exception) -> Refused:
     """A file that YAML or Sigma's parser does not take, with the place YAML names."""
     if isinstance(error, ReaderError):
@@ -165,6 +168,14 @@ def _unread(file: str, text: str, error: Exception) -> Refused:
     told = "; ".join(filter(None, (getattr(error, "context", ""), getattr(error, "problem", ""))))
     if told.endswith(TWICE):
         return Refused(file, "", told, mark.line + 1, mark.column + 1)
+    opened = getattr(error, "context_mark", None)
+    if opened is not None and "parsing a flow" in told and text[opened.index : opened.index + 1] in _CLOSED_BY:
+        # What is never closed is noticed where the text after it makes no sense; who mends it looks where it began.
+        bracket = text[opened.index]
+        where = f"in line {mark.line + 1}" if mark.line != opened.line else f"at column {mark.column + 1}"
+        told = f"not YAML: {bracket} is not closed with {_CLOSED_BY[bracket]}, {where} it does not go on"
+        fix = f"close it, put a comma between its values, or quote it where {bracket} is a part of a text"
+        return Refused(file, "", told, opened.line + 1, opened.column + 1, fix)
     return Refused(file, "", f"not YAML: {told}", mark.line + 1, mark.column + 1, YAML_FIX)
 
 
@@ -172,6 +183,9 @@ def _told(refused: Refused, text: str, names: Collection[str]) -> Refused:
     """With the place of the mistake and how to mend it."""
     line, column = (refused.line, refused.column) if refused.line else place_of(text, refused.title, refused.reason)
     fix = refused.fix or fix_of(text, refused.title, refused.reason, names)
+    if not refused.fix:  # of several mistakes each has its own
+        others = (fix_of(text, refused.title, part, names) for part in refused.reason.split("; ")[1:])
+        fix = "; ".join(dict.fromkeys(filter(None, (fix, *others))))
     return replace(refused, reason=plain(refused.reason), line=line, column=column, fix=fix)
 
 

@@ -11,10 +11,11 @@ from typing import Final, Literal, cast
 
 from muniment.errors import RejectedError
 from muniment.limits import BLOCK_RANGE_V4_BITS_MIN, BLOCK_RANGE_V6_BITS_MIN, BLOCK_VALUE_CHARS_MAX
+from muniment.respond.slips import address_slip, host_bits, no_host, range_slip, too_wide
 
 __all__ = [
-    "KINDS", "Allowed", "Block", "Kind", "Network", "Seen", "among", "canonical", "is_in", "key_of", "network_of",
-    "one_line", "overlapping", "read_network",
+    "KINDS", "Allowed", "Block", "Kind", "Network", "Seen", "among", "canonical", "is_address", "is_in", "key_of", "network_of",
+    "one_line", "overlapping", "read_network", "written",
 ]  # fmt: skip
 
 Kind = Literal["address", "range", "account", "key"]
@@ -83,15 +84,34 @@ class Seen:
 
 
 def canonical(kind: str, value: str) -> tuple[Kind, str]:
-    """The one way to write a value; what `Block.value` holds.
+    """The one way to write a value that is to be blocked; what `Block.value` holds.
 
     >>> canonical("address", "::FFFF:203.0.113.7")
     ('address', '203.0.113.7')
-    >>> canonical("range", "203.0.113.77/24"), canonical("range", "::ffff:203.0.113.0/120")
+    >>> canonical("range", "203.0.113.0/24"), canonical("range", "::ffff:203.0.113.0/120")
     (('range', '203.0.113.0/24'), ('range', '203.0.113.0/24'))
 
     Raises:
-        RejectedError: it is none, or so wide that it would hit a part of the world.
+        RejectedError: it is none, could mean two things, or is so wide that it would hit a part of the world.
+    """
+    known, text = written(kind, value)
+    if known == "range" and (unsure := host_bits(value, ip_network(text))):
+        raise RejectedError(unsure, field="value")
+    if known in {"account", "key"} and any(unicodedata.category(c) in _UNSAFE for c in text):
+        raise RejectedError(
+            "holds characters that cannot be seen; those who refuse it could not read it", field="value"
+        )
+    return known, text
+
+
+def written(kind: str, value: str) -> tuple[Kind, str]:
+    """The one way to write what somebody asks about. Who signed in may have called themselves anything, and is looked at all the same.
+
+    >>> written("account", " M.Ruiz "), written("range", "203.0.113.77/24")
+    (('account', 'M.Ruiz'), ('range', '203.0.113.0/24'))
+
+    Raises:
+        RejectedError: as `canonical`, but for what cannot be seen or could mean two things.
     """
     text = value.strip()
     if kind not in KINDS:
@@ -101,8 +121,10 @@ def canonical(kind: str, value: str) -> tuple[Kind, str]:
     if kind == "range":
         return _range(text)
     text = unicodedata.normalize("NFKC", text).strip() if kind == "account" else text
-    if not 1 <= len(text) <= BLOCK_VALUE_CHARS_MAX or any(unicodedata.category(c) in _UNSAFE for c in text):
-        raise RejectedError(f"must have 1 to {BLOCK_VALUE_CHARS_MAX} characters, all visible", field="value")
+    if not text:
+        raise RejectedError("fill it in", field="value")
+    if len(text) > BLOCK_VALUE_CHARS_MAX:
+        raise RejectedError(f"longer than {BLOCK_VALUE_CHARS_MAX} characters", field="value")
     return cast(Kind, kind), text
 
 
@@ -121,26 +143,26 @@ def _address(text: str) -> IPv4Address | IPv6Address:
     try:
         address = ip_address(text.strip("[]").partition("%")[0])
     except ValueError:
-        raise RejectedError(f"{text[:64]!r} is not an IP address", field="value") from None
+        raise RejectedError(address_slip(text), field="value") from None
     mapped = getattr(address, "ipv4_mapped", None)
     found: IPv4Address | IPv6Address = mapped if mapped is not None else address
     is_none = found.is_unspecified or found.is_multicast or found.is_loopback or found.is_link_local
     if is_none or any(found in network for network in _NO_HOSTS):
-        raise RejectedError(f"{found} is no host on a network", field="value")
+        raise RejectedError(no_host(found), field="value")
     return found
 
 
 def _range(text: str) -> tuple[Kind, str]:
     network = read_network(text, "value")
+    if network.num_addresses == 1:
+        return "address", str(_address(str(network.network_address)))
     least = BLOCK_RANGE_V4_BITS_MIN if network.version == 4 else BLOCK_RANGE_V6_BITS_MIN
     if network.prefixlen < least:
-        raise RejectedError(f"wider than /{least}: block it in parts, each with its own preview", field="value")
+        raise RejectedError(too_wide(network, least), field="value")
     # Behind NAT64 each IPv4 address has one of its own: what is wide there is as wide.
     if network.version == 6 and network.overlaps(_NAT64) and network.prefixlen < 96 + BLOCK_RANGE_V4_BITS_MIN:
         raise RejectedError("holds the IPv4 addresses behind NAT64; name IPv4 ranges as such", field="value")
-    _address(str(network.network_address + (1 if network.num_addresses > 1 else 0)))
-    if network.num_addresses == 1:
-        return "address", str(network.network_address)
+    _address(str(network.network_address + 1))
     return "range", str(network)
 
 
@@ -153,9 +175,11 @@ def read_network(text: str, field: str) -> Network:
     try:
         network = ip_network(text.strip(), strict=False)
     except ValueError:
-        raise RejectedError(f"{text[:64]!r} is not a range like 203.0.113.0/24", field=field) from None
+        raise RejectedError(range_slip(text), field=field) from None
     if network.version == 4 or not network.overlaps(_MAPPED):
         return network
+    if network.prefixlen == 0:
+        raise RejectedError("::/0 is every address there is; name the networks that are meant", field=field)
     if network.prefixlen < _MAPPED.prefixlen:
         raise RejectedError("holds every IPv4 address; name IPv4 ranges as such", field=field)
     first = IPv4Address(int(network.network_address) & 0xFFFF_FFFF)
@@ -172,6 +196,14 @@ def is_in(address: str, network: Network) -> bool:
     try:
         return network.overlaps(read_network(address, "address"))
     except RejectedError:
+        return False
+
+
+def is_address(value: str) -> bool:
+    """Is it an address or a range, whatever it is called?"""
+    try:
+        return bool(ip_network(value.strip().strip("[]"), strict=False))
+    except ValueError:
         return False
 
 

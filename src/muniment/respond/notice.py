@@ -33,6 +33,7 @@ __all__ = [
     "read_notice",
     "summary_of",
     "trial_notice",
+    "went_wrong",
 ]
 
 Severity = Literal["informational", "low", "medium", "high", "critical"]
@@ -166,6 +167,16 @@ class DeliveryError(AuditError):
         super().__init__(message)
         self.is_permanent = is_permanent
         self.retry_after_ms = retry_after_ms
+
+
+def went_wrong(error: Exception) -> str:
+    """Why a receiver was not reached, without the numbers of the operating system.
+
+    >>> went_wrong(ConnectionRefusedError(111, "Connection refused")), went_wrong(ValueError())
+    ('Connection refused', 'ValueError')
+    """
+    said = getattr(error, "strerror", None) or str(error)
+    return one_line(str(said)) or type(error).__name__
 
 
 def _is_link(link: str) -> bool:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from muniment.errors import RejectedError
 from muniment.limits import BLOCK_ENDED_DAYS
-from muniment.respond.block import canonical, key_of
+from muniment.respond.block import canonical, key_of, written
 from muniment.respond.order import SESSIONS_END, Order
 from muniment.search.persons import Person
 
@@ -101,7 +101,7 @@ class Orders:
         """Requests about any of these accounts, in any spelling, the newest first; about all when none is given."""
         if not accounts:
             return self._select(sa.true())
-        spelt = [key_of("account", canonical("account", each)[1])[1] for each in accounts if each.strip()]
+        spelt = [key_of("account", written("account", each)[1])[1] for each in accounts if each.strip()]
         return self._select(_TABLE.c.spelt.in_(spelt))
 
     def release(self, block: str, is_made: bool) -> list[SessionsEnd]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
+from ipaddress import ip_address
 from urllib.parse import quote, urlencode
 
 from muniment.together import Subject, gravity, together
@@ -18,6 +19,7 @@ __all__ = [
     "KINDS",
     "Card",
     "Named",
+    "as_listed",
     "by_rule",
     "card",
     "entity_query",
@@ -110,6 +112,15 @@ def _one(same: Sequence[Card]) -> Card:
     )  # fmt: skip
 
 
+def as_listed(alert: Alert, others: Sequence[Alert], now_ns: int, zone: tzinfo) -> Card:
+    """An alert as the list tells it: of a login after many refusals its own events are two, and what is one card with it says how many."""
+    own = card(alert, now_ns, zone)
+    for each in folded([own, *(card(other, now_ns, zone) for other in others)]):
+        if each.uids[0] == alert.uid:
+            return replace(own, facts=each.facts, admitted=each.admitted, is_admitted=each.is_admitted)
+    return own
+
+
 def _titles(cards: Sequence[Card]) -> list[Named]:
     """Each rule once, with how often it found something; the newest is where it leads."""
     together: dict[str, list[Card]] = {}
@@ -157,9 +168,18 @@ def rule_url(key: str) -> str:
 
 def entity_url(kind: str, value: str, alert: str = "") -> str:
     """The page of an address, range, account or key; empty for other things."""
+    if kind == "account" and _is_address(value):  # nobody is known of who did it but where they came from
+        kind = "address"
     if kind in _ENTITY_KINDS:
         return url(f"/entities/{kind}", v=value, alert=alert)
     return ""
+
+
+def _is_address(value: str) -> bool:
+    try:
+        return bool(ip_address(value))
+    except ValueError:
+        return False
 
 
 def entity_query(kind: str, value: str) -> str:

@@ -17,7 +17,19 @@ from starlette.responses import Response
 from muniment.errors import AuditError, RejectedError
 from muniment.limits import PAGE_ALERTS_MAX, PAGE_CARDS
 from muniment.web.address import Address
-from muniment.web.alert_cards import KINDS, Card, Named, by_rule, card, entity_url, folded, rule_url, seen, url
+from muniment.web.alert_cards import (
+    KINDS,
+    Card,
+    Named,
+    as_listed,
+    by_rule,
+    card,
+    entity_url,
+    folded,
+    rule_url,
+    seen,
+    url,
+)
 from muniment.web.alert_words import control_words, paragraphs
 from muniment.web.backend import Viewer, Wanted
 from muniment.web.block_words import BlockLine, block_lines, covering
@@ -250,6 +262,7 @@ class AlertPages:
         let_in = alert.admitted
         who = let_in.who if let_in and let_in.count else ()
         accounts = sorted(alert.values.get("actors", []), key=lambda each: each not in who)[:_ENDABLE]
+        endable = [each for each in accounts if each in who] or accounts
         endings = (await self._backend.orders(viewer, accounts)).orders if accounts else ()
         may_block = "block" in viewer.permissions
         may_end = may_block and self._backend.ends_sessions()
@@ -259,7 +272,7 @@ class AlertPages:
         inside = await self._backend.cases(viewer, alert=alert.uid)
         view = AlertView(
             cases=tuple(map(case_link, inside.cases)), near=tuple(map(case_link, inside.near[:_NEAR])),
-            card=card(alert, now, look.zone), groups=_groups(alert),
+            card=as_listed(alert, list(related.values()), now, look.zone), groups=_groups(alert),
             admitted_url=f"/events/{let_in.last_index}" if let_in and let_in.count else "",
             admitted_clock=clock_text(let_in.last_us * 1_000, look.zone, "second") if let_in and let_in.count else "",
             rows=tuple(rows(page.rows, Address(when="all"), look.zone)), chart=await self._chart(viewer, alert, look.zone),
@@ -272,7 +285,7 @@ class AlertPages:
             steps=tuple((each, _STEPS.get(each.what, _assigned(each)), ago(each.at_ns, now)) for each in reversed(alert.steps)),
             rule_url=rule_url(alert.rule_id), is_mine=alert.assignee == viewer.id, may_handle="alerts" in viewer.permissions,
             endings=order_rows(endings[:5], now, look.zone),
-            ends=tuple(Named(each, new_order_url(each, alert.uid)) for each in accounts if may_end),
+            ends=tuple(Named(each, new_order_url(each, alert.uid)) for each in endable if may_end),
             previews=tuple(
                 Named(each, url("/blocks/new", kind=kind, v=each, alert=alert.uid)) for kind, each in free[:_BLOCKABLE]
             ),

@@ -15,8 +15,7 @@ from starlette.responses import Response
 
 from muniment.errors import AuditError, DeniedError, RejectedError
 from muniment.web.address import Address
-from muniment.web.alert_cards import Named, entity_query, entity_url, event_clock
-from muniment.web.alert_words import facts
+from muniment.web.alert_cards import Named, as_listed, entity_query, entity_url, event_clock
 from muniment.web.backend import Viewer
 from muniment.web.block_words import BlockLine, asked_by, block_lines, state_of, state_words
 from muniment.web.case_words import CaseLink, case_link
@@ -28,6 +27,7 @@ from muniment.web.times import absolute, ago, clock_text, span_text
 __all__ = ["BlockPages"]
 
 _CASES = 5
+_NEAR = 50
 _FIRST_NS = 5 * 10**9
 _QUIET_NS = 60 * 10**9
 _LATE_NS = 180 * 10**9
@@ -83,6 +83,11 @@ class BlockView:
     near: tuple[CaseLink, ...] = ()
     may_open: bool = False
 
+    @property
+    def is_over(self) -> bool:
+        """Is it in force no more? What came from there is then neither good nor bad news."""
+        return bool(self.block.ended_at)
+
 
 @dataclass(frozen=True, slots=True)
 class BlocksView:
@@ -125,11 +130,14 @@ class BlockPages:
         found = await self._backend.preview(viewer, kind, value)
         if told and told.field == "alert":  # the form does not show it, so it comes back without
             alert_id = ""
-        look, reason = self._site.look(request), told.was("block", "reason") if told else ""
+        look, now = self._site.look(request), self._site.backend.now_ns()
+        reason = told.was("block", "reason") if told else ""
         if alert_id and not told:
             alert = await self._backend.alert(viewer, alert_id)
-            reason = f"{alert.title}: {', '.join(facts(alert))}"
-        lines = block_lines(found.blocks, found.kind, found.value, self._site.backend.now_ns(), look.zone)
+            near = (await self._backend.alerts(viewer, entity=found.value, limit=_NEAR)).alerts
+            others = [each for each in near if each.uid != alert.uid]
+            reason = f"{alert.title}: {as_listed(alert, others, now, look.zone).facts}"
+        lines = block_lines(found.blocks, found.kind, found.value, now, look.zone)
         view = PreviewView(
             found, found.kind, reason, alert_id, _HOURS, event_clock(found.first_us, look.zone),
             event_clock(found.last_success_us, look.zone), entity_url(found.kind, found.value, alert_id),

@@ -5,7 +5,9 @@ A dead letter is never only counted: it says what the channel answered and can b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import quote
@@ -21,7 +23,9 @@ from muniment.web.times import ago, clock_text, span_text
 
 __all__ = ["Delivery", "NoticeAction", "NoticePages", "NoticeRoute", "Notices", "NoticesBackend", "Quiet"]
 
-_SHOWN = 200
+_DEAD_SHOWN = 50
+_SHOWN = 20
+_EVERY = "*"
 _ENDED_SHOWN = 20
 
 
@@ -142,6 +146,15 @@ class LetterRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Heap:
+    """A channel that has several dead letters, which are dealt with together."""
+
+    channel: str
+    n: int
+    can_go: bool
+
+
+@dataclass(frozen=True, slots=True)
 class QuietRow:
     """A silence: when it ends or ended, and what it hid."""
 
@@ -174,15 +187,23 @@ class NoticesView:
     source: str
     n_dead: int
     n_waiting: int
+    n_sent: int
     actions: tuple[ChannelRow, ...] = ()
     tested: Tested | None = None
     refused: Refused | None = None
+    heaps: tuple[Heap, ...] = ()
 
 
 def _hid(quiet: Quiet, now: int) -> str:
     if not quiet.hidden:
         return "nothing"
     return f"{quiet.hidden:,} {'alert' if quiet.hidden == 1 else 'alerts'}, the last {ago(quiet.last_hidden_ns, now)}"
+
+
+def _heaps(found: Notices) -> tuple[Heap, ...]:
+    dead = Counter(each.channel for each in found.notifications if each.state == "dead")
+    there = {*found.channels, *(action.name for action in found.actions)}
+    return tuple(Heap(channel, n, channel in there) for channel, n in dead.items() if n > 1)
 
 
 def _tested(channel: str, found: Notices) -> Tested | None:
@@ -210,7 +231,12 @@ class NoticePages:
 
         def by_state(*states: str) -> tuple[LetterRow, ...]:
             own = [each for each in found.notifications if each.state in states]
-            return tuple(self._letter(request, each, now, found) for each in own[:_SHOWN])
+            return tuple(
+                self._letter(request, each, now, found) for each in own[: _DEAD_SHOWN if "dead" in states else _SHOWN]
+            )
+
+        def n_of(*states: str) -> int:
+            return sum(found.by_state.get(state, 0) for state in states)
 
         view = NoticesView(
             tuple(_channel(name, found, now) for name in found.channels),
@@ -230,14 +256,16 @@ class NoticePages:
             )[:_ENDED_SHOWN],
             "rules" in viewer.permissions,
             request.query_params.get("source", "")[:200],
-            found.by_state.get("dead", 0),
-            found.by_state.get("pending", 0) + found.by_state.get("held", 0),
+            n_of("dead"),
+            n_of("pending", "held"),
+            n_of("delivered", "gathered", "discarded"),
             tuple(
                 replace(_channel(each.name, found, now, "nothing asked yet"), routes=each.types)
                 for each in found.actions
             ),
             _tested(request.query_params.get("tested", ""), found),
             told,
+            _heaps(found),
         )
         shell = self._site.shell(request, "Who is told", "alerts", json_url="/api/v1/notifications")
         return self._site.render("notices.html", shell, view, status)
@@ -266,20 +294,37 @@ class NoticePages:
         return redirect("/notices#silences")
 
     async def revive(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
-        """Send a dead letter again."""
+        """Send a dead letter again, or all of a channel."""
         try:
-            await self._backend.revive(viewer, fields.get("notice", "")[:64], fields.get("channel", "")[:64])
+            await self._each_letter(viewer, fields, self._backend.revive)
         except RejectedError as error:
             return await self._page(request, viewer, _whole("again", error, fields), error.status)
         return redirect("/notices")
 
     async def discard(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
-        """Nobody wants a dead letter any more."""
+        """Nobody wants a dead letter any more, or any of a channel."""
         try:
-            await self._backend.discard(viewer, fields.get("notice", "")[:64], fields.get("channel", "")[:64])
+            await self._each_letter(viewer, fields, self._backend.discard)
         except RejectedError as error:
             return await self._page(request, viewer, _whole("again", error, fields), error.status)
         return redirect("/notices")
+
+    async def _each_letter(
+        self, viewer: Viewer, fields: dict[str, str], act: Callable[[Viewer, str, str], Awaitable[None]]
+    ) -> None:
+        """Each is a record of its own. Of all of a channel one that somebody else has dealt with meanwhile is passed over."""
+        notice, channel = fields.get("notice", "")[:64], fields.get("channel", "")[:64]
+        if notice != _EVERY:
+            await act(viewer, notice, channel)
+            return
+        n = 0
+        for each in (await self._backend.notices(viewer)).notifications:
+            if (each.state, each.channel) == ("dead", channel):
+                with suppress(RejectedError):
+                    await act(viewer, each.notice_id, channel)
+                    n += 1
+        if not n:
+            raise RejectedError("there is no dead letter of this channel any more", status=404)
 
     async def test(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> Response:
         """Send a test; the page then says what became of it."""

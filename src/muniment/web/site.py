@@ -86,6 +86,14 @@ class Problem:
     advice: str
     permission: str
     request_id: str
+    back: tuple[str, str] = ("/", "To the search")
+
+
+_LISTS: Final = {
+    "alerts": "To the alerts", "blocks": "To the blocks", "cases": "To the cases", "formats": "To the formats",
+    "notices": "Who is told", "orders": "Ended sessions", "rules": "To the rules", "sources": "To the sources",
+}  # fmt: skip
+"""Where somebody goes on from a page that is not there, by how its address begins."""
 
 
 class Site:
@@ -209,7 +217,7 @@ class Site:
             advice = "Check the address, or search for it."
             if request.method == "POST" and error.status != 404:
                 advice = "Nothing was changed. Go back, mend it and send it again."
-            problem = Problem(error.status, heading, str(error), advice, "", request_id)
+            problem = Problem(error.status, heading, str(error), advice, "", request_id, _list_of(request.url.path))
         elif isinstance(error, BusyError):
             problem = Problem(503, "Busy", str(error), "Load the page again in a moment.", "", request_id)
         elif isinstance(error, StorageError):
@@ -238,6 +246,17 @@ class Site:
             return Response("not found", 404, HEADERS, "text/plain")
         cache = {"Cache-Control": f"public, max-age={_YEAR_S}, immutable"}
         return Response(self._static[name], 200, {**HEADERS, **cache}, _MEDIA[name.rpartition(".")[2]])
+
+
+def _list_of(path: str) -> tuple[str, str]:
+    """The list that a page was one of; the search where it was of none, or is a list itself.
+
+    >>> _list_of("/rules/one"), _list_of("/events/7"), _list_of("/rules")
+    (('/rules', 'To the rules'), ('/', 'To the search'), ('/', 'To the search'))
+    """
+    _, _, rest = path.partition("/")
+    first, _, more = rest.partition("/")
+    return (f"/{first}", _LISTS[first]) if more and first in _LISTS else ("/", "To the search")
 
 
 def redirect(target: str, status: int = 303) -> Response:

@@ -167,12 +167,18 @@ class SourcePages:
         look, now = self._site.look(request), self._backend.now_ns()
         address = Address(including("", "source", id), f"{_DAYS}d")
         wanted = Wanted(address.q, now - _DAYS * 86_400 * 10**9, now)
-        page, drawn, values, told = await asyncio.gather(
-            self._backend.search(viewer, wanted, limit=_NEWEST, cursor=None, order="desc", columns=ROW_COLUMNS),
-            self._backend.histogram(viewer, wanted, buckets=_BUCKETS, by="outcome"),
-            self._backend.facets(viewer, wanted, ["action", "format"], limit=_VALUES),
-            asyncio.gather(*[self._count(viewer, wanted, part) for _, part in _PARTS]),
-        )
+        (page, drawn, values, told), (unknown, fed, keys, hook) = await asyncio.gather(
+            asyncio.gather(
+                self._backend.search(viewer, wanted, limit=_NEWEST, cursor=None, order="desc", columns=ROW_COLUMNS),
+                self._backend.histogram(viewer, wanted, buckets=_BUCKETS, by="outcome"),
+                self._backend.facets(viewer, wanted, ["action", "format"], limit=_VALUES),
+                asyncio.gather(*[self._count(viewer, wanted, part) for _, part in _PARTS]),
+            ),
+            asyncio.gather(
+                self._unknown(request, viewer, id), self._rules(request, viewer, id), self._keys(request, viewer, id),
+                self._hook(request, viewer, id),
+            ),
+        )  # fmt: skip
         picture = chart(drawn, now, 0, look.zone)
         n = picture.total
         view = SourceView(
@@ -189,10 +195,10 @@ class SourcePages:
             _counted(address, "action", values.get("action", ())),
             _counted(address, "format", values.get("format", ())),
             tuple(rows(page.rows, address, look.zone)),
-            await self._unknown(request, viewer, id),
-            *await self._rules(request, viewer, id),
-            await self._keys(request, viewer, id),
-            await self._hook(request, viewer, id),
+            unknown,
+            *fed,
+            keys,
+            hook,
             made,
             problem,
             request.query_params.get("done", "")[:64],

@@ -27,8 +27,8 @@ from urllib.parse import urlsplit
 
 from muniment.errors import ConfigError
 from muniment.limits import WEBHOOK_ADDRESSES_MAX, WEBHOOK_DEADLINE_S, WEBHOOK_RESPONSE_BYTES_MAX
-from muniment.respond.block import Network, one_line
-from muniment.respond.notice import DeliveryError
+from muniment.respond.block import Network
+from muniment.respond.notice import DeliveryError, went_wrong
 
 __all__ = ["Answer", "Egress", "Target", "is_inside", "resolve"]
 
@@ -146,13 +146,13 @@ class Egress:
         except ssl.SSLCertVerificationError as error:
             raise DeliveryError(f"{target.host}: the certificate is refused: {error.verify_message}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise DeliveryError(f"{target.host}: {one_line(str(error)) or type(error).__name__}") from error
+            raise DeliveryError(f"{target.host}: {went_wrong(error)}") from error
 
     def _checked(self, target: Target) -> list[Address]:
         try:
             found = [ipaddress.ip_address(text.partition("%")[0]) for text in self._resolver(target.host, target.port)]
         except (OSError, ValueError) as error:  # UnicodeError, of an impossible name, is a ValueError
-            raise DeliveryError(f"{target.host}: the name has no address: {one_line(str(error))}") from error
+            raise DeliveryError(f"{target.host}: the name has no address: {went_wrong(error)}") from error
         if not found:
             raise DeliveryError(f"{target.host}: the name has no address")
         for address in found:

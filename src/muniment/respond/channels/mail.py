@@ -27,7 +27,7 @@ from typing import Literal
 from muniment.errors import ConfigError
 from muniment.limits import MAIL_RECIPIENTS_MAX, MAIL_TIMEOUT_S
 from muniment.respond.block import one_line
-from muniment.respond.notice import DeliveryError, Notice
+from muniment.respond.notice import DeliveryError, Notice, went_wrong
 
 __all__ = ["Mail", "MailSettings", "compose"]
 
@@ -89,7 +89,7 @@ class Mail:
         except smtplib.SMTPResponseException as error:
             raise DeliveryError(f"{self._settings.host}: {error.smtp_code} {_words(error.smtp_error)}") from error
         except (smtplib.SMTPException, OSError, ValueError) as error:
-            raise DeliveryError(f"{self._settings.host}: {one_line(str(error)) or type(error).__name__}") from error
+            raise DeliveryError(f"{self._settings.host}: {went_wrong(error)}") from error
         return _refused(refused) if refused else ""
 
     def _connected(self) -> smtplib.SMTP:

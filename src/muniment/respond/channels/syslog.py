@@ -22,7 +22,7 @@ from typing import Final, Literal, TypeVar
 from muniment.errors import ConfigError
 from muniment.limits import SYSLOG_OUT_END_S, SYSLOG_OUT_TIMEOUT_S, SYSLOG_OUT_UDP_BYTES_MAX
 from muniment.respond.block import one_line
-from muniment.respond.notice import DeliveryError, Notice, Severity
+from muniment.respond.notice import DeliveryError, Notice, Severity, went_wrong
 
 __all__ = ["Syslog", "cef", "rfc5424"]
 
@@ -80,7 +80,7 @@ class Syslog:
         except ssl.SSLCertVerificationError as error:
             raise DeliveryError(f"{self._host}: the certificate is refused: {error.verify_message}") from error
         except (OSError, ValueError) as error:
-            raise DeliveryError(f"{self._host}: {one_line(str(error)) or type(error).__name__}") from error
+            raise DeliveryError(f"{self._host}: {went_wrong(error)}") from error
         return ""
 
     def _send_datagram(self, message: bytes) -> None:
