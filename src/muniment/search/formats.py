@@ -195,8 +195,8 @@ class Formats:
         found, samples = _group(kind), self._samples(kind)
         name = self._free_name(found)
         try:
-            text = self._drafted(name, found.format, owner, samples)
-            return Suggestion(found, text, "", tuple(self.try_out(text, samples)))
+            text, read = self._drafted(name, found.format, owner, samples)
+            return Suggestion(found, text, "", tuple(read))
         except RejectedError as error:
             return Suggestion(found, "", f"no entry can be drafted: {error.reason}", ())
 
@@ -222,7 +222,8 @@ class Formats:
             name for k in range(1, len(taken) + 3) if (name := wanted if k == 1 else f"{wanted}_{k}") not in taken
         )
 
-    def _drafted(self, name: str, format: str, owner: str, samples: Sequence[Sample]) -> str:
+    def _drafted(self, name: str, format: str, owner: str, samples: Sequence[Sample]) -> tuple[str, list[Read]]:
+        """An entry, and what the samples become with it."""
         like, records = self._shipped.get(format, self._shipped["json"]), [each.record for each in samples]
         columns = self._mapped(like, records, [UNTIMED] * len(records)) if records else []
         text = draft(name, records, like=like, columns=columns, others=self._others, masks=_DRAFTED)
@@ -231,11 +232,13 @@ class Formats:
                            ("    licence: TODO", "    licence: ours")):  # fmt: skip
             text = text.replace(line, said)
         text = text.replace("owner: TODO", f"owner: {orjson.dumps(owner).decode()}")
-        shown = [Sample(0, each.record, UNTIMED) for each in self._entry(text).samples]
-        for read in self.try_out(text, shown):
-            expected = {name: read.columns[name] for name in _EXPECTED if name in read.columns}
+        entry = self._entry(text)
+        shown = [Sample(0, each.record, UNTIMED) for each in entry.samples]
+        read = self._read(entry, [*shown, *samples])  # at once: a mapping is planned anew each time
+        for each in read[: len(shown)]:
+            expected = {name: each.columns[name] for name in _EXPECTED if name in each.columns}
             text = text.replace("    expect: {outcome: TODO}", f"    expect: {orjson.dumps(expected).decode()}", 1)
-        return text
+        return text, read[len(shown) :]
 
     def entries(self) -> list[tuple[str, str]]:
         """Name and title of what a source may be read with, by title; not those of what Muniment itself writes."""
