@@ -38,6 +38,7 @@ NOBODY = {
         *((name, text) for name in ("auditd", "sudo", "pam") for text in ("pts/0", "pts/1", "/dev/pts/1", "/dev/tty1")),
         *(("auditd", text) for text in ("pts0", "pts1", "sshd", "ssh")),
         ("elevation", "/dev/pts/2"),
+        ("sudo", "ttys001"),
         ("oracle_audit", "pts/1"),
     },
     "a program or a role": {("pingone", "Provisioning"), ("snowflake", "SECURITYADMIN")},
