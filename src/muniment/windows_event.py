@@ -165,7 +165,7 @@ def of_powershell(record: Mapping[str, Any]) -> dict[str, Any] | None:
     >>> of_powershell({"Id": 1, "LogName": "Security", "ProviderName": "p", "Message": "A user account was created."})["Event"]["System"]
     {'EventID': 1, 'Channel': 'Security', 'Provider': {'#attributes': {'Name': 'p'}}}
     """
-    message, moment = record.get("Message"), record.get("TimeCreated")
+    message, moment = record.get("Message") or "", record.get("TimeCreated")
     if not isinstance(message, str) or not isinstance(record.get("Id"), int):
         return None
     system: dict[str, Any] = {"EventID": record["Id"], "Channel": record.get("LogName")}

@@ -133,7 +133,7 @@ fields:
     entry = read_entry(
         HEAD + text + 'samples:\n  - {origin: mine, record: {"shared": "x"}, expect: {action: x}}\n', "x.yaml"
     )
-    assert [row.get("path", row.get("text")) for row in entry.personal] == ["who", *["syslog.message"] * 5]
+    assert [row.get("path", row.get("text")) for row in entry.personal] == ["who", *["syslog.message"] * 9]
     assert entry.samples[0].record == b'{"shared": "x"}'
     assert map_records(entry, [b'{"a": "login was rejected"}'], client)[0]["outcome"] == "failure"
 

@@ -73,7 +73,7 @@ _OPTIONAL = (
 _PERSONAL_KEYS = {"path", "text", "pattern", "subject", "kind", "spelling"}
 _SIGMA_KEYS = {"product", "category", "service", "acts", "fields", "prefixes", "keyvalue"}
 _ACT_KEYS = {"action", "holds", "category"}
-_TOGETHER_KEYS = {"marks", "text", "of", "event", "kept"}
+_TOGETHER_KEYS = {"marks", "text", "of", "event", "kept", "named"}
 _SAMPLE_KEYS = {"name", "origin", "licence", "received_at", "earlier", "record", "expect"}
 _RANK = 50
 _OWN_RANK = 440
@@ -333,6 +333,7 @@ class _Reader:
             self._keys_to(given, "of"),
             self._pattern(given["event"], given.lines["event"]),
             self._pattern(given["kept"], given.lines["kept"]) if "kept" in given else "",
+            given.get("named") is True,
         )
 
     def _marks(self, given: LocatedDict) -> tuple[tuple[str, ...], ...]:
