@@ -37,7 +37,9 @@ def test_names_of_any_style_are_of_one_kind(type_uid: int, names: str, client: A
 
 
 SENTENCES = {
-    "app.delete": ["User anna deleted backup job Daily", 'User "EXAMPLE\\anna" has deleted backup job "Daily".', "Deleted backup job by user anna"],
+    "app.delete": ["User anna deleted backup job Daily", 'User "EXAMPLE\\anna" has deleted backup job "Daily".', "Deleted backup job by user anna",
+                   "Admin Deleted Workspace"],
+    "app.disable": ["User Archived Channel"],
     "document.delete": ["User anna@example.com deleted document 7", "The admin anna has removed report 9"],
     "item.delete": ["User anna failed to delete backup"],
     "user.delete": ["User anna has deleted user eve", "User eve was deleted by anna", "User account deleted", "Deleted user eve by admin anna",

@@ -213,7 +213,8 @@ DEEDS: Final = (
 
 _USER: Final = _WORDS["user"]
 _OF_DOERS: Final = {
-    "does": rf"{_SUBJECT}(?: \w+){{1,4}}? (?:has |have )?(?:success\w+ )?(?:(?:fail\w*|tri\w+|attempt\w*) to )?{_ACTS} \w+",
+    "does": rf"(?:{_SUBJECT}(?: \w+){{1,4}}? (?:has |have )?(?:success\w+ )?(?:(?:fail\w*|tri\w+|attempt\w*) to )?{_ACTS} \w+"
+    rf"|{_SUBJECT} {_ACTS} (?:(?:the|an?|new|own) )*{_ENTITY})",
     "does_not": rf"(?:{_SUBJECT} {_NO_NAMES}|{_SUBJECT}(?: \w+){{1,4}}? (?:was|were|is|been|be|successfully) {_ACTS}"
     rf"|{_SUBJECT}(?: \w+){{1,4}}? {_ACTS} (?:by|from|via|in|on|at|for|through|with|to|successfully|as|due|because|after|and)"
     rf"|{_SUBJECT}(?: \w+){{1,4}}? {_ACTS} (?:\w+ ){{0,4}}?{_USER})",
@@ -256,7 +257,7 @@ def _line_sql(sql: str) -> str:
     found = f"arraySum(arrayMap(i -> bitShiftLeft(toUInt64(1), i - 1), multiMatchAllIndices({_words_sql(sql)}, {array(_PATTERNS)})))"
     needed = array([sum(_BITS[word] for word in deed.words.split()) for deed in DEEDS])
     does, by = (f"(bitAnd(f, {_BITS[says] + _BITS[denies]}) = {_BITS[says]})" for says, denies in _DOERS)
-    doers = _BITS["user"] + _BITS["admin"]
+    doers = sum(_BITS[word] for word in ("user", "admin", "admin_new", "admin_gone"))
     about = f"arrayMap(f -> if({does} OR {by}, bitAnd(f, bitNot(toUInt64({doers}))), f), [{found}])"
     return f"arrayElement(arrayMap(m -> arrayFirstIndex(n -> bitAnd(m, n) = n, {needed}), {about}), 1)"
 
