@@ -1,7 +1,7 @@
 """The event inside what carried it: a record is often the envelope of a shipper, with the event in it as an object or as text.
 
 A line of syslog that is JSON, an entry of a journal, a container's line in `log`, an event collector's `event`, a CloudEvent's `data`, the body
-of an OpenTelemetry log record, a line of Loki, an object behind the words of a logger, the bytes of a journal's text: whoever reads a record by its
+of an OpenTelemetry log record, a line of Loki, the sentences of an event that PowerShell wrote, an object behind the words of a logger, the bytes of a journal's text: whoever reads a record by its
 content reads what is inside as if it had been sent by itself. `payloads` finds it; `opened` is the record with the payload's
 members in front of its own, from which the record as it came can be cut again. Pure. The record that the ledger keeps is
 never changed.
@@ -25,7 +25,7 @@ import msgspec
 import orjson
 
 from muniment.mysql_record import of_mysql_xml
-from muniment.windows_event import of_receiver, of_text, of_xml
+from muniment.windows_event import of_powershell, of_receiver, of_text, of_xml
 
 __all__ = [
     "CARRIERS_KEYS",
@@ -48,7 +48,7 @@ _TEXT: Final = r"\{(?:\s|\\[nrt])*(?:\\\"|\\u0022)"
 _WITHIN_TEXT: Final = r" stdout | stderr |<Event[ >]|<AUDIT_RECORD[ />\\]|MSWinEventLog|EventCode="
 _OF_BYTES: Final = r":\s*\[\s*\d{1,3}\s*(?:,\s*\d{1,3}\s*){7}"
 """A journal's text that is no UTF-8, as `journalctl -o json` writes it: eight bytes or more."""
-_FORMS: Final = rf"\"MESSAGE\"\s*{_OF_BYTES}|\"\$b64\"|{_TEXT}|\"@cee|\"journal\"|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"stream\"|\"TopicArn\"|{_WITHIN_TEXT}"
+_FORMS: Final = rf"\"MESSAGE\"\s*{_OF_BYTES}|\"\$b64\"|\"LogName\"|{_TEXT}|\"@cee|\"journal\"|\"specversion\"|\"detail-type\"|\"otel\"|\"loki\"|\"stream\"|\"TopicArn\"|{_WITHIN_TEXT}"
 _COLLECTED: Final = (r"\{\s*\"(?:time|host|source|sourcetype|index|event|fields)\"\s*:", r"\"event\"")
 """How an event collector's record begins, and what it has."""
 ENVELOPES: Final = rf"(?s:\A\s*{_COLLECTED[0]}.*{_COLLECTED[1]}|\A\s*\{{\s*{_COLLECTED[1]}\s*:)|{_FORMS}"
@@ -57,7 +57,7 @@ ENVELOPE_FORMS: Final = _FORMS
 COLLECTED_BEGINNING: Final = rf"\A\s*{_COLLECTED[0]}"
 COLLECTED_MARK: Final = _COLLECTED[1]
 """The same for a look at many records at once: a record with a payload has the forms, or it begins so and has the mark."""
-CUT_FORMS: Final = rf"{_OF_BYTES}|\$b64|\{{(?:\s|\\[nrt])*\\|@cee|journal|specversion|detail-type|otel|loki|stream|TopicArn|{_WITHIN_TEXT}"
+CUT_FORMS: Final = rf"{_OF_BYTES}|\$b64|LogName|\{{(?:\s|\\[nrt])*\\|@cee|journal|specversion|detail-type|otel|loki|stream|TopicArn|{_WITHIN_TEXT}"
 CUT_COLLECTED: Final = (
     r"\A[\x00-\x20]*\{\s*(?:[\x00-\x1f]|\"(?:time|host|source|sourcetype|index|event|fields)\")",
     "event",
@@ -202,6 +202,9 @@ def _payload(outer: _Members) -> _Found | None:
     """What is inside of one envelope."""
     if "MESSAGE" in outer and (said := _of_bytes(coded := bytes(outer["MESSAGE"]))):
         return _Found(orjson.dumps({"MESSAGE": said}), 0, "MESSAGE", is_rewritten=True, coded=coded)
+    if "LogName" in outer and "ProviderName" in outer:
+        event = of_powershell({key: orjson.loads(bytes(raw)) for key, raw in outer.items()})
+        return _Found(orjson.dumps(event), 0, "Message", is_rewritten=True) if event is not None else None
     value, is_line, place, around = _value(outer)
     first = value[:1]
     if first == b"{":

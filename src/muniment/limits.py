@@ -245,8 +245,8 @@ TOGETHER_TEXT_CHARS_MAX: Final = 2_048
 """Kept of one record: a system call is 500, and only command lines are longer."""
 
 TOGETHER_EARLIER_CHARS_MAX: Final = 4_096
-"""What a record sees of the ones before it, the oldest first: some events have hundreds of records (a kernel module), and each
-would see all before it."""
+"""What a record sees of the ones before it: some events have hundreds of records (a kernel module), and each would see all before
+it. Of more than that it sees the oldest and the newest, half each: a connection's first record says from where, its last login who."""
 
 TAIL_ROWS_MAX: Final = 500
 """Rows of one live-tail answer; what is above waits for the next."""

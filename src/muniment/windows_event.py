@@ -2,8 +2,8 @@
 
 Pure. The form is that of `evtx_dump`: attributes below `#attributes`, an element's text beside them as `#text`, the named
 `Data` of `EventData` by name. Others become it: XML as Windows renders it (`of_xml`), the body of OpenTelemetry's
-receiver (`of_receiver`), and the two forms whose fields stand in the English sentences of the event: Snare's line and the
-text of Splunk's forwarder (`of_text`). Stops at the values: they stay as they are. XML with a document type or entities of its own is
+receiver (`of_receiver`), and the three forms whose fields stand in the English sentences of the event: Snare's line and the
+text of Splunk's forwarder (`of_text`), and what PowerShell's `Get-WinEvent` has (`of_powershell`). Stops at the values: they stay as they are. XML with a document type or entities of its own is
 refused, so nothing in it grows when it is read.
 """
 
@@ -14,12 +14,18 @@ from collections.abc import Mapping
 from typing import Any, Final
 from xml.etree import ElementTree
 
-__all__ = ["of_receiver", "of_text", "of_xml"]
+__all__ = ["of_powershell", "of_receiver", "of_text", "of_xml"]
 
 _SYSTEM: Final = {
     "computer": "Computer", "record_id": "EventRecordID", "level": "Level", "task": "Task", "opcode": "Opcode",
     "keywords": "Keywords",
 }  # fmt: skip
+_OF_POWERSHELL: Final = {
+    "MachineName": "Computer", "RecordId": "EventRecordID", "Level": "Level", "TaskDisplayName": "Task",
+    "KeywordsDisplayNames": "Keywords",
+}  # fmt: skip
+_DATE: Final = re.compile(r"/Date\((\d+)")
+"""Milliseconds, as .NET wrote JSON."""
 _OTHERS: Final = "Linux-Sysmon"
 """Writes the same form, and is another system's log with an entry of its own."""
 
@@ -126,6 +132,10 @@ _LABEL: Final = re.compile(
 )
 
 
+_NAMED: Final = re.compile(r"\A[^\n]*:\s*\n(?:RuleName: [^\n]*\n)?UtcTime: ")
+_LINE: Final = re.compile(r"^([A-Za-z]+): ([^\r\n]*)", re.MULTILINE)
+
+
 def of_receiver(body: Mapping[str, Any]) -> dict[str, Any] | None:
     """`{"Event": {...}}` of a body of OpenTelemetry's `windowseventlog`; None for what is none.
 
@@ -147,6 +157,26 @@ def of_receiver(body: Mapping[str, Any]) -> dict[str, Any] | None:
     if isinstance(said := body.get("message"), str):
         event["RenderingInfo"] = {"Message": said}
     return {"Event": {name: value for name, value in event.items() if value}}
+
+
+def of_powershell(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """`{"Event": {...}}` of an event of `Get-WinEvent | ConvertTo-Json`; None for what is none.
+
+    >>> of_powershell({"Id": 1, "LogName": "Security", "ProviderName": "p", "Message": "A user account was created."})["Event"]["System"]
+    {'EventID': 1, 'Channel': 'Security', 'Provider': {'#attributes': {'Name': 'p'}}}
+    """
+    message, moment = record.get("Message") or "", record.get("TimeCreated")
+    if not isinstance(message, str) or not isinstance(record.get("Id"), int):
+        return None
+    system: dict[str, Any] = {"EventID": record["Id"], "Channel": record.get("LogName")}
+    system["Provider"] = {"#attributes": {"Name": record.get("ProviderName")}}
+    system |= {name: record[key] for key, name in _OF_POWERSHELL.items() if record.get(key) is not None}
+    moment = moment.get("value") if isinstance(moment, dict) else moment
+    if isinstance(moment, str) and moment:
+        of_dotnet = _DATE.match(moment)
+        system["TimeCreated"] = {"#attributes": {"SystemTime": of_dotnet[1] if of_dotnet else moment}}
+    said = {"Message": message.splitlines()[0].strip() if message.strip() else ""}
+    return {"Event": {"System": system, "EventData": _fields(message), "RenderingInfo": said}}
 
 
 def of_text(text: str) -> dict[str, Any] | None:
@@ -185,6 +215,8 @@ def _fields(message: str) -> dict[str, str]:
     """What stands behind the labels of an event's sentences, by the names that the event itself has for it."""
     found: dict[str, str] = {}
     section = ""
+    if _NAMED.search(message):  # Sysmon's: each line has the name and the value
+        return dict(_LINE.findall(message))
     for match in _LABEL.finditer(message):
         label, value = match["label"], match["value"].strip()
         if label in _SECTIONS:

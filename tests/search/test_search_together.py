@@ -254,3 +254,19 @@ def test_packed_addresses_and_names_in_hexadecimal_are_sealed_under_what_they_sa
     left = b"".join(protector.unseal(ledger.records, ledger.parts))
     assert b"CB007107" not in left
     assert b"616E6E612062" not in left
+
+
+def test_of_many_texts_the_oldest_and_the_newest_are_kept() -> None:
+    entry = kept.Together(
+        "log", (("conn=",), (" op=", " fd=")), (("message",),), (), r"\b(conn=[0-9]+) ", r" (?:ACCEPT|BIND) "
+    )
+    memory, records = kept.Memory(), [b'{"message":"conn=7 fd=1 ACCEPT from 203.0.113.7"}']
+    records += [b'{"message":"conn=7 op=%d BIND dn=\\"uid=u%d,%s\\""}' % (k, k, b"x" * 60) for k in range(200)]
+    assert list(entry.having_marks(records, range(len(records)))) == list(range(len(records)))
+    assert not list(entry.having_marks([b'{"message":"conn=7 closed"}'], [0]))
+    for index, record in enumerate(records):
+        memory.recall(index, "s", [entry], record)
+    said = memory.recall(len(records), "s", [entry], b'{"message":"conn=7 op=200 RESULT "}').splitlines()
+    assert "ACCEPT from 203.0.113.7" in said[0]
+    assert "uid=u199" in said[-1]
+    assert sum(map(len, said)) < 4_096

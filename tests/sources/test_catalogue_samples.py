@@ -38,6 +38,7 @@ NOBODY = {
         *((name, text) for name in ("auditd", "sudo", "pam") for text in ("pts/0", "pts/1", "/dev/pts/1", "/dev/tty1")),
         *(("auditd", text) for text in ("pts0", "pts1", "sshd", "ssh")),
         ("elevation", "/dev/pts/2"),
+        ("sudo", "ttys001"),
         ("oracle_audit", "pts/1"),
     },
     "a program or a role": {("pingone", "Provisioning"), ("snowflake", "SECURITYADMIN")},
@@ -68,7 +69,7 @@ def test_nobody_whom_a_sample_names_is_in_the_clear_once_sealed(
     named = []
     for moment in dict.fromkeys(sample.received_at for sample in entry.samples):
         samples = [sample for sample in entry.samples if sample.received_at == moment]
-        said = [Recollection(catalogue).of([*sample.earlier, sample.record])[-1] for sample in samples]
+        said = [Recollection(catalogue, entry.name).of([*sample.earlier, sample.record])[-1] for sample in samples]
         records = [opened(sample.record)[0] for sample in samples]
         rows = map_records(entry, records, client, received_at=moment, earlier=said)
         named += zip(samples, rows, strict=True)

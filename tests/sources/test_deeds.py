@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from muniment.sources.countries import country_sql
-from muniment.sources.deeds import DEEDS, deed_type_sql, ending_sql, named_sql
+from muniment.sources.deeds import DEEDS, deed_sql, deed_type_sql, ending_sql, named_sql
 from muniment.sources.sql import quote
 
 NAMES = {
@@ -34,6 +34,28 @@ def test_names_of_any_style_are_of_one_kind(type_uid: int, names: str, client: A
     listed = ", ".join(map(quote, names.split()))
     rows = client.query(f"SELECT n, {deed_type_sql('n')} FROM (SELECT arrayJoin([{listed}]) AS n)").result_rows
     assert {row[0]: row[1] for row in rows} == dict.fromkeys(names.split(), type_uid)
+
+
+SENTENCES = {
+    "app.delete": ["User anna deleted backup job Daily", 'User "EXAMPLE\\anna" has deleted backup job "Daily".', "Deleted backup job by user anna",
+                   "Admin Deleted Workspace"],
+    "app.disable": ["User Archived Channel"],
+    "document.delete": ["User anna@example.com deleted document 7", "The admin anna has removed report 9"],
+    "item.delete": ["User anna failed to delete backup"],
+    "user.delete": ["User anna has deleted user eve", "User eve was deleted by anna", "User account deleted", "Deleted user eve by admin anna",
+                    "User eve deleted successfully", "admin deleted user eve"],
+    "user.create": ["Admin user created", "UserCreatedByAdmin", "User eve was created by user anna"],
+    "user.disable": ['User "anna" disabled account "eve"', "user eve disabled"],
+    "token.enable": ["User anna enabled API key k1"],
+    "role.revoke": ["admin.removed", "admin removed role"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("deed", "texts"), SENTENCES.items(), ids=lambda each: each if isinstance(each, str) else "")
+def test_who_acts_in_a_sentence_is_not_what_it_is_done_to(deed: str, texts: list[str], client: Any) -> None:
+    listed = ", ".join(map(quote, texts))
+    rows = client.query(f"SELECT n, {deed_sql('n')} FROM (SELECT arrayJoin([{listed}]) AS n)").result_rows
+    assert {row[0]: row[1] for row in rows} == dict.fromkeys(texts, deed)
 
 
 def test_the_names_we_give_are_of_the_kind_they_stand_for(client: Any) -> None:

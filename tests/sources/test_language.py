@@ -48,6 +48,7 @@ MISTAKES = {
     "a spelling nobody knows": ("personal:\n  - {text: a, pattern: x, spelling: rot13}\n", 9, "spelling is one of"),
     "earlier where nothing is together": ("fields:\n  action: $earlier\n", 1, "neither a let name nor a column"),
     "together without an event": ("together: {marks: x, text: a}\n", 8, "together needs event"),
+    "marks that are none": ("together: {marks: [[]], text: a, event: '(x)'}\n", 8, "lists of which it has one"),
     "together by elements of arrays": ("together: {marks: x, text: 'a[0]', event: '(x)'}\n", 8, "without elements"),
     "a let named earlier": (
         "together: {marks: x, text: a, event: '(x)'}\nlet:\n  earlier: b\n",
@@ -132,7 +133,7 @@ fields:
     entry = read_entry(
         HEAD + text + 'samples:\n  - {origin: mine, record: {"shared": "x"}, expect: {action: x}}\n', "x.yaml"
     )
-    assert [row.get("path", row.get("text")) for row in entry.personal] == ["who", *["syslog.message"] * 5]
+    assert [row.get("path", row.get("text")) for row in entry.personal] == ["who", *["syslog.message"] * 9]
     assert entry.samples[0].record == b'{"shared": "x"}'
     assert map_records(entry, [b'{"a": "login was rejected"}'], client)[0]["outcome"] == "failure"
 

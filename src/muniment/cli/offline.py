@@ -86,7 +86,7 @@ def explain_file(file: Path, format: str, as_json: bool, entry: Path | None = No
             raise RejectedError(f"cannot read it: {error}", field=str(entry)) from error
         catalogue = beside(catalogue, own)
     with local_client() as client:
-        said = Recollection(catalogue).of(lines)
+        said = Recollection(catalogue, format).of(lines)
         now = datetime.now(UTC).isoformat()
         n_unknown = 0
         for found in explain(

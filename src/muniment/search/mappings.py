@@ -81,7 +81,9 @@ class _Compiled(Mapping[str, CompiledMapping]):
 def _together(catalogue: Catalogue, outer: Sequence[str]) -> dict[str, tuple[Together, ...]]:
     """By the format of a source: its own entry's rule, and those of the entries its records may be found to be."""
     rules = [(entry, entry.together) for entry in catalogue.values() if entry.together is not None]
-    found = {AUTO: tuple(rule for _, rule in rules)}
-    found |= {name: tuple(rule for entry, rule in rules if entry.inside == name) for name in outer}
+    found = {AUTO: tuple(rule for _, rule in rules if not rule.is_named)}
+    found |= {
+        name: tuple(rule for entry, rule in rules if entry.inside == name and not rule.is_named) for name in outer
+    }
     found |= {entry.name: (rule,) for entry, rule in rules}
     return {name: kinds for name, kinds in found.items() if kinds}

@@ -73,7 +73,7 @@ _OPTIONAL = (
 _PERSONAL_KEYS = {"path", "text", "pattern", "subject", "kind", "spelling"}
 _SIGMA_KEYS = {"product", "category", "service", "acts", "fields", "prefixes", "keyvalue"}
 _ACT_KEYS = {"action", "holds", "category"}
-_TOGETHER_KEYS = {"marks", "text", "of", "event", "kept"}
+_TOGETHER_KEYS = {"marks", "text", "of", "event", "kept", "named"}
 _SAMPLE_KEYS = {"name", "origin", "licence", "received_at", "earlier", "record", "expect"}
 _RANK = 50
 _OWN_RANK = 440
@@ -326,17 +326,25 @@ class _Reader:
         for key in ("marks", "text", "event"):
             if key not in given:
                 raise self.error(f"together needs {key}", line)
-        marks = [given["marks"]] if isinstance(given["marks"], str) else given["marks"]
-        if not isinstance(marks, list) or not marks or not all(isinstance(mark, str) and mark for mark in marks):
-            raise self.error("marks are texts that every such record has", given.lines["marks"])
         return Together(
             name,
-            tuple(str(mark) for mark in marks),
+            self._marks(given),
             self._keys_to(given, "text"),
             self._keys_to(given, "of"),
             self._pattern(given["event"], given.lines["event"]),
             self._pattern(given["kept"], given.lines["kept"]) if "kept" in given else "",
+            given.get("named") is True,
         )
+
+    def _marks(self, given: LocatedDict) -> tuple[tuple[str, ...], ...]:
+        """Texts that every such record has; a list among them: it has one of these."""
+        marks = given["marks"] if isinstance(given["marks"], list) else [given["marks"]]
+        each = [mark if isinstance(mark, list) else [mark] for mark in marks]
+        if not each or not all(some and all(isinstance(mark, str) and mark for mark in some) for some in each):
+            raise self.error(
+                "marks are texts that every such record has, or lists of which it has one", given.lines["marks"]
+            )
+        return tuple(tuple(map(str, some)) for some in each)
 
     def _keys_to(self, given: LocatedDict, key: str) -> tuple[tuple[str, ...], ...]:
         """Paths of keys alone, in the order of `given[key]`."""

@@ -34,6 +34,22 @@ _ENTITY: Final = (
 )
 _SOMEBODY: Final = r"^ ?(?:the |an? )?(?:user|admin|member|owner|somebody|someone)(?: \w+)? "
 
+_SUBJECT: Final = (
+    r"^ ?(?:the |an? )?(?:users?|admins?|administrators?|members?|operators?|accounts?|owners?|employees?)"
+)
+_ACTS: Final = (
+    r"(?:creat|add|delet|remov|modif|updat|chang|edit|disabl|enabl|activat|deactivat|suspend|restor|block|unblock|renam|mov|import|export|"
+    r"view|open|access|start|stop|archiv|purg|destroy|drop|terminat|eras|cancel|run|execut|install|uninstall|disconnect|publish|approv|"
+    r"reject|submit|clear|revok)\w*"
+)
+_NO_NAMES: Final = (
+    r"(?:accounts?|profiles?|roles?|groups?|passwords?|sessions?|access|permissions?|privileges?|settings?|preferences?|keys?|tokens?|api|mfa|2fa|"
+    r"e ?mails?|log ?ins?|logon|logout|devices?|data|lists?|registrations?|invit\w+|names?|status|types?|ids?|info\w*|details?|records?|identit\w+|"
+    r"certificates?|licen[sc]es?|public|interfaces?|agents?|pools?|attributes?|director\w+|photos?|images?|avatars?|teams?|memberships?|"
+    r"management|assignments?|rights?|entitlements?|policy|policies|phone|address|authentication|credentials?|limits?|quotas?|home|service|was|were|"
+    r"is|has been|been|from|to|by|successfully)"
+)
+
 _WORDS: Final = {
     "logout": r"(?:log(?:ged|s)? ?(?:out|off)|sign(?:ed|s)? ?(?:out|off)|session (?:end\w*|terminat\w*|expir\w*|clos\w*|destroy\w*|revok\w*|clear\w*|invalidat\w*|delet\w*|timed out|timeout)|(?:end\w*|terminat\w*|revok\w*|destroy\w*|clear\w*) (?:\w+ )?sessions?)",
     "impersonate": r"(?:impersonat\w*|(?:log(?:ged)? ?in|sign(?:ed)? ?in|act(?:ed|ing)?) as|assum(?:e|ed) (?:user|identity)|masquerad\w*)",
@@ -62,6 +78,8 @@ _WORDS: Final = {
     "access": r"access",
     "admin_gone": rf"(?:{_GONE}{_SMALL}{_ADMIN}|{_ADMIN}{_SMALL}{_GONE})",
     "admin_new": rf"(?:{_NEW}{_SMALL}{_ADMIN}|{_ADMIN}{_SMALL}{_NEW})",
+    "admin_unmakes": rf"^ ?(?:the )?{_ADMIN} (?:has )?{_GONE} (?:the |an? )?(?:users?|accounts?|members?)",
+    "admin_makes": rf"^ ?(?:the )?{_ADMIN} (?:has )?{_NEW} (?:the |an? )?(?:users?|accounts?|members?)",
     "withdraw": r"(?:revok\w*|unassign\w*|demot\w*|unset|withdr[ae]wn?)",
     "grant": r"(?:grant\w*|assign\w*|elevat\w*|promot\w*|given|escalat\w*)",
     "detach": r"detach\w*",
@@ -127,9 +145,12 @@ DEEDS: Final = (
     Deed("key delete", "token.delete", 300404),
     Deed("key update", "token.update", 300403),
     Deed("key disable", "token.disable", 300409),
+    Deed("key enable", "token.enable", 300408),
     Deed("key create", "token.create", 300401),
     Deed("key grant", "token.create", 300401),
     Deed("key allow", "token.create", 300401),
+    Deed("admin_unmakes", "user.delete", 300106),
+    Deed("admin_makes", "user.create", 300101),
     Deed("role withdraw", "role.revoke", 300502),
     Deed("admin withdraw", "role.revoke", 300502),
     Deed("access withdraw", "role.revoke", 300502),
@@ -190,11 +211,27 @@ DEEDS: Final = (
 )
 """The first whose words are all there counts."""
 
-_BITS: Final = {word: 1 << number for number, word in enumerate(_WORDS)}
-_PATTERNS: Final = [rf"{pattern}\b" if pattern.startswith("^") else rf"\b{pattern}\b" for pattern in _WORDS.values()]
+_USER: Final = _WORDS["user"]
+_OF_DOERS: Final = {
+    "does": rf"(?:{_SUBJECT}(?: \w+){{1,4}}? (?:has |have )?(?:success\w+ )?(?:(?:fail\w*|tri\w+|attempt\w*) to )?{_ACTS} \w+"
+    rf"|{_SUBJECT} {_ACTS} (?:(?:the|an?|new|own) )*{_ENTITY})",
+    "does_not": rf"(?:{_SUBJECT} {_NO_NAMES}|{_SUBJECT}(?: \w+){{1,4}}? (?:was|were|is|been|be|successfully) {_ACTS}"
+    rf"|{_SUBJECT}(?: \w+){{1,4}}? {_ACTS} (?:by|from|via|in|on|at|for|through|with|to|successfully|as|due|because|after|and)"
+    rf"|{_SUBJECT}(?: \w+){{1,4}}? {_ACTS} (?:\w+ ){{0,4}}?{_USER})",
+    "by_user": r"by (?:the )?(?:user|admin|administrator|operator|account|member)",
+    "user_by_user": rf"{_USER}\b.* by (?:the )?(?:user|admin|administrator|operator|account|member)",
+}
+"""Where a sentence names who acts ("User anna deleted a backup job"), its `user` is not what it is done to."""
+
+_DOERS: Final = (("does", "does_not"), ("by_user", "user_by_user"))
+_BITS: Final = {word: 1 << number for number, word in enumerate((*_WORDS, *_OF_DOERS))}
+_PATTERNS: Final = [
+    rf"{pattern}\b" if "^" in pattern else rf"\b{pattern}\b" for pattern in (*_WORDS.values(), *_OF_DOERS.values())
+]
 
 _FAILED: Final = (
-    r"\b(?:fail\w*|failure|denied|rejected|refused|declined|unsuccessful\w*|invalid|incorrect|unauthori[sz]ed)\b"
+    r"\b(?:fail\w*|failure|denied|rejected|refused|declined|unsuccessful\w*|invalid|incorrect|unauthori[sz]ed|"
+    r"not (?:been |yet |be )?(?:success\w*|accepted|granted|authori[sz]ed|authenticated|allowed|permitted))\b"
 )
 _DONE: Final = r"\b(?:succe\w+|logged (?:in|on|out|off)|signed (?:in|on|out|off)|authenticated|accepted|granted)\b"
 
@@ -219,7 +256,10 @@ def _line_sql(sql: str) -> str:
     """Which line of `DEEDS` a name is of, from 1; 0 for none."""
     found = f"arraySum(arrayMap(i -> bitShiftLeft(toUInt64(1), i - 1), multiMatchAllIndices({_words_sql(sql)}, {array(_PATTERNS)})))"
     needed = array([sum(_BITS[word] for word in deed.words.split()) for deed in DEEDS])
-    return f"arrayElement(arrayMap(m -> arrayFirstIndex(n -> bitAnd(m, n) = n, {needed}), [{found}]), 1)"
+    does, by = (f"(bitAnd(f, {_BITS[says] + _BITS[denies]}) = {_BITS[says]})" for says, denies in _DOERS)
+    doers = sum(_BITS[word] for word in ("user", "admin", "admin_new", "admin_gone"))
+    about = f"arrayMap(f -> if({does} OR {by}, bitAnd(f, bitNot(toUInt64({doers}))), f), [{found}])"
+    return f"arrayElement(arrayMap(m -> arrayFirstIndex(n -> bitAnd(m, n) = n, {needed}), {about}), 1)"
 
 
 def deed_sql(sql: str) -> str:

@@ -61,8 +61,9 @@ class Explained:
 class Recollection:
     """What earlier records of their events say, for records of one sender that come one after the other."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        self._kinds = tuple(entry.together for entry in catalogue.values() if entry.together is not None)
+    def __init__(self, catalogue: Catalogue, format: str = "") -> None:
+        rules = [(name, entry.together) for name, entry in catalogue.items() if entry.together is not None]
+        self._kinds = tuple(rule for name, rule in rules if not rule.is_named or name == format)
         self._memory, self._next = Memory(), 0
 
     def of(self, records: Sequence[bytes]) -> list[str]:
@@ -179,7 +180,7 @@ def check_samples(catalogue: Catalogue, entry: Entry, client: Any) -> dict[int, 
     found: dict[int, list[str]] = {}
     for moment in dict.fromkeys(sample.received_at for sample in entry.samples):
         samples = [sample for sample in entry.samples if sample.received_at == moment]
-        said = [Recollection(catalogue).of([*sample.earlier, sample.record])[-1] for sample in samples]
+        said = [Recollection(catalogue, entry.name).of([*sample.earlier, sample.record])[-1] for sample in samples]
         records = [sample.record for sample in samples]
         told = explain(catalogue, records, client, entry=entry.name, received_at=moment, earlier=said)
         found |= {sample.line: _wrong(entry, sample, one) for sample, one in zip(samples, told, strict=True)}
