@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 
 import httpx
@@ -78,7 +79,7 @@ def test_haproxy_refuses_what_the_feed_says_and_follows_it(
         follow()
         assert network.get(ATTACKER) == "403"
         assert network.get(BYSTANDER) == "200"
-        other = _block(live_server.client, "range", f"{BYSTANDER}/29")
+        other = _block(live_server.client, "range", str(ip_network(f"{BYSTANDER}/29", strict=False)))
         follow()
         assert (network.get(ATTACKER), network.get(BYSTANDER)) == ("403", "403")
         for each in (id, other):
@@ -134,7 +135,7 @@ def test_fail2ban_bans_and_unbans_what_the_feed_says(
         assert network.get(BYSTANDER) == "200"
 
         # A range around it: the set of the firewall takes no element within another, so the feed names the range only.
-        around = _block(live_server.client, "range", f"{ATTACKER}/26")
+        around = _block(live_server.client, "range", str(ip_network(f"{ATTACKER}/26", strict=False)))
         in_line({"203.0.113.64/26"})
         within(10, lambda: "203.0.113.64/26" in network.run("nft", "list", "ruleset").stdout, "no range in the set")
         live_server.client.post(f"/api/v1/blocks/{around}/undo")
