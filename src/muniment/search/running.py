@@ -39,9 +39,10 @@ RUNNING_SETTINGS: Final[Mapping[str, int | str]] = {
 _PIPE_BYTES: Final = 1 << 20
 _CHUNK_ROWS: Final = 16_384
 """Rows the engine works on at a time: fewer fit its caches better, and a long mapping costs 60 ms for each such piece."""
-_FRAME: Final = bytes.fromhex("04224d18607073")
-"""LZ4's magic number, then: version 1, blocks that do not refer to each other, of at most 4 MiB, no checksums."""
-_STORED_MAX: Final = 4 << 20
+_FRAME: Final = bytes.fromhex("04224d18604082")
+"""LZ4's magic number, then: version 1, blocks that do not refer to each other, of at most 64 KiB (of which the reader holds
+two), no checksums."""
+_STORED_MAX: Final = 64 << 10
 _IS_STORED: Final = 1 << 31
 _FRAME_END: Final = bytes(4)
 _END: Final = pa.compress(b"\xff\xff\xff\xff\0\0\0\0", codec="lz4", asbytes=True)
