@@ -15,9 +15,10 @@ from memory_ledger import MAPPINGS, record
 from muniment.event.place import Place
 from muniment.search.blocks import Block
 from muniment.search.engine import Engine
+from muniment.search.landing import Texts
 from muniment.search.mappings import mapping_set
 from muniment.search.replica import Locate, Replica
-from muniment.search.schema import MappingSet, drop_landing, migrate
+from muniment.search.schema import MappingSet, Recognises, drop_landing, migrate
 from muniment.search.streamed import StreamLanding
 from muniment.sources.catalogue import AUTO, Catalogue, load
 
@@ -75,6 +76,19 @@ def _samples(catalogue: Catalogue, names: Sequence[str], count: int = 2) -> list
     return [(name, sample.record) for name in names for sample in catalogue[name].samples[:count]]
 
 
+def _named_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Filled with the numbers of rows that are named by a statement of its own."""
+    asked: list[int] = []
+    ask = StreamLanding._named
+
+    def noted(self: StreamLanding, rows: pa.Table, wanted: str, recogniser: Recognises, cut: int) -> Texts:
+        asked.append(rows.num_rows)
+        return ask(self, rows, wanted, recogniser, cut)
+
+    monkeypatch.setattr(StreamLanding, "_named", noted)
+    return asked
+
+
 def test_rows_are_those_that_tables_make(engine: Engine, catalogue: Catalogue) -> None:
     names = ("openssh", "okta", "web_access", "kubernetes", "json", "github", "muniment", "windows", "syslog")
     told = _samples(catalogue, names)
@@ -116,15 +130,8 @@ def test_a_source_that_sent_one_format_is_expected_to_send_it_again(
     engine: Engine, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its rows are named where they are mapped; what is of another format comes out as if it had been named first."""
-    asked: list[int] = []
-    ask = StreamLanding._named
-
-    def noted(self: StreamLanding, rows: pa.Table, *given: Any) -> Any:
-        asked.append(rows.num_rows)
-        return ask(self, rows, *given)
-
+    asked = _named_rows(monkeypatch)
     monkeypatch.setattr("muniment.search.stages._ROWS_MIN", 2)
-    monkeypatch.setattr(StreamLanding, "_named", noted)
     formats = ("windows", "json", "openssh", "web_access")
     windows, json, ssh, web = ([(AUTO, text) for _, text in _samples(catalogue, [name], 3)] for name in formats)
     many = windows * 8
@@ -160,15 +167,8 @@ def test_what_a_sender_mixes_is_guessed_and_comes_out_as_if_it_had_been_named(
     engine: Engine, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Texts in a record say where it goes; the mapping there asks whether it is so, and says who made it up."""
-    asked: list[int] = []
-    ask = StreamLanding._named
-
-    def noted(self: StreamLanding, rows: pa.Table, *given: Any) -> Any:
-        asked.append(rows.num_rows)
-        return ask(self, rows, *given)
-
+    asked = _named_rows(monkeypatch)
     monkeypatch.setattr("muniment.search.stages._ROWS_MIN", 4)
-    monkeypatch.setattr(StreamLanding, "_named", noted)
     formats = ("openssh", "okta", "kubernetes", "web_access", "aws_cloudtrail")
     mixed = [(AUTO, text) for _, text in _samples(catalogue, formats, 4)] * 3
     like_others = [

@@ -35,8 +35,8 @@ _GUESSED_MIN: Final = 0.5
 """Of so many of the records it pays to look for signs."""
 _WRONG_MAX: Final = 0.1
 _TRUSTED: Final = 64
-"""For so many blocks; then signs are learned anew, as there may be better ones by now. Where it was in vain they are after 1,
-2, 4, ... blocks.
+"""For so many blocks; then signs are learned anew, as there may be better ones by now. Where they were in vain, or wrong, it
+waits for 1, 2, 4, ... blocks.
 """
 
 
@@ -51,12 +51,17 @@ class _Sent:
 
 @dataclass(slots=True)
 class _Mixed:
-    """What is known of sources that mix formats; for so many blocks more."""
+    """What is known of sources that mix formats; for so many blocks more. Due: nothing is guessed of a block, to learn of all of it."""
 
     recogniser: Recognises
     signs: Signs | None = None
     left: int = 0
     wait: int = 1
+    is_due: bool = False
+
+    def give_up(self) -> None:
+        """Try again later, and the next time later still."""
+        self.signs, self.left, self.wait = None, self.wait, min(2 * self.wait, _TRUSTED)
 
 
 class Stages:
@@ -87,14 +92,16 @@ class Stages:
 
     def _guessed(self, records: pa.BinaryArray, places: npt.NDArray[np.int64], recogniser: Recognises) -> Names | str:
         mixed = self._mixed_of(recogniser)
-        if mixed.left == 0:
+        mixed.is_due = mixed.left == 0
+        if mixed.is_due:
+            mixed.wait = 1 if mixed.signs is not None else mixed.wait
             return ""
         mixed.left -= 1
         if mixed.signs is None:
             return ""
         guessed = mixed.signs.guessed(records if len(places) == len(records) else records.take(pa.array(places)))
         if np.count_nonzero(guessed != "") < _GUESSED_MIN * len(guessed):
-            mixed.left = 0
+            mixed.give_up()
         return guessed
 
     def _mixed_of(self, recogniser: Recognises) -> _Mixed:
@@ -106,21 +113,25 @@ class Stages:
     def learn(self, rows: pa.Table, recogniser: Recognises, names: Names) -> None:
         """Rows, with `record`, that nothing was expected of, and what they were named: if it is time, signs are learned of them."""
         mixed = self._mixed_of(recogniser)
+        if not mixed.is_due:
+            return
+        mixed.is_due = False
         found, counts = np.unique(names.astype(str), return_counts=True)
         many = {str(name) for name, count in zip(found, counts, strict=True) if count >= _ROWS_MIN}
-        if mixed.left or not many:
+        if not many:
             return
         records = whole(rows.column("record"))
         signs = Signs.learned(records, names, recogniser.signs(many))
         guessed = signs.guessed(records)
-        is_worth = sum(int(np.count_nonzero(guessed == name)) for name in many) >= _GUESSED_MIN * len(names)
-        mixed.signs = signs if is_worth else None
-        mixed.left, mixed.wait = (_TRUSTED, 1) if is_worth else (mixed.wait, min(2 * mixed.wait, _TRUSTED))
+        if sum(int(np.count_nonzero(guessed == name)) for name in many) >= _GUESSED_MIN * len(names):
+            mixed.signs, mixed.left = signs, _TRUSTED
+        else:
+            mixed.give_up()
 
     def doubt(self, recogniser: Recognises, wrong: int, count: int) -> None:
         """So many of those rows were of another name."""
         if wrong > _WRONG_MAX * count:
-            self._mixed_of(recogniser).left = 0
+            self._mixed_of(recogniser).give_up()
 
     def early(self, rows: pa.Table, recogniser: Recognises) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
         """Cuts before the last, and the places of those rows for which this is where to ask first. `rows`: with `source`."""

@@ -312,8 +312,9 @@ class StreamLanding:
             self._map(recognised(others, mappings, self._names), mappings, has_envelopes)
             self._await("ready", total + count)
             for recogniser in {id(each.recogniser): each.recogniser for each in expected}.values():
-                those = [each for each in expected if each.recogniser is recogniser]
-                self._stages.doubt(recogniser, count, sum(each.rows.num_rows for each in those))
+                rows = [each.rows.column("index") for each in expected if each.recogniser is recogniser]
+                n_wrong = sum(pc.sum(pc.is_in(each, value_set=unsure)).as_py() or 0 for each in rows)
+                self._stages.doubt(recogniser, n_wrong, sum(map(len, rows)))
 
 
 def _taken(rows: pa.Table, places: npt.NDArray[np.int64]) -> pa.Table:

@@ -30,7 +30,6 @@ _SURE: Final = 0.95
 
 Names = npt.NDArray[np.object_]
 _Masks = npt.NDArray[np.int64]
-_Flags = npt.NDArray[np.bool_]
 
 
 class Signs:
