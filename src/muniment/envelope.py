@@ -25,7 +25,7 @@ import msgspec
 import orjson
 
 from muniment.mysql_record import of_mysql_xml
-from muniment.windows_event import of_powershell, of_receiver, of_text, of_xml
+from muniment.windows_event import POWERSHELL_KEYS, of_powershell, of_receiver, of_text, of_xml
 
 __all__ = [
     "CARRIERS_KEYS",
@@ -203,7 +203,7 @@ def _payload(outer: _Members) -> _Found | None:
     if "MESSAGE" in outer and (said := _of_bytes(coded := bytes(outer["MESSAGE"]))):
         return _Found(orjson.dumps({"MESSAGE": said}), 0, "MESSAGE", is_rewritten=True, coded=coded)
     if "LogName" in outer and "ProviderName" in outer:
-        event = of_powershell({key: orjson.loads(bytes(raw)) for key, raw in outer.items()})
+        event = of_powershell({key: orjson.loads(bytes(outer[key])) for key in POWERSHELL_KEYS & outer.keys()})
         return _Found(orjson.dumps(event), 0, "Message", is_rewritten=True) if event is not None else None
     value, is_line, place, around = _value(outer)
     first = value[:1]

@@ -10,11 +10,11 @@ refused, so nothing in it grows when it is read.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from xml.etree import ElementTree
 
-__all__ = ["of_powershell", "of_receiver", "of_text", "of_xml"]
+__all__ = ["POWERSHELL_KEYS", "of_powershell", "of_receiver", "of_text", "of_xml"]
 
 _SYSTEM: Final = {
     "computer": "Computer", "record_id": "EventRecordID", "level": "Level", "task": "Task", "opcode": "Opcode",
@@ -24,6 +24,8 @@ _OF_POWERSHELL: Final = {
     "MachineName": "Computer", "RecordId": "EventRecordID", "Level": "Level", "TaskDisplayName": "Task",
     "KeywordsDisplayNames": "Keywords",
 }  # fmt: skip
+POWERSHELL_KEYS: Final = frozenset(("Id", "LogName", "ProviderName", "TimeCreated", "Message", *_OF_POWERSHELL))
+"""What `of_powershell` looks at."""
 _DATE: Final = re.compile(r"/Date\((\d+)")
 """Milliseconds, as .NET wrote JSON."""
 _OTHERS: Final = "Linux-Sysmon"
@@ -125,14 +127,13 @@ _NAMES: Final[Mapping[tuple[str, str], str]] = {
     ("", "Privileges"): "PrivilegeList",
     ("", "SAM Account Name"): "SamAccountName",
 }
-_LABEL: Final = re.compile(
-    r"(?:(?<=\s\s)|(?<=[\t\n])|^)[ ]?(?P<label>"
-    + "|".join(sorted(map(re.escape, {*_SECTIONS, *(label for _, label in _NAMES)}), key=len, reverse=True))
-    + r"):(?=[ \t]*(?P<value>[^\t\r\n]*?)(?:\s\s|[\t\r\n]|$))"
-)
+_LABELS: Final = _SECTIONS | {label for _, label in _NAMES}
+_LABEL: Final = re.compile(r"([A-Z][\w/-]*(?: [\w/-]+)*):(?=[ \t]*([^\t\r\n]*?)(?:\s\s|[\t\r\n]|$))")
+"""What may be a label and its value; one is where a line, a column or a wide space begins (`_begins`)."""
 
 
 _NAMED: Final = re.compile(r"\A[^\n]*:\s*\n(?:RuleName: [^\n]*\n)?UtcTime: ")
+_LINE_END: Final = re.compile(r"[\r\n]+")
 _LINE: Final = re.compile(r"^([A-Za-z]+): ([^\r\n]*)", re.MULTILINE)
 
 
@@ -213,20 +214,41 @@ def of_text(text: str) -> dict[str, Any] | None:
 
 def _fields(message: str) -> dict[str, str]:
     """What stands behind the labels of an event's sentences, by the names that the event itself has for it."""
+    if _NAMED.match(message):  # Sysmon's: each line has the name and the value
+        return dict(_LINE.findall(message))
     found: dict[str, str] = {}
     section = ""
-    if _NAMED.search(message):  # Sysmon's: each line has the name and the value
-        return dict(_LINE.findall(message))
-    for match in _LABEL.finditer(message):
-        label, value = match["label"], match["value"].strip()
+    for label, value in _labelled(message):
         if label in _SECTIONS:
             section = label
-        if not value or _LABEL.match(f"{value}:") or _LABEL.match(value):
+        if not value or value.partition(":")[0] in _LABELS:
             continue
         name = _NAMES.get((section, label)) or _NAMES.get(("", label))
         if name and value != "-":
             found.setdefault(name, value)
     return found
+
+
+def _labelled(message: str) -> Iterator[tuple[str, str]]:
+    """Labels with what stands behind each, stripped: one a line, or several with wide spaces between them."""
+    for line in _LINE_END.split(message):
+        label, colon, value = line.partition(":")
+        if not colon:
+            continue
+        label, value = label.strip(), value.strip()
+        if "  " not in value and "\t" not in value and "  " not in label and "\t" not in label:
+            if label in _LABELS:
+                yield label, value
+            continue
+        for match in _LABEL.finditer(line):
+            if match[1] in _LABELS and _begins(line, match.start()):
+                yield match[1], match[2].strip()
+
+
+def _begins(line: str, at: int) -> bool:
+    """Does a cell begin there? Behind nothing, a tab or two spaces, and perhaps a space more."""
+    before = line[max(0, at - 3) : at]
+    return before in ("", " ") or before.endswith(("\t", "\t ", "  "))
 
 
 def of_xml(text: str) -> dict[str, Any] | None:
