@@ -7,9 +7,9 @@ a batch from one program has ten. One pass of a multi-pattern engine finds the k
 Of a name that may be spelled in twenty ways (`~user_id`) the mapping has the spellings that are there.
 
 What comes out is the same. So keys are looked for in the text of the record as a whole, in texts inside it too, and
-where that says nothing certain (a plain character written as an escape, arrays of arrays) every key counts as there, each
-name in its first spelling at least; so do those below an object in whose place an array stands, as the engine counts
-its elements into the object's keys.
+without escapes where plain characters are written so. Where an array stands in the place of an object the engine counts its
+elements into the object's keys, so those below that object count as there, each name in its first spelling at least; in arrays
+of arrays those of whatever is read of elements. Where a record is an array itself every key counts as there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -43,12 +43,14 @@ _UNCERTAIN: Final = (
 )
 
 
-_ESCAPED_ONES: Final = 2
-"""The first of these say that plain characters are written as escapes."""
+_ESCAPED_ONES: Final = frozenset((0, 1))
+"""The numbers of those that say that plain characters are written as escapes."""
+_NESTED: Final = 2
+"""The number of what says that some array stands in an array."""
 _ARRAYS: Final = len(_UNCERTAIN)
 """The number of what says that some array stands in the place of an object."""
 _WORDS: Final = re.compile(rb"\"([^\"\\]+)(?=[\"\\])")
-_ESCAPES: Final = re.compile(rb"\\+u00([2-7][0-9a-fA-F])")
+_ESCAPES: Final = re.compile(rb"\\+u00([0-7][0-9a-fA-F])")
 
 
 class Narrowing:
@@ -67,6 +69,7 @@ class Narrowing:
         self._named = frozenset[str]().union(*(look.named for look in self._looks))
         self._keys = frozenset[str]().union(*(look.keys for look in self._looks))
         self._common = frozenset[str]().union(*(look.common for look in self._looks))
+        self._of_elements = frozenset(_keys_of_elements(entry))
         self._lock = threading.Lock()
         self._made: OrderedDict[frozenset[str], CompiledMapping] = OrderedDict()
 
@@ -83,12 +86,15 @@ class Narrowing:
     def mapping(self, records: pa.BinaryArray) -> CompiledMapping:
         """The mapping for these records; for others it may leave something out."""
         keys, doubts = self._found(records)
-        if any(number < _ESCAPED_ONES for number in doubts):
-            keys |= self._found(_without_escapes(records))[0]
+        if not doubts.isdisjoint(_ESCAPED_ONES):
+            more, doubts_left = self._found(_without_escapes(records))
+            keys, doubts = keys | more, (doubts - _ESCAPED_ONES) | doubts_left
         # Some record may list spellings: combinations of all of them would be too much for any engine.
         if len(keys) > len(self._named):
             keys &= self._named | self._common
-        if has_array(records) or doubts:
+        if _NESTED in doubts:
+            keys |= self._of_elements
+        if has_array(records) or doubts - {_NESTED}:
             keys |= self._named
         with self._lock:
             fits = [known for known in self._made if keys <= known and len(known) <= len(keys) * _SPARE]
@@ -132,9 +138,9 @@ class _Look:
         """Its keys that are there, some that were, and the numbers of what makes that uncertain."""
         found, n = self._watch.found(records), len(self._uncertain)
         keys, doubts = {self.keys[(k - n) // 2] for k in found if k >= n}, {k for k in found if k < n}
-        if doubts == {_ARRAYS} and self._is_plain:
+        if _ARRAYS in doubts and self._is_plain:
             keys = keys.union(*(self._below_each[k] for k in self._arrays.found(records)))
-            doubts = set()
+            doubts.discard(_ARRAYS)
         return frozenset(keys), frozenset(doubts)
 
 
@@ -148,10 +154,12 @@ def whole_mapping(entry: Entry, records: Iterable[bytes]) -> CompiledMapping:
 
 
 def _all_paths(entry: Entry) -> list[tuple[Segment, ...]]:
-    below = [
-        path for value in values_of(entry) for each in walk(value) if isinstance(each, Below) for path in each.paths
-    ]
-    return [*paths_of(entry), *below]
+    return [*paths_of(entry), *_paths_below(entry)]
+
+
+def _paths_below(entry: Entry) -> list[tuple[Segment, ...]]:
+    """What is read of texts: of objects, or of an array's first element."""
+    return [path for value in values_of(entry) for each in walk(value) if isinstance(each, Below) for path in each.paths]
 
 
 def _without_escapes(records: pa.BinaryArray) -> pa.BinaryArray:
@@ -171,6 +179,16 @@ def _keys_below(paths: Sequence[Sequence[Segment]]) -> dict[Segment, frozenset[s
             if segment.pick is None:
                 below.setdefault(segment, set()).update(each.key for each in path[k + 1 :])
     return {segment: frozenset(keys) for segment, keys in below.items()}
+
+
+def _keys_of_elements(entry: Entry) -> Iterator[str]:
+    """What is read of an array's elements, each name in its first spelling."""
+    for path in paths_of(entry):
+        for k, segment in enumerate(path):
+            if segment.pick is not None:
+                yield from (each.key for each in path[k + 1 :])
+                yield from segment.pick[:1] if isinstance(segment.pick, tuple) else ()
+    yield from (each.key for path in _paths_below(entry) for each in path)
 
 
 def _arrays_in_place_of(objects: Iterable[Segment], before: str = "") -> str:
