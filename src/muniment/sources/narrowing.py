@@ -159,7 +159,9 @@ def _all_paths(entry: Entry) -> list[tuple[Segment, ...]]:
 
 def _paths_below(entry: Entry) -> list[tuple[Segment, ...]]:
     """What is read of texts: of objects, or of an array's first element."""
-    return [path for value in values_of(entry) for each in walk(value) if isinstance(each, Below) for path in each.paths]
+    return [
+        path for value in values_of(entry) for each in walk(value) if isinstance(each, Below) for path in each.paths
+    ]
 
 
 def _without_escapes(records: pa.BinaryArray) -> pa.BinaryArray:
