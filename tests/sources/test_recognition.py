@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from muniment.sources import values
 from muniment.sources.catalogue import Catalogue, read_entry
-from muniment.sources.marks import pattern_marks
+from muniment.sources.marks import ESCAPED, marks_of, pattern_marks
+from muniment.sources.paths import Segment
 from muniment.sources.recognition import Recogniser
 from muniment.sources.sql import array
 from muniment.sources.testing import recognise
@@ -132,3 +137,26 @@ samples:
 )
 def test_the_texts_a_pattern_cannot_do_without(pattern: str, mark: str | None) -> None:
     assert pattern_marks(pattern) == ([mark] if mark else [])
+
+
+SENTENCES = [
+    r"^[^{]*[0-9]{1,2}:[0-9]{2}",
+    r"[a-z]+[ _-]{1,2}[a-z]+$",
+    r"(?i)[a-z]+(?: [0-9]+|=[0-9]*)$",
+    r"^\s*[a-z]{2}\s",
+    r"[0-9]\"[0-9]|[0-9]/[0-9]",
+    r"(?:[a-f]\.){2,4}|[^a]\|",
+]
+
+
+@given(data=st.data(), pattern=st.sampled_from(SENTENCES), is_ascii=st.booleans())
+@settings(deadline=None, max_examples=300)
+def test_what_must_stand_in_a_sentence_stands_in_each_that_a_pattern_matches(
+    data: st.DataObject, pattern: str, is_ascii: bool
+) -> None:
+    said = data.draw(st.from_regex(re.compile(pattern, re.ASCII)))
+    condition = values.Condition(((values.Test(values.Path((Segment("event"),)), "matches", (pattern,)),),))
+    ((mark,),) = marks_of(condition)
+    record = json.dumps({"id": 7, "event": said}, ensure_ascii=is_ascii)
+    assert re.search(mark, record) or re.search(ESCAPED, record)
+    assert not re.search(mark, json.dumps({"event": "login", "said": said.replace('"event"', "")}))

@@ -34,6 +34,9 @@ _CHARS_MAX: Final = 60
 _WORDS_MAX: Final = 40
 _REPEAT_MAX: Final = 12
 _TEXTS_MAX: Final = 80
+_COMMON: Final = 8
+"""How much more often a letter or a digit stands in a value than another character."""
+_ASCII_END: Final = 128
 _Run = tuple[float, str]
 _NOTHING: Final[_Run] = (0.0, "")
 
@@ -52,8 +55,11 @@ def _of_test(test: Test) -> Iterable[str]:
     if test.negated or test.is_of_nothing or not _is_of_record(test.value):
         return
     if isinstance(test.value, Path):
-        for segment in test.value.segments:
+        *above, last = test.value.segments
+        for segment in above:
             yield from _key_mark(segment.keys)
+        needed = _needed_by(test.wanted[0]) if test.kind == "matches" and last.pick is None else None
+        yield from _key_mark(last.keys, f'\\s*:\\s*(?:[^"\\s]|"[^"{needed}]*[{needed}])' if needed else "")
     else:  # some of the paths is there, and so the last key of some
         yield from _key_mark(
             [key for path in walk(test.value) if isinstance(path, Path) for key in path.segments[-1].keys]
@@ -71,12 +77,75 @@ def _is_of_record(value: Value) -> bool:
     return isinstance(value, Path) or (isinstance(value, First) and all(map(_is_of_record, value.values)))
 
 
-def _key_mark(keys: Sequence[str]) -> Iterable[str]:
-    """One pattern for a key that is spelled in one of some ways; none where a text may have it in another."""
+def _key_mark(keys: Sequence[str], value: str = "") -> Iterable[str]:
+    """One pattern for a key that is spelled in one of some ways, and what is behind it; none where a text may have it in another."""
     if not all(map(is_plain, keys)) or len(keys) > _TEXTS_MAX:
         return
     texts = [*map(re.escape, dict.fromkeys(keys))]
-    yield f'"(?:{"|".join(texts)})"' if len(texts) > 1 else f'"{texts[0]}"'
+    yield (f'"(?:{"|".join(texts)})"' if len(texts) > 1 else f'"{texts[0]}"') + value
+
+
+@lru_cache(maxsize=4_096)
+def _needed_by(pattern: str) -> str | None:
+    r"""The inside of a class of characters of which one stands in the JSON string of whatever `pattern` matches, where neither a letter
+    nor a digit will do and nothing more particular is known; any escape will. It tells a sentence from the name of an event.
+
+    >>> _needed_by(r"^[^{]*[0-9]+:[0-9]+"), _needed_by("[a-z]+[ _-][a-z]+"), _needed_by("[a-z]+")
+    ('\\\\:', '\\\\\\ \\-_', None)
+    """
+    if pattern_marks(pattern) or any(form in pattern for form in _RE2_ONLY):
+        return None
+    try:
+        needed = _needed(_parser.parse(pattern))
+    except Exception:  # RE2 reads some forms that this parser does not
+        return None
+    if needed is None or any(char.isalnum() for char in needed):
+        return None
+    return "".join(map(re.escape, sorted({"\\", *needed}, key=lambda char: (char != "\\", char))))
+
+
+def _needed(tree: Iterable[Any]) -> frozenset[str] | None:
+    """Characters of which one stands in every match, as few and as rare as it can tell; None: nothing is certain."""
+    found = [needed for kind, argument in tree if (needed := _needed_by_part(kind, argument)) is not None]
+    return min(found, key=lambda needed: sum(_COMMON if char.isalnum() else 1 for char in needed), default=None)
+
+
+def _needed_by_part(kind: Any, argument: Any) -> frozenset[str] | None:
+    if kind is _constants.LITERAL:
+        return _written(chr(argument))
+    if kind is _constants.IN:
+        each = [_needed_by_class(*part) for part in argument]
+    elif kind is _constants.BRANCH:
+        each = [_needed(branch) for branch in argument[1]]
+    elif kind is _constants.SUBPATTERN:
+        return _needed(argument[3])
+    elif kind in (_constants.MAX_REPEAT, _constants.MIN_REPEAT) and argument[0] >= 1:
+        return _needed(argument[2])
+    else:
+        return None
+    known = [needed for needed in each if needed is not None]
+    return frozenset[str]().union(*known) if len(known) == len(each) else None
+
+
+def _needed_by_class(kind: Any, argument: Any) -> frozenset[str] | None:
+    if kind is _constants.LITERAL:
+        return _written(chr(argument))
+    if kind is _constants.RANGE and argument[1] < _ASCII_END:
+        return frozenset[str]().union(*(_written(chr(char)) or () for char in range(argument[0], argument[1] + 1)))
+    if kind is _constants.CATEGORY and argument is _constants.CATEGORY_SPACE:
+        return frozenset(" \\")
+    if kind is _constants.CATEGORY and argument is _constants.CATEGORY_DIGIT:
+        return frozenset("0123456789")
+    return None
+
+
+def _written(char: str) -> frozenset[str] | None:
+    """How a character may begin in a JSON string; another than ASCII in too many ways."""
+    if ord(char) >= _ASCII_END:
+        return None
+    if char < " " or char in '"\\':
+        return frozenset("\\")
+    return frozenset((char.lower(), char.upper())) if char in _PLAIN else frozenset((char, "\\"))
 
 
 def pattern_marks(pattern: str, score_min: float = _SCORE_MIN) -> list[str]:
