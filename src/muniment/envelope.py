@@ -89,8 +89,9 @@ _SHIPPERS: Final = frozenset(
 """What shippers write around an event; an outer key beside these that is inside, too, belongs to an event of its own."""
 _COOKIE: Final = re.compile(r"\s*(?:@cee:|\S+ (?:stdout|stderr) [FP] )\s*")
 _CONTAINER: Final = re.compile(r"\S+ (?:stdout|stderr) [FP] ")
-_WORDS: Final = re.compile(r"(?:[^{}=|]|\{\$sealed:\d+\}){0,300}[\s\]:]")
+_WORDS: Final = re.compile(r"(?:[^{}=|]++|\{\$sealed:\d+\})*+(?<=[\s\]:])")
 """What stands before the object of a line: words of a logger, and no values of its own."""
+_WORDS_CHARS_MAX: Final = 300
 _TAG: Final = re.compile(r"[\w-]+:?\s*")
 """One word: it may be the name of a product, whose own entry reads such lines."""
 _STAMP: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?(?!\d)")
@@ -392,8 +393,12 @@ def _good(text: str) -> bytes | None:
     """A text as one JSON object, no key twice; values that were sealed or erased in it are texts."""
     if _is_good(text):
         return text.encode()
-    quoted = _BARE.sub(r'"{$sealed:\1}"', text)
+    quoted = _quoted(text)
     return quoted.encode() if quoted != text and _is_good(quoted) else None
+
+
+def _quoted(text: str) -> str:
+    return _BARE.sub(r'"{$sealed:\1}"', text) if "{$sealed:" in text else text
 
 
 def _is_good(text: str) -> bool:
@@ -429,7 +434,7 @@ def _behind_words(text: str) -> bytes | None:
     words = _WORDS.match(text)
     if words is None or text[words.end() : words.end() + 1] != "{" or _TAG.fullmatch(words.group()):
         return None
-    parts = _objects(_BARE.sub(r'"{$sealed:\1}"', text[words.end() :]))
+    parts = _objects(_quoted(text[words.end() :])) if words.end() <= _WORDS_CHARS_MAX else None
     if parts is None or not all(map(_is_good, parts)):
         return None
     members = _MEMBERS.decode(parts[1]) | _MEMBERS.decode(parts[0])
