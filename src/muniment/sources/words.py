@@ -19,7 +19,7 @@ _OUTCOME: Final = {
     "ja oui si sí sim tak erfolgreich erfolg réussi succès éxito exitoso correcto riuscito sucesso gelukt geslaagd",
     "failure": "4xx 5xx failure failed fail error err false deny denied reject rejected block blocked forbidden unauthorized "
     "unauthorised invalid timeout timed_out aborted refused no n unsuccessful errored disallowed disallow quarantined dropped drop "
-    "prevented killed nein non nee não nao fehlgeschlagen fehler abgelehnt verweigert échec échoué refusé fallido rechazado denegado "
+    "prevent prevented killed permission_denied permissiondenied access_denied unauthenticated auth_failed login_failed nein non nee não nao fehlgeschlagen fehler abgelehnt verweigert échec échoué refusé fallido rechazado denegado "
     "fallito negato falha mislukt geweigerd",
     "unknown": "unknown none partial skipped challenge",
 }
