@@ -157,6 +157,33 @@ def test_trials_of_rules_about_a_vendors_events_give_its_records(tmp_path: Path)
     assert "no event here is one that widened is about: give it format: github" in " ".join(done.stdout.split())
 
 
+SHOP = """title: Failed
+name: failed
+level: low
+logsource: {product: muniment}
+detection: {selection: {outcome: failure}, condition: selection}
+---
+title: A few accounts
+name: few
+level: high
+correlation: {type: value_count, rules: [failed], group-by: [src_ip], timespan: 5m, condition: {field: actor_id, gte: 2, lt: 4}}
+"""
+
+
+def test_a_trial_ends_its_windows_and_says_whom_a_correlation_silences(tmp_path: Path) -> None:
+    """What more events could undo (`lt`) is decided when the trial is over, though no later event is in it."""
+    (tmp_path / "shop.yml").write_text(SHOP)
+    events = "[{repeat: 3, action: user.login, outcome: failure, src_ip: 192.0.2.7, actor_id: u, varying: actor_id}]"
+    trials = tmp_path / "shop.events.yml"
+    trials.write_text(f"- {{name: three, finds: [few], events: {events}}}\n")
+    done = _run("test", str(tmp_path))
+    assert (done.returncode, done.stdout.strip()) == (0, "trials: 1, wrong: 0, rules: 2")
+    trials.write_text(f"- {{name: three, finds: [few, failed], events: {events}}}\n")
+    done = _run("test", str(tmp_path))
+    assert done.returncode == 10
+    assert "failed alerts nobody itself" in " ".join(done.stdout.split())
+
+
 def test_a_files_events_try_no_correlation_and_it_says_so(tmp_path: Path) -> None:
     (tmp_path / "org.yml").write_text(ORGANISATION)
     (tmp_path / "events.json").write_text(

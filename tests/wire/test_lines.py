@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
+
 import orjson
 import pytest
 
-from muniment.wire.lines import records_of_file
+from muniment.errors import RejectedError
+from muniment.wire.lines import records_of_file, text_of_file
 
 
 @pytest.mark.parametrize(
@@ -54,3 +57,15 @@ def test_what_is_broken_is_left_for_the_reader_to_see() -> None:
     assert records_of_file(b'{"a": \n') == [b'{"a":']
     assert orjson.loads(records_of_file(b"\xff\xfeg\x00")[0])["message"]
     assert records_of_file(b"") == records_of_file(b" \n\n") == []
+
+
+def test_a_file_is_read_as_it_is_kept() -> None:
+    """Packed, as CloudTrail delivers; in UTF-16, as PowerShell's `>` writes."""
+    text = '{"user": "Zoë"}\n'
+    assert text_of_file(gzip.compress(text.encode()) + gzip.compress(b"{}")) == text.encode() + b"{}"
+    for mark in ("utf-16", "utf-16-le"):
+        data = text.encode(mark) if mark == "utf-16" else b"\xff\xfe" + text.encode(mark)
+        assert text_of_file(data) == text.encode()
+    assert text_of_file(b"\xff\xfe\x00") == b"\xff\xfe\x00"
+    with pytest.raises(RejectedError, match="ends too early"):
+        text_of_file(gzip.compress(text.encode())[:-4])

@@ -41,13 +41,20 @@ def verify_folder(folder: Path, as_json: bool) -> None:
         console.print(key_values(list(report.summary().items())))
 
 
-def _records(file: Path) -> list[bytes]:
-    from muniment.wire.lines import records_of_file
+def _text(file: Path) -> bytes:
+    """What is in a file of samples, which may be packed; that doors would refuse UTF-16 is said."""
+    from muniment.wire.lines import text_of_file
 
     try:
-        return records_of_file(file.read_bytes())
+        data = file.read_bytes()
+        text = text_of_file(data)
     except OSError as error:
         raise RejectedError(f"cannot read it: {error.strerror}", field=str(file)) from error
+    except RejectedError as error:
+        raise RejectedError(error.reason, field=str(file)) from error
+    if text is not data and data[:2] != b"\x1f\x8b":
+        notes.print(Text("it is UTF-16, read here as UTF-8: send UTF-8, which is what doors take", style="yellow"))
+    return text
 
 
 def draft_entry(file: Path, name: str) -> None:
@@ -57,25 +64,28 @@ def draft_entry(file: Path, name: str) -> None:
     from muniment.sources.draft import UNTIMED, draft
     from muniment.sources.telling import Others
     from muniment.sources.testing import explain, local_client
+    from muniment.wire.lines import records_of_file
 
-    came, catalogue = _records(file), load()
-    if not came or b"\0" in file.read_bytes():
+    text = _text(file)
+    came, catalogue = records_of_file(text), load()
+    if not came or b"\0" in text:
         raise RejectedError("no event is in it" if not came else "it is no text", field=str(file))
     with local_client() as client:
         read = list(explain(catalogue, came, client, received_at=UNTIMED))
     reader = Counter(each.entry for each in read).most_common(1)[0][0]
     records, columns = [inside(record) for record in came], [each.columns for each in read]
-    text = draft(name, records, like=catalogue[reader], columns=columns, others=Others.of(catalogue))
-    read_entry(text, f"{name}.yaml")
-    console.out(text, end="", highlight=False)
+    drafted = draft(name, records, like=catalogue[reader], columns=columns, others=Others.of(catalogue))
+    read_entry(drafted, f"{name}.yaml")
+    console.out(drafted, end="", highlight=False)
 
 
 def explain_file(file: Path, format: str, as_json: bool, entry: Path | None = None) -> None:
     """What each line of a file becomes, as if it came in now, with `entry` known too; lines of one event learn from those above."""
     from muniment.sources.catalogue import beside, load, read_entry
     from muniment.sources.testing import Recollection, explain, local_client
+    from muniment.wire.lines import records_of_file
 
-    lines = _records(file)
+    lines = records_of_file(_text(file))
     if not lines:
         raise RejectedError("no event is in it", field=str(file))
     catalogue = load()

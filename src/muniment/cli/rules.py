@@ -170,6 +170,7 @@ def try_out(
 
 def _run_trials(paths: Sequence[Path], loaded: Loaded, as_json: bool) -> None:
     """Compare what the rules find in each trial with what it says they must."""
+    from muniment.detect.evaluate import ENRICHING
     from muniment.detect.logsources import PRODUCT
     from muniment.detect.trial import found_by, meets_none, read_trials, ready_for_trials
 
@@ -182,7 +183,9 @@ def _run_trials(paths: Sequence[Path], loaded: Loaded, as_json: bool) -> None:
     ]
     rows: list[dict[str, Any]] = []
     broken: list[dict[str, str]] = []
-    names = {r.name or r.title for r in loaded.rules} | {c.name or c.title for c in loaded.correlations}
+    both = (*loaded.rules, *loaded.correlations)
+    names = {each.name or each.title for each in both}
+    silent = {each.name or each.title for each in both if each.is_silent or each.level.lower() == ENRICHING}
     for file in filter(Path.exists, files):
         try:
             trials = read_trials(_read(file).decode("utf-8", "replace"), str(file))
@@ -195,7 +198,7 @@ def _run_trials(paths: Sequence[Path], loaded: Loaded, as_json: bool) -> None:
                      if (rule.name or rule.title) in trial.finds - found]  # fmt: skip
             rows.append({"file": file.name, "line": trial.line, "trial": trial.name, "is_right": found == trial.finds,
                          "missed": sorted(trial.finds - found), "too_much": sorted(found - trial.finds),
-                         "unknown": sorted(trial.finds - names),
+                         "unknown": sorted(trial.finds - names), "silent": sorted((trial.finds - found) & silent),
                          "unmet": {name: list(wanted) for name, wanted in unmet if wanted}})  # fmt: skip
     if not rows and not broken:
         raise RejectedError(
@@ -232,6 +235,10 @@ def _difference(row: dict[str, Any]) -> Text:
         parts["missed"] and f"missed {parts['missed']}",
         parts["too_much"] and f"found also {parts['too_much']}",
         parts["unknown"] and f"no rule that runs is called {parts['unknown']}",
+        *(
+            f"{inert(name)} alerts nobody itself: it is informational, or a correlation is about it without generate: true"
+            for name in row["silent"]
+        ),
         *(
             f"no event here is one that {inert(name)} is about: give it format: {' or '.join(wanted[:3])}, and under record what stands in it"
             for name, wanted in row["unmet"].items()

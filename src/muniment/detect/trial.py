@@ -42,6 +42,8 @@ from muniment.sources.nesting import check_nesting
 __all__ = ["Trial", "found_by", "meets_none", "read_trials", "ready_for_trials"]
 
 _START_US = 1_795_000_000_000_000
+_END_US: Final = 253_402_300_799_000_000
+"""When every window is over: what `lt` and `not` wait for is decided, as nothing more comes."""
 _OWN = {"repeat", "every_s", "after_s", "record", "varying"}
 _NO_FORMATS: Final[Formats] = {}
 _OURS: Final = ("example.com",)
@@ -209,4 +211,5 @@ def found_by(ready: Ready, trial: Trial) -> frozenset[str]:
                 found.add(rule.name or rule.title)
             found |= {firing.correlation.name or firing.correlation.title for firing in ready.fed(row, rule)}
         found |= {firing.correlation.name or firing.correlation.title for firing in ready.advanced(row.time_us)}
+    found |= {firing.correlation.name or firing.correlation.title for firing in ready.advanced(_END_US)}
     return frozenset(found)

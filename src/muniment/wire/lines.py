@@ -9,14 +9,35 @@ from typing import Final
 import orjson
 
 from muniment.errors import RejectedError
+from muniment.limits import BODY_BYTES_MAX
 from muniment.wire.jsonl import parse_text, split_body, unmark
 from muniment.wire.listing import listed
+from muniment.wire.packed import unpacked
 from muniment.wire.syslog import origin_suffix, syslog_record
 
-__all__ = ["records_of_file"]
+__all__ = ["records_of_file", "text_of_file"]
 
 _SYSLOG: Final = re.compile(rb"<[0-9]{1,3}>|[A-Z][a-z]{2} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)? \S+ \S")
 """How a line of syslog begins, with its priority or as a daemon writes it into a file (RFC 3164, 4.1)."""
+
+
+_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
+"""How a file begins that PowerShell's `>` wrote."""
+
+
+def text_of_file(data: bytes) -> bytes:
+    """What is in a file: unpacked when it is gzip, in UTF-8 when its mark says UTF-16. Doors take UTF-8 only.
+
+    Raises:
+        RejectedError: damaged, or too much when unpacked.
+    """
+    data = unpacked(data, BODY_BYTES_MAX)
+    if data[:2] not in _UTF_16:
+        return data
+    try:
+        return data.decode("utf-16").encode()
+    except UnicodeError:
+        return data
 
 
 def records_of_file(data: bytes) -> list[bytes]:

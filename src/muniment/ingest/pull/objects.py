@@ -7,7 +7,6 @@ itself posts to SNS. An object is CloudTrail's `{"Records": [...]}` or JSON line
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -19,6 +18,7 @@ import msgspec
 from muniment.errors import RejectedError
 from muniment.limits import PULL_OBJECT_BYTES_MAX
 from muniment.wire.jsonl import decode_body
+from muniment.wire.packed import unpacked
 from muniment.wire.records import Records, producer_id
 
 __all__ = ["Told", "day_of", "is_wanted", "records_of", "told_by"]
@@ -99,7 +99,7 @@ def records_of(data: bytes, kind: str, name: str) -> Records:
     Raises:
         RejectedError: it is damaged, too large, or of another kind.
     """
-    text = _unpacked(data)
+    text = unpacked(data, PULL_OBJECT_BYTES_MAX)
     if kind == "jsonl":
         found = decode_body(text, door=DOOR)
         found.ids = [own or f"{name}#{number}" for number, own in enumerate(found.ids)]
@@ -120,25 +120,3 @@ def records_of(data: bytes, kind: str, name: str) -> Records:
             own = None
         found.add(record, own or f"{name}#{number}", None, door=DOOR)
     return found
-
-
-def _unpacked(data: bytes) -> bytes:
-    """Without gzip, of one or several members."""
-    if data[:2] != b"\x1f\x8b":
-        return data
-    parts: list[bytes] = []
-    left = PULL_OBJECT_BYTES_MAX
-    while data:
-        unpacker = zlib.decompressobj(wbits=31)
-        try:
-            part = unpacker.decompress(data, left)
-        except zlib.error as error:
-            raise RejectedError(f"damaged gzip: {error}") from None
-        parts.append(part)
-        left -= len(part)
-        if unpacker.unconsumed_tail or left <= 0:
-            raise RejectedError(f"more than {PULL_OBJECT_BYTES_MAX} bytes when unpacked")
-        if not unpacker.eof:
-            raise RejectedError("damaged gzip: it ends too early")
-        data = unpacker.unused_data.lstrip(b"\0")
-    return b"".join(parts)
