@@ -422,5 +422,5 @@ def test_authors_of_parts_are_named_with_a_correlation() -> None:
     loaded = load_rules(texts)
     assert not loaded.refused
     assert {one.name: one.author for one in loaded.correlations} == {
-        "own": "Ana", "both": "Cem; parts by Ana, Bert, Bea", "none": "parts by Cem, Ana, Bert, Bea", "nobody": "",
+        "own": "Ana", "both": "Cem; Ana, Bert, Bea in its parts", "none": "Cem, Ana, Bert, Bea in its parts", "nobody": "",
     }  # fmt: skip

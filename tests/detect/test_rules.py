@@ -114,6 +114,9 @@ def test_published_verdicts(case: dict[str, Any]) -> None:
         ("a.b: x", [{"a": {"b": "x"}}, {"a.b": "x"}, {"a": [{"b": "y"}, {"b": "x"}]}], [{"a": {"c": "x"}}]),
         ("a: [x, y]", [{"a": "y"}], [{"a": "z"}]),
         ("a: 'ünï*'", [{"a": "ÜNÏcode"}], [{"a": "unicode"}]),
+        # A line that came by syslog is taken apart under `syslog`.
+        ("message|contains: for root", [{"syslog": {"message": "it is for root"}}],
+         [{"syslog": {"hostname": "for root"}}, {"message": "x", "syslog": {"message": "for root"}}]),
     ],
 )  # fmt: skip
 def test_modifiers_and_values(detection: str, yes: list[dict[str, Any]], no: list[dict[str, Any]]) -> None:

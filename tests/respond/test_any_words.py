@@ -57,7 +57,7 @@ def test_any_notice_is_strict_syslog_with_its_words_in_it() -> None:
         head = parse_header(rfc5424(notice, "h", 0).decode())
         assert head.deviations == ()
         assert head.sd is not None
-        assert head.sd["muniment@32473"]["source"] == notice.source
+        assert head.sd["muniment@32473"]["rule"] == notice.source
         assert head.message.removeprefix("\ufeff") == " ".join((notice.title, *notice.lines))
 
 

@@ -28,7 +28,7 @@ INJECTION = "x\r\nBcc: evil@example.com\r\n\r\n.\r\nMAIL FROM:<evil@example.com>
 
 def notice(**changed: Any) -> Notice:
     values: dict[str, Any] = {
-        "id": "n1", "title": "Zu viele Anmeldungen: Zoë", "severity": "high", "source": "okta", "occurred_at": NOW,
+        "id": "n1", "title": "Zu viele Anmeldungen: Zoë", "severity": "high", "source": "Zu viele Anmeldungen", "origins": ["okta"], "occurred_at": NOW,
         "lines": ["ten in a minute", "."], "link": "https://muniment.example/a/1", "fields": {"actor": "anna"},
     }  # fmt: skip
     return new_notice(**{**values, **changed})
@@ -174,7 +174,7 @@ def test_a_message_of_rfc_5424_is_escaped() -> None:
     nasty = notice(title='a"b]c\\', lines=[], link="", fields={'na me=]"é': 'v"]\\'}, severity="critical")
     assert rfc5424(nasty, "our host", NOW + 123_456_789).decode() == (
         "<106>1 2023-11-14T22:13:20.123456Z our_host muniment - critical "
-        '[muniment@32473 id="n1" severity="critical" source="okta" occurred="2023-11-14T22:13:20.000000Z" '
+        '[muniment@32473 id="n1" severity="critical" rule="Zu viele Anmeldungen" source="okta" occurred="2023-11-14T22:13:20.000000Z" '
         'na_me____="v\\"\\]\\\\"] \ufeffa"b]c\\'
     )
 
@@ -184,8 +184,8 @@ def test_cef_is_escaped_and_maps_what_it_has_keys_for() -> None:
         title="a|b\\c=d", lines=["one=1", "two\\"], fields={"actor": "a=b", "address": "192.0.2.1", "team": "x|y"}
     )
     assert cef(nasty) == (
-        "CEF:0|Muniment|Muniment|1|notice|a\\|b\\\\c=d|8|externalId=n1 rt=1700000000000 cat=okta suser=a\\=b src=192.0.2.1 "
-        "cs1=x|y cs1Label=team msg=one\\=1\\ntwo\\\\ request=https://muniment.example/a/1"
+        "CEF:0|Muniment|Muniment|1|notice|a\\|b\\\\c=d|8|externalId=n1 rt=1700000000000 cat=Zu viele Anmeldungen suser=a\\=b "
+        "src=192.0.2.1 cs1=okta cs1Label=source cs2=x|y cs2Label=team msg=one\\=1\\ntwo\\\\ request=https://muniment.example/a/1"
     )
 
 
@@ -193,8 +193,8 @@ def test_cef_tells_ipv6_and_keeps_what_is_beyond_six_custom_strings() -> None:
     many = {"address": "2001:db8::1"} | {f"f{n}": str(n) for n in range(8)}
     text = cef(notice(fields=many, lines=[]))
     assert "c6a2=2001:db8::1 c6a2Label=Source IPv6 Address" in text
-    assert "cs6=5 cs6Label=f5 msg=f6: 6\\nf7: 7" in text
-    assert "cs1=office" in cef(notice(fields={"address": "office"}))
+    assert "cs6=4 cs6Label=f4 msg=f5: 5\\nf6: 6\\nf7: 7" in text
+    assert "cs2=office" in cef(notice(fields={"address": "office"}))
 
 
 @pytest.mark.parametrize("format", ["rfc5424", "cef"])

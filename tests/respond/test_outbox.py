@@ -11,7 +11,7 @@ from muniment.access.database import open_database
 from muniment.errors import BusyError, RejectedError
 from muniment.limits import OUTBOX_BATCH_MAX, OUTBOX_PAUSE_S, OUTBOX_STORM_CRITICAL, OUTBOX_STORM_S
 from muniment.respond import notify
-from muniment.respond.notice import DeliveryError, Notice, new_notice, read_notice, summary_of
+from muniment.respond.notice import RULE_BY, DeliveryError, Notice, new_notice, read_notice, summary_of
 from muniment.respond.notify import RETRY_SECONDS, Deliveries, Outbox, retry_at
 from muniment.search.persons import Person
 
@@ -276,7 +276,11 @@ def test_a_long_notice_is_cut_and_says_so() -> None:
 
 
 def _storm(first: int, count: int, severity: str = "high", title: str = "Many failed logins") -> list[Notice]:
-    return [new_notice(f"s{n}", title, severity, title, 5, origins=["okta"]) for n in range(first, first + count)]
+    fields = {RULE_BY: "Ana Example"} if severity == "low" else {}
+    return [
+        new_notice(f"s{n}", title, severity, title, 5, origins=["okta"], fields=fields)
+        for n in range(first, first + count)
+    ]
 
 
 def _summary(notices: Sequence[Notice]) -> Notice:
@@ -301,7 +305,7 @@ def test_a_storm_is_told_as_one_summary_to_people_and_one_by_one_to_machines(eng
     assert outbox.deliver_due(over) == Deliveries(delivered=1)
     told = chat.taken[-1]
     assert (told.title, told.severity, told.origins) == ("6 more alerts of 2 rules", "high", ("okta",))
-    assert told.lines == ("3 x Many failed logins (high)", "3 x A new country (low)")
+    assert told.lines == ("3 x Many failed logins (high)", "3 x A new country (low, rule by Ana Example)")
     assert {each.remark for each in outbox.entries("gathered")} == {f"told in {told.id}"}
     assert not outbox.entries("held")
     assert outbox.put(_storm(3, 1)[0], ["chat"], over) == 0  # told already

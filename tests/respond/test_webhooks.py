@@ -32,7 +32,7 @@ SECRET, OLD_SECRET = ("whsec_" + base64.b64encode(key).decode() for key in (KEY,
 
 def notice(**changed: Any) -> Notice:
     values: dict[str, Any] = {
-        "id": "n1", "title": "Many failed logins", "severity": "high", "source": "okta", "occurred_at": 5,
+        "id": "n1", "title": "Many failed logins", "severity": "high", "source": "Many failed logins", "occurred_at": 5, "origins": ["okta", "vpn"],
         "lines": ["ten in a minute", "<!channel> *bold*"], "link": "https://muniment.example/alerts/1",
         "fields": {"actor": "anna"},
     }  # fmt: skip
@@ -64,7 +64,8 @@ def test_a_webhook_is_signed_as_standard_webhooks_says(receiver: Hooks) -> None:
         "type": "notice.raised",
         "timestamp": "1970-01-01T00:00:00.000000005Z",
         "data": {
-            "id": "n1", "title": "Many failed logins", "severity": "high", "source": "okta",
+            "id": "n1", "title": "Many failed logins", "severity": "high",
+                "rule": "Many failed logins", "sources": ["okta", "vpn"],
             "lines": ["ten in a minute", "<!channel> *bold*"], "link": "https://muniment.example/alerts/1",
             "fields": [{"name": "actor", "value": "anna"}],
         },

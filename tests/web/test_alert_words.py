@@ -68,6 +68,16 @@ def test_alerts_about_the_same_address_are_one_card_that_says_all() -> None:
     assert {each.text for each in found.also} == {"Many failed logins from one address", "Several rules agree"}
 
 
+def test_a_card_names_who_wrote_each_rule_in_it() -> None:
+    """The Detection Rule License asks for it wherever a match is shown."""
+    first = _alert("a", level="critical", title="A login after many failed ones")
+    mine, theirs = _alert("b"), _alert("c", title="Ports are scanned", author="Ana Example")
+    (found,) = folded([card(each, NOW_NS, UTC) for each in (first, mine, theirs)])
+    assert {each.text: each.by for each in found.also} == {
+        "Many failed logins from one address": "", "Ports are scanned": "Ana Example",
+    }  # fmt: skip
+
+
 def _network(uid: str = "n", **more: Any) -> Alert:
     given: dict[str, Any] = {
         "title": "Many addresses of one network",

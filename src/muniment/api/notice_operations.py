@@ -27,7 +27,7 @@ _LISTED: Final = 500
 
 class NotificationAnswer(msgspec.Struct, frozen=True):
     """One notification to one channel. `state`: pending, delivered, dead; held until it is told in a summary, gathered when it
-    was; discarded by somebody. Times in ns, 0: not yet. `title` is the alert's, empty where it is about another thing or one of long ago.
+    was; discarded by somebody. Times in ns, 0: not yet. `title` and `author` are the alert's rule's, empty where it is about another thing or one of long ago.
     """
 
     notice_id: str
@@ -39,6 +39,7 @@ class NotificationAnswer(msgspec.Struct, frozen=True):
     ended_at: int
     remark: str
     title: str = ""
+    author: str = ""
 
 
 class RouteAnswer(msgspec.Struct, frozen=True):
@@ -147,11 +148,9 @@ class Noticing:
             each for state in by_state for each in await self._s.blocking(partial(outbox.entries, state, _LISTED))
         ]
         entries.sort(key=lambda each: -each.put_at)
-        titles = {f"alert_{each.uid}": each.title for each in self._s.alerts.all()}
+        rules = {f"alert_{each.uid}": (each.title, each.author) for each in self._s.alerts.all()}
         found = [
-            NotificationAnswer(
-                **{name: getattr(e, name) for name in type(e).__slots__}, title=titles.get(e.notice_id, "")
-            )
+            NotificationAnswer(*(getattr(e, name) for name in type(e).__slots__), *rules.get(e.notice_id, ("", "")))
             for e in entries
         ]
         await self._s.recorder.note(call, "notify.list", "ledger", self._s.ledger.origin, results=len(found))

@@ -37,7 +37,7 @@ class RuleAnswer(msgspec.Struct, frozen=True):
     """One rule. `sources` sent events it could be about in `FEEDING_DAYS`: without one it cannot fire, and `missing`
     says what would feed it. `matches_*`: events,
     of a correlation alerts; `spent_s` of the last day; `rules`: what it is about, `used_by`: which are about it, by key;
-    `off`: titles of those it is about that do not run. A rule that can find nothing without them has no `sources`.
+    `off`: titles of those it is about that do not run; `name`: what its file calls it. A rule that can find nothing without them has no `sources`.
     """
 
     key: str
@@ -68,6 +68,7 @@ class RuleAnswer(msgspec.Struct, frozen=True):
     rules: list[str]
     used_by: list[str]
     off: list[str]
+    name: str = ""
 
 
 class RuleTextParams(msgspec.Struct, frozen=True):
@@ -277,7 +278,7 @@ class Ruling:
             false_positives=list(rule.false_positives), techniques=techniques(rule.tags),
             sources=list(fed.sources), missing=fed.missing, matches_day=told.day, matches_month=told.month,
             spent_s=round(told.spent_s, 3), rules=list(rule.rules) if isinstance(rule, Correlation) else [],
-            used_by=known.used_by.get(rule.key, []), off=off,
+            used_by=known.used_by.get(rule.key, []), off=off, name=rule.name,
         )  # fmt: skip
 
     async def switch(self, call: Call[Empty, SwitchBody]) -> RuleAnswer:

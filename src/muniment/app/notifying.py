@@ -23,7 +23,7 @@ from muniment.detect.alerts import Alert
 from muniment.errors import AuditError
 from muniment.limits import OUTBOX_TOLD_S
 from muniment.respond.block import Block
-from muniment.respond.notice import Notice, new_notice, summary_of
+from muniment.respond.notice import RULE_BY, Notice, new_notice, summary_of
 from muniment.respond.notify import Outbox, Outcome
 from muniment.respond.order import Order, is_for, order_about_block
 from muniment.respond.routes import route
@@ -223,7 +223,7 @@ def _notice(alert: Alert, base_url: str) -> Notice:
         "events": str(alert.count),
         "accounts": str(len(alert.of("actors"))),
         "addresses": str(len(alert.of("addresses"))),
-        "rule by": alert.author or "unknown",
+        RULE_BY: alert.author or "nobody named",
     }
     level = alert.level if alert.level in {"informational", "low", "medium", "high", "critical"} else "medium"
     return new_notice(

@@ -34,13 +34,13 @@ def notices_list(
     if not answer["channels"] and not answer["notifications"]:
         raise RejectedError("names no channels; nobody is told outside of the pages", field="notify")
     print_table(
-        ("put", "channel", "state", "tries", "said", "about", "notice"),
+        ("put", "channel", "state", "tries", "said", "about", "rule by", "notice"),
         [
-            (short_time(n["put_at"]), inert(n["channel"]), n["state"], str(n["attempts"]), inert(n["remark"]), inert(n.get("title", "")), inert(n["notice_id"]))
+            (short_time(n["put_at"]), inert(n["channel"]), n["state"], str(n["attempts"]), inert(n["remark"]), inert(n["title"]), inert(n["author"]), inert(n["notice_id"]))
             for n in answer["notifications"]
             if state in ("", n["state"])
         ],
-        below=("channel", "about", "said"),
+        below=("channel", "about", "said", "rule by"),
     )  # fmt: skip
 
 

@@ -193,7 +193,7 @@ def blocks_show(id: BlockId, server: Server = "", data: Data = "", as_json: AsJs
     found = [
         (b["kind"], inert(b["value"])),
         ("state", b["state"]),
-        ("asked by", inert(b["asked_by"])),
+        ("asked by", inert(_asker(b))),
         ("agreed by", inert(b["approved_by"])),
         ("since", short_time(b["active_at"]) if b["active_at"] else ""),
         ("ended" if b["ended_at"] else "until", short_time(b["ended_at"] or b["expires_at"])),
@@ -202,6 +202,12 @@ def blocks_show(id: BlockId, server: Server = "", data: Data = "", as_json: AsJs
         ("fetched", (short_time(b["taken_at"]) if b["taken_at"] else "by nobody yet") if b["active_at"] else ""),
     ]
     console.print(key_values([(name, value) for name, value in found if value]))
+
+
+def _asker(block: dict[str, Any]) -> str:
+    """A key is nobody, so it says whose request it is: two people are two people."""
+    by, person = str(block["asked_by"]), str(block["asked_person"])
+    return by if person and by.startswith(person) else f"{by} for {person or 'nobody in particular'}"
 
 
 @blocks_app.command("preview")

@@ -20,7 +20,9 @@ __all__ = ["rules_app"]
 
 Which = Annotated[
     str,
-    typer.Argument(metavar="RULE", help="Its title or a part of it, or its id or the end of it.", show_default=False),
+    typer.Argument(
+        metavar="RULE", help="Its title or a part of it, its name, or its id or the end of it.", show_default=False
+    ),
 ]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is recorded.", show_default=False)]
 _END_MIN = 6
@@ -32,7 +34,7 @@ def _found(client: Client, wanted: str) -> dict[str, Any]:
     """The one rule that is meant. Raises RejectedError: none, or several."""
     listed = client.get("/api/v1/rules")["rules"]
     words = wanted.lower()
-    exact = [r for r in listed if words in (r["key"].lower(), r["title"].lower())]
+    exact = [r for r in listed if words in (r["key"].lower(), r["title"].lower(), r["name"].lower())]
     near = exact or [r for r in listed if _is_like(r, words)]
     if len(near) == 1:
         rule: dict[str, Any] = near[0]
@@ -103,7 +105,11 @@ def list_rules(
     notes.print(Text(f"what feeds them: as of {short_time(answer['fed_at'])}", style="dim"))
     for each in answer["refused"]:
         where = ":".join([each["file"], *(str(n) for n in (each["line"], each["column"]) if n)])
-        notes.print(Text(f"cannot be run: {inert(where)} {inert(each['reason'])}. {inert(each['fix'])}", style="red"))
+        notes.print(
+            Text(
+                f"cannot be run: {inert(where)} {inert(each['reason'].rstrip('.'))}. {inert(each['fix'])}", style="red"
+            )
+        )
 
 
 def _feeders(rule: dict[str, Any], *, with_missing: bool) -> str:

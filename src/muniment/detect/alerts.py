@@ -346,7 +346,7 @@ def record_of(alert: Alert, action: str) -> bytes:
         "severity_id": alert.severity_id,
         "status_id": STATES[alert.state],
         "status": alert.state,
-        "message": f"{alert.title}: {alert.count} {'event' if alert.count == 1 else 'events'}",
+        "message": f"{alert.title}: {alert.count} {'event' if alert.count == 1 else 'events'}; rule by {alert.author or 'nobody named'}",
         "finding_info": {
             "uid": alert.uid,
             "title": alert.title,

@@ -128,7 +128,7 @@ def _credited(found: Sequence[tuple[Correlation, bool]], rules: Sequence[Rule]) 
             author for rule in one.rules for author in authors[rule] if author not in {"", one.author}
         )
         authors[one.key] = [one.author, *parts]
-        others = f"parts by {', '.join(parts)}" if parts else ""
+        others = f"{', '.join(parts)} in its parts" if parts else ""
         made.append((replace(one, author="; ".join(filter(None, (one.author, others)))), does_generate))
     return made
 

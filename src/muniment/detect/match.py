@@ -45,6 +45,8 @@ __all__ = ["Event", "Matcher", "compiled"]
 
 Test = Callable[["Event"], bool]
 _MISSING: tuple[()] = ()
+_ENVELOPE = "syslog"
+"""Where a line that came by syslog is taken apart: rules ask for its `message` and `hostname`."""
 _KINDS_MAX = 4_096
 """So many kinds of event are kept ready; then they are made anew."""
 _OPERATE: Mapping[str, Callable[[float, float], bool]] = {
@@ -117,7 +119,7 @@ class Event:
         return any(_collect(document, field, into) for document in self._below)
 
     def _documents_below(self) -> Iterator[Mapping[str, Any]]:
-        for prefix in self._taxonomy.prefixes:
+        for prefix in (*self._taxonomy.prefixes, _ENVELOPE):
             found: list[Any] = []
             if _collect(self._document, prefix, found) and isinstance(found[0], Mapping):
                 yield found[0]

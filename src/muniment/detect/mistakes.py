@@ -61,6 +61,10 @@ _KEYS: Final = (
 
 _FIXES: Final = (
     (
+        "found 'of'",
+        "Sigma counts with 1 of, all of and no other number: for two of three write (a and b) or (a and c) or (b and c)",
+    ),
+    (
         "expected end of text",
         "a condition has and, or, not, 1 of, all of in lower case between the names of selections",
     ),
@@ -70,6 +74,10 @@ _FIXES: Final = (
     (
         "pattern too large",
         "make it shorter, or several patterns in a list; texts without special characters go into |contains",
+    ),
+    (
+        "invalid repetition",
+        "RE2 repeats at most 1,000 times, a repetition in another counted in: ask for less, or write + or *",
     ),
     ("regular expression", _PATTERNS),
     ("none of re2's", _PATTERNS),

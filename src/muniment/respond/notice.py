@@ -24,6 +24,7 @@ from muniment.limits import (
 from muniment.respond.block import one_line
 
 __all__ = [
+    "RULE_BY",
     "SEVERITIES",
     "Channel",
     "DeliveryError",
@@ -32,6 +33,7 @@ __all__ = [
     "new_notice",
     "read_notice",
     "summary_of",
+    "told_of",
     "trial_notice",
     "went_wrong",
 ]
@@ -39,6 +41,9 @@ __all__ = [
 Severity = Literal["informational", "low", "medium", "high", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
 """Sigma's levels, from least to most."""
+
+RULE_BY: Final = "rule by"
+"""The field that names the author of a rule, whose Detection Rule License asks for it wherever a match is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +132,15 @@ def summary_of(id: str, notices: Sequence[Notice], now_ns: int, link: str) -> No
     """One notice that stands for many: of which rules, how often, the gravest and most frequent first."""
     counted = Counter((each.title, each.severity) for each in notices)
     ordered = sorted(counted.items(), key=lambda item: (-SEVERITIES.index(item[0][1]), -item[1], item[0][0]))
+    authors = {each.title: dict(each.fields).get(RULE_BY, "") for each in notices}
     rules = "one rule" if len({title for title, _ in counted}) == 1 else f"{len({t for t, _ in counted})} rules"
     return new_notice(
         f"summary_{id}", f"{len(notices)} more alerts of {rules}", ordered[0][0][1], "Muniment", now_ns,
-        lines=[f"{n} x {title} ({severity})" for (title, severity), n in ordered], link=link,
+        lines=[
+            f"{n} x {title} ({severity}{f', {RULE_BY} {authors[title]}' if authors[title] else ''})"
+            for (title, severity), n in ordered
+        ],
+        link=link,
         fields={"alerts": str(len(notices))},
         origins=sorted({origin for each in notices for origin in each.origins}),
     )  # fmt: skip
@@ -143,6 +153,11 @@ def read_notice(text: str) -> Notice:
         kept["id"], kept["title"], kept["severity"], kept["source"], kept["occurred_at"], tuple(kept["lines"]),
         kept["link"], tuple((name, value) for name, value in kept["fields"]), tuple(kept.get("origins", ())),
     )  # fmt: skip
+
+
+def told_of(notice: Notice) -> tuple[tuple[str, str], ...]:
+    """Who told of it, as a fact beside the others; none where it is about no source."""
+    return (("source" if len(notice.origins) == 1 else "sources", ", ".join(notice.origins)),) if notice.origins else ()
 
 
 class Channel(Protocol):

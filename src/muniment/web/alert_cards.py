@@ -40,10 +40,11 @@ KINDS = {"src_ip": "address", "address": "address", "src_subnet": "range"} | dic
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A value with the page about it."""
+    """A value with the page about it; `by`: the author of the rule, where it is not the card's."""
 
     text: str
     url: str
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def _one(same: Sequence[Card]) -> Card:
     return replace(
         first, facts=most.facts, admitted=told.admitted, is_admitted=told.is_admitted, when=newest.when, clock=newest.clock,
         uids=tuple(each.alert.uid for each in (first, *others)),
-        also=tuple(_titles(others)),
+        also=tuple(_titles(others, first.alert.author)),
     )  # fmt: skip
 
 
@@ -121,13 +122,19 @@ def as_listed(alert: Alert, others: Sequence[Alert], now_ns: int, zone: tzinfo) 
     return own
 
 
-def _titles(cards: Sequence[Card]) -> list[Named]:
-    """Each rule once, with how often it found something; the newest is where it leads."""
+def _titles(cards: Sequence[Card], author: str) -> list[Named]:
+    """Each rule once, with how often it found something, and whose it is unless `author`'s; the newest is where it leads."""
     together: dict[str, list[Card]] = {}
     for each in sorted(cards, key=lambda each: -each.alert.last_us):
         together.setdefault(each.alert.title, []).append(each)
     return [
-        Named(f"{title} ({len(same)} times)" if len(same) > 1 else title, same[0].url)
+        Named(
+            f"{title} ({len(same)} times)" if len(same) > 1 else title,
+            same[0].url,
+            ", ".join(
+                dict.fromkeys(each.alert.author or "nobody named" for each in same if each.alert.author != author)
+            ),
+        )
         for title, same in together.items()
     ]
 

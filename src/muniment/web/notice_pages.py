@@ -42,6 +42,7 @@ class Delivery:
     ended_at: int
     remark: str
     title: str = ""
+    author: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,10 +111,14 @@ def _alert(row: Mapping[str, object], actor: str, action: str) -> list[Piece]:
     >>> row = {"source": "muniment.alerts", "action": "alert.create", "target_name": "Ports are scanned", "src_ip": "::1"}
     >>> sentence_text(sentence(row)), sentence_text(sentence({**row, "action": "alert.update", "actor_name": "Tom"}))
     ('Alert Ports are scanned about ::1', 'Alert changed: Ports are scanned about Tom')
+    >>> sentence_text(sentence(row | {"message": "Ports are scanned: 3 events; rule by Ann"}))
+    'Alert Ports are scanned about ::1 (rule by Ann)'
     """
+    author = _text(row, "message").rpartition("; rule by ")[2] if "; rule by " in _text(row, "message") else ""
     title, about = _text(row, "target_name") or _text(row, "message"), actor or _text(row, "src_ip")
     pieces = [Piece("plain", "Alert" if action == "alert.create" else "Alert changed:"), Piece("target", title)]
-    return [*pieces, Piece("plain", "about"), Piece("actor", about)] if about else pieces
+    pieces += [Piece("plain", "about"), Piece("actor", about)] if about else []
+    return [*pieces, Piece("plain", f"(rule by {author})")] if author else pieces
 
 
 def _fallback(row: Mapping[str, object], actor: str, action: str) -> list[Piece]:

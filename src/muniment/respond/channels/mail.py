@@ -27,7 +27,7 @@ from typing import Literal
 from muniment.errors import ConfigError
 from muniment.limits import MAIL_RECIPIENTS_MAX, MAIL_TIMEOUT_S
 from muniment.respond.block import one_line
-from muniment.respond.notice import DeliveryError, Notice, went_wrong
+from muniment.respond.notice import DeliveryError, Notice, told_of, went_wrong
 
 __all__ = ["Mail", "MailSettings", "compose"]
 
@@ -128,7 +128,7 @@ def compose(notice: Notice, settings: MailSettings, now_ns: int) -> EmailMessage
     if notice.severity in ("high", "critical"):
         message["Importance"] = "high"
     happened = datetime.fromtimestamp(notice.occurred_at // 1_000_000_000, UTC)
-    facts = [("severity", notice.severity), ("source", notice.source), ("time", f"{happened:%Y-%m-%d %H:%M:%S} UTC")]
+    facts = [("severity", notice.severity), *told_of(notice), ("time", f"{happened:%Y-%m-%d %H:%M:%S} UTC")]
     text = [*notice.lines, ""] if notice.lines else []
     text += [f"{name}: {value}" for name, value in (*facts, *notice.fields)]
     text += ["", notice.link] if notice.link else []

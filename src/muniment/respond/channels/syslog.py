@@ -22,7 +22,7 @@ from typing import Final, Literal, TypeVar
 from muniment.errors import ConfigError
 from muniment.limits import SYSLOG_OUT_END_S, SYSLOG_OUT_TIMEOUT_S, SYSLOG_OUT_UDP_BYTES_MAX
 from muniment.respond.block import one_line
-from muniment.respond.notice import DeliveryError, Notice, Severity, went_wrong
+from muniment.respond.notice import DeliveryError, Notice, Severity, told_of, went_wrong
 
 __all__ = ["Syslog", "cef", "rfc5424"]
 
@@ -153,7 +153,7 @@ def rfc5424(notice: Notice, hostname: str, now_ns: int, *, is_cef: bool = False)
     )  # fmt: skip
     if is_cef:
         return f"{header} - {cef(notice)}".encode()
-    pairs = [("id", notice.id), ("severity", notice.severity), ("source", notice.source)]
+    pairs = [("id", notice.id), ("severity", notice.severity), ("rule", notice.source), *told_of(notice)]
     pairs += [("occurred", _time(notice.occurred_at))]
     pairs += [("link", notice.link)] if notice.link else []
     pairs += [(_sd_name(name), value) for name, value in notice.fields]
@@ -170,7 +170,7 @@ def cef(notice: Notice) -> str:
     header = ("CEF:0", "Muniment", "Muniment", "1", "notice", notice.title, str(_CEF_LEVEL[notice.severity]))
     pairs = [("externalId", notice.id), ("rt", str(notice.occurred_at // 1_000_000)), ("cat", notice.source)]
     custom: list[tuple[str, str]] = []
-    for name, value in notice.fields:
+    for name, value in (*told_of(notice), *notice.fields):
         pairs += [(_CEF_KEYS[name], value)] if name in _CEF_KEYS else _cef_address(name, value)
         if name not in _CEF_KEYS and not _cef_address(name, value):
             custom.append((name, value))

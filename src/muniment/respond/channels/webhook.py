@@ -21,7 +21,7 @@ from typing import Final
 from muniment.errors import ConfigError
 from muniment.limits import TEAMS_MESSAGE_BYTES_MAX
 from muniment.respond.channels.egress import Egress, Target
-from muniment.respond.notice import DeliveryError, Notice, Severity
+from muniment.respond.notice import DeliveryError, Notice, Severity, told_of
 
 __all__ = ["Slack", "Teams", "Webhook", "sign", "slack_message", "teams_message", "webhook_body"]
 
@@ -97,7 +97,7 @@ def webhook_body(notice: Notice) -> bytes:
     seconds, rest = divmod(notice.occurred_at, 1_000_000_000)
     occurred_at = f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09}Z"
     data = {
-        "id": notice.id, "title": notice.title, "severity": notice.severity, "source": notice.source,
+        "id": notice.id, "title": notice.title, "severity": notice.severity, "rule": notice.source, "sources": notice.origins,
         "lines": notice.lines, "link": notice.link,
         "fields": [{"name": name, "value": value} for name, value in notice.fields],
     }  # fmt: skip
@@ -132,7 +132,7 @@ def slack_message(notice: Notice) -> bytes:
     ]
     if notice.lines:
         blocks.append({"type": "section", "text": _plain("\n".join(notice.lines), 3_000)})
-    facts = [_plain(f"{name}: {value}", 2_000) for name, value in (("source", notice.source), *notice.fields)]
+    facts = [_plain(f"{name}: {value}", 2_000) for name, value in (*told_of(notice), *notice.fields)]
     blocks += [{"type": "section", "fields": facts[start : start + 10]} for start in range(0, len(facts), 10)]
     if notice.link:
         button = {"type": "button", "text": _plain("Open", 75), "url": notice.link}
@@ -166,7 +166,7 @@ def _teams_message(notice: Notice, lines: Sequence[str], fields: Sequence[tuple[
         "color": _COLORS[notice.severity],
     }
     body: list[dict[str, object]] = [{"type": "RichTextBlock", "inlines": [title]}]
-    for name, value in (("severity", notice.severity), ("source", notice.source), *fields):
+    for name, value in (("severity", notice.severity), *told_of(notice), *fields):
         runs = [{"type": "TextRun", "text": f"{name}: ", "weight": "Bolder"}, {"type": "TextRun", "text": value}]
         body.append({"type": "RichTextBlock", "inlines": runs, "spacing": "Small"})
     body += [{"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": line}]} for line in lines]
