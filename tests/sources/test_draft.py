@@ -228,4 +228,20 @@ def test_who_did_it_is_found_under_odd_keys(client: Any) -> None:
             assert who in ({"ana"}, {"ana@example.com"}), kind
     others = [{"tillEvent": f"Till.Opened{n}", "when": f"2026-11-23T09:00:0{n}Z", "tillNo": n, "lobby": "ana", "standby": "b"} for n in range(3)]  # fmt: skip
     _, text = _drafted("mine", _bytes(others), _read(client, {"x": others})["x"])
-    assert "actor_" not in text
+    entry_text = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    assert "actor_" not in entry_text
+    assert "# In no column yet: lobby, standby." in text
+
+
+def test_what_was_done_and_how_it_ended_are_found_by_the_end_of_their_names(client: Any) -> None:
+    """A value that is no word of success or failure makes no outcome, whatever the name."""
+    records = [
+        {"receiptNr": f"R{n}", "at": f"2026-11-23T09:00:0{n}Z", "badge": f"C{n}", "desk_op": op, "op_result": ended, "tax_status": "reduced"}
+        for n, (op, ended) in enumerate((("void", "OK"), ("refund", "DENIED"), ("open_drawer", "OK")))
+    ]  # fmt: skip
+    entry, text = _drafted("mine", _bytes(records), _read(client, {"x": records})["x"])
+    found = list(explain({**CATALOGUE, "mine": entry}, _bytes(records), client, entry="mine"))
+    assert [each.columns["action"] for each in found] == ["void", "refund", "open_drawer"]
+    assert [each.columns["outcome"] for each in found] == ["success", "failure", "success"]
+    assert "tax_status" not in text.partition("# In no column")[0]
+    assert "# In no column yet: badge, receiptNr, tax_status." in text

@@ -150,7 +150,17 @@ class Noticing:
         entries.sort(key=lambda each: -each.put_at)
         rules = {f"alert_{each.uid}": (each.title, each.author) for each in self._s.alerts.all()}
         found = [
-            NotificationAnswer(*(getattr(e, name) for name in type(e).__slots__), *rules.get(e.notice_id, ("", "")))
+            NotificationAnswer(
+                e.notice_id,
+                e.channel,
+                e.state,
+                e.attempts,
+                e.put_at,
+                e.next_at,
+                e.ended_at,
+                e.remark,
+                *rules.get(e.notice_id, ("", "")),
+            )
             for e in entries
         ]
         await self._s.recorder.note(call, "notify.list", "ledger", self._s.ledger.origin, results=len(found))

@@ -183,7 +183,7 @@ def _run_trials(paths: Sequence[Path], loaded: Loaded, as_json: bool) -> None:
     ]
     rows: list[dict[str, Any]] = []
     broken: list[dict[str, str]] = []
-    both = (*loaded.rules, *loaded.correlations)
+    both: list[Rule | Correlation] = [*loaded.rules, *loaded.correlations]
     names = {each.name or each.title for each in both}
     silent = {each.name or each.title for each in both if each.is_silent or each.level.lower() == ENRICHING}
     for file in filter(Path.exists, files):

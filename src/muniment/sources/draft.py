@@ -48,7 +48,12 @@ _NAMES: Final[Mapping[str, str]] = {
     "changes_after": "(?:.*\\.)?(?:after|new|new_?value|changes|details|parameters)",
 }  # fmt: skip
 _ACTIONS: Final = re.compile(
-    r"(?:.*[._a-z])?(?:event|evt|action|operation|activity)(?:_?(?:name|type|kind|code))?", re.I
+    r"(?:(?:.*[._a-z])?(?:event|evt|action|operation|activity)|(?:.*[._])?(?:op|verb|command))(?:_?(?:name|type|kind|code))?",
+    re.I,
+)
+_OUTCOMES: Final = re.compile(r"(?:.*[._])?(?:outcome|result|verdict|decision|status)", re.I)
+_ENDED: Final = re.compile(
+    r"failed|fail|failure|denied|rejected|refused|error|success|succeeded|accepted|granted|allowed|ok", re.I
 )
 _NOBODY: Final = re.compile(
     r"(?:.*\.)?(?:target|resource|object|entity|item|device|host|app|service|client|org.*|tenant|project|group|role|file)",
@@ -88,6 +93,9 @@ _WORD: Final = re.compile(r"[A-Za-z0-9_]+")
 _UNPRINTABLE: Final = re.compile("[\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
 """What YAML does not take as it is."""
 _SAMPLES: Final = 10
+_UNREAD: Final = 12
+_SAID: Final = ("action", "actor_id", "target_id")
+"""What an audit event says first; a draft asks for what of it is in no column."""
 _BARE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
@@ -143,10 +151,36 @@ def _added(
     if personal := list(_personal({path: values[path] for path in _in_the_clear(values, documents, records, like)})):
         yield from ("", "personal:", *personal)
     fields = _fields(values, {column for column in _NAMES if _is_empty(column, columns)})
+    used = " ".join(shown for shown, _ in fields.values())
+    asked = [column for column in _SAID if _is_empty(column, columns) and column not in fields]
     if "action" in fields and like.name == _UNKNOWN_JSON:
         yield from ("", "let:", f"  name: {fields.pop('action')[1]}   # of what happened; `json` reads the act from it")
     if fields:
         yield from ("", "fields:", *(f"  {column}: {shown}" for column, (shown, _) in fields.items()))
+    if unread := [path for path in map(_path, _unread(values, documents, columns)) if path not in used]:
+        listed = f"{', '.join(unread[:_UNREAD])}{' and more' if len(unread) > _UNREAD else ''}"
+        yield from ("", f"# In no column yet: {listed}.", "# Who knows what one is gives it a column:")
+        yield from ("# fields:", f"#   COLUMN: {unread[0]}   # such as {', '.join(asked or ['status_detail'])}")
+
+
+def _is_in(text: str, known: Collection[str]) -> bool:
+    """Is it one of these, or, where that says something, a part of one?"""
+    return text in known or (len(text) > 2 and any(text in one for one in known))
+
+
+def _unread(
+    values: Mapping[str, Sequence[Any]],
+    documents: Sequence[Mapping[str, Any]],
+    columns: Sequence[Mapping[str, str | int]],
+) -> Iterator[str]:
+    """The places whose values are in no column of any record: texts and numbers that are no times."""
+    read = [{str(value).casefold() for value in each.values() if value not in ("", None)} for each in columns]
+    for path, found in values.items():
+        if _is_time(path, found) or any(isinstance(value, list | bool) or _TIME.match(str(value)) for value in found):
+            continue
+        each = [str(dict(_leaves(document)).get(path, "")).casefold() for document in documents]
+        if not any(_is_in(text, known) for text, known in zip(each, read, strict=True)):
+            yield path
 
 
 def _is_empty(column: str, columns: Sequence[Mapping[str, str | int]]) -> bool:
@@ -303,6 +337,12 @@ def _fields(values: Mapping[str, Sequence[Any]], wanted_columns: Collection[str]
             found = [path for path in found if not any(isinstance(v, list) for v in values[path])]
         if column == "action" and not found:
             found = [path for path in values if _ACTIONS.fullmatch(path) and path in _texts(values)]
+        if column == "outcome" and not found:  # by the end of its name, and by what stands in it
+            found = [
+                path
+                for path in values
+                if _OUTCOMES.fullmatch(path) and all(_ENDED.fullmatch(str(value)) for value in values[path])
+            ]
         if column in _WHOSE and not found:
             found = [path for path in _of_somebody(values) if path.rpartition(".")[2].lower() in _WHOSE[column]]
         found.sort(key=lambda path: (path.count("."), len(path)))
