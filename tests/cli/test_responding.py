@@ -88,6 +88,8 @@ def test_alerts(server: LiveServer) -> None:
     brute = next(each for each in listed if each["title"] == "Many failed logins from one address")
     table = _run(server, "alerts", "list").stdout
     assert "Many failed logins from one address" in table
+    assert "(more: --limit)" in _run(server, "alerts", "list", "--limit", "1").stderr
+    assert _run(server, "rules", "show", "mass_export").returncode == 0  # by its name
     short = brute["uid"][:8]
     assert short in table
     assert _run(server, "alerts", "comment", short, "called anna").returncode == 0

@@ -56,9 +56,10 @@ def alerts_list(
         ],
         below=("about", "events", "let in", "state", "rule by"),
     )  # fmt: skip
-    seen = answer["evaluated"]
+    seen, shown = answer["evaluated"], len(answer["alerts"])
+    cut = f"{shown:,} of {answer['total']:,} alerts (more: --limit)" if shown < answer["total"] else f"{shown:,} alerts"
     words = (
-        f"{answer['total']} alerts; evaluated to {short_time(seen['to_time']) if seen['to_time'] else 'nothing yet'} "
+        f"{cut}; evaluated to {short_time(seen['to_time']) if seen['to_time'] else 'nothing yet'} "
         f"for {seen['n_fresh']} of {seen['n_sources']} sources{' that feed the rule' if rule else ''}"
     )
     notes.print(Text(words + (f"; {seen['problem']}" if seen["problem"] else ""), style="dim"), soft_wrap=True)
