@@ -78,7 +78,7 @@ action(type="omfile" file="{tmp_path}/got" template="parts")
                 deliver(Syslog("127.0.0.1", port, transport=transport, hostname="h"), transport)
                 expected.append(
                     "1|106|2023-11-14T22:13:20.123456Z|h|muniment|critical"
-                    f'|[muniment@32473 id="{transport}" severity="critical" source="okta"'
+                    f'|[muniment@32473 id="{transport}" severity="critical" rule="okta"'
                     ' occurred="2023-11-14T22:13:20.123456Z" actor="a\\"\\]b\\\\"]'
                     '|\ufeffZoë said "x]y\\z" <13>1 - - - - - forged'
                 )
