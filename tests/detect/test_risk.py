@@ -25,6 +25,8 @@ def test_levels_add_up_and_fade() -> None:
     anna = risk_of("actor", "anna", alerts, _NOW_NS)
     assert round(anna.score, 3) == 62.5
     assert anna.words == "risk 62 of 2 rules: Rule a (50); Rule b (12)"
+    theirs = risk_of("actor", "anna", [_alert(1, "high", "a", author="Ana"), alerts[1]], _NOW_NS)
+    assert theirs.words == "risk 62 of 2 rules: Rule a (50); Rule b (12); rules by Ana"
     assert anna.tactics == ("initial-access",)
     assert [(each.kind, each.value) for each in risks(alerts, _NOW_NS)] == [
         ("actor", "anna"),

@@ -63,9 +63,10 @@ class EntityRisk:
 
     @property
     def words(self) -> str:
-        """For people: `risk 120 of 3 rules: ...`."""
+        """For people: `risk 120 of 3 rules: ...; rules by ...`."""
+        authors = ", ".join(dict.fromkeys(part.alert.author for part in self.parts[:5] if part.alert.author))
         said = "; ".join(f"{part.alert.title} ({part.points:.0f})" for part in self.parts[:5])
-        return f"risk {self.score:.0f} of {self.n_rules} rule{'s' if self.n_rules != 1 else ''}: {said}"
+        return f"risk {self.score:.0f} of {self.n_rules} rule{'s' if self.n_rules != 1 else ''}: {said}{f'; rules by {authors}' if authors else ''}"
 
 
 def _is_technique(tag: str) -> bool:
