@@ -184,7 +184,7 @@ def test_cef_is_escaped_and_maps_what_it_has_keys_for() -> None:
         title="a|b\\c=d", lines=["one=1", "two\\"], fields={"actor": "a=b", "address": "192.0.2.1", "team": "x|y"}
     )
     assert cef(nasty) == (
-        "CEF:0|Muniment|Muniment|1|notice|a\\|b\\\\c=d|8|externalId=n1 rt=1700000000000 cat=Zu viele Anmeldungen suser=a\\=b "
+        "CEF:0|Muniment|Muniment|1|Zu viele Anmeldungen|a\\|b\\\\c=d|8|externalId=n1 rt=1700000000000 cat=Zu viele Anmeldungen suser=a\\=b "
         "src=192.0.2.1 cs1=okta cs1Label=source cs2=x|y cs2Label=team msg=one\\=1\\ntwo\\\\ request=https://muniment.example/a/1"
     )
 

@@ -167,7 +167,15 @@ def cef(notice: Notice) -> str:
 
     Six custom strings take what CEF has no key for; what is beyond stands in `msg`, by name.
     """
-    header = ("CEF:0", "Muniment", "Muniment", "1", "notice", notice.title, str(_CEF_LEVEL[notice.severity]))
+    header = (
+        "CEF:0",
+        "Muniment",
+        "Muniment",
+        "1",
+        notice.source or "notice",
+        notice.title,
+        str(_CEF_LEVEL[notice.severity]),
+    )
     pairs = [("externalId", notice.id), ("rt", str(notice.occurred_at // 1_000_000)), ("cat", notice.source)]
     custom: list[tuple[str, str]] = []
     for name, value in (*told_of(notice), *notice.fields):
