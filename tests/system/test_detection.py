@@ -96,6 +96,7 @@ def test_a_correlation_whose_parts_are_switched_off_says_so(server: RuledServer)
     page = server.session().get("/rules/one", params={"rule": "many"}).text
     assert "It cannot fire without</b> A shop that is closed, switched off" in page
     (server.rules / "thun.yml").unlink()
+    within(10, lambda: all(each["key"] != "many" for each in server.get("/api/v1/rules")["rules"]), "not taken out")
 
 
 def test_what_rules_say_they_have_seen_counts_sources_that_never_spoke(server: RuledServer) -> None:
