@@ -67,7 +67,9 @@ def test_any_notice_is_one_line_of_cef_with_its_words_in_it() -> None:
         assert text.isprintable()
         header = re.split(r"(?<!\\)(?:\\\\)*\|", text, maxsplit=7)
         assert len(header) == 8
-        assert re.sub(r"\\(.)", r"\1", re.match(r"(?:(?:[^|\\]|\\.)*\|){5}((?:[^|\\]|\\.)*)\|", text).group(1)) == notice.title  # type: ignore[union-attr]
+        title = re.match(r"(?:(?:[^|\\]|\\.)*\|){5}((?:[^|\\]|\\.)*)\|", text)
+        assert title is not None
+        assert re.sub(r"\\(.)", r"\1", title.group(1)) == notice.title
         cat = re.search(r" cat=((?:[^=\\]|\\.)*?)(?: (?:cs1|msg)=|\Z)", text)
         assert cat is not None
         assert re.sub(r"\\(.)", r"\1", cat.group(1)) == notice.source
