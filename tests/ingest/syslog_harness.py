@@ -14,6 +14,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.live import PATIENCE, PATIENCE_S
 
 from muniment.errors import BusyError
 from muniment.event.model import Arrival
@@ -77,7 +78,7 @@ async def serving(ledger: Ledger, *listeners: ListenerSettings) -> AsyncIterator
 
 
 async def until(is_true: Callable[[], object], seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
+    end = time.monotonic() + max(seconds, min(seconds * PATIENCE, PATIENCE_S))
     while not is_true():
         assert time.monotonic() < end, "it did not happen"
         await asyncio.sleep(0.01)
