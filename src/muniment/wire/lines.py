@@ -29,15 +29,15 @@ def text_of_file(data: bytes) -> bytes:
     """What is in a file: unpacked when it is gzip, in UTF-8 when its mark says UTF-16. Doors take UTF-8 only.
 
     Raises:
-        RejectedError: damaged, or too much when unpacked.
+        RejectedError: damaged, too much when unpacked, or no UTF-16 although its mark says so.
     """
     data = unpacked(data, BODY_BYTES_MAX)
     if data[:2] not in _UTF_16:
         return data
     try:
         return data.decode("utf-16").encode()
-    except UnicodeError:
-        return data
+    except UnicodeError as error:
+        raise RejectedError(f"it begins as UTF-16 does and cannot be read so: {error}") from None
 
 
 def records_of_file(data: bytes) -> list[bytes]:
